@@ -1,0 +1,259 @@
+"""Image backbones applied frame by frame: one vector and one feature map for every frame of a clip.
+
+B clips, T frames, N = B*T frames in a row, D channels, h x w cells of the feature map.
+"""
+
+import sys
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import timm
+import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import get_pretrained_cfg, list_models, load_checkpoint
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+CHOICES = (
+    "choose one: `pretrained: true` with a network or a filled Hugging Face cache, "
+    "`weights: FILE` for a local .safetensors or .pt file, or `pretrained: false` for random weights"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameBackbone:
+    """Which timm model looks at each frame, and where its weights come from."""
+
+    name: str = "vit_small_patch14_dinov2.lvd142m"  # any timm name, with or without a pretrained tag
+    pretrained: bool = True  # weights from the hub or its cache; a `weights` file comes first
+    weights: str | None = None  # local .safetensors or .pt of this architecture
+    image_size: int = 224  # pixels, square
+    grid_stride: int | None = None  # pixels a cell of the feature map; None: the model's last map
+    frames_per_pass: int | None = None  # frames through the model at once; None: all
+
+    def __post_init__(self) -> None:
+        if self.image_size < 1:
+            raise ValueError(f"image_size={self.image_size} must be at least 1 pixel")
+        if self.grid_stride is not None and self.grid_stride < 1:
+            raise ValueError(f"grid_stride={self.grid_stride} must be at least 1 pixel, or null for the model's last map")
+        if self.frames_per_pass is not None and self.frames_per_pass < 1:
+            raise ValueError(f"frames_per_pass={self.frames_per_pass} must be at least 1, or null for no limit")
+        if self.weights is not None and not self.pretrained:
+            raise ValueError(f"weights={self.weights} with pretrained=false contradict each other; {CHOICES}")
+
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Per-channel (mean, std) of RGB in [0, 1] that the weights were trained with; ImageNet's where timm knows none."""
+        _check_name(self.name)
+        known = get_pretrained_cfg(self.name)
+        if known is None:
+            return IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+        return tuple(known.mean), tuple(known.std)
+
+    def build(self) -> "FrameEncoder":
+        """The encoder, on the CPU, in training mode, not frozen."""
+        _check_name(self.name)
+        if self.weights is not None:
+            _check_file(self.weights)
+        net, sized = self._create()
+        if self.weights is not None:
+            _load(net, self.weights)
+        return FrameEncoder(
+            net,
+            image_size=self.image_size,
+            any_size=not sized,
+            grid_stride=self.grid_stride,
+            frames_per_pass=self.frames_per_pass,
+        )
+
+    def _create(self) -> tuple[nn.Module, bool]:
+        """The timm model, and whether it was built for one image size only."""
+        wanted = {"pretrained": self.pretrained and self.weights is None, "num_classes": 0}
+        try:
+            try:
+                return timm.create_model(self.name, img_size=self.image_size, **wanted), True
+            except TypeError as error:  # timm has no list of the models that take a size
+                if "img_size" not in str(error):
+                    raise
+            return timm.create_model(self.name, **wanted), False
+        except (OSError, RuntimeError) as error:
+            if not wanted["pretrained"]:
+                raise
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"weights of {self.name} cannot be had ({reason}); {CHOICES}") from error
+
+
+class FrameEncoder(nn.Module):
+    """A timm model as an encoder of frames.
+
+    Attributes:
+        dim: channels of the pooled vector.
+        grid_dim: channels of the feature map.
+        grid_size: (h, w) of the feature map at `image_size`.
+        frozen: set by `freeze`, never directly.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        image_size: int,
+        any_size: bool = False,
+        grid_stride: int | None = None,
+        frames_per_pass: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.frozen = False
+        self.only_size = None if any_size else image_size
+        self.frames_per_pass = frames_per_pass
+        self.stage = None if grid_stride is None else _stage(net, grid_stride)
+        _check_patch(net, image_size)
+        self._asked = net.training  # the mode last asked for, kept while frozen
+        self._probe(image_size)
+
+    def forward(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode every frame by itself.
+
+        Args:
+            clip: (B, T, 3, H, W) float, already normalised; cast to the dtype of the parameters.
+
+        Returns:
+            pooled (B, T, dim) and grid (B, T, h, w, grid_dim); without gradient while frozen.
+            With `frames_per_pass`, a pass is computed again in the backward, which bounds memory at the cost of
+            one more forward; batch-norm statistics are then those of a pass, not of the batch.
+        """
+        size = tuple(clip.shape[-2:])
+        if clip.ndim != 5 or clip.shape[2] != 3 or (self.only_size and size != (self.only_size, self.only_size)):
+            raise ValueError(
+                f"clip must be (B, T, 3, H, W) with H = W = {self.only_size or 'any'}, got {tuple(clip.shape)}; "
+                f"set image_size of the backbone and of the pipeline to the same number"
+            )
+        frames = clip.flatten(0, 1).to(next(self.net.parameters()).dtype)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            pooled, grid = self._passes(frames)
+        return pooled.unflatten(0, clip.shape[:2]), grid.unflatten(0, clip.shape[:2])
+
+    def freeze(self, on: bool = True) -> None:
+        """Hold the weights and statistics still (True) or let them learn (False).
+
+        `requires_grad` stays True throughout: DeepSpeed never moves a parameter that was off when it was set up.
+        """
+        self.frozen = on
+        self.train(self._asked)
+
+    def train(self, mode: bool = True) -> "FrameEncoder":
+        """As in torch, except that a frozen encoder stays in evaluation mode until it is thawed."""
+        self._asked = mode
+        return super().train(mode and not self.frozen)
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that timm says must not decay (position embeddings, tokens, bias tables)."""
+        listed = getattr(self.net, "no_weight_decay", set)()
+        return {f"net.{name}" for name in listed}
+
+    def _passes(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        if self.frames_per_pass is None or len(frames) <= self.frames_per_pass:
+            return self._encode(frames)
+        chunks = frames.split(self.frames_per_pass)
+        if torch.is_grad_enabled():
+            parts = [checkpoint(self._encode, chunk, use_reentrant=False) for chunk in chunks]
+        else:
+            parts = [self._encode(chunk) for chunk in chunks]
+        pooled, grid = zip(*parts, strict=True)
+        return torch.cat(pooled), torch.cat(grid)
+
+    def _encode(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, H, W) -> (N, dim), (N, h, w, grid_dim)."""
+        if self.stage is None:
+            features = self.net.forward_features(frames)
+            grid = self._cells(features, frames.shape[-2:])
+        else:
+            features, (middle,) = self.net.forward_intermediates(frames, indices=[self.stage], output_fmt="NCHW")
+            grid = middle.permute(0, 2, 3, 1)
+        return self.net.forward_head(features, pre_logits=True), grid
+
+    def _cells(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+        """The model's own layout (NCHW, NHWC or tokens) -> (N, h, w, grid_dim)."""
+        if not isinstance(features, Tensor) or features.ndim not in (3, 4):
+            raise ValueError(f"{type(self.net).__name__} returns no single feature map; choose another timm model")
+        if features.ndim == 4:
+            return features if getattr(self.net, "output_fmt", "NCHW") == "NHWC" else features.permute(0, 2, 3, 1)
+        tokens = features[:, getattr(self.net, "num_prefix_tokens", 0) :]
+        rows = round((tokens.shape[1] * size[0] / size[1]) ** 0.5)
+        if rows == 0 or tokens.shape[1] % rows:
+            raise ValueError(
+                f"{type(self.net).__name__}: {tokens.shape[1]} tokens do not fill a grid; choose another timm model"
+            )
+        return tokens.unflatten(1, (rows, -1))
+
+    def _probe(self, image_size: int) -> None:
+        """Learn the widths from one blank frame: timm's own `num_features` is not the pooled width of every model."""
+        self.net.eval()
+        with torch.no_grad():
+            pooled, grid = self._encode(torch.zeros(1, 3, image_size, image_size))
+        self.net.train(self._asked)
+        self.dim, self.grid_dim = pooled.shape[-1], grid.shape[-1]
+        self.grid_size = (grid.shape[1], grid.shape[2])
+
+
+def _check_name(name: str) -> None:
+    """A timm name, and a tag that exists for it."""
+    architecture, _, tag = name.partition(".")
+    known = list_models()
+    if architecture not in known:
+        close = get_close_matches(architecture, known, n=4) or ["resnet18", "vit_small_patch14_dinov2.lvd142m"]
+        raise ValueError(f"unknown backbone {name!r}; timm has names like {', '.join(close)}")
+    tagged = list_models(f"{architecture}.*", pretrained=True)
+    if tag and name not in tagged:
+        raise ValueError(f"backbone {architecture} has no weights tagged {tag!r}; timm has {', '.join(tagged) or 'none'}")
+
+
+def _check_file(path: str) -> None:
+    if Path(path).suffix not in WEIGHT_SUFFIXES:
+        raise ValueError(f"weights={path} must end in {', '.join(WEIGHT_SUFFIXES)}")
+    if not Path(path).is_file():
+        raise ValueError(f"weights={path} is not a file; {CHOICES}")
+
+
+def _load(net: nn.Module, path: str) -> None:
+    """Fill the whole model from a local file; a file that fills only part of it is refused."""
+    convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)  # timm's own, one a model file
+    try:
+        result = load_checkpoint(net, path, strict=False, filter_fn=convert)
+    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"weights={path} do not fit {type(net).__name__}: {reason}") from error
+    if result.missing_keys:
+        some = ", ".join(result.missing_keys[:3])
+        raise ValueError(
+            f"weights={path} lack {len(result.missing_keys)} of the {len(net.state_dict())} tensors of "
+            f"{type(net).__name__} ({some}, ...); give a file of the same timm model"
+        )
+
+
+def _check_patch(net: nn.Module, image_size: int) -> None:
+    """Patches must tile the image: timm would leave out the right and lower border without a word."""
+    patch = getattr(getattr(net, "patch_embed", None), "patch_size", None)
+    side = patch[0] if isinstance(patch, tuple) else patch
+    if side and image_size % side:
+        below = image_size // side * side
+        raise ValueError(
+            f"image_size={image_size} is not a multiple of the patch of {side} pixels; use {below or side} or {below + side}"
+        )
+
+
+def _stage(net: nn.Module, grid_stride: int) -> int | None:
+    """Index of the deepest map of at most `grid_stride` pixels a cell; None where that is the model's last map."""
+    strides = [info["reduction"] for info in getattr(net, "feature_info", [])]
+    if not strides or not hasattr(net, "forward_intermediates"):
+        raise ValueError(f"{type(net).__name__} offers only its last feature map; set grid_stride to null")
+    if strides[-1] <= grid_stride:
+        return None
+    fitting = [index for index, stride in enumerate(strides) if stride <= grid_stride]
+    if not fitting:
+        raise ValueError(
+            f"grid_stride={grid_stride} is finer than any map of {type(net).__name__}; it has {sorted(set(strides))}"
+        )
+    return fitting[-1]

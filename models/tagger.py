@@ -1,0 +1,116 @@
+"""Per-frame tagging of a clip: an action for every frame and, as a second task, the place of every keypoint.
+
+B clips, T frames, N valid frames in a row, K points, C classes, D channels.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from tarpon.models.heads import ActionHead, KeypointHead
+from tarpon.models.pose import PoseEncoder
+from tarpon.models.tcn import TCN
+
+# Parameters with two or more axes that are no matrices of weights, by the last part of their name.
+SPARED = ("temperature", "token", "tokens", "embed", "embedding", "bias", "scale", "shift", "gamma", "bias_table")
+
+
+class FrameTagger(nn.Module):
+    """Frames -> encoder -> [visual, pose] -> TCN -> actions; frames -> encoder -> keypoints.
+
+    The two paths share the encoder only: keypoints never see the pose input, so they cannot copy it.
+    Padding reaches nothing: padded frames are not encoded, so they are in no statistic of any norm either.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        classes: int,
+        points: int = 0,
+        pose: PoseEncoder | None = None,
+        hidden: int = 256,
+        layers: int = 3,
+        dropout: float = 0.3,
+        head_dropout: float = 0.2,
+        norm: str = "frame",
+        keypoints: bool = True,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            encoder: a `FrameEncoder`, or anything with its forward, `dim`, `grid_dim` and `freeze`.
+            points: keypoints to regress; needed with `keypoints`.
+            pose: None for a model that needs no pose.
+            keypoints: False leaves the second task out (action only).
+        """
+        super().__init__()
+        if keypoints and points < 1:
+            raise ValueError(f"points={points} must be at least 1 with keypoints=True; use keypoints=False for actions only")
+        self.encoder = encoder
+        self.visual = nn.Sequential(nn.LayerNorm(encoder.dim), nn.Linear(encoder.dim, hidden), nn.GELU())
+        self.pose = pose
+        self.tcn = TCN(hidden + (pose.dim if pose else 0), hidden=hidden, layers=layers, dropout=dropout, norm=norm)
+        self.action = ActionHead(hidden, classes, dropout=head_dropout)
+        self.keypoint = KeypointHead(encoder.grid_dim, points) if keypoints else None
+
+    def forward(self, clip: Tensor, valid: Tensor, pose: Tensor | None = None) -> dict[str, Tensor]:
+        """Tag a batch of clips.
+
+        Args:
+            clip: (B, T, 3, H, W) float, normalised for the encoder.
+            valid: (B, T) bool, False on padding.
+            pose: (B, T, K, 3) as in `PoseFeatures`, exactly when the model was built with a pose encoder.
+
+        Returns:
+            "action" (B, T, C) float32 scores before the softmax, and, unless built for actions only,
+            "keypoints" (B, T, K, 2) float32 in [0, 1]. Values on padding mean nothing.
+        """
+        if (pose is None) != (self.pose is None):
+            raise ValueError(
+                f"this model was built {'without' if self.pose is None else 'with'} pose input and got "
+                f"{'none' if pose is None else 'one'}; set pose_input to match the data"
+            )
+        if not valid.any():
+            raise ValueError(f"valid {tuple(valid.shape)} has no True frame; a batch needs at least one")
+        pooled, grid = self.encoder(clip[valid][None])
+        features = spread(self.visual(pooled.to(self.visual[0].weight.dtype))[0], valid)
+        if pose is not None:
+            features = torch.cat([features, self.pose(pose)], -1)
+        out = {"action": self.action(self.tcn(features, valid)).float()}
+        if self.keypoint is not None:
+            out["keypoints"] = spread(self.keypoint(grid)[0], valid)
+        return out
+
+    def freeze_backbone(self, on: bool = True) -> None:
+        """Hold the encoder still (True) or let it learn (False)."""
+        self.encoder.freeze(on)
+
+
+def spread(x: Tensor, valid: Tensor) -> Tensor:
+    """Valid frames in a row (N, ...) -> (B, T, ...), 0 on padding. The inverse of indexing by `valid` (B, T)."""
+    return x.new_zeros(*valid.shape, *x.shape[1:]).masked_scatter(valid.view(*valid.shape, *[1] * (x.ndim - 1)), x)
+
+
+def parameter_groups(model: nn.Module, *, backbone: str = "encoder") -> dict[str, dict[str, nn.Parameter]]:
+    """Trainable parameters by what the optimiser should do with them.
+
+    Norms, biases, everything with one axis, temperatures, tokens and embeddings have no decay.
+
+    Args:
+        backbone: name of the submodule with a learning rate of its own; its `no_weight_decay()`, if any, is heeded.
+
+    Returns:
+        Parameter name -> parameter for "backbone/decay", "backbone/no_decay", "rest/decay", "rest/no_decay",
+        in the order of `named_parameters`; empty groups are left out.
+    """
+    listed = getattr(model.get_submodule(backbone), "no_weight_decay", set)()
+    spared = {f"{backbone}.{name}" for name in listed}
+    groups = {f"{part}/{kind}": {} for part in ("backbone", "rest") for kind in ("decay", "no_decay")}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        part = "backbone" if name.startswith(f"{backbone}.") else "rest"
+        last = name.rpartition(".")[2]
+        no_decay = parameter.ndim <= 1 or name in spared or last.endswith(SPARED)
+        groups[f"{part}/{'no_decay' if no_decay else 'decay'}"][name] = parameter
+    return {name: group for name, group in groups.items() if group}

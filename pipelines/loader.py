@@ -1,0 +1,61 @@
+"""A built pipeline as an iterator of batches on the device, with the time it made the caller wait."""
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from tarpon.pipelines.clip import OUTPUTS, ClipGraph
+from tarpon.pipelines.feed import ClipFeed, Window
+
+Batch = dict[str, Tensor]
+
+
+class ClipLoader:
+    """Runs one graph over one stream of work after another.
+
+    Args:
+        graph: what to build; feed: where arrays come from.
+        device: GPU ordinal, or None for a CPU.
+        threads: decoding threads; prefetch: batches made ahead of the caller.
+    """
+
+    def __init__(self, graph: ClipGraph, feed: ClipFeed, *, device: int | None, threads: int = 2, prefetch: int = 2) -> None:
+        self.feed = feed
+        self._source: Iterator = iter(())
+        # arrays handed to DALI without a copy must outlive their batch: what is queued, in the making and just delivered
+        self._held: deque = deque(maxlen=2 * prefetch + 4)
+        self._pipeline = graph.build(self._next, device=device, threads=threads, prefetch=prefetch)
+        self.wait_s = 0.0  # that callers waited for batches
+        self.batches = 0
+
+    def _next(self) -> tuple:
+        arrays = next(self._source)
+        self._held.append(arrays)
+        return arrays
+
+    def run(self, work: Iterable[Sequence[Window]]) -> Iterator[Batch]:
+        """Batches of the work, in order; then the loader can be run again.
+
+        Raises:
+            ValueError: a clip does not decode, naming the samples that were in flight.
+        """
+        self._source = iter(self.feed.batches(work))
+        self._pipeline.reset()
+        while True:
+            begun = time.perf_counter()
+            try:
+                outputs = self._pipeline.run()
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                rows = sorted({int(row) for arrays in self._held for row in arrays[ClipFeed.NAMES.index("row")]})
+                keys = ", ".join(str(self.feed.manifest.value(row, "key")) for row in rows if row >= 0)
+                reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
+                raise ValueError(f"DALI could not decode a batch ({reason[:300]}); samples in flight: {keys}; "
+                                 f"run `tarpon lint` on the shards") from error
+            self.wait_s += time.perf_counter() - begun
+            self.batches += 1
+            yield {name: torch.from_dlpack(output.as_tensor()) for name, output in zip(OUTPUTS, outputs, strict=True)}

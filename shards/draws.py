@@ -1,0 +1,98 @@
+"""Augmentation parameters as arrays, from a counter-based generator keyed by (seed, epoch, slot).
+
+No state: the same key gives the same draws on any rank, after any resume. Everything is drawn for every sample, used or
+not, so switching one augmentation off leaves the others as they were.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def generator(seed: int, epoch: int, slot: int) -> np.random.Generator:
+    """Philox keyed by (seed, epoch) with the slot in the counter's high words (Salmon et al. 2011)."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64), counter=np.array([0, 0, slot, 0], np.uint64)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipAugment:
+    """How a training clip is varied; *_p is the chance that a clip gets it. All zero gives the clip as it is stored."""
+
+    brightness_p: float = 0.5
+    brightness: float = 0.2  # factor within 1 +- this
+    contrast_p: float = 0.5
+    contrast: float = 0.2  # factor within 1 +- this, about mid grey
+    drop_p: float = 0.3
+    drop_share: float = 0.1  # of frames, each replaced by the one before
+    noise_p: float = 0.3
+    noise_sd: float = 0.02  # of full scale
+    roll_p: float = 0.2
+    roll: int = 5  # frames at most, either way; what is rolled in from beyond the trial is masked
+    flip_p: float = 0.0  # left-right, with left and right points swapped
+    jitter_sd: float = 0.02  # of the frame, on the pose input only; the regression target stays clean
+
+    def __post_init__(self) -> None:
+        for name in ("brightness_p", "contrast_p", "drop_p", "drop_share", "noise_p", "roll_p", "flip_p"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"augment.{name}={getattr(self, name)} must be in [0, 1]")
+        for name in ("brightness", "contrast", "noise_sd", "jitter_sd", "roll"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"augment.{name}={getattr(self, name)} must be >= 0")
+        if max(self.brightness, self.contrast) >= 1:
+            raise ValueError("augment.brightness and augment.contrast must be below 1, or a clip can turn black")
+
+
+NONE = ClipAugment(brightness_p=0, contrast_p=0, drop_p=0, noise_p=0, roll_p=0, flip_p=0, jitter_sd=0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClipDraw:
+    """One clip's parameters."""
+
+    window: float  # in [0, 1): where the window starts, as a quantile of the allowed starts
+    brightness: float  # factor
+    contrast: float  # factor
+    dropped: np.ndarray  # (T,) bool, never the first frame
+    noise: float | None  # in [0, 1): where in the noise bank, or None
+    roll: int  # frames
+    flip: bool
+    jitter: np.ndarray  # (T, K, 2) float32, share of the frame
+
+
+def draw_clip(augment: ClipAugment, *, seed: int, epoch: int, slot: int, frames: int, points: int) -> ClipDraw:
+    rng = generator(seed, epoch, slot)
+    u = rng.random(10)
+    dropped = np.zeros(frames, bool)
+    count = int(augment.drop_share * frames) if u[3] < augment.drop_p else 0
+    chosen = rng.permutation(np.arange(1, frames))[:count]
+    dropped[chosen] = True
+    jitter = rng.standard_normal((frames, points, 2), dtype=np.float32) * np.float32(augment.jitter_sd)
+    return ClipDraw(
+        window=float(u[0]),
+        brightness=1 + augment.brightness * (2 * u[4] - 1) if u[1] < augment.brightness_p else 1.0,
+        contrast=1 + augment.contrast * (2 * u[5] - 1) if u[2] < augment.contrast_p else 1.0,
+        dropped=dropped,
+        noise=float(u[7]) if u[6] < augment.noise_p and augment.noise_sd > 0 else None,
+        roll=int(np.floor((2 * augment.roll + 1) * rng.random())) - augment.roll if u[8] < augment.roll_p else 0,
+        flip=bool(u[9] < augment.flip_p),
+        jitter=jitter,
+    )
+
+
+def window_frames(*, trial: int, start: int, frames: int, roll: int, dropped: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frames of a window: for labels and points, for pixels, and which of them exist.
+
+    Args:
+        trial: frames in the trial.
+        start: first frame before the roll.
+        frames: window length.
+        dropped: (frames,) bool, pixels repeated from the frame before.
+
+    Returns:
+        index (frames,) int64 within the trial (edges repeated where the window leaves it),
+        pixels (frames,) int32 likewise after temporal dropout, valid (frames,) bool.
+    """
+    asked = start + roll + np.arange(frames)
+    index = np.clip(asked, 0, trial - 1)
+    pixels = index if dropped is None else index[np.maximum.accumulate(np.where(dropped, 0, np.arange(frames)))]
+    return index, pixels.astype(np.int32), asked == index

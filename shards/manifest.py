@@ -1,0 +1,92 @@
+"""The manifest: one Parquet row a sample, and the data set's card beside it.
+
+Written last, so that its existence means the set is whole. Held as an Arrow table: no Python object a row.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tarpon.shards import atomic
+from tarpon.shards.schema import VERSION
+
+MANIFEST, CARD = "manifest.parquet", "dataset.json"
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Manifest:
+    """A packed data set, opened."""
+
+    root: str  # folder or fsspec URL that holds the tars
+    card: dict
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    def rows(self, split: str) -> np.ndarray:
+        """Row ids of a split, ascending, int64."""
+        if split not in SPLITS:
+            raise ValueError(f"split {split!r} must be one of {', '.join(SPLITS)}")
+        return np.flatnonzero(pc.equal(self.table["split"], split).to_numpy(zero_copy_only=False))
+
+    def value(self, row: int, column: str) -> object:
+        return self.table[column][int(row)].as_py()
+
+    def column(self, name: str) -> np.ndarray:
+        return self.table[name].to_numpy(zero_copy_only=False)
+
+    def lists(self, name: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A list column of some rows as (values, offsets): row i holds values[offsets[i]:offsets[i + 1]]."""
+        taken = self.table[name].take(pa.array(rows)).combine_chunks()
+        if isinstance(taken, pa.ChunkedArray):
+            taken = pa.concat_arrays(taken.chunks) if taken.num_chunks else pa.array([], taken.type)
+        lengths = pc.list_value_length(taken).fill_null(0).to_numpy(zero_copy_only=False)
+        return taken.flatten().to_numpy(zero_copy_only=False), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+    def fingerprint(self) -> str:
+        """Hash of what the rows are (keys, places, content, split): a resumed run must meet the same one."""
+        digest = hashlib.sha256()
+        for name in sorted(n for n in self.table.column_names if n in ("key", "split") or n.endswith(("_sha256", "_offset"))):
+            digest.update("\0".join(map(str, self.table[name].to_pylist())).encode())
+        return digest.hexdigest()
+
+
+def write_manifest(root: Path, table: pa.Table, card: dict) -> None:
+    """The card first, the manifest last; both by rename."""
+    atomic.write_text(root / CARD, json.dumps(card, indent=2) + "\n")
+    with atomic.replacing(root / MANIFEST) as draft:
+        pq.write_table(table, draft)
+
+
+def open_manifest(root: str | Path, *, kind: str | None = None) -> Manifest:
+    """Open a packed data set; ValueError in one line when it is missing, unfinished, of another kind or version."""
+    root = str(root).rstrip("/")
+    files, _, _ = fsspec.get_fs_token_paths(root)
+    inside = root.partition("://")[2] or root
+    if not files.exists(f"{inside}/{MANIFEST}"):
+        begun = files.exists(f"{inside}/parts")
+        raise ValueError(f"{root}: no {MANIFEST} here; " + ("packing did not finish: run the same `tarpon pack` again"
+                         if begun else "give the folder that `tarpon pack ... --out` wrote"))
+    with files.open(f"{inside}/{CARD}") as file:
+        try:
+            card = json.load(file)
+        except ValueError as error:
+            raise ValueError(f"{root}/{CARD}: not valid JSON ({error}); pack again") from error
+    if card.get("schema_version") != VERSION:
+        raise ValueError(f"{root}: schema version {card.get('schema_version')}, this Tarpon reads {VERSION}; pack again")
+    if kind is not None and card.get("kind") != kind:
+        raise ValueError(f"{root}: holds {card.get('kind')} data, {kind} is needed; give other shards")
+    try:
+        with files.open(f"{inside}/{MANIFEST}") as file:
+            return Manifest(root=root, card=card, table=pq.read_table(file))
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{root}/{MANIFEST}: not readable ({error}); pack again") from error

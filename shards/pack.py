@@ -1,0 +1,120 @@
+"""From matched source units to a finished data set: cut into shards, write, split, card, manifest."""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from tarpon.shards.manifest import MANIFEST, Manifest, open_manifest, write_manifest
+from tarpon.shards.quarantine import Fault, read_faults, write_faults
+from tarpon.shards.schema import VERSION, Schema
+from tarpon.shards.split import assign_splits, check_leak
+from tarpon.shards.writer import Make, ShardJob, read_parts, write_shards
+
+QUARANTINE = "quarantine.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packing:
+    """How any data set is written and split."""
+
+    out: Path
+    split: tuple[float, float, float] = (0.7, 0.15, 0.15)  # shares of train, val, test groups
+    seed: int = 0  # of the split
+    workers: int = 1  # processes
+    shard_size: int = 16384  # most units of size (frames, images) in a tar
+
+
+def cut_shards(units: Sequence, *, shard_size: int, shards: int = 8) -> list[tuple]:
+    """Runs of whole units, at most `shard_size` each (or one unit), about `shards` of them where the set is small.
+
+    Depends on the data alone, so another number of workers gives the same tars.
+    """
+    total = sum(unit.size() for unit in units)
+    limit = min(shard_size, -(-total // shards))
+    runs, held = [[]], 0
+    for unit in units:
+        if runs[-1] and held + unit.size() > limit:
+            runs.append([])
+            held = 0
+        runs[-1].append(unit)
+        held += unit.size()
+    return [tuple(run) for run in runs]
+
+
+def pack(units: Sequence, faults: Sequence[Fault], *, make: Make, schema: Schema, settings: str, packing: Packing,
+         histogram: Callable[[pa.Table], np.ndarray], card: dict, executor: Executor | None = None,
+         progress: bool = True) -> tuple[Manifest | None, list[Fault]]:
+    """Write a data set; run again after a kill it finishes the work and leaves alone what was done.
+
+    Args:
+        units: source units in order; faults: what scanning already found.
+        histogram: rows -> (rows, C) label counts, for the split.
+        card: the kind's own entries of the dataset card.
+
+    Returns:
+        The opened manifest, or None when no sample could be packed, and every fault.
+
+    Raises:
+        ValueError: `out` holds a finished data set of other sources or settings.
+    """
+    out = packing.out
+    wanted = json.dumps({"source": json.loads(settings), "split": packing.split, "seed": packing.seed,
+                         "units": [unit.fingerprint() for unit in units]}, sort_keys=True)
+    if (out / MANIFEST).exists():
+        done = open_manifest(out)
+        if done.card.get("made_from") != _digest(wanted):
+            raise ValueError(f"{out} holds a data set of other files or settings; choose another --out or delete it")
+        return done, sorted({*faults, *read_faults(out / QUARANTINE)}, key=str)
+    if not units:
+        return None, list(faults)
+    jobs = [ShardJob(name=f"shard-{i:05d}", units=run, make=make, schema=schema, out=str(out), settings=settings)
+            for i, run in enumerate(cut_shards(units, shard_size=packing.shard_size))]
+    write_shards(jobs, workers=packing.workers, executor=executor, progress=progress)
+    table, found = read_parts(jobs)
+    faults = sorted([*faults, *found], key=str)
+    if not len(table):
+        write_faults(out / QUARANTINE, faults)
+        return None, faults
+    table = _split(table, histogram, packing)
+    write_faults(out / QUARANTINE, faults)
+    write_manifest(out, table, {
+        "kind": schema.kind, "schema_version": VERSION, "made_from": _digest(wanted), "settings": json.loads(settings),
+        "components": {component.name: component.holds for component in schema.components},
+        "samples": len(table), "shards": len(jobs), "splits": dict(Counter(table["split"].to_pylist())),
+        "split": {"ratios": packing.split, "seed": packing.seed, "groups": len(set(table["group"].to_pylist()))},
+        "quarantined": len(faults), "sources_sha256": _digest("".join(sorted(set(table["source_sha256"].to_pylist())))),
+        "versions": versions(), **card})
+    for job in jobs:
+        job.part().unlink()
+    (out / "parts").rmdir()
+    return open_manifest(out), faults
+
+
+def _split(table: pa.Table, histogram: Callable[[pa.Table], np.ndarray], packing: Packing) -> pa.Table:
+    groups = table["group"].to_pylist()
+    counts: dict[str, np.ndarray] = {}
+    for group, row in zip(groups, histogram(table), strict=True):
+        counts[group] = counts.get(group, 0) + row
+    split = assign_splits(counts, ratios=packing.split, seed=packing.seed)
+    splits = [split[group] for group in groups]
+    check_leak(groups, splits)
+    return table.set_column(table.column_names.index("split"), "split", pa.array(splits))
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name)
+            for name in ("tarpon", "numpy", "pyarrow", "webdataset", "av")}}
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+

@@ -1,0 +1,152 @@
+"""The order rows are read in: a pure function of (rows, seed, epoch), cut lazily into steps.
+
+Every rank computes the same order and takes its part of each step, so nobody has to talk, the samples of a step do
+not depend on the number of GPUs, and resuming is skipping. Memory is O(window): a few shards' rows at a time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+ORDER, CHOICE = 1, 2  # streams of the plan's generator; draws.py has its own keys
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Slots:
+    """What one rank reads in one micro-batch."""
+
+    epoch: int
+    rows: np.ndarray  # (B,) int64 row ids; -1 pads a last evaluation batch
+    slots: np.ndarray  # (B,) int64 place in the epoch: the key of the sample's draws
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EpochPlan:
+    """Every row once an epoch in a shuffled order, or as often as its weight says.
+
+    Args:
+        rows: (N,) int64 row ids to read.
+        shards: (N,) shard number of each row, non-decreasing.
+        weights: (N,) float64 > 0, or None for equal; a row comes weight / mean(weight) times an epoch,
+            rounded up or down (systematic resampling), so that an epoch always has N slots.
+        window: shards shuffled together; larger mixes better, smaller reads more sequentially.
+    """
+
+    rows: np.ndarray
+    shards: np.ndarray
+    seed: int
+    weights: np.ndarray | None = None
+    window: int = 8
+
+    def steps(self, global_batch: int) -> int:
+        """Optimizer steps an epoch; ValueError when the rows cannot fill one."""
+        steps = len(self.rows) // global_batch
+        if steps == 0:
+            raise ValueError(f"{len(self.rows)} training rows cannot fill one step of global_batch={global_batch}; "
+                             f"lower global_batch or pack more data")
+        return steps
+
+    def order(self, epoch: int) -> Iterator[np.ndarray]:
+        """Row ids of one epoch, a window of shards at a time."""
+        names, first = np.unique(self.shards, return_index=True)
+        first = np.append(first, len(self.rows))
+        rng = np.random.default_rng((self.seed, epoch, ORDER))
+        sequence = rng.permutation(len(names))
+        offset = np.random.default_rng((self.seed, epoch, CHOICE)).random()
+        mean = 1.0 if self.weights is None else float(np.mean(self.weights))
+        before = 0.0  # cumulated weight up to this window
+        for i in range(0, len(sequence), self.window):
+            members = np.concatenate([np.arange(first[s], first[s + 1]) for s in sequence[i:i + self.window]])
+            members = rng.permutation(members)
+            if self.weights is not None:
+                upto = before + np.cumsum(self.weights[members] / mean)
+                last = i + self.window >= len(sequence)
+                if last:
+                    upto[-1] = len(self.rows)  # the sum is N up to rounding; N slots are promised
+                marks = np.floor(np.concatenate([[before], upto]) + offset).astype(np.int64)
+                members = rng.permutation(np.repeat(members, np.diff(marks)))
+                before = float(upto[-1])
+            yield self.rows[members]
+
+    def batches(self, epoch: int, *, micro: int, accumulation: int = 1, rank: int, world: int, skip: int = 0) -> Iterator[Slots]:
+        """One rank's micro-batches of an epoch, after the first `skip` of them.
+
+        All ranks get the same number. Rows beyond the last full step are left out, a different few each epoch.
+        """
+        if not 0 <= rank < world:
+            raise ValueError(f"rank={rank} must be in [0, {world})")
+        whole = micro * accumulation * world
+        steps, begun, held = self.steps(whole), 0, np.empty(0, np.int64)
+        for chunk in self.order(epoch):
+            held = np.concatenate([held, chunk])
+            while len(held) >= whole and begun < steps:
+                place = begun * whole + np.arange(whole).reshape(accumulation, world, micro)
+                rows = held[:whole].reshape(accumulation, world, micro)
+                for part in range(accumulation):
+                    if begun * accumulation + part >= skip:
+                        yield Slots(epoch=epoch, rows=rows[part, rank], slots=place[part, rank])
+                held, begun = held[whole:], begun + 1
+
+
+def in_turn(count: int, *, micro: int, rank: int, world: int) -> Iterator[np.ndarray]:
+    """Indices 0..count-1 in order, striped over ranks in micro-batches of equal number; the last are padded with -1."""
+    whole = micro * world
+    padded = np.full(-(-count // whole) * whole, -1, np.int64)
+    padded[:count] = np.arange(count)
+    yield from padded.reshape(-1, world, micro)[:, rank]
+
+
+# Windows of a sequence, and the boost of those that hold rare classes.
+
+def rare_factors(histogram: np.ndarray, *, threshold_share: float, cap: float) -> np.ndarray:
+    """How much more each class's frames should count: threshold / share for a class rarer than the threshold, at most cap.
+
+    Args:
+        histogram: (C,) labelled frames of each class. A class that never occurs keeps 1.
+
+    Returns:
+        (C,) float64 >= 1.
+    """
+    share = histogram / max(histogram.sum(), 1)
+    rare = (share > 0) & (share < threshold_share)
+    return np.where(rare, np.minimum(threshold_share / np.where(share > 0, share, 1), cap), 1.0)
+
+
+def window_weights(labels: np.ndarray, factors: np.ndarray, *, length: int) -> np.ndarray:
+    """Weight of every window of a sequence: the mean factor of its frames, so it grows with the share of rare frames.
+
+    Args:
+        labels: (T,) classes, -1 unlabelled (factor 1).
+        factors: (C,) from `rare_factors`.
+
+    Returns:
+        (max(T - length, 0) + 1,) float64, one a window start.
+    """
+    frame = np.where(labels >= 0, factors[np.maximum(labels, 0)], 1.0)
+    total = np.concatenate([[0.0], np.cumsum(frame)])
+    span = min(length, len(labels))
+    return (total[span:] - total[:-span]) / span
+
+
+def choose_start(weights: np.ndarray, u: float) -> int:
+    """The window start at quantile u in [0, 1) of the weights."""
+    upto = np.cumsum(weights)
+    return min(int(np.searchsorted(upto, u * upto[-1], side="right")), len(weights) - 1)
+
+
+def seen_histogram(labels: np.ndarray, weights: np.ndarray, *, length: int, classes: int) -> np.ndarray:
+    """Expected labelled frames of each class in one window drawn by `weights`, (C,) float64."""
+    span = min(length, len(labels))
+    chance = weights / weights.sum()
+    # a frame is seen when a start within the span before it is drawn
+    upto = np.concatenate([[0.0], np.cumsum(chance)])
+    t = np.arange(len(labels))
+    seen = upto[np.minimum(t + 1, len(chance))] - upto[np.clip(t + 1 - span, 0, len(chance))]
+    known = labels >= 0
+    return np.bincount(labels[known], weights=seen[known], minlength=classes)
+
+
+def tiles(length: int, window: int) -> np.ndarray:
+    """Starts of windows that cover 0..length-1 once, in order; the last may run past the end."""
+    return np.arange(0, length, window)

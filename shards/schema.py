@@ -1,0 +1,57 @@
+"""What one stored sample of a kind holds: its files in the tar and its columns in the manifest."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+VERSION = 1  # of the layout on disk; a reader refuses any other
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """One file of a sample inside the tar, named `<key>.<name>`."""
+
+    name: str  # extension in the tar, e.g. "keypoints.npy"
+    holds: str  # dtype, shape and unit, for the dataset card
+    optional: bool = False  # a sample may lack it: size 0 in the manifest
+
+    @property
+    def column(self) -> str:
+        """Prefix of this component's manifest columns: `<column>_offset`, `_size`, `_sha256`."""
+        return self.name.partition(".")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """The layout of one kind of data set."""
+
+    kind: str
+    components: tuple[Component, ...]
+    columns: tuple[tuple[str, pa.DataType], ...]  # of this kind, beside the ones every kind has
+
+    def arrow(self) -> pa.Schema:
+        """The manifest's columns: what every kind has, three a component, then the kind's own."""
+        fields = [("key", pa.string()), ("shard", pa.string()), ("group", pa.string()), ("split", pa.string()),
+                  ("source", pa.string()), ("source_sha256", pa.string())]
+        for component in self.components:
+            fields += [(f"{component.column}_offset", pa.int64()), (f"{component.column}_size", pa.int64()),
+                       (f"{component.column}_sha256", pa.string())]
+        return pa.schema(fields + list(self.columns))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sample:
+    """One sample on its way into a tar."""
+
+    key: str  # unique in the data set; no dot or slash, a dot would start the extension
+    files: dict[str, bytes]  # component name -> content
+    row: dict[str, object]  # the kind's own manifest columns, with group and source
+
+    def __post_init__(self) -> None:
+        if not self.key or set(self.key) & set("./ \\"):
+            raise ValueError(f"sample key {self.key!r} must be non-empty and free of dots, slashes and blanks")
+
+
+def safe_key(name: str) -> str:
+    """`name` with every character that a WebDataset key may not hold replaced by an underscore."""
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)

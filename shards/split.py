@@ -1,0 +1,59 @@
+"""Train, validation and test by group (animal, video, well, session), never by row."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tarpon.shards.manifest import SPLITS
+
+
+def assign_splits(groups: Mapping[str, np.ndarray], *, ratios: Sequence[float] = (0.7, 0.15, 0.15), seed: int = 0) -> dict[str, str]:
+    """Give every group a split so that each class is shared out near the ratios.
+
+    Args:
+        groups: group name -> label histogram (C,), counts in any unit (frames, images).
+        ratios: shares of train, val, test; normalised here.
+        seed: changes which of several equal choices is taken.
+
+    Returns:
+        group name -> "train" | "val" | "test". With three groups or more, and ratios above 0, no split is empty.
+
+    Greedy stratified grouping (Sechidis et al. 2011, applied to whole groups): groups with the rarest labels
+    choose first, each goes where its labels are most wanted.
+    """
+    if len(ratios) != 3 or min(ratios) < 0 or ratios[0] <= 0:
+        raise ValueError(f"split ratios {tuple(ratios)} must be three numbers >= 0, train above 0; e.g. 0.7 0.15 0.15")
+    share = np.asarray(ratios, float) / sum(ratios)
+    wanted = [split for split, ratio in zip(SPLITS, share, strict=True) if ratio > 0]
+    if len(groups) < len(wanted):
+        raise ValueError(f"{len(groups)} group(s) cannot fill {', '.join(wanted)} without a leak; give more videos, "
+                         f"a finer --group, or ratios with a 0 for what is not needed")
+    names = sorted(groups, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    counts = np.stack([np.asarray(groups[name], float) for name in names])
+    weight = counts / np.maximum(counts.sum(0), 1)  # each class weighs the same, however rare
+    size = counts.sum(1) / max(counts.sum(), 1)
+    weight = np.concatenate([weight, size[:, None]], axis=1)
+    order = sorted(range(len(names)), key=lambda i: -weight[i].max())
+    need = share[:, None] * weight.sum(0)
+    members = np.zeros(3, int)
+    result = {}
+    for position, i in enumerate(order):
+        left = len(order) - position
+        empty = [s for s in range(3) if share[s] > 0 and members[s] == 0]
+        choices = empty if len(empty) == left else [s for s in range(3) if share[s] > 0]
+        # squared shortfall that remains over all splits if group i goes to s
+        cost = [float(((need - np.eye(3)[s][:, None] * weight[i]) ** 2 / share.clip(1e-9)[:, None]).sum()) for s in choices]
+        best = choices[int(np.argmin(cost))]
+        need[best] -= weight[i]
+        members[best] += 1
+        result[names[i]] = SPLITS[best]
+    return result
+
+
+def check_leak(groups: Sequence[str], splits: Sequence[str]) -> None:
+    """ValueError naming the first group that stands in two splits."""
+    seen: dict[str, str] = {}
+    for group, split in zip(groups, splits, strict=True):
+        if seen.setdefault(group, split) != split:
+            raise ValueError(f"group {group!r} is in both {seen[group]} and {split}: a leak; split by group again")

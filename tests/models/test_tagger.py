@@ -1,0 +1,139 @@
+"""The whole tagger: shapes, separate paths, padding, freezing and parameter groups."""
+
+import pytest
+import torch
+
+from tarpon.models.backbones import FrameBackbone
+from tarpon.models.pose import MOUSE_POINTS, PoseEncoder, PoseGraph
+from tarpon.models.tagger import FrameTagger, parameter_groups, spread
+
+
+def tagger(name: str = "test_vit", *, pose: bool = True, **options) -> FrameTagger:
+    torch.manual_seed(0)
+    encoder = FrameBackbone(name=name, pretrained=False, image_size=32, grid_stride=16).build()
+    graph = PoseEncoder(PoseGraph.from_points(MOUSE_POINTS)) if pose else None
+    return FrameTagger(encoder, classes=6, **{"points": 6, "pose": graph, "hidden": 32, **options})
+
+
+def batch(frames: int = 9) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    pose = torch.rand(2, frames, 6, 3, generator=generator)
+    pose[..., 2] = (pose[..., 2] > 0.3).float()
+    clip = torch.randn(2, frames, 3, 32, 32, generator=generator)
+    return {"clip": clip, "valid": torch.ones(2, frames, dtype=torch.bool), "pose": pose}
+
+
+@pytest.mark.parametrize("norm", ["frame", "clip"])
+def test_shapes_and_dtypes(norm):
+    out = tagger(norm=norm)(**batch())
+    assert {name: tuple(value.shape) for name, value in out.items()} == {"action": (2, 9, 6), "keypoints": (2, 9, 6, 2)}
+    assert all(value.dtype == torch.float32 for value in out.values())
+    assert ((out["keypoints"] >= 0) & (out["keypoints"] <= 1)).all()
+
+
+def test_action_only_without_pose():
+    inputs = batch()
+    inputs.pop("pose")
+    assert set(tagger(pose=False, points=0, keypoints=False)(**inputs)) == {"action"}
+
+
+def test_keypoints_cannot_copy_the_pose_and_actions_use_it():
+    model, inputs = tagger().eval(), batch()
+    other = {**inputs, "pose": inputs["pose"].flip(1)}
+    one, two = model(**inputs), model(**other)
+    assert torch.equal(one["keypoints"], two["keypoints"])
+    assert not torch.allclose(one["action"], two["action"])
+
+
+@pytest.mark.parametrize("norm", ["frame", "clip"])
+@pytest.mark.parametrize("training", [False, True])
+def test_padding_reaches_nothing_not_even_batch_norm(norm, training):
+    inputs = batch()
+    padded = {
+        "clip": torch.cat([inputs["clip"], torch.full((2, 4, 3, 32, 32), 50.0)], 1),
+        "valid": torch.arange(13).expand(2, -1) < 9,
+        "pose": torch.cat([inputs["pose"], torch.full((2, 4, 6, 3), float("nan"))], 1),
+    }
+    outputs, states = [], []
+    for given in (inputs, padded):
+        model = tagger("test_resnet", norm=norm, dropout=0.0, head_dropout=0.0).train(training)
+        model.pose.dropout.p = 0.0
+        outputs.append({name: value[:, :9] for name, value in model(**given).items()})
+        states.append(dict(model.named_buffers()))
+    for name in outputs[0]:
+        torch.testing.assert_close(outputs[0][name], outputs[1][name], rtol=1e-4, atol=1e-5)
+    for name, value in states[0].items():
+        torch.testing.assert_close(value, states[1][name], rtol=1e-4, atol=1e-5)
+
+
+def test_spread_puts_frames_back_in_their_places():
+    valid = torch.tensor([[True, False, True], [False, True, False]])
+    rows = torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]], requires_grad=True)
+    out = spread(rows, valid)
+    assert torch.equal(out[valid], rows)
+    assert (out[~valid] == 0).all()
+    out.sum().backward()
+    assert (rows.grad == 1).all()
+
+
+def test_every_parameter_learns_and_a_frozen_backbone_does_not():
+    model, inputs = tagger(), batch()
+    out = model(**inputs)
+    (out["action"].square().mean() + (out["keypoints"] - 0.1).square().mean()).backward()
+    silent = {name for name, parameter in model.named_parameters() if parameter.grad is None}
+    assert not silent
+    model.zero_grad()
+    model.freeze_backbone(True)
+    model.train()
+    out = model(**inputs)
+    (out["action"].square().mean() + (out["keypoints"] - 0.1).square().mean()).backward()
+    moved = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert moved == {name for name, _ in model.named_parameters() if not name.startswith("encoder.")}
+
+
+@pytest.mark.parametrize("cast", [True, False], ids=["parameters", "autocast"])
+def test_bf16_runs(cast):
+    model = tagger("test_resnet", norm="clip")
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=not cast):
+        out = (model.bfloat16() if cast else model)(**batch())
+    assert all(value.dtype == torch.float32 and value.isfinite().all() for value in out.values())
+    sum(value.sum() for value in out.values()).backward()
+
+
+def test_parameter_groups_hold_each_parameter_once_and_in_its_place():
+    model = tagger()
+    groups = parameter_groups(model)
+    names = [name for group in groups.values() for name in group]
+    assert sorted(names) == sorted(name for name, _ in model.named_parameters())
+    place = {name: group for group, members in groups.items() for name in members}
+    assert place["encoder.net.blocks.0.attn.qkv.weight"] == "backbone/decay"
+    for name in (
+        "encoder.net.pos_embed",
+        "encoder.net.cls_token",
+        "encoder.net.norm.weight",
+        "encoder.net.blocks.0.attn.qkv.bias",
+    ):
+        assert place[name] == "backbone/no_decay"
+    for name in (
+        "tcn.blocks.1.weight",
+        "action.linear.weight",
+        "pose.linear.weight",
+        "keypoint.heatmap.weight",
+        "keypoint.offset",
+    ):
+        assert place[name] == "rest/decay"
+    for name in ("tcn.blocks.1.scale", "tcn.blocks.1.bias", "visual.0.weight", "keypoint.log_temperature"):
+        assert place[name] == "rest/no_decay"
+
+
+def test_mistakes_are_explained():
+    with pytest.raises(ValueError, match="points=0"):
+        tagger(points=0)
+    inputs = batch()
+    with pytest.raises(ValueError, match="built without pose"):
+        tagger(pose=False)(**inputs)
+    with pytest.raises(ValueError, match="no True frame"):
+        tagger()(**{**inputs, "valid": ~inputs["valid"]})
+    inputs.pop("pose")
+    with pytest.raises(ValueError, match="built with pose"):
+        tagger()(**inputs)

@@ -1,0 +1,79 @@
+"""What training left in a run folder, read into one record."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tarpon.train.metrics.trial import Trial, load_trials
+
+SPLITS = ("test", "val")  # the first that a run has is the one reported
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a run folder holds; a part that is missing is empty."""
+
+    name: str
+    config: str  # the text of run.yaml
+    lines: list[dict[str, float]]  # of metrics.jsonl
+    metrics: dict[str, dict[str, float]]  # split -> name -> value, from metrics.json
+    machine: dict[str, object]  # run.json, or the machine block of metrics.json
+    trials: dict[str, list[Trial]]  # split -> trials, from predictions/
+    classes: list[str]
+    points: list[str]
+
+    @property
+    def split(self) -> str:
+        """The split that is reported: test where there is one; "" before any was scored."""
+        return next((split for split in SPLITS if split in self.metrics or split in self.trials), "")
+
+
+def read_run(run: Path) -> Record:
+    """Read a run folder; ValueError names what keeps it from being one."""
+    missing = [name for name in ("run.yaml", "metrics.jsonl") if not (run / name).is_file()]
+    if missing:
+        raise ValueError(f"{run} is not a run folder: it has no {' and no '.join(missing)}; "
+                         "give the folder that training wrote")
+    metrics = _json(run / "metrics.json")
+    loaded = {split: load_trials(path) for split in SPLITS if (path := run / "predictions" / f"{split}.npz").is_file()}
+    _, classes, points = next(iter(loaded.values()), ([], [], []))
+    return Record(
+        name=run.resolve().name,
+        config=(run / "run.yaml").read_text(encoding="utf-8"),
+        lines=_json_lines(run / "metrics.jsonl"),
+        metrics={split: metrics[split] for split in SPLITS if metrics.get(split)},
+        machine=_json(run / "run.json") or metrics.get("machine", {}),
+        trials={split: trials for split, (trials, _, _) in loaded.items()},
+        classes=classes,
+        points=points,
+    )
+
+
+def _json(path: Path) -> dict:
+    """The object in a JSON file; {} when there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; it must hold one JSON object") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: got a {type(found).__name__}; it must hold one JSON object")
+    return found
+
+
+def _json_lines(path: Path) -> list[dict[str, float]]:
+    """The lines of a JSONL file; a run that was killed may leave its last line half written, and that one is passed over."""
+    texts = path.read_text(encoding="utf-8").splitlines()
+    lines = []
+    for number, words in enumerate(texts, start=1):
+        try:
+            line = json.loads(words)
+        except ValueError as error:
+            if number == len(texts):
+                break
+            raise ValueError(f"{path}:{number}: {error}; every line must be one JSON object") from error
+        if not isinstance(line, dict) or "step" not in line:
+            raise ValueError(f"{path}:{number}: got {words[:60]!r}; every line must be one JSON object with a step")
+        lines.append(line)
+    return lines
