@@ -1,0 +1,82 @@
+"""Checkpoints as one safetensors file, replaced by rename: plain tensors and JSON, nothing pickled.
+
+They hold whole parameters and whole optimizer state, so a run goes on under another ZeRO stage or number of processes.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tarpon.train.schedule import Plateau
+
+LAST, BEST = "checkpoints/last.safetensors", "best.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """How far a run is: all that the order of samples depends on."""
+
+    step: int = 0  # optimizer steps done
+    epoch: int = 0
+    micro: int = 0  # micro-batches of this epoch done by each process, at the accumulation of `global_batch`
+
+
+def model_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of parameters and buffers on the CPU, contiguous and unshared."""
+    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in model.state_dict().items()}
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.tmp")
+    save_file(dict(tensors), draft, metadata={"tarpon": json.dumps(meta)})
+    with open(draft, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(draft, path)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """ValueError in one line when the file is missing or not one of ours."""
+    if not path.exists():
+        raise ValueError(f"{path}: no such checkpoint; start without --resume, or give the right run folder")
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = json.loads((file.metadata() or {})["tarpon"])
+            return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118  not a dict
+    except Exception as error:  # noqa: BLE001  safetensors raises its own class, which it does not export stably
+        raise ValueError(f"{path}: not a readable checkpoint ({error})") from error
+
+
+def save_last(folder: Path, *, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], at: Position, plateau: Plateau,
+              fingerprint: str) -> None:
+    tensors = {f"model/{name}": value for name, value in model.items()} | {f"optimizer/{k}": v for k, v in optimizer.items()}
+    save_tensors(folder / LAST, tensors, {"position": asdict(at), "plateau": asdict(plateau), "fingerprint": fingerprint})
+
+
+def load_last(folder: Path, *, fingerprint: str) -> tuple[dict[str, Tensor], dict[str, Tensor], Position, Plateau]:
+    """Model tensors, optimizer tensors, position, plateau; ValueError when the run's data or seed are not the same."""
+    tensors, meta = load_tensors(folder / LAST)
+    if meta["fingerprint"] != fingerprint:
+        raise ValueError(f"{folder / LAST} was trained on other data, seed or batch size; resume with the same, or use a new --out")
+    split = {part: {name.removeprefix(f"{part}/"): value for name, value in tensors.items() if name.startswith(f"{part}/")}
+             for part in ("model", "optimizer")}
+    return split["model"], split["optimizer"], Position(**meta["position"]), Plateau(**meta["plateau"])
+
+
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, name: str) -> None:
+    """ValueError naming the first difference when the weights are another model's."""
+    own = model.state_dict()
+    for key in sorted(set(own) ^ set(tensors)):
+        raise ValueError(f"{name}: weight {key} is only in the {'model' if key in own else 'file'}; the model options differ")
+    for key, value in own.items():
+        if value.shape != tensors[key].shape:
+            raise ValueError(f"{name}: weight {key} is {tuple(tensors[key].shape)}, the model wants {tuple(value.shape)}")
+    with torch.no_grad():
+        model.load_state_dict({key: tensors[key] for key in own})

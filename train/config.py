@@ -1,0 +1,167 @@
+"""The run: frozen dataclasses that check themselves; the command line and the files are made from them by jsonargparse."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import jsonargparse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optim:
+    """AdamW (Loshchilov and Hutter 2019)."""
+
+    lr: float = 5e-5
+    weight_decay: float = 0.05  # not on norms, biases, embeddings
+    beta1: float = 0.9
+    beta2: float = 0.999
+    backbone_lr_scale: float = 1.0  # learning rate of the backbone over that of the rest
+    clip_norm: float = 1.0  # of the gradient over all parameters; 0 = off
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0 or self.weight_decay < 0 or self.backbone_lr_scale < 0 or self.clip_norm < 0:
+            raise ValueError(f"optim.lr={self.lr} must be above 0; weight_decay={self.weight_decay}, backbone_lr_scale="
+                             f"{self.backbone_lr_scale} and clip_norm={self.clip_norm} at least 0")
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
+            raise ValueError(f"optim.beta1={self.beta1} and beta2={self.beta2} must be in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Learning rate over time, set at every optimizer step."""
+
+    kind: str = "cosine"  # cosine | plateau | constant; each after the warm-up
+    warmup_epochs: float = 3.0
+    min_lr: float = 1e-6
+    patience: int = 10  # plateau: evaluations without a better selection metric before the rate falls
+    factor: float = 0.5  # plateau: how far it falls
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("cosine", "plateau", "constant"):
+            raise ValueError(f"schedule.kind={self.kind!r} must be cosine, plateau or constant")
+        if self.warmup_epochs < 0 or self.min_lr < 0 or self.patience < 1 or not 0 < self.factor < 1:
+            raise ValueError(f"schedule: warmup_epochs={self.warmup_epochs} and min_lr={self.min_lr} must be at least 0, "
+                             f"patience={self.patience} at least 1, factor={self.factor} between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """What DeepSpeed does."""
+
+    zero_stage: int = 0  # 0: whole copies; 1: optimizer state shared out; 2: gradients too
+    dtype: str = "auto"  # bf16 (autocast over float32 weights) | fp32; auto: bf16 on a GPU, fp32 on a CPU
+    deepspeed_config: str | None = None  # JSON merged under the run's own values; a contradiction is refused
+
+    def __post_init__(self) -> None:
+        if self.zero_stage not in (0, 1, 2):
+            raise ValueError(f"engine.zero_stage={self.zero_stage} must be 0, 1 or 2")
+        if self.dtype not in ("auto", "fp32", "bf16"):
+            raise ValueError(f"engine.dtype={self.dtype!r} must be auto, fp32 or bf16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderOptions:
+    """How data come in."""
+
+    threads: int = 0  # decoding threads a process; 0: the cores shared out among the processes of this machine
+    prefetch: int = 2  # batches made ahead
+    cache: str | None = None  # folder for tars of remote data sets
+    bad_rows: int = 0  # unreadable samples allowed before the run stops
+
+    def __post_init__(self) -> None:
+        if self.threads < 0 or self.prefetch < 1 or self.bad_rows < 0:
+            raise ValueError(f"loader: threads={self.threads} and bad_rows={self.bad_rows} must be at least 0, "
+                             f"prefetch={self.prefetch} at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A training run, whatever the task."""
+
+    data: str  # what `tarpon pack` or `tarpon features` wrote: a folder or a URL
+    out: str = "runs/latest"  # run folder
+    epochs: int = 30
+    steps: int | None = None  # optimizer steps; unset: epochs x steps an epoch
+    micro_batch: int = 2  # samples a process a forward
+    global_batch: int = 2  # samples an optimizer step, all processes together
+    seed: int = 123
+    resume: bool = False  # go on from the run folder's last checkpoint
+    freeze_backbone_epochs: int = 3  # the backbone learns from this epoch on
+    early_stop_patience: int = 20  # evaluations without a better selection metric; 0 = off
+    eval_every: int = 1  # epochs
+    log_every: int = 10  # optimizer steps
+    save_every: int = 0  # optimizer steps between checkpoints; 0: at every evaluation
+    optim: Optim = field(default_factory=Optim)
+    schedule: Schedule = field(default_factory=Schedule)
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    loader: LoaderOptions = field(default_factory=LoaderOptions)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "micro_batch", "global_batch", "eval_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        for name in ("freeze_backbone_epochs", "early_stop_patience", "save_every", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 0")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps={self.steps} must be at least 1, or unset for epochs x steps an epoch")
+
+    def accumulation(self, world: int) -> int:
+        """Micro-batches a process an optimizer step."""
+        if self.global_batch % (self.micro_batch * world):
+            raise ValueError(f"global_batch={self.global_batch} must be a multiple of micro_batch x processes = "
+                             f"{self.micro_batch} x {world}")
+        return self.global_batch // (self.micro_batch * world)
+
+
+class UsageError(ValueError):
+    """Words on the command line or in a file that no option takes."""
+
+
+def parser_for(options: type, *, recipe: dict, task: str) -> jsonargparse.ArgumentParser:
+    """Every field of Run and of the task's own options as a dotted option, over the recipe's values."""
+    parser = jsonargparse.ArgumentParser(prog=f"train/launch.py {task}", exit_on_error=False,
+                                         description=f"Train the {task} task; every option can also stand in --config FILE (YAML).")
+    parser.add_argument("--config", action="config")
+    for owner in (Run, options):
+        parser.add_class_arguments(owner, None)
+    parser.set_defaults(recipe)
+    return parser
+
+
+def parse(parser: jsonargparse.ArgumentParser, options: type, argv: Sequence[str]) -> tuple[Run, object, str]:
+    """Command line -> (run, the task's options, the whole resolved configuration as YAML).
+
+    Raises:
+        UsageError: in one line.
+    """
+    try:
+        values = parser.parse_args(list(argv))
+        text = parser.dump(values, skip_none=False)
+        made = parser.instantiate_classes(values)
+        pick = {owner: owner(**{f.name: made[f.name] for f in fields(owner)}) for owner in (Run, options)}
+    except (jsonargparse.ArgumentError, ValueError, TypeError, OSError) as error:
+        raise UsageError(one_line(str(error))) from error
+    return pick[Run], pick[options], text
+
+
+def read_run(folder: Path, options: type, parser: jsonargparse.ArgumentParser) -> tuple[Run, object]:
+    """The configuration a run folder was made with."""
+    path = folder / "run.yaml"
+    if not path.exists():
+        raise ValueError(f"{folder}: no run.yaml here; give a run folder that train/launch.py wrote")
+    run, chosen, _ = parse(parser, options, ["--config", str(path)])
+    return run, chosen
+
+
+def one_line(text: str, *, limit: int = 400) -> str:
+    """A parser's message of many lines as one."""
+    joined = " ".join(line.strip(" -") for line in text.splitlines() if line.strip())
+    return joined if len(joined) <= limit else joined[: limit - 3] + "..."
+
+
+def fail(error: Exception, *, program: str) -> int:
+    """Say what is wrong in one line; the exit status for it."""
+    print(f"{program}: {one_line(str(error), limit=1000)}", file=sys.stderr, flush=True)
+    return 2

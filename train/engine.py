@@ -1,0 +1,269 @@
+"""The only importer of DeepSpeed and reader of rank and world size.
+
+DeepSpeed gives the launcher, gradient averaging and ZeRO; the schedule, checkpoints and freezing are ours, because its
+own ways fail in silence: a parameter that thaws after `initialize` never moves, a plateau scheduler is stepped with the
+batch size for a metric, and optimizer files need another world's size and unpickling to load.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tarpon.train.config import EngineOptions, Optim
+
+ADAM = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where this process stands."""
+
+    rank: int
+    world: int
+    local_rank: int
+    local_world: int
+    device: torch.device
+
+    @property
+    def gpu(self) -> int | None:
+        """GPU ordinal for DALI, None on a CPU."""
+        return self.device.index if self.device.type == "cuda" else None
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+
+def connect() -> Place:
+    """Join the launcher's processes, or stand alone when started without a launcher."""
+    if "RANK" not in os.environ:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    import deepspeed
+    import deepspeed.comm
+
+    device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    else:
+        say_if_op_compiles()
+    deepspeed.init_distributed(verbose=False)
+    return Place(rank=int(os.environ["RANK"]), world=int(os.environ["WORLD_SIZE"]), local_rank=local,
+                 local_world=int(os.environ.get("LOCAL_SIZE", os.environ["WORLD_SIZE"])), device=device)
+
+
+def say_if_op_compiles() -> None:
+    """DeepSpeed compiles its CPU communication op at the first run; a minute or two of silence wants a word."""
+    from torch.utils.cpp_extension import get_default_build_root
+
+    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
+    if os.environ.get("RANK", "0") == "0" and not any(root.glob("**/deepspeed_shm_comm*.so")):
+        print("First run here: DeepSpeed compiles its CPU communication op, one to two minutes, once.", flush=True)
+
+
+def deepspeed_dict(options: EngineOptions, *, micro_batch: int, accumulation: int, world: int, clip_norm: float,
+                   bf16: bool) -> dict:
+    """DeepSpeed's own configuration: the run's values over those of `deepspeed_config`.
+
+    Raises:
+        ValueError: the file contradicts the run, or configures what the run owns.
+    """
+    ours = {
+        "train_batch_size": micro_batch * accumulation * world, "train_micro_batch_size_per_gpu": micro_batch,
+        "gradient_accumulation_steps": accumulation, "gradient_clipping": clip_norm,
+        "zero_optimization": {"stage": options.zero_stage},
+        "torch_autocast": {"enabled": bf16, "dtype": "bfloat16"},
+        "steps_per_print": 10**9, "zero_allow_untested_optimizer": True,
+    }
+    if options.deepspeed_config is None:
+        return ours
+    path = Path(options.deepspeed_config)
+    try:
+        theirs = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"deepspeed_config {path}: cannot be read ({error})") from error
+    if not isinstance(theirs, dict):
+        raise ValueError(f"deepspeed_config {path}: a JSON object is needed, got {type(theirs).__name__}")
+    for name, owner in (("optimizer", "optim"), ("scheduler", "schedule")):
+        if theirs.pop(name, None) not in (None, "auto"):
+            raise ValueError(f"deepspeed_config {path}: {name!r} is the run's own; remove it and set --{owner}.*")
+    if (theirs.pop("fp16", None) or {}).get("enabled") is True:
+        raise ValueError(f"deepspeed_config {path}: fp16 is not supported; use --engine.dtype bf16")
+    asked = (theirs.pop("bf16", None) or {}).get("enabled", "auto")
+    if asked not in ("auto", bf16):
+        raise ValueError(f"deepspeed_config {path}: bf16.enabled={asked}, the run has engine.dtype {'bf16' if bf16 else 'fp32'}; "
+                         f"make them agree")
+    return _merge(ours, theirs, f"deepspeed_config {path}: ")
+
+
+def _merge(ours: dict, theirs: dict, place: str) -> dict:
+    merged = dict(theirs)
+    for name, value in ours.items():
+        other = theirs.get(name, "auto")
+        if isinstance(value, dict):
+            merged[name] = _merge(value, other if isinstance(other, dict) else {}, f"{place}{name}.")
+        elif other not in ("auto", value) and name != "steps_per_print":
+            raise ValueError(f"{place}{name}={other} contradicts the run's {value}; remove it there or change the run")
+        else:
+            merged[name] = value
+    return merged
+
+
+class Engine:
+    """A model under DeepSpeed.
+
+    Args:
+        groups: group name -> parameter name -> parameter. Names start with "backbone/" or "rest/" and end with "/decay" or
+            "/no_decay". Every group is built up front; a frozen one has rate 0 until it thaws.
+    """
+
+    def __init__(self, place: Place, model: nn.Module, groups: Mapping[str, Mapping[str, nn.Parameter]], *, optim: Optim,
+                 options: EngineOptions, micro_batch: int, accumulation: int) -> None:
+        import deepspeed
+
+        self.place, self.model, self._groups = place, model, groups
+        self.bf16 = options.dtype == "bf16" or (options.dtype == "auto" and place.device.type == "cuda")
+        model.to(place.device)
+        self._adam = torch.optim.AdamW(
+            [{"params": list(group.values()), "name": name, "weight_decay": 0.0 if name.endswith("/no_decay") else optim.weight_decay}
+             for name, group in groups.items()], lr=optim.lr, betas=(optim.beta1, optim.beta2), fused=place.device.type == "cuda")
+        config = deepspeed_dict(options, micro_batch=micro_batch, accumulation=accumulation, world=place.world,
+                                clip_norm=optim.clip_norm, bf16=self.bf16)
+        self._engine, *_ = deepspeed.initialize(model=model, optimizer=self._adam, config=config, dist_init_required=False)
+        self._scale = {"backbone": optim.backbone_lr_scale, "rest": 1.0}
+
+    def __call__(self, **inputs: Tensor) -> dict[str, Tensor]:
+        return self._engine(**inputs)
+
+    def backward(self, loss: Tensor) -> None:
+        self._engine.backward(loss)
+
+    def step(self) -> bool:
+        """Advance; True when that completed an optimizer step."""
+        stepped = self._engine.is_gradient_accumulation_boundary()  # ask before step() moves the counter
+        self._engine.step()
+        return stepped
+
+    def set_rate(self, rate: float, *, backbone: bool) -> None:
+        """Learning rate of the next optimizer step; the backbone's is 0 while it is frozen."""
+        for group in self._engine.optimizer.param_groups:
+            part = group["name"].partition("/")[0]
+            group["lr"] = rate * self._scale[part] if part == "rest" or backbone else 0.0
+
+    def restart(self, part: str) -> None:
+        """Forget the optimizer's past of a part that begins to learn: its step counter may have run on zero gradients."""
+        for group in self._engine.optimizer.param_groups:
+            if group["name"].startswith(f"{part}/"):
+                for parameter in group["params"]:
+                    self._adam.state.get(parameter, {}).get("step", torch.zeros(())).zero_()
+
+    def train(self, on: bool = True) -> None:
+        self._engine.train(on)
+
+    def autocast(self) -> torch.autocast:
+        """For forwards outside of training steps."""
+        return torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.bf16)
+
+    # What the processes agree on.
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over processes."""
+        if self.place.world == 1:
+            return values
+        total = values.to(self.place.device, torch.float64)
+        torch.distributed.all_reduce(total)
+        return total / self.place.world
+
+    def gather(self, value: object) -> list:
+        """Everybody's value, in rank order, on every rank."""
+        if self.place.world == 1:
+            return [value]
+        values: list = [None] * self.place.world
+        torch.distributed.all_gather_object(values, value)
+        return values
+
+    def barrier(self) -> None:
+        if self.place.world > 1:
+            torch.distributed.barrier()
+
+    # Optimizer state as plain tensors of whole parameters, the same for every ZeRO stage and number of processes.
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """name of state / parameter -> CPU tensor. Collective: every rank must call it."""
+        state: dict[str, Tensor] = {}
+        for name, parameter, held in self._states():
+            if held:  # a parameter that has had no gradient yet has no state
+                state[f"step/{name}"] = held["step"].detach().cpu().reshape(1).clone()
+                for key in ADAM:
+                    state[f"{key}/{name}"] = self._whole(parameter, key, held).detach().cpu().clone()
+        return state
+
+    def load_optimizer_state(self, state: Mapping[str, Tensor]) -> None:
+        from deepspeed.utils import safe_set_full_optimizer_state
+
+        sharded = self._sharded()
+        for name, parameter in self._named():
+            if f"step/{name}" not in state:
+                continue
+            steps = state[f"step/{name}"].reshape(()).clone()
+            whole = {key: state[f"{key}/{name}"].to(self.place.device) for key in ADAM}
+            flat = self._flat(parameter) if sharded else parameter
+            if flat is None:  # another rank owns all of it
+                continue
+            if sharded:
+                held = self._adam.state[flat]
+                for key in ADAM:
+                    held.setdefault(key, torch.zeros_like(flat))
+                parameter._hp_mapping.set_optim_state_fragment(flat, held)
+                for key in ADAM:
+                    safe_set_full_optimizer_state(parameter, whole[key], key)
+            else:
+                held = self._adam.state[flat]
+                held |= whole
+            # fused AdamW keeps its counter on the device
+            held["step"] = steps.to(self.place.device if self.place.device.type == "cuda" else "cpu")
+
+    def _named(self) -> Iterator[tuple[str, nn.Parameter]]:
+        for group in self._groups.values():
+            yield from group.items()
+
+    def _sharded(self) -> bool:
+        return any(hasattr(parameter, "_hp_mapping") for _, parameter in self._named())
+
+    def _flat(self, parameter: nn.Parameter) -> Tensor | None:
+        """ZeRO's flat partition of the parameter's group on this rank, None where it holds nothing of the parameter."""
+        mapping = parameter._hp_mapping
+        return None if mapping is None else self._engine.optimizer.param_groups[mapping.param_group_index]["params"][0]
+
+    def _states(self) -> Iterator[tuple[str, nn.Parameter, dict]]:
+        sharded = self._sharded()
+        for name, parameter in self._named():
+            if not sharded:
+                yield name, parameter, self._adam.state.get(parameter, {})
+                continue
+            # the group's own flat tensor tells the step also to a rank that holds nothing of this parameter
+            groups = self._engine.optimizer.param_groups
+            index = list(self._groups).index(next(g for g, members in self._groups.items() if name in members))
+            held = self._adam.state.get(groups[index]["params"][0], {})
+            if held and parameter._hp_mapping is not None:
+                # DeepSpeed links the fragments before AdamW has made its state, and so to nothing
+                parameter._hp_mapping.set_optim_state_fragment(groups[index]["params"][0], held)
+            yield name, parameter, held
+
+    def _whole(self, parameter: nn.Parameter, key: str, held: dict) -> Tensor:
+        from deepspeed.utils import safe_get_full_optimizer_state
+
+        if not hasattr(parameter, "_hp_mapping"):
+            return held[key]
+        return safe_get_full_optimizer_state(parameter, key)

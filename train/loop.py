@@ -1,0 +1,144 @@
+"""The training loop: reads top to bottom, asks no task its name, waits for the GPU only in Meter.read."""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from tqdm import tqdm
+
+from tarpon.train.checkpoint import Position
+from tarpon.train.config import Run
+from tarpon.train.engine import Engine
+from tarpon.train.meter import Meter
+from tarpon.train.moved import Watch
+from tarpon.train.schedule import Plateau, learning_rate, observe
+from tarpon.train.sink import Fan
+from tarpon.train.task import Problem, Result
+
+PROOF_STEPS = 10  # optimizer steps after which a trained part must have moved
+
+
+@dataclass
+class State:
+    """What a checkpoint holds beside tensors."""
+
+    at: Position
+    plateau: Plateau
+
+
+def train(run: Run, problem: Problem, engine: Engine, sink: Fan, *, state: State, evaluate: Callable[[], Result],
+          save: Callable[[State], None], keep_best: Callable[[Result], None]) -> State:
+    """Train from `state.at` to the run's last step, or until early stopping; evaluates, saves and logs on the way."""
+    accumulation = run.accumulation(engine.place.world)
+    epoch_micros = problem.steps_per_epoch * accumulation
+    total = run.steps or run.epochs * problem.steps_per_epoch
+    warmup = round(run.schedule.warmup_epochs * problem.steps_per_epoch)
+    meter, clock = Meter(), Clock(problem)
+    freezing = Freezing(problem, engine, frozen=state.at.epoch < run.freeze_backbone_epochs)
+    bar = tqdm(total=total, initial=state.at.step, unit="step", desc="train", disable=not engine.place.first or not sys.stderr.isatty())
+    batches = problem.batches(state.at.epoch, state.at.micro)
+    engine.train()
+    while state.at.step < total:
+        at, batch = state.at, next(batches)
+        freezing.set(at.epoch < run.freeze_backbone_epochs)
+        rate = learning_rate(run.optim, run.schedule, step=at.step, total=total, warmup=warmup, falls=state.plateau.falls)
+        engine.set_rate(rate, backbone=not freezing.frozen)
+        # dropout is a function of the place in the run, so resuming needs no generator state
+        torch.manual_seed((run.seed * 1_000_003 + at.epoch * epoch_micros + at.micro) * engine.place.world + engine.place.rank)
+        out = engine(**{name: batch[name] for name in problem.inputs})
+        losses = problem.loss(out, batch)
+        loss = sum(losses.values())
+        engine.backward(loss)
+        stepped = engine.step()
+        meter.add({"loss": loss} | {f"loss/{name}": value for name, value in losses.items()})
+        clock.add(problem.frames(batch))
+        ended = at.micro + 1 == epoch_micros
+        at = replace(at, step=at.step + stepped, epoch=at.epoch + ended, micro=0 if ended else at.micro + 1)
+        state.at = at
+        if not stepped:
+            continue
+        bar.update()
+        freezing.count()
+        if at.step % run.log_every == 0:
+            scalars = meter.read(engine.mean) | {"lr": rate} | clock.read(engine.place.world)
+            sink.write(at.step, scalars, epoch=at.epoch)
+            bar.set_postfix({"loss": f"{scalars['loss']:.3f}", "wait": f"{scalars['loader/wait_share']:.0%}"})
+        last = at.step == total
+        if last or (ended and at.epoch % run.eval_every == 0):
+            freezing.check()
+            if meter_left := meter.read(engine.mean):
+                sink.write(at.step, meter_left | {"lr": rate} | clock.read(engine.place.world), epoch=at.epoch)
+            result = evaluate()
+            value = result.scalars[problem.select]
+            state.plateau = observe(state.plateau, value, step=at.step, patience=run.schedule.patience)
+            sink.write(at.step, {f"val/{name}": v for name, v in result.scalars.items()}, epoch=at.epoch)
+            if engine.place.first:
+                tqdm.write(f"step {at.step}/{total}  epoch {at.epoch}  val {problem.select} {value:.4f}  loss "
+                           f"{result.scalars['loss']:.4f}" + ("  best" if state.plateau.since == 0 else ""))
+            if state.plateau.since == 0:
+                keep_best(result)
+            save(state)
+            engine.train()
+            clock.restart()
+            if run.early_stop_patience and state.plateau.since >= run.early_stop_patience:
+                break
+        elif run.save_every and at.step % run.save_every == 0:
+            save(state)
+    bar.close()
+    return state
+
+
+class Freezing:
+    """Holds the backbone still or lets it learn, and proves that it does."""
+
+    def __init__(self, problem: Problem, engine: Engine, *, frozen: bool) -> None:
+        self._problem, self._engine = problem, engine
+        self.frozen = frozen
+        problem.freeze(frozen)
+        self._watched = {part: Watch(problem.groups, part) for part in ("backbone", "rest")}
+        self._steps = {"backbone": 0, "rest": 0}  # optimizer steps since the part began to learn
+
+    def set(self, frozen: bool) -> None:
+        if frozen == self.frozen:
+            return
+        self._watched["backbone"].expect_still()
+        self.frozen = frozen
+        self._problem.freeze(frozen)
+        self._engine.restart("backbone")
+
+    def count(self) -> None:
+        for part in self._steps:
+            self._steps[part] += not (part == "backbone" and self.frozen)
+
+    def check(self) -> None:
+        """Once per part, when it has learnt for a while."""
+        if self.frozen and "backbone" in self._watched:
+            self._watched["backbone"].expect_still()
+        for part in [part for part, watch in self._watched.items() if self._steps[part] >= PROOF_STEPS]:
+            still = self._watched.pop(part).expect_moved()
+            if still and self._engine.place.first:
+                print(f"warning: {len(still)} parameters of the {part} have not moved (unused by the model?): "
+                      f"{', '.join(still[:5])}", flush=True)
+
+
+class Clock:
+    """Throughput, and the share of time spent waiting for data."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self.restart()
+
+    def restart(self) -> None:
+        self._begun, self._waited, self._done = time.perf_counter(), self._problem.wait_s(), 0
+
+    def add(self, done: int) -> None:
+        self._done += done
+
+    def read(self, world: int) -> dict[str, float]:
+        spent = max(time.perf_counter() - self._begun, 1e-9)
+        scalars = {f"{self._problem.unit}_per_s": self._done * world / spent,
+                   "loader/wait_share": (self._problem.wait_s() - self._waited) / spent}
+        self.restart()
+        return scalars

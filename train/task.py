@@ -1,0 +1,67 @@
+"""What the trainer knows of a problem: two records of values and functions, no methods to override.
+
+A `Task` is known before any data: how it is configured. A `Problem` is a task met with its data: what the loop runs.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+from tarpon.train.config import Run
+from tarpon.train.engine import Place
+
+Batch = Mapping[str, Tensor]
+Outputs = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Result:
+    """One evaluation of one split."""
+
+    scalars: dict[str, float]  # the contract's metrics in snake case
+    save: Callable[[Path], None]  # write the predictions it was computed from
+    pictures: Callable[[], dict[str, np.ndarray]]  # name -> (H, W, 3) uint8, for TensorBoard
+
+
+class Metric(Protocol):
+    """Collects a split's outputs on one rank; the parts of all ranks make the result."""
+
+    def add(self, out: Outputs, batch: Batch) -> None: ...
+    def part(self) -> object: ...
+    def read(self, parts: list) -> Result: ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Problem:
+    """A task with its data, on one rank."""
+
+    model: nn.Module
+    inputs: tuple[str, ...]  # batch fields that model.forward takes, by name
+    groups: dict[str, dict[str, nn.Parameter]]  # as Engine wants them
+    freeze: Callable[[bool], None]  # hold the backbone still, or let it learn
+    loss: Callable[[Outputs, Batch], dict[str, Tensor]]  # named scalar terms; the loop adds them up
+    steps_per_epoch: int
+    batches: Callable[[int, int], Iterator[Batch]]  # (epoch, micro-batches to skip) -> endless training batches
+    split: Callable[[str], Iterator[Batch]]  # "val" | "test" -> its batches, equally many on every rank
+    metric: Callable[[str], Metric]
+    select: str  # the validation scalar that picks the best weights; higher is better
+    wait_s: Callable[[], float]  # seconds the training loader has made the loop wait
+    frames: Callable[[Batch], int]  # samples in a batch, in the unit throughput is told in
+    unit: str  # that unit
+    fingerprint: str  # of the data and their order; a resumed run must have the same
+    say: tuple[str, ...]  # lines printed at the start
+    export: Callable[[Path, Mapping[str, Tensor], dict[str, float]], None]  # (run folder, best weights, val scalars) -> files
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A kind of problem."""
+
+    options: type  # frozen dataclass of the task's own options
+    recipe: Callable[[], dict]  # values over the defaults: the full default run
+    build: Callable[[Run, object, Place], Problem]
+    spellings: dict[str, str] = field(default_factory=dict)  # other names for options: theirs -> ours, dotted
