@@ -1,6 +1,6 @@
 """Per-frame tagging of a clip: an action for every frame and, as a second task, the place of every keypoint.
 
-B clips, T frames, N valid frames in a row, K points, C classes, D channels.
+B clips, T frames, K points, C classes, D channels.
 """
 
 import torch
@@ -18,7 +18,8 @@ class FrameTagger(nn.Module):
     """Frames -> encoder -> [visual, pose] -> TCN -> actions; frames -> encoder -> keypoints.
 
     The two paths share the encoder only: keypoints never see the pose input, so they cannot copy it.
-    Padding reaches nothing: padded frames are not encoded, so they are in no statistic of any norm either.
+    Padding reaches no valid frame's output. (Padded frames are encoded all the same: leaving them out would cost a wait
+    for the GPU every step; a batch norm in the backbone sees them in training, as repeats of the edge frame.)
     """
 
     def __init__(
@@ -70,25 +71,18 @@ class FrameTagger(nn.Module):
                 f"this model was built {'without' if self.pose is None else 'with'} pose input and got "
                 f"{'none' if pose is None else 'one'}; set pose_input to match the data"
             )
-        if not valid.any():
-            raise ValueError(f"valid {tuple(valid.shape)} has no True frame; a batch needs at least one")
-        pooled, grid = self.encoder(clip[valid][None])
-        features = spread(self.visual(pooled.to(self.visual[0].weight.dtype))[0], valid)
+        pooled, grid = self.encoder(clip)
+        features = self.visual(pooled.to(self.visual[0].weight.dtype))
         if pose is not None:
             features = torch.cat([features, self.pose(pose)], -1)
         out = {"action": self.action(self.tcn(features, valid)).float()}
         if self.keypoint is not None:
-            out["keypoints"] = spread(self.keypoint(grid)[0], valid)
+            out["keypoints"] = self.keypoint(grid)
         return out
 
     def freeze_backbone(self, on: bool = True) -> None:
         """Hold the encoder still (True) or let it learn (False)."""
         self.encoder.freeze(on)
-
-
-def spread(x: Tensor, valid: Tensor) -> Tensor:
-    """Valid frames in a row (N, ...) -> (B, T, ...), 0 on padding. The inverse of indexing by `valid` (B, T)."""
-    return x.new_zeros(*valid.shape, *x.shape[1:]).masked_scatter(valid.view(*valid.shape, *[1] * (x.ndim - 1)), x)
 
 
 def parameter_groups(model: nn.Module, *, backbone: str = "encoder") -> dict[str, dict[str, nn.Parameter]]:

@@ -3,13 +3,14 @@
 B clips, T frames of the window, K points. Everything random was drawn by the plan; here it is only applied.
 """
 
+import io
+import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import io
-import time
 
 import numpy as np
 
@@ -68,6 +69,7 @@ class ClipFeed:
         self._bank = None if not sd else np.clip(np.rint(np.random.default_rng(0).standard_normal(
             clip + BANK_SLACK, dtype=np.float32) * sd), -127, 127).astype(np.int8)
         self._silence = np.zeros((0, fields.size, fields.size, 3), np.int8)
+        self._lock = threading.Lock()  # of the budget: samples are made in several threads
         self.work_s = 0.0  # spent making arrays, over all threads
 
     def batches(self, work: Iterable[Sequence[Window]]) -> Iterator[tuple[list[np.ndarray], ...]]:
@@ -92,7 +94,8 @@ class ClipFeed:
             try:
                 return self._sample(window, row)
             except BadSample as error:
-                self.budget.spend(error.fault)
+                with self._lock:
+                    self.budget.spend(error.fault)
                 at = int(np.searchsorted(self.rows, row)) + 1
                 row = int(self.rows[at % len(self.rows)])
             finally:
@@ -100,7 +103,7 @@ class ClipFeed:
         raise ValueError("no readable sample is left; run `tarpon lint` on the shards")
 
     def _sample(self, window: Window, row: int) -> dict[str, np.ndarray]:
-        fields, padding = self.fields, row < 0
+        fields, padding = self.fields, window.row < 0
         row = int(self.rows[0]) if padding else row
         draw, trial = window.draw, int(self._columns["frames"][row])
         start = min(window.start, max(trial - 1, 0))

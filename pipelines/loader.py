@@ -28,6 +28,7 @@ class ClipLoader:
         # arrays handed to DALI without a copy must outlive their batch: what is queued, in the making and just delivered
         self._held: deque = deque(maxlen=2 * prefetch + 4)
         self._pipeline = graph.build(self._next, device=device, threads=threads, prefetch=prefetch)
+        self._unfinished = False  # a run was left before its end, with batches of it still in the pipeline
         self.wait_s = 0.0  # that callers waited for batches
         self.batches = 0
 
@@ -36,19 +37,33 @@ class ClipLoader:
         self._held.append(arrays)
         return arrays
 
+    def _drain(self) -> None:
+        """Throw away what a run that was left early has in the pipeline; DALI's reset keeps it."""
+        self._source = iter(())
+        while self._unfinished:
+            try:
+                self._pipeline.run()
+            except StopIteration:
+                self._unfinished = False
+                self._pipeline.reset()
+            except RuntimeError:  # a bad clip among what is thrown away
+                continue
+
     def run(self, work: Iterable[Sequence[Window]]) -> Iterator[Batch]:
         """Batches of the work, in order; then the loader can be run again.
 
         Raises:
             ValueError: a clip does not decode, naming the samples that were in flight.
         """
-        self._source = iter(self.feed.batches(work))
-        self._pipeline.reset()
+        self._drain()
+        self._source, self._unfinished = iter(self.feed.batches(work)), True
         while True:
             begun = time.perf_counter()
             try:
                 outputs = self._pipeline.run()
             except StopIteration:
+                self._unfinished = False
+                self._pipeline.reset()
                 return
             except RuntimeError as error:
                 rows = sorted({int(row) for arrays in self._held for row in arrays[ClipFeed.NAMES.index("row")]})

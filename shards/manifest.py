@@ -76,11 +76,13 @@ def open_manifest(root: str | Path, *, kind: str | None = None) -> Manifest:
         begun = files.exists(f"{inside}/parts")
         raise ValueError(f"{root}: no {MANIFEST} here; " + ("packing did not finish: run the same `tarpon pack` again"
                          if begun else "give the folder that `tarpon pack ... --out` wrote"))
-    with files.open(f"{inside}/{CARD}") as file:
-        try:
+    try:
+        with files.open(f"{inside}/{CARD}") as file:
             card = json.load(file)
-        except ValueError as error:
-            raise ValueError(f"{root}/{CARD}: not valid JSON ({error}); pack again") from error
+    except FileNotFoundError as error:
+        raise ValueError(f"{root}: no {CARD} beside the manifest; copy it there, or pack again") from error
+    except ValueError as error:
+        raise ValueError(f"{root}/{CARD}: not valid JSON ({error}); pack again") from error
     if card.get("schema_version") != VERSION:
         raise ValueError(f"{root}: schema version {card.get('schema_version')}, this Tarpon reads {VERSION}; pack again")
     if kind is not None and card.get("kind") != kind:

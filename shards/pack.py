@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tarpon.shards.manifest import MANIFEST, Manifest, open_manifest, write_manifest
 from tarpon.shards.quarantine import Fault, read_faults, write_faults
@@ -78,8 +80,10 @@ def pack(units: Sequence, faults: Sequence[Fault], *, make: Make, schema: Schema
         return None, list(faults)
     jobs = [ShardJob(name=f"shard-{i:05d}", units=run, make=make, schema=schema, out=str(out), settings=settings)
             for i, run in enumerate(cut_shards(units, shard_size=packing.shard_size))]
+    _remove_stale(out, {job.name for job in jobs})
     write_shards(jobs, workers=packing.workers, executor=executor, progress=progress)
     table, found = read_parts(jobs)
+    _check_keys(table["key"])
     faults = sorted([*faults, *found], key=str)
     if not len(table):
         write_faults(out / QUARANTINE, faults)
@@ -93,10 +97,24 @@ def pack(units: Sequence, faults: Sequence[Fault], *, make: Make, schema: Schema
         "split": {"ratios": packing.split, "seed": packing.seed, "groups": len(set(table["group"].to_pylist()))},
         "quarantined": len(faults), "sources_sha256": _digest("".join(sorted(set(table["source_sha256"].to_pylist())))),
         "versions": versions(), **card})
-    for job in jobs:
-        job.part().unlink()
-    (out / "parts").rmdir()
+    shutil.rmtree(out / "parts")
     return open_manifest(out), faults
+
+
+def _remove_stale(out: Path, names: set[str]) -> None:
+    """Shards that an unfinished packing of other files or settings left: a folder with parts and no manifest is ours."""
+    if (out / "parts").is_dir():
+        for path in [*out.glob("shard-*.tar"), *out.glob("shard-*.idx"), *(out / "parts").glob("shard-*.parquet")]:
+            if path.stem not in names:
+                path.unlink()
+
+
+def _check_keys(keys: pa.ChunkedArray) -> None:
+    counts = keys.value_counts()
+    twice = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(twice):
+        raise ValueError(f"two samples have the key {twice.field('values')[0]}: source names differ only in signs "
+                         f"that a key may not hold; rename one")
 
 
 def _split(table: pa.Table, histogram: Callable[[pa.Table], np.ndarray], packing: Packing) -> pa.Table:

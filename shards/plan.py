@@ -60,7 +60,7 @@ class EpochPlan:
             members = np.concatenate([np.arange(first[s], first[s + 1]) for s in sequence[i:i + self.window]])
             members = rng.permutation(members)
             if self.weights is not None:
-                upto = before + np.cumsum(self.weights[members] / mean)
+                upto = np.minimum(before + np.cumsum(self.weights[members] / mean), len(self.rows))
                 last = i + self.window >= len(sequence)
                 if last:
                     upto[-1] = len(self.rows)  # the sum is N up to rounding; N slots are promised

@@ -33,7 +33,8 @@ def assign_splits(groups: Mapping[str, np.ndarray], *, ratios: Sequence[float] =
     counts = np.stack([np.asarray(groups[name], float) for name in names])
     weight = counts / np.maximum(counts.sum(0), 1)  # each class weighs the same, however rare
     size = counts.sum(1) / max(counts.sum(), 1)
-    weight = np.concatenate([weight, size[:, None]], axis=1)
+    alike = np.full(len(names), 1 / len(names))  # unlabelled groups weigh something too
+    weight = np.concatenate([weight, size[:, None], alike[:, None]], axis=1)
     order = sorted(range(len(names)), key=lambda i: -weight[i].max())
     need = share[:, None] * weight.sum(0)
     members = np.zeros(3, int)

@@ -96,8 +96,8 @@ Header = list[tuple[str | None, str, str]]  # individual, body part, coordinate:
 
 
 def _read_csv(path: Path) -> tuple[Header, list[int], np.ndarray]:
-    with open(path, newline="") as file:
-        rows = list(csv.reader(file))
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        rows = [row for row in csv.reader(file) if row]
     names = {}
     while rows and rows[0] and rows[0][0].strip().lower() in ("scorer", "individuals", "bodyparts", "coords"):
         names[rows[0][0].strip().lower()] = rows[0]

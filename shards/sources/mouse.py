@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from av.video.reformatter import VideoReformatter
 
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.schema import Component, Sample, Schema, safe_key
@@ -23,7 +24,7 @@ from tarpon.shards.sources import video
 from tarpon.shards.sources.dlc import MOUSE_POINTS, Track, body_length, read_track
 
 CLASSES = ("rest", "paw_withdraw", "paw_lick", "paw_guard", "paw_shake", "flinch", "walk", "active")
-ANNOTATION = re.compile(r"^predictions?_(?P<video>.+\.mp4)_(?P<trial>\d+)\.csv$")
+ANNOTATION = re.compile(r"^predictions?_(?P<video>.+\.(?i:mp4))_(?P<trial>\d+)\.csv$")
 STIMULUS = ("stimframe", "stim_frame", "stimstart", "laseron", "stim")
 
 SCHEMA = Schema(
@@ -160,7 +161,7 @@ class Labels:
 
 def read_labels(path: Path, trial: int, source: MouseSource) -> Labels:
     """ValueError in one line, starting with `row N: ` where one row is to blame."""
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8-sig") as file:  # a byte order mark would hide the first column's name
         table = csv.DictReader(file)
         columns = {name.strip().lower(): name for name in table.fieldnames or []}
         rows = list(table)
@@ -232,7 +233,9 @@ def make(unit: VideoUnit) -> Iterator[Sample | Fault]:
             wanted.append((labels, Path(file).name))
     if unit.trials and not wanted:
         return
-    yield from _cut(unit, info, track, wanted, hashlib.sha256(path.read_bytes()).hexdigest())
+    with open(path, "rb") as file:
+        source_hash = hashlib.file_digest(file, "sha256").hexdigest()
+    yield from _cut(unit, info, track, wanted, source_hash)
 
 
 def _cut(unit: VideoUnit, info: video.VideoInfo, track: Track | None, wanted: list, source_hash: str) -> Iterator[Sample | Fault]:
@@ -267,6 +270,8 @@ def _cut(unit: VideoUnit, info: video.VideoInfo, track: Track | None, wanted: li
         yield Fault(file=file, reason=f"needs frames up to {end - 1}, {path.name} gives {count}" + (f": {problem}" if problem else ""))
     if whole and (problem or count < span):
         yield Fault(file=path.name, reason=problem or f"{count} frames, a trial has {span}")
+    if whole and track is not None and len(track.xyl) < (full := count // span * span):
+        yield Fault(file=Path(unit.points).name, reason=f"{len(track.xyl)} rows, the whole trials of {path.name} have {full} frames")
 
 
 class _Cutting:
@@ -274,6 +279,7 @@ class _Cutting:
 
     def __init__(self, *, labels: Labels, file: str, encoder: video.ClipEncoder) -> None:
         self.labels, self.file, self.encoder = labels, file, encoder
+        self.scaler = VideoReformatter()
         self.thumbs: list[np.ndarray] = []
         self.times: list[int | None] = []
         self.corrupt: int | None = None
@@ -282,7 +288,7 @@ class _Cutting:
         """True when that was the trial's last frame."""
         if frame.is_corrupt and self.corrupt is None:
             self.corrupt = self.labels.first + len(self.thumbs)
-        self.thumbs.append(video.thumbnail(frame))
+        self.thumbs.append(video.thumbnail(frame, self.scaler))
         self.times.append(frame.pts)
         self.encoder.add(frame)
         return len(self.thumbs) == len(self.labels.actions)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 THUMB = 8  # side of the luma thumbnails that prove frame alignment, pixels
 
@@ -69,11 +70,14 @@ class ClipEncoder:
         stream.codec_context.gop_size = form.gop
         stream.codec_context.thread_count = 1  # the packing processes are the parallelism
         stream.codec_context.time_base = 1 / fps
+        self._scaler = VideoReformatter()
         self.count = 0
 
     def add(self, frame: av.VideoFrame) -> None:
         stream = self._stream
-        picture = frame.reformat(width=stream.width, height=stream.height, format=stream.pix_fmt, interpolation="AREA")
+        # one scaler a clip: frame.reformat sets one up for every frame, which took longer than encoding (1.0 against 0.25 ms)
+        picture = self._scaler.reformat(frame, width=stream.width, height=stream.height, format=stream.pix_fmt,
+                                        interpolation="AREA", threads=1)
         picture.pts, picture.time_base, picture.pict_type = self.count, stream.codec_context.time_base, 0
         self._container.mux(stream.encode(picture))
         self.count += 1
@@ -144,9 +148,10 @@ def frame_at_time(path: Path, pts: int) -> av.VideoFrame:
     raise ValueError(f"seeking finds no frame at pts {pts}")
 
 
-def thumbnail(frame: av.VideoFrame) -> np.ndarray:
-    """(8, 8) uint8 mean luma."""
-    return frame.reformat(width=THUMB, height=THUMB, format="gray", interpolation="AREA").to_ndarray()
+def thumbnail(frame: av.VideoFrame, scaler: VideoReformatter | None = None) -> np.ndarray:
+    """(8, 8) uint8 mean luma. A scaler kept from frame to frame makes it 20 times faster (1.3 against 0.06 ms)."""
+    scaler = scaler or VideoReformatter()
+    return scaler.reformat(frame, width=THUMB, height=THUMB, format="gray", interpolation="AREA", threads=1).to_ndarray()
 
 
 def check_alignment(stored: np.ndarray, decoded: np.ndarray, *, tolerance: float = 4.0) -> None:
@@ -176,7 +181,8 @@ def check_alignment(stored: np.ndarray, decoded: np.ndarray, *, tolerance: float
 
 def thumbnails(source: Path | bytes) -> np.ndarray:
     """(T, 8, 8) uint8 of every frame."""
-    frames = [thumbnail(frame) for frame in decode(source)]
+    scaler = VideoReformatter()
+    frames = [thumbnail(frame, scaler) for frame in decode(source)]
     return np.stack(frames) if frames else np.zeros((0, THUMB, THUMB), np.uint8)
 
 

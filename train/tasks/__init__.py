@@ -1,0 +1,6 @@
+"""The tasks by name: a new one is one module and one line here."""
+
+from tarpon.train.task import Task
+from tarpon.train.tasks.mouse import MOUSE
+
+TASKS: dict[str, Task] = {"mouse": MOUSE}

@@ -1,0 +1,257 @@
+"""What must hold of any packed data set, whatever its kind: one function a claim, yielding what is wrong.
+
+Checks of the whole set take a `Listing`; checks of one sample take a `Stored`, whose bytes already match their checksums.
+"""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tarpon.shards.manifest import SPLITS, Manifest
+from tarpon.shards.pack import QUARANTINE
+from tarpon.shards.quarantine import BadSample, read_faults
+from tarpon.shards.reader import Reader
+from tarpon.shards.schema import Schema, safe_key
+from tarpon.shards.split import check_leak
+from tarpon.shards.writer import dali_index
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Finding:
+    """One thing that is not as it should be."""
+
+    check: str
+    where: str  # a file of the data set, or tar:key
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+Wrong = tuple[str, str]  # where, what
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stored:
+    """One sample as it lies in its tar."""
+
+    key: str
+    row: dict[str, object]  # the manifest's
+    files: dict[str, bytes]  # component name -> content; a component the sample lacks is left out
+    card: dict
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Kind:
+    """What lint has to know about one kind of data set."""
+
+    schema: Schema
+    checks: dict[str, Callable[[Stored], Iterator[str]]]  # name -> what is wrong with a sample
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Listing:
+    """A data set with the contents of its tars, read header by header."""
+
+    manifest: Manifest
+    schema: Schema
+    tars: dict[str, list[tarfile.TarInfo]]  # tar name -> members in order; what could not be listed is left out
+    broken: dict[str, str]  # tar name -> why it could not be listed to its end
+
+    @property
+    def root(self) -> Path:
+        return Path(self.manifest.root)
+
+
+def list_tars(manifest: Manifest, schema: Schema) -> Listing:
+    """Every tar that the manifest names or the folder holds."""
+    root = Path(manifest.root)
+    tars, broken = {}, {}
+    for name in sorted({*manifest.table["shard"].to_pylist(), *(path.name for path in root.glob("*.tar"))}):
+        if not (root / name).is_file():
+            broken[name] = "is in the manifest but not in the folder"
+            continue
+        try:
+            with tarfile.open(root / name, "r:") as tar:
+                tars[name] = list(tar)
+        except (tarfile.TarError, OSError) as error:
+            broken[name] = f"is not a readable tar ({error})"
+    return Listing(manifest=manifest, schema=schema, tars=tars, broken=broken)
+
+
+def columns(manifest: Manifest, schema: Schema) -> Iterator[Wrong]:
+    """The manifest has the kind's columns, of the kind's types, and the card the kind's components."""
+    have, want = manifest.table.schema, schema.arrow()
+    for name in want.names:
+        if name not in have.names:
+            yield "manifest.parquet", f"has no column {name}"
+        elif have.field(name).type != want.field(name).type:
+            yield "manifest.parquet", f"column {name} is {have.field(name).type}, {want.field(name).type} is expected"
+        elif manifest.table[name].null_count:
+            yield "manifest.parquet", f"column {name} has {manifest.table[name].null_count} empty cells"
+    for name in sorted(set(have.names) - set(want.names)):
+        yield "manifest.parquet", f"column {name} is not one of {schema.kind} data"
+    listed, names = list(manifest.card.get("components", {})), [component.name for component in schema.components]
+    if listed != names:
+        yield "dataset.json", f"components are {', '.join(listed)}, {', '.join(names)} are expected"
+
+
+def card(listing: Listing) -> Iterator[Wrong]:
+    """The card counts what the manifest holds."""
+    table, told = listing.manifest.table, listing.manifest.card
+    split = told.get("split", {})
+    for name, said, found in (
+        ("samples", told.get("samples"), len(table)),
+        ("shards", told.get("shards"), len(listing.tars) + len(listing.broken)),
+        ("splits", told.get("splits"), dict(Counter(table["split"].to_pylist()))),
+        ("split.groups", split.get("groups"), len(set(table["group"].to_pylist()))),
+    ):
+        if said != found:
+            yield "dataset.json", f"{name} is {said}, the data set has {found}"
+
+
+def quarantine(listing: Listing) -> Iterator[Wrong]:
+    """The quarantine is readable and holds as many entries as the card says."""
+    try:
+        found = len(read_faults(listing.root / QUARANTINE))
+    except (TypeError, ValueError) as error:
+        yield QUARANTINE, f"is not one fault a line ({error})"
+        return
+    said = listing.manifest.card.get("quarantined")
+    if not (listing.root / QUARANTINE).is_file():
+        yield QUARANTINE, "is missing"
+    elif found != said:
+        yield QUARANTINE, f"holds {found} entries, dataset.json says {said}"
+
+
+def keys(listing: Listing) -> Iterator[Wrong]:
+    """Every key is there once and is one that WebDataset reads as a key."""
+    for key, count in Counter(listing.manifest.table["key"].to_pylist()).items():
+        if count > 1:
+            yield "manifest.parquet", f"key {key} stands in {count} rows"
+        if not key or safe_key(key) != key:
+            yield "manifest.parquet", f"key {key!r} holds a character that is not a letter, digit, hyphen or underscore"
+
+
+def splits(listing: Listing) -> Iterator[Wrong]:
+    """No group and no source file is in two splits, and no split that was asked for is empty."""
+    table = listing.manifest.table
+    names = table["split"].to_pylist()
+    for name in sorted(set(names) - set(SPLITS)):
+        yield "manifest.parquet", f"split {name!r} is not one of {', '.join(SPLITS)}"
+    for column, what in (("group", ""), ("source_sha256", "one source file under two names: ")):
+        try:
+            check_leak(table[column].to_pylist(), names)
+        except ValueError as error:
+            yield "manifest.parquet", what + str(error)
+    ratios = listing.manifest.card.get("split", {}).get("ratios", (1, 1, 1))
+    for name, ratio in zip(SPLITS, ratios, strict=True):
+        if ratio > 0 and name not in names:
+            yield "manifest.parquet", f"the {name} split is empty"
+
+
+def tars(listing: Listing) -> Iterator[Wrong]:
+    """Every tar is there, and every component lies where the manifest says, with the size it says."""
+    yield from listing.broken.items()
+    places = {name: {member.name: (member.offset_data, member.size) for member in members}
+              for name, members in listing.tars.items()}
+    for component in listing.schema.components:
+        column = component.column
+        for shard, key, offset, size in _rows(listing, "shard", "key", f"{column}_offset", f"{column}_size"):
+            found = places.get(shard, {}).get(f"{key}.{component.name}")
+            if not size:
+                if not component.optional:
+                    yield f"{shard}:{key}", f"{component.name} has size 0 in the manifest; it is not optional"
+            elif shard in places and found != (offset, size):
+                there = f"{found[1]} bytes at {found[0]}" if found else "not in the tar"
+                yield f"{shard}:{key}", f"{component.name} is {there}, the manifest says {size} bytes at {offset}"
+
+
+def _rows(listing: Listing, *names: str) -> Iterator[tuple]:
+    """Some columns, a row at a time."""
+    return zip(*(listing.manifest.table[name].to_pylist() for name in names), strict=True)
+
+
+def strangers(listing: Listing) -> Iterator[Wrong]:
+    """The tars hold nothing that the manifest does not know, and nothing twice."""
+    known: dict[str, set[str]] = {}
+    for component in listing.schema.components:
+        for shard, key, size in _rows(listing, "shard", "key", f"{component.column}_size"):
+            if size:
+                known.setdefault(shard, set()).add(f"{key}.{component.name}")
+    for name, members in listing.tars.items():
+        for member, count in Counter(member.name for member in members).items():
+            if member not in known.get(name, set()):
+                yield name, f"holds {member}, which the manifest does not know"
+            if count > 1:
+                yield name, f"holds {member} {count} times"
+        for member in members:
+            if not member.isreg():
+                yield name, f"{member.name} is not a plain file"
+
+
+def index(listing: Listing) -> Iterator[Wrong]:
+    """Every tar has DALI's index beside it, and it says what the tar holds."""
+    for name, members in listing.tars.items():
+        path = (listing.root / name).with_suffix(".idx")
+        places: dict[str, dict[str, tuple[int, int]]] = {}
+        for member in members:
+            key, _, component = member.name.partition(".")
+            places.setdefault(key, {})[component] = (member.offset_data, member.size)
+        if not path.is_file():
+            yield path.name, "is missing"
+        elif path.read_text() != dali_index(places):
+            yield path.name, f"does not agree with {name}"
+
+
+LISTING_CHECKS = {"card": card, "quarantine": quarantine, "keys": keys, "splits": splits,
+                  "tars": tars, "strangers": strangers, "index": index}
+
+
+def read_sample(manifest: Manifest, reader: Reader, schema: Schema, row: int) -> tuple[Stored, list[str]]:
+    """A row's bytes, and what is wrong with their checksums. `reader` does not verify by itself."""
+    fields = manifest.table.slice(row, 1).to_pylist()[0]
+    files, wrong = {}, []
+    for component in schema.components:
+        if not fields[f"{component.column}_size"]:
+            continue
+        try:
+            content = reader.read(row, component.column)
+        except BadSample as error:
+            wrong.append(error.fault.reason)
+            continue
+        files[component.name] = content
+        if hashlib.sha256(content).hexdigest() != fields[f"{component.column}_sha256"]:
+            wrong.append(f"{component.name}: SHA-256 differs from the manifest")
+    return Stored(key=fields["key"], row=fields, files=files, card=manifest.card), wrong
+
+
+def load_array(sample: Stored, name: str, *, dtype: str, shape: tuple[int, ...]) -> tuple[np.ndarray | None, list[str]]:
+    """A stored .npy as an array of this dtype and shape, or None and what is wrong with it."""
+    content = sample.files[name]
+    try:
+        with io.BytesIO(content) as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    except ValueError as error:
+        return None, [f"{name} is no readable array ({error})"]
+    if array.dtype != np.dtype(dtype) or array.shape != shape:
+        return None, [f"{name} is {array.dtype} {array.shape}, {np.dtype(dtype)} {shape} is expected"]
+    return array, []
+
+
+def load_json(sample: Stored, name: str) -> tuple[dict, list[str]]:
+    """A stored JSON object, or {} and what is wrong with it."""
+    try:
+        found = json.loads(sample.files[name])
+    except ValueError as error:
+        return {}, [f"{name} is not JSON ({error})"]
+    if not isinstance(found, dict):
+        return {}, [f"{name} holds a {type(found).__name__}, not an object"]
+    return found, []

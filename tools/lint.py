@@ -1,0 +1,129 @@
+"""`tarpon lint`: prove that a packed data set is what its manifest says, byte for byte and frame for frame."""
+
+import json as jsonlib
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+
+from tqdm import tqdm
+
+from tarpon.shards.manifest import Manifest, open_manifest
+from tarpon.shards.reader import Reader
+from tarpon.tools.checks import LISTING_CHECKS, Finding, Kind, columns, list_tars, read_sample
+from tarpon.tools.checks_mouse import MOUSE
+
+KINDS: dict[str, Kind] = {"mouse": MOUSE}
+CHUNK = 8  # samples a process takes at a time
+SHOWN = 20  # findings of one check that are printed
+
+
+def lint(shards: str, *, workers: int | None = None) -> list[Finding]:
+    """Everything that is wrong with a packed data set; empty when it is sound.
+
+    Args:
+        shards: folder that `tarpon pack` wrote.
+        workers: processes that read and decode; unset takes one a usable core.
+
+    Raises:
+        ValueError: there is no readable manifest, or it is of a kind that lint does not know.
+    """
+    return [finding for findings in _examine(_open(shards), workers=workers).values() for finding in findings]
+
+
+def run(shards: str, *, json: bool = False) -> int:
+    """Check a packed data set and print what was found.
+
+    Args:
+        shards: folder that `tarpon pack` wrote.
+        json: print one JSON object instead of the table.
+
+    Returns:
+        0 when nothing was found, else 1.
+    """
+    manifest = _open(shards)
+    checks = _examine(manifest)
+    if json:
+        print(jsonlib.dumps({
+            "shards": shards, "samples": len(manifest), "ok": not any(checks.values()),
+            "checks": {name: {"ok": not found, "findings": [{"where": f.where, "what": f.what} for f in found]}
+                       for name, found in checks.items()},
+        }, indent=2))
+    else:
+        print("\n".join(_table(shards, manifest, checks)))
+    return int(any(checks.values()))
+
+
+def _open(shards: str) -> Manifest:
+    if "://" in shards:
+        raise ValueError(f"{shards}: lint reads a local folder; copy the data set here first")
+    manifest = open_manifest(shards)
+    if manifest.card.get("kind") not in KINDS:
+        raise ValueError(f"{shards}: holds {manifest.card.get('kind')} data; lint knows {', '.join(KINDS)}")
+    return manifest
+
+
+def _examine(manifest: Manifest, *, workers: int | None = None) -> dict[str, list[Finding]]:
+    """Findings by check, in the order of checking; where the columns are wrong no other check can be made."""
+    kind = KINDS[manifest.card["kind"]]
+    found = {"columns": [Finding(check="columns", where=where, what=what) for where, what in columns(manifest, kind.schema)]}
+    if found["columns"]:
+        return found
+    listing = list_tars(manifest, kind.schema)
+    for name, check in LISTING_CHECKS.items():
+        found[name] = [Finding(check=name, where=where, what=what) for where, what in check(listing)]
+    rows = [row for row, shard in enumerate(manifest.table["shard"].to_pylist()) if (listing.root / shard).is_file()]
+    found |= {name: [] for name in ("checksums", *kind.checks)}
+    for finding in _samples(manifest, rows, workers=workers or len(os.sched_getaffinity(0))):
+        found[finding.check].append(finding)
+    return {name: sorted(findings) for name, findings in found.items()}
+
+
+def _samples(manifest: Manifest, rows: Sequence[int], *, workers: int) -> Iterator[Finding]:
+    """Findings of every sample, from a pool of processes: reading, hashing and decoding are the slow part."""
+    chunks = [rows[i:i + CHUNK] for i in range(0, len(rows), CHUNK)]
+    workers = min(workers, len(chunks))
+    with tqdm(total=len(rows), desc="lint", unit="sample", disable=not sys.stderr.isatty()) as bar:
+        if workers <= 1:
+            for chunk in chunks:
+                yield from check_samples(manifest.root, chunk)
+                bar.update(len(chunk))
+            return
+        # spawn: the caller may hold threads, which do not survive a fork
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            pending = {pool.submit(check_samples, manifest.root, chunk): chunk for chunk in chunks}
+            for done in as_completed(pending):
+                yield from done.result()
+                bar.update(len(pending[done]))
+
+
+def check_samples(shards: str, rows: Sequence[int]) -> list[Finding]:
+    """Findings of some rows. A sample whose bytes are not those that were packed is not looked into further."""
+    manifest = open_manifest(shards)
+    kind = KINDS[manifest.card["kind"]]
+    reader, found = Reader(manifest, verify=False), []
+    try:
+        for row in rows:
+            sample, wrong = read_sample(manifest, reader, kind.schema, row)
+            where = f"{sample.row['shard']}:{sample.key}"
+            found += [Finding(check="checksums", where=where, what=what) for what in wrong]
+            required = {component.name for component in kind.schema.components if not component.optional}
+            if wrong or not required <= set(sample.files):
+                continue
+            for name, check in kind.checks.items():
+                found += [Finding(check=name, where=where, what=what) for what in check(sample)]
+    finally:
+        reader.close()
+    return found
+
+
+def _table(shards: str, manifest: Manifest, checks: dict[str, list[Finding]]) -> Iterator[str]:
+    yield f"{shards}: {manifest.card['kind']}, {len(manifest)} samples"
+    for name, found in checks.items():
+        yield f"  {name:<12} {f'{len(found)} finding' + 's' * (len(found) != 1) if found else 'ok'}"
+        yield from (f"    {finding}" for finding in found[:SHOWN])
+        if len(found) > SHOWN:
+            yield f"    and {len(found) - SHOWN} more"
+    total = sum(map(len, checks.values()))
+    yield f"{total} finding{'s' * (total != 1)}: copy the data set again, or pack it again" if total else "sound"

@@ -1,0 +1,82 @@
+"""`tarpon look`: what is in a packed data set, in tables and in one picture."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tarpon.shards import atomic
+from tarpon.shards.manifest import SPLITS, Manifest, open_manifest
+from tarpon.shards.pack import QUARANTINE
+from tarpon.shards.quarantine import Fault, read_faults
+from tarpon.tools import look_mouse
+from tarpon.tools.table import table
+
+SHEET = "contact_sheet.png"
+SHOWN = 20  # quarantine reasons that are printed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looks:
+    """How one kind of data set is shown."""
+
+    tables: Callable[[Manifest], Iterator[str]]
+    sheet: Callable[..., bytes]  # (manifest, count=, seed=) -> PNG
+
+
+KINDS = {"mouse": Looks(tables=look_mouse.tables, sheet=look_mouse.sheet)}
+
+
+def run(shards: str, *, out: str | None = None, frames: int = 24, seed: int = 0) -> int:
+    """Print what a packed data set holds and draw some of its labelled frames.
+
+    Args:
+        shards: folder that `tarpon pack` wrote.
+        out: PNG file; unset writes contact_sheet.png into the folder.
+        frames: pictures on the sheet, shared out over the classes.
+        seed: another one picks other frames.
+
+    Returns:
+        0.
+    """
+    manifest = open_manifest(shards)
+    kind = manifest.card.get("kind")
+    if kind not in KINDS:
+        raise ValueError(f"{shards}: holds {kind} data; look knows {', '.join(KINDS)}")
+    if frames < 1:
+        raise ValueError(f"frames={frames} must be 1 or more")
+    if out is None and "://" in shards:
+        raise ValueError(f"{shards} is remote: name a local picture to write (--out FILE.png)")
+    if not len(manifest):
+        raise ValueError(f"{shards}: holds no sample")
+    print(f"{shards}: {kind}, {len(manifest)} samples in {manifest.card['shards']} tars")
+    for part in (split_table(manifest), KINDS[kind].tables(manifest)):
+        print("\n".join(["", *part]))
+    if "://" not in shards:
+        print("\n".join(["", *quarantine_table(read_faults(Path(shards) / QUARANTINE))]))
+    path = Path(out) if out else Path(shards) / SHEET
+    atomic.write_bytes(path, KINDS[kind].sheet(manifest, count=frames, seed=seed))
+    print(f"\npicture: {path}")
+    return 0
+
+
+def split_table(manifest: Manifest) -> Iterator[str]:
+    """Groups, samples and frames of each split."""
+    groups, frames = manifest.column("group"), manifest.column("frames")
+    rows = []
+    for split in SPLITS:
+        members = manifest.rows(split)
+        rows.append([split, len(set(groups[members])), len(members), int(frames[members].sum())])
+    total = ["all", len(set(groups)), len(manifest), int(frames.sum())]
+    yield from table(["split", "groups", "samples", "frames"], [*rows, total])
+
+
+def quarantine_table(faults: Sequence[Fault]) -> Iterator[str]:
+    """Reasons with their counts and one example each, the most frequent first."""
+    if not faults:
+        yield "quarantine: nothing was left out"
+        return
+    yield f"quarantine: {len(faults)} left out"
+    first = {fault.reason: fault for fault in reversed(faults)}
+    for reason, count in Counter(fault.reason for fault in faults).most_common(SHOWN):
+        yield f"  {count:>4} x {reason} (e.g. {first[reason].file})"

@@ -1,0 +1,56 @@
+"""Loss terms on windows: each is a mean within every window, then over windows, so that it depends on neither the number
+of GPUs nor the accumulation, and padding counts for nothing.
+
+B windows, T frames, C classes, K points.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def window_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of values (B, ...) where mask (B, ...) is True, window by window, then over the B windows; 0 for an empty one."""
+    mask = mask.flatten(1).to(values.dtype)
+    return ((values.flatten(1) * mask).sum(1) / mask.sum(1).clamp(min=1)).mean()
+
+
+def focal(scores: Tensor, actions: Tensor, *, gamma: float, smoothing: float, weights: Tensor | None) -> Tensor:
+    """Focal loss (Lin et al. 2017) on smoothed targets, weighted by the hard label.
+
+    Args:
+        scores: (B, T, C) float32 before the softmax.
+        actions: (B, T) int64, -1 leaves a frame out.
+        weights: (C,) or None.
+    """
+    known, labels = actions >= 0, actions.clamp(min=0)
+    log_p = F.log_softmax(scores, -1)
+    target = F.one_hot(labels, scores.shape[-1]).to(log_p.dtype) * (1 - smoothing) + smoothing / scores.shape[-1]
+    p_true = (log_p.exp() * target).sum(-1)
+    loss = (1 - p_true).clamp(min=0) ** gamma * -(target * log_p).sum(-1)
+    if weights is not None:
+        loss = loss * weights[labels]
+    return window_mean(loss, known)
+
+
+def smoothness(scores: Tensor, valid: Tensor) -> Tensor:
+    """Mean absolute change of log-probabilities between neighbouring valid frames (after Farha and Gall 2019)."""
+    log_p = F.log_softmax(scores, -1)
+    return window_mean((log_p[:, 1:] - log_p[:, :-1]).abs().mean(-1), valid[:, 1:] & valid[:, :-1])
+
+
+def points(predicted: Tensor, keypoints: Tensor, *, beta: float) -> Tensor:
+    """Smooth L1 over visible points.
+
+    Args:
+        predicted: (B, T, K, 2) in 0..1. keypoints: (B, T, K, 3) x, y, visible.
+        beta: where it turns from square to linear, in shares of the frame; at 1 it would be all but switched off here.
+    """
+    loss = F.smooth_l1_loss(predicted, keypoints[..., :2], beta=beta, reduction="none").mean(-1)
+    return window_mean(loss, keypoints[..., 2] > 0)
+
+
+def balanced_weights(counts: Tensor) -> Tensor:
+    """Inverse-frequency class weights with mean 1 over the counted frames; classes that never occur get 0 and no say."""
+    present = counts > 0
+    return torch.where(present, counts.sum() / (counts.clamp(min=1) * present.sum()), torch.zeros_like(counts))

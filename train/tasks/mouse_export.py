@@ -1,0 +1,43 @@
+"""The mouse checkpoint that others load: plain tensors and plain values, `torch.load(..., weights_only=True)`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tarpon.shards.sources.mouse import CLASSES as ORIGINAL
+from tarpon.train.config import Run
+from tarpon.train.metrics.thresholds import fit_thresholds
+from tarpon.train.metrics.trial import load_trials
+
+NAME = "best_model_multitask.pt"
+
+
+def export(folder: Path, best: Mapping[str, Tensor], scores: dict[str, float], *, options: object, run: Run, points: Sequence[str]) -> None:
+    """Write `best_model_multitask.pt`; thresholds are fitted on the validation predictions of the same weights."""
+    trials, classes, _ = load_trials(folder / "predictions" / "val.npz")
+    merge = list(options.merge)
+    torch.save({
+        "model_state_dict": dict(best), "ema_state_dict": None, "classes": list(classes), "orig_classes": list(ORIGINAL),
+        "col_map": {old: new for old, new in enumerate(merge)},
+        "merge_idxs": [old for old, new in enumerate(merge) if merge.count(new) > 1 and new >= 0],
+        "best_thresholds": fit_thresholds(trials, classes).tolist(), "kp_names": list(points), "val_metrics": scores,
+        "args": json.loads(json.dumps({"run": asdict(run), "task": asdict(options)})),
+    }, folder / NAME)
+
+
+def load(path: Path) -> dict:
+    """The checkpoint as a dict; ValueError in one line when it is missing or something else."""
+    if not path.exists():
+        raise ValueError(f"{path}: no such checkpoint; give a run's {NAME}")
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001  torch raises UnpicklingError, RuntimeError, EOFError... by what the file is
+        raise ValueError(f"{path}: not a checkpoint of the mouse task ({str(error).splitlines()[0]})") from error
+    missing = {"model_state_dict", "classes", "kp_names", "args"} - set(held)
+    if missing:
+        raise ValueError(f"{path}: lacks {', '.join(sorted(missing))}; give a {NAME} written by Tarpon")
+    return held
