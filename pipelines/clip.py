@@ -1,9 +1,10 @@
 """Video and points -> aligned clips on the device: one DALI graph, on a GPU (`mixed` decode) or a CPU.
 
-Frames are picked inside the decoder by index list, so no frame is decoded that is not used; pixels stay uint8 until the
+Frames are picked inside the decoder by index list, so no frame is decoded that is not used, and none twice; pixels stay uint8 until the
 last pass, which mirrors, changes brightness and contrast, normalises and turns the layout in one go.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,7 +42,7 @@ class ClipGraph:
                       exec_dynamic=True, enable_conditionals=True)
         def graph():
             # no_copy: the loader keeps each batch's arrays alive until DALI is done with them
-            (video, picked, mean, std, mirror, noisy, noise, pose, keypoints, actions, valid, row, start) = fn.external_source(
+            (video, picked, repeats, order, mean, std, mirror, noisy, noise, pose, keypoints, actions, valid, row, start) = fn.external_source(
                 source=source, num_outputs=len(ClipFeed.NAMES), batch=True, no_copy=True)
             if device is not None:
                 noise, pose, keypoints = noise.gpu(), pose.gpu(), keypoints.gpu()
@@ -49,6 +50,12 @@ class ClipGraph:
             clip = fn.decoders.video(video, frames=picked, device="cpu" if device is None else "mixed")
             if self.resize:
                 clip = fn.resize(clip, size=[self.size, self.size], interp_type=types.INTERP_LINEAR, antialias=True)
+            # a repeat inside the decoder seeks back and decodes from the key frame again: 21 frames/s where a tile ends in
+            # 330 repeats, against about 1000 (2 cores, VP9, GOP 16); so each frame is decoded once and repeated here
+            if repeats:
+                clip = fn.sequence_rearrange(clip, new_order=order)
+            else:
+                clip = clip
             if self.noise:
                 if noisy:  # noqa: SIM108  DALI reads this `if` per sample; it knows no conditional expression
                     clip = fn.cast(clip + noise, dtype=types.UINT8)  # the cast saturates
@@ -59,8 +66,10 @@ class ClipGraph:
                                                 output_layout="FCHW", dtype=types.FLOAT)
             return clip, pose, keypoints, actions, valid, row, start
 
-        pipeline = graph()
-        pipeline.build()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The external source node")  # outputs of branches left out
+            pipeline = graph()
+            pipeline.build()
         return pipeline
 
 
@@ -72,4 +81,4 @@ def check_codec(codec: str, *, device: int | None) -> None:
     allowed = CPU_CODECS if device is None else GPU_CODECS
     if codec not in allowed:
         raise ValueError(f"clips are stored as {codec}, which DALI decodes {'only on a GPU' if device is None else 'nowhere'}; "
-                         f"pack with --clip.codec {allowed[0]}" + (" or train on a GPU" if device is None else ""))
+                         f"pack with --codec {allowed[0]}" + (" or train on a GPU" if device is None else ""))

@@ -55,7 +55,7 @@ class ClipFeed:
         budget: bad samples allowed.
     """
 
-    NAMES = ("video", "picked", "mean", "std", "mirror", "noisy", "noise", "pose", "keypoints", "actions", "valid", "row", "start")
+    NAMES = ("video", "picked", "repeats", "order", "mean", "std", "mirror", "noisy", "noise", "pose", "keypoints", "actions", "valid", "row", "start")
 
     def __init__(self, manifest: Manifest, reader: Reader, fields: ClipFields, *, pool: np.ndarray, budget: Budget,
                  threads: int = 2, ahead: int = 2) -> None:
@@ -104,18 +104,20 @@ class ClipFeed:
 
     def _sample(self, window: Window, row: int) -> dict[str, np.ndarray]:
         fields, padding = self.fields, window.row < 0
-        row = int(self.rows[0]) if padding else row
+        row = int(self.rows[0]) if row < 0 else row
         draw, trial = window.draw, int(self._columns["frames"][row])
         start = min(window.start, max(trial - 1, 0))
-        index, picked, valid = window_frames(trial=trial, start=start, frames=fields.frames, roll=draw.roll if draw else 0,
+        index, pixels, valid = window_frames(trial=trial, start=start, frames=fields.frames, roll=draw.roll if draw else 0,
                                              dropped=draw.dropped if draw else None)
         if padding:
-            picked, valid = np.zeros_like(picked), np.zeros_like(valid)
+            pixels, valid = np.zeros_like(pixels), np.zeros_like(valid)
+        picked, order = np.unique(pixels, return_inverse=True)
         keypoints, pose = self._points_of(row, index, valid, draw)
         mean, std = self._normalisation(draw)
         noisy = draw is not None and draw.noise is not None and self._bank is not None
         return {
-            "video": np.frombuffer(self.reader.read(row, "clip"), np.uint8), "picked": picked, "mean": mean, "std": std,
+            "video": np.frombuffer(self.reader.read(row, "clip"), np.uint8), "picked": picked,
+            "repeats": np.array(len(picked) < len(order)), "order": order.astype(np.int32), "mean": mean, "std": std,
             "mirror": np.array(bool(draw and draw.flip), np.int32), "noisy": np.array(noisy),
             "noise": self._noise(draw.noise) if noisy else self._silence,
             "pose": pose, "keypoints": keypoints, "actions": self._actions_of(row, index, valid), "valid": valid,
@@ -133,7 +135,8 @@ class ClipFeed:
         xy = np.where(visible[..., None], xyl[..., :2] / side, 0)
         if draw is not None and draw.flip:  # one transform for pixels and points: the mirror
             xy = np.where(visible[..., None], np.stack([1 - xy[..., 0], xy[..., 1]], -1), 0)
-            xy, visible = xy[:, list(self.fields.swap)], visible[:, list(self.fields.swap)]
+            # np.take keeps the memory order that DALI needs; xy[:, swap] does not
+            xy, visible = np.take(xy, self.fields.swap, 1), np.take(visible, self.fields.swap, 1)
         keypoints = np.concatenate([xy, visible[..., None]], -1).astype(np.float32)
         body = float(self._columns["body_length"][row])
         seen = visible & np.isfinite(body)

@@ -20,7 +20,7 @@ def assign_splits(groups: Mapping[str, np.ndarray], *, ratios: Sequence[float] =
         group name -> "train" | "val" | "test". With three groups or more, and ratios above 0, no split is empty.
 
     Greedy stratified grouping (Sechidis et al. 2011, applied to whole groups): groups with the rarest labels
-    choose first, each goes where its labels are most wanted.
+    choose first, each goes where its labels are most wanted. A class that three groups have reaches all three splits.
     """
     if len(ratios) != 3 or min(ratios) < 0 or ratios[0] <= 0:
         raise ValueError(f"split ratios {tuple(ratios)} must be three numbers >= 0, train above 0; e.g. 0.7 0.15 0.15")
@@ -38,15 +38,20 @@ def assign_splits(groups: Mapping[str, np.ndarray], *, ratios: Sequence[float] =
     order = sorted(range(len(names)), key=lambda i: -weight[i].max())
     need = share[:, None] * weight.sum(0)
     members = np.zeros(3, int)
+    has, lacks = counts > 0, np.ones((3, counts.shape[1]), bool)
     result = {}
     for position, i in enumerate(order):
         left = len(order) - position
         empty = [s for s in range(3) if share[s] > 0 and members[s] == 0]
         choices = empty if len(empty) == left else [s for s in range(3) if share[s] > 0]
-        # squared shortfall that remains over all splits if group i goes to s
-        cost = [float(((need - np.eye(3)[s][:, None] * weight[i]) ** 2 / share.clip(1e-9)[:, None]).sum()) for s in choices]
-        best = choices[int(np.argmin(cost))]
+        # classes of which as few groups are left as splits lack them: this group must go where they are lacking
+        scarce = has[i] & (has[order[position:]].sum(0) <= (lacks & (share > 0)[:, None]).sum(0))
+        # then the squared shortfall that remains over all splits if group i goes to s
+        cost = [(-int((scarce & lacks[s]).sum()),
+                 float(((need - np.eye(3)[s][:, None] * weight[i]) ** 2 / share.clip(1e-9)[:, None]).sum())) for s in choices]
+        best = choices[cost.index(min(cost))]
         need[best] -= weight[i]
+        lacks[best] &= ~has[i]
         members[best] += 1
         result[names[i]] = SPLITS[best]
     return result

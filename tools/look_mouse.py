@@ -4,6 +4,7 @@ import io
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -41,7 +42,7 @@ def count_classes(manifest: Manifest, split: str) -> tuple[np.ndarray, np.ndarra
     values, offsets = manifest.lists("actions", manifest.rows(split))
     frames = np.bincount(np.where(values < 0, len(CLASSES), values), minlength=len(CLASSES) + 1)
     bouts = np.zeros(len(CLASSES), np.int64)
-    for begin, end in zip(offsets[:-1], offsets[1:], strict=True):
+    for begin, end in pairwise(offsets):
         bouts += np.bincount(runs(values[begin:end])[2], minlength=len(CLASSES))
     return frames, bouts
 
@@ -81,7 +82,7 @@ def picks(manifest: Manifest, *, count: int, seed: int) -> list[Pick]:
     rng = np.random.default_rng(seed)
     values, offsets = manifest.lists("actions", np.arange(len(manifest)))
     frames: dict[int, dict[int, np.ndarray]] = defaultdict(dict)  # class -> row -> frames in a random order
-    for row, (begin, end) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+    for row, (begin, end) in enumerate(pairwise(offsets)):
         for action in np.unique(values[begin:end]):
             frames[int(action)][row] = rng.permutation(np.flatnonzero(values[begin:end] == action))
     if set(frames) - {-1}:
@@ -158,9 +159,11 @@ def _tile(array: np.ndarray, points: np.ndarray | None, *, side: np.ndarray) -> 
 
 
 def _dot(pen: ImageDraw.ImageDraw, x: float, y: float, *, colour: str, full: bool) -> None:
-    """A point with a white rim; a ring where the likelihood is low."""
-    pen.ellipse([x - 5, y - 5, x + 5, y + 5], outline=PAPER, width=1)
-    pen.ellipse([x - 4, y - 4, x + 4, y + 4], outline=colour, width=2, fill=colour if full else None)
+    """A small disc, so that the animal below stays visible; a ring where the likelihood is low."""
+    if full:
+        pen.ellipse([x - 3, y - 3, x + 3, y + 3], outline=PAPER, width=1, fill=colour)
+    else:
+        pen.ellipse([x - 4, y - 4, x + 4, y + 4], outline=colour, width=2)
 
 
 def _caption(pen: ImageDraw.ImageDraw, manifest: Manifest, pick: Pick, *, x: int, y: int) -> None:

@@ -5,7 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import yaml
 
+from tarpon.shards.manifest import open_manifest
+from tarpon.shards.reader import Reader
+from tarpon.shards.sources.video import frames_at
 from tarpon.tools.page import cards, folded, image, page, table, text, verbatim
 from tarpon.tools.record import SPLITS, Record, read_run
 from tarpon.train import figures
@@ -30,11 +34,27 @@ MAX_ROWS, MAX_STRIPS, MAX_HEAT, MAX_SHOWN = 200, 24, 6, 4  # trials: in the tabl
 PALETTE = 128  # colours of the frame figures, so that a page with photographs stays small
 
 
-def report(run: Path) -> Path:
-    """Write RUN/report.html and say where it is."""
-    out = write_report(run)
+def run(run: str) -> int:
+    """Write RUN/report.html from the run folder and the shards it was trained on.
+
+    Args:
+        run: run folder that train/launch.py wrote.
+    """
+    out = write_report(Path(run), frames=stored_frames(read_run(Path(run))))
     print(f"report: {out}")
-    return out
+    return 0
+
+
+def stored_frames(record: Record) -> Frames | None:
+    """Pictures of trials from the run's shards; None, said aloud, where the shards are gone."""
+    try:
+        manifest = open_manifest(yaml.safe_load(record.config)["data"])
+    except (ValueError, OSError, KeyError) as error:
+        print(f"no pictures of frames in the report: {error}")
+        return None
+    row_of = {key: row for row, key in enumerate(manifest.column("key"))}
+    reader = Reader(manifest)
+    return lambda key, indices: frames_at(reader.read(row_of[key], "clip"), indices)
 
 
 def write_report(run: Path, *, frames: Frames | None = None, out: Path | None = None) -> Path:

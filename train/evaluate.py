@@ -1,25 +1,33 @@
 """One split through the model, on all ranks, to one result that all ranks agree on."""
 
-import torch
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
-from tarpon.train.engine import Engine
+import torch
+from torch import Tensor
+
 from tarpon.train.meter import Meter
 from tarpon.train.task import Problem, Result
 
 
-def evaluate(engine: Engine, problem: Problem, split: str) -> Result:
-    """Score a split; `loss` and its terms are among the scalars. Every rank gets the same numbers.
+def evaluate(problem: Problem, split: str, *, autocast: Callable[[], AbstractContextManager] = nullcontext,
+             mean: Callable[[Tensor], Tensor] = lambda values: values, gather: Callable[[object], list] = lambda part: [part]) -> Result:
+    """Score a split; the loss and its terms are among the scalars.
 
-    The model's mode is left in evaluation; the loop sets it back.
+    Args:
+        autocast: precision of the forward.
+        mean, gather: over processes; the defaults are those of a single one. Every rank gets the same numbers.
+
+    The model is left in evaluation mode.
     """
-    engine.train(False)
+    problem.model.eval()
     metric, meter = problem.metric(split), Meter()
-    with torch.no_grad(), engine.autocast():
+    with torch.no_grad(), autocast():
         for batch in problem.split(split):
-            out = engine.model(**{name: batch[name] for name in problem.inputs})
+            out = problem.model(**{name: batch[name] for name in problem.inputs})
             losses = problem.loss(out, batch)
             meter.add({"loss": sum(losses.values())} | {f"loss_{name}": value for name, value in losses.items()})
             metric.add(out, batch)
-    losses = meter.read(engine.mean)
-    result = metric.read(engine.gather(metric.part()))
+    losses = meter.read(mean)
+    result = metric.read(gather(metric.part()))
     return Result(scalars=losses | result.scalars, save=result.save, pictures=result.pictures)

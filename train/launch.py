@@ -5,6 +5,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
@@ -41,7 +42,7 @@ def main(argv: list[str]) -> int:
         if place.first:
             prepare(run, text)
         problem = task.build(run, options, place)
-        go(run, problem, place)
+        go(run, problem, place, task=words[0])
     except (ValueError, FloatingPointError, OSError) as error:
         if os.environ.get("TARPON_DEBUG"):
             raise
@@ -71,7 +72,7 @@ def prepare(run: Run, text: str) -> None:
     atomic.write_text(out / "run.yaml", text)
 
 
-def go(run: Run, problem: Problem, place: Place) -> None:
+def go(run: Run, problem: Problem, place: Place, *, task: str) -> None:
     """Train to the end and report: the test split is read once, with the best weights."""
     out, state = Path(run.out), State(at=Position(), plateau=Plateau())
     optimizer: dict = {}
@@ -88,7 +89,7 @@ def go(run: Run, problem: Problem, place: Place) -> None:
         sink = Fan([JsonLines(out / "metrics.jsonl", keep_to=state.at.step), TensorBoard(out / "tensorboard", purge_step=state.at.step)])
         print("\n".join(problem.say), flush=True)
         print(smoke(problem, engine, run), flush=True)
-        begin(out, place, engine)
+        begin(out, place, engine, task)
 
     def save(state: State) -> None:
         held = engine.optimizer_state()
@@ -104,10 +105,12 @@ def go(run: Run, problem: Problem, place: Place) -> None:
             for name, pixels in result.pictures().items():
                 sink.image(state.at.step, f"val/{name}", pixels)
 
-    state = train(run, problem, engine, sink, state=state, evaluate=lambda: evaluate(engine, problem, "val"), save=save,
-                  keep_best=keep_best)
+    def score(split: str) -> Result:
+        return evaluate(problem, split, autocast=engine.autocast, mean=engine.mean, gather=engine.gather)
+
+    state = train(run, problem, engine, sink, state=state, evaluate=lambda: score("val"), save=save, keep_best=keep_best)
     engine.barrier()
-    finish(out, problem, engine, sink, state)
+    finish(out, problem, engine, sink, state, score)
 
 
 def smoke(problem: Problem, engine: Engine, run: Run) -> str:
@@ -124,23 +127,23 @@ def batch_bytes(batch: dict) -> int:
     return sum(value.numel() * value.element_size() for value in batch.values())
 
 
-def begin(out: Path, place: Place, engine: Engine) -> None:
-    """run.json: what the run runs on."""
+def begin(out: Path, place: Place, engine: Engine, task: str) -> None:
+    """run.json: which task, and what it runs on."""
     import deepspeed
     gpu = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else None
     atomic.write_text(out / "run.json", json.dumps({
-        "started": time.strftime("%Y-%m-%d %H:%M:%S"), "python": platform.python_version(), "torch": torch.__version__,
+        "task": task, "started": time.strftime("%Y-%m-%d %H:%M:%S"), "python": platform.python_version(), "torch": torch.__version__,
         "deepspeed": deepspeed.__version__, "device": gpu or "cpu", "processes": place.world, "cores": len(os.sched_getaffinity(0)),
         "dtype": "bf16" if engine.bf16 else "fp32"}, indent=2) + "\n")
 
 
-def finish(out: Path, problem: Problem, engine: Engine, sink: Fan, state: State) -> None:
+def finish(out: Path, problem: Problem, engine: Engine, sink: Fan, state: State, score: Callable[[str], Result]) -> None:
     """Best weights back in, both splits scored with them, everything written."""
     best, meta = checkpoint.load_tensors(out / checkpoint.BEST)
     checkpoint.load_weights(problem.model, best, name=str(out / checkpoint.BEST))
     scores = {}
     for split in ("val", "test"):
-        result = evaluate(engine, problem, split)
+        result = score(split)
         scores[split] = result.scalars
         if engine.place.first:
             result.save(out / "predictions" / f"{split}.npz")

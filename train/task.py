@@ -64,4 +64,5 @@ class Task:
     options: type  # frozen dataclass of the task's own options
     recipe: Callable[[], dict]  # values over the defaults: the full default run
     build: Callable[[Run, object, Place], Problem]
+    without_download: Callable[[object], object]  # options for a model whose weights are loaded over it
     spellings: dict[str, str] = field(default_factory=dict)  # other names for options: theirs -> ours, dotted

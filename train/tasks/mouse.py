@@ -1,8 +1,9 @@
 """Mouse: frame-wise behaviour and keypoints from video, with or without a DeepLabCut track."""
 
 import itertools
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -182,7 +183,8 @@ def build(run: Run, options: MouseOptions, place: Place) -> Problem:
         wait_s=lambda: loaders.train.wait_s, frames=lambda batch: batch["valid"].numel(), unit="frames",
         fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}:{run.micro_batch}",
         say=(*describe(manifest, options, model, points), table),
-        export=lambda folder, best, scores: mouse_export.export(folder, best, scores, options=options, run=run, points=points))
+        export=lambda folder, best, scores: mouse_export.export(folder, best, scores, options=options, run=run, points=points,
+                                                                   clip=manifest.card["settings"]["clip"]))
 
 
 class Loaders:
@@ -220,7 +222,6 @@ class Loaders:
 
 def cores(place: Place) -> int:
     """Decoding threads a process: this machine's usable cores, shared out among its processes."""
-    import os
     return max(1, len(os.sched_getaffinity(0)) // max(place.local_world, 1))
 
 
@@ -284,4 +285,10 @@ def loss(out: Outputs, batch: Batch, *, options: LossOptions, weights: Tensor | 
     return terms
 
 
-MOUSE = Task(options=MouseOptions, recipe=recipe, build=build)
+def without_download(options: MouseOptions) -> MouseOptions:
+    """The same network with random weights, to load trained ones over."""
+    backbone = replace(options.model.backbone, pretrained=False, weights=None)
+    return replace(options, model=replace(options.model, backbone=backbone))
+
+
+MOUSE = Task(options=MouseOptions, recipe=recipe, build=build, without_download=without_download)

@@ -16,7 +16,8 @@ from tarpon.train.metrics.trial import load_trials
 NAME = "best_model_multitask.pt"
 
 
-def export(folder: Path, best: Mapping[str, Tensor], scores: dict[str, float], *, options: object, run: Run, points: Sequence[str]) -> None:
+def export(folder: Path, best: Mapping[str, Tensor], scores: dict[str, float], *, options: object, run: Run, points: Sequence[str],
+           clip: dict) -> None:
     """Write `best_model_multitask.pt`; thresholds are fitted on the validation predictions of the same weights."""
     trials, classes, _ = load_trials(folder / "predictions" / "val.npz")
     merge = list(options.merge)
@@ -25,7 +26,7 @@ def export(folder: Path, best: Mapping[str, Tensor], scores: dict[str, float], *
         "col_map": {old: new for old, new in enumerate(merge)},
         "merge_idxs": [old for old, new in enumerate(merge) if merge.count(new) > 1 and new >= 0],
         "best_thresholds": fit_thresholds(trials, classes).tolist(), "kp_names": list(points), "val_metrics": scores,
-        "args": json.loads(json.dumps({"run": asdict(run), "task": asdict(options)})),
+        "args": json.loads(json.dumps({"run": asdict(run), "task": asdict(options), "clip": clip})),
     }, folder / NAME)
 
 

@@ -1,0 +1,133 @@
+"""The loader as an iterator: the same every time, in order, runnable again, honest about bad samples."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from tarpon.pipelines.feed import TrainWindows, Window, merged, tiled_windows
+from tarpon.shards.draws import ClipAugment, draw_clip
+from tarpon.shards.manifest import Manifest, open_manifest
+from tarpon.shards.plan import EpochPlan, rare_factors, window_weights
+
+MERGE = (0, 1, 2, 1, 3, 1, 4, 5)
+
+
+def planned(manifest: Manifest, *, epoch: int = 0, skip: int = 0) -> list[list[Window]]:
+    rows = np.arange(len(manifest))
+    windows = TrainWindows(manifest=manifest, augment=ClipAugment(flip_p=0.5), frames=16, points=6, seed=5, merge=MERGE)
+    plan = EpochPlan(rows=rows, shards=np.unique(manifest.column("shard"), return_inverse=True)[1], seed=5)
+    return [windows(slots) for slots in plan.batches(epoch, micro=2, rank=0, world=1, skip=skip)]
+
+
+def equal(one: list[dict], two: list[dict]) -> bool:
+    return len(one) == len(two) and all(torch.equal(a[name], b[name]) for a, b in zip(one, two, strict=True) for name in a)
+
+
+def test_two_loaders_and_two_runs_give_the_same_batches_whatever_the_prefetch(mouse_shards, make_loader):
+    work = planned(mouse_shards)
+    first = make_loader(mouse_shards, batch=2, noise_sd=0.02, prefetch=1)
+    one = list(first.run(work))
+    assert [batch["row"].tolist() for batch in one] == [[window.row for window in windows] for windows in work]
+    assert equal(one, list(first.run(work)))
+    assert equal(one, list(make_loader(mouse_shards, batch=2, noise_sd=0.02, prefetch=3).run(work)))
+    assert equal(one[2:], list(first.run(planned(mouse_shards, skip=2))))  # resume is a slice
+    assert first.batches == 2 * len(one) + len(one) - 2
+    assert first.wait_s > 0
+
+
+def test_batches_stay_as_they_were_delivered(mouse_shards, make_loader):
+    """Tensors are views of DALI's memory: later batches must not write into them."""
+    kept = [(batch["clip"], batch["clip"].clone()) for batch in make_loader(mouse_shards).run([[Window(row=0, start=s)] for s in range(0, 200, 20)])]
+    assert all(torch.equal(view, copy) for view, copy in kept)
+    assert len({float(copy.sum()) for _, copy in kept}) == len(kept)
+
+
+@pytest.mark.parametrize("prefetch", [1, 2, 4])
+def test_a_run_left_early_leaves_nothing_behind(mouse_shards, make_loader, prefetch):
+    loader = make_loader(mouse_shards, prefetch=prefetch)
+    next(loader.run([[Window(row=0, start=start)] for start in range(10)]))
+    later = [batch["start"].item() for batch in loader.run([[Window(row=1, start=start)] for start in (50, 60, 70)])]
+    assert later == [50, 60, 70]
+    assert [batch["row"].item() for batch in loader.run([[Window(row=2, start=0)]])] == [2]
+
+
+def test_an_empty_run_is_empty(mouse_shards, make_loader):
+    loader = make_loader(mouse_shards)
+    assert list(loader.run([])) == []
+    assert len(list(loader.run([[Window(row=0, start=0)]]))) == 1
+
+
+@pytest.fixture
+def damaged(mouse_shards, tmp_path) -> Manifest:
+    """The shards with a byte of row 2's clip changed."""
+    shutil.copytree(mouse_shards.root, tmp_path / "damaged")
+    path = tmp_path / "damaged" / mouse_shards.value(2, "shard")
+    content = bytearray(path.read_bytes())
+    content[mouse_shards.value(2, "clip_offset") + 1000] ^= 255
+    path.write_bytes(content)
+    return open_manifest(tmp_path / "damaged")
+
+
+def test_within_the_budget_the_next_row_stands_in(damaged, make_loader):
+    loader = make_loader(damaged, limit=1)
+    rows = [batch["row"].item() for batch in loader.run([[Window(row=row, start=7)] for row in (1, 2, 2, 4)])]
+    assert rows == [1, 3, 3, 4]
+    (fault,) = loader.feed.budget.faults
+    assert fault.offset == damaged.value(2, "clip_offset")
+    assert fault.file == f"{damaged.value(2, 'shard')}:{damaged.value(2, 'key')}"
+
+
+def test_past_the_budget_the_run_stops_naming_the_sample(damaged, make_loader):
+    with pytest.raises(ValueError, match=r"1 bad samples, 0 allowed .*" + damaged.value(2, "key")):
+        list(make_loader(damaged).run([[Window(row=row, start=7)] for row in range(4)]))
+
+
+def test_padding_stays_invalid_when_the_row_behind_it_is_bad(mouse_shards, make_loader, tmp_path):
+    shutil.copytree(mouse_shards.root, tmp_path / "set")
+    path = tmp_path / "set" / mouse_shards.value(0, "shard")
+    content = bytearray(path.read_bytes())
+    content[mouse_shards.value(0, "clip_offset") + 1000] ^= 255
+    path.write_bytes(content)
+    (batch,) = make_loader(open_manifest(tmp_path / "set"), limit=1).run([[Window(row=-1, start=0)]])
+    assert batch["row"].item() == -1
+    assert not batch["valid"].any()
+
+
+def test_a_clip_that_does_not_decode_is_named(mouse_shards, make_loader, tmp_path):
+    """Bytes that the checksum passes because nobody checks it."""
+    shutil.copytree(mouse_shards.root, tmp_path / "set")
+    path = tmp_path / "set" / mouse_shards.value(0, "shard")
+    content = bytearray(path.read_bytes())
+    offset, size = mouse_shards.value(0, "clip_offset"), mouse_shards.value(0, "clip_size")
+    content[offset:offset + size] = bytes(size)
+    path.write_bytes(content)
+    loader = make_loader(open_manifest(tmp_path / "set"))
+    loader.feed.reader.verify = False
+    with pytest.raises(ValueError, match=f"could not decode a batch.*{mouse_shards.value(0, 'key')}"):
+        list(loader.run([[Window(row=0, start=0)]]))
+    assert [batch["row"].item() for batch in loader.run([[Window(row=6, start=0)]])] == [6]
+
+
+def test_windows_start_evenly_or_by_the_boost(mouse_shards):
+    labels = merged(np.array(mouse_shards.value(0, "actions")), MERGE)
+    factors = rare_factors(np.bincount(labels, minlength=6), threshold_share=0.1, cap=30)
+    for boost in (None, factors):
+        windows = TrainWindows(manifest=mouse_shards, augment=ClipAugment(), frames=40, points=6, seed=1, merge=MERGE, factors=boost)
+        starts = np.array([windows._window(0, 0, slot).start for slot in range(3000)])
+        weights = np.ones(321) if boost is None else window_weights(labels, factors, length=40)
+        expected = np.cumsum(weights) / weights.sum()
+        found = np.searchsorted(np.sort(starts), np.arange(321), side="right") / 3000
+        assert np.abs(found - expected).max() < 1.63 / np.sqrt(3000)  # Kolmogorov-Smirnov at 1 %
+        assert windows._window(0, 0, 7).draw.window == draw_clip(ClipAugment(), seed=1, epoch=0, slot=7, frames=40, points=6).window
+
+
+def test_tiles_cover_every_trial_once(mouse_shards):
+    windows = tiled_windows(mouse_shards, np.array([0, 6]), frames=100)
+    assert [(window.row, window.start) for window in windows] == [(row, start) for row in (0, 6) for start in (0, 100, 200, 300)]
+
+
+def test_merged_by_hand():
+    np.testing.assert_array_equal(merged(np.array([0, 3, 7, -1], np.int8), MERGE), [0, 1, 5, -1])
+    np.testing.assert_array_equal(merged(np.array([0, 1]), (0, -1)), [0, -1])

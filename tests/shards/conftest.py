@@ -1,0 +1,92 @@
+"""A kind of data set small enough to pack in a blink, as a module that other processes can import."""
+
+import importlib
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tarpon.shards.manifest import Manifest
+
+TOY = '''
+import os, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from tarpon.shards.pack import Packing, pack
+from tarpon.shards.quarantine import Fault
+from tarpon.shards.schema import Component, Sample, Schema
+
+SCHEMA = Schema(kind="toy", components=(Component(name="text.txt", holds="text"), Component(name="more.bin", holds="bytes", optional=True)),
+                columns=(("number", pa.int32()), ("counts", pa.list_(pa.int32()))))
+
+
+@dataclass(frozen=True)
+class Unit:
+    number: int
+    group: str = ""
+
+    def fingerprint(self):
+        return f"{self.number}{self.group}"
+
+    def size(self):
+        return 10
+
+
+def make(unit):
+    time.sleep(float(os.environ.get("TOY_SLEEP_S", 0)))
+    if unit.number == int(os.environ.get("TOY_FAIL", -1)):
+        raise RuntimeError("the disk is full")
+    if unit.number % 10 == 9:
+        yield Fault(file=f"unit{unit.number}", reason="ends in nine", row=unit.number)
+        return
+    for part in range(2):
+        files = {"text.txt": (f"{unit.number}-{part} " * (unit.number + 1)).encode()}
+        if part:
+            files["more.bin"] = bytes(range(unit.number % 256))
+        yield Sample(key=f"u{unit.number}-{part}", files=files, row={
+            "group": unit.group or f"g{unit.number}", "source": f"unit{unit.number}", "source_sha256": "0" * 64,
+            "number": unit.number, "counts": [part, 1]})
+
+
+def histogram(table):
+    return np.array(table["counts"].to_pylist())
+
+
+def run(out, count=12, workers=1, executor=None, settings="{}", shard_size=40):
+    packing = Packing(out=Path(out), workers=workers, shard_size=shard_size)
+    return pack([Unit(n) for n in range(count)], [Fault(file="junk", reason="name")], make=make, schema=SCHEMA, settings=settings,
+                packing=packing, histogram=histogram, card={"note": "toy"}, executor=executor, progress=False)
+
+
+if __name__ == "__main__":
+    run(sys.argv[1], executor=ThreadPoolExecutor(1))
+'''
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory) -> ModuleType:
+    """run(out, count=, workers=, executor=, settings=, shard_size=) packs units; unit 9 is a fault. Knobs: TOY_SLEEP_S, TOY_FAIL."""
+    folder = tmp_path_factory.mktemp("toy")
+    (folder / "toy_source.py").write_text(TOY)
+    sys.path.insert(0, str(folder))
+    yield importlib.import_module("toy_source")
+    sys.path.remove(str(folder))
+
+
+@pytest.fixture
+def toy_shards(toy, tmp_path) -> Callable[..., Manifest]:
+    """Pack the toy in this process's threads: (out=, **options) -> manifest."""
+    def run(out: Path | None = None, *, count: int = 12, shard_size: int = 40) -> Manifest:
+        with ThreadPoolExecutor(2) as pool:
+            manifest, _ = toy.run(out or tmp_path / "toy", count=count, executor=pool, shard_size=shard_size)
+        return manifest
+
+    return run

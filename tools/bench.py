@@ -1,0 +1,163 @@
+"""What every benchmark shares: rows, the machine they were measured on, one JSON shape, one table.
+
+Each variant runs in a process of its own, so that peaks of memory and left-over threads stay apart.
+"""
+
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tarpon.shards import atomic
+from tarpon.tools.table import table
+
+PACKAGES = ("tarpon", "torch", "numpy", "nvidia-dali-cuda130", "nvidia-dali-cuda120", "opencv-python-headless",
+            "opencv-python", "av")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One thing that was timed."""
+
+    name: str
+    unit: str  # of what is counted, e.g. "frames"
+    per_second: float  # median of the repeats
+    peak_mib: float  # of the whole process tree
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How long to measure."""
+
+    seconds: float = 10.0  # at least, a repeat
+    repeats: int = 3
+    warm_up: float = 2.0  # seconds at least, not counted
+
+    def __post_init__(self) -> None:
+        if self.seconds <= 0 or self.repeats < 1 or self.warm_up < 0:
+            raise ValueError(f"seconds={self.seconds} must be above 0, repeats={self.repeats} 1 or more and "
+                             f"warm_up={self.warm_up} 0 or more")
+
+
+Make = Callable[..., Iterator[int]]  # yields how many units each step delivered, for as long as it is asked
+
+
+def measure(name: str, make: Make, *, unit: str, timing: Timing, arguments: dict) -> Row:
+    """Time `make(**arguments)` in a fresh process; what it raises as ValueError is raised here.
+
+    Args:
+        make: a module-level function.
+        arguments: what travels to the other process.
+    """
+    # spawn, as a fork would inherit threads; not a daemon, as a variant may start workers of its own
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(there, make, arguments, timing), daemon=False)
+    process.start()
+    there.close()
+    try:
+        outcome = here.recv()
+    except EOFError as error:
+        raise RuntimeError(f"{name}: the measuring process ended without a result; its messages are above") from error
+    finally:
+        process.join()
+    if isinstance(outcome, str):
+        raise ValueError(outcome)
+    return Row(name=name, unit=unit, per_second=outcome[0], peak_mib=outcome[1])
+
+
+def _child(pipe: object, make: Make, arguments: dict, timing: Timing) -> None:
+    try:
+        steps = make(**arguments)
+        rate(steps, seconds=timing.warm_up)
+        rates = [rate(steps, seconds=timing.seconds) for _ in range(timing.repeats)]
+        pipe.send((statistics.median(rates), tree_peak_mib(os.getpid())))
+    except ValueError as error:
+        pipe.send(str(error))
+
+
+def rate(steps: Iterator[int], *, seconds: float) -> float:
+    """Units a second over at least one step and at least this time."""
+    begun, count = time.perf_counter(), 0
+    while True:
+        count += next(steps)
+        took = time.perf_counter() - begun
+        if took >= seconds:
+            return count / took
+
+
+def tree_peak_mib(pid: int) -> float:
+    """Peak resident memory of a process and all below it, MiB.
+
+    The sum of each one's peak, less what is now counted more than once because several of them share it.
+    """
+    peak, resident, proportional = 0, 0, 0
+    for member in _tree(pid):
+        try:
+            peak += _kib(Path(f"/proc/{member}/status"), "VmHWM")
+            resident += _kib(Path(f"/proc/{member}/smaps_rollup"), "Rss")
+            proportional += _kib(Path(f"/proc/{member}/smaps_rollup"), "Pss")
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has just ended
+    return (peak - (resident - proportional)) / 1024
+
+
+def _tree(pid: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                text = (folder / "stat").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            # the name in brackets may hold blanks; state and parent follow it
+            children.setdefault(int(text.rpartition(")")[2].split()[1]), []).append(int(folder.name))
+    found = [pid]
+    for member in found:
+        found += children.get(member, [])
+    return found
+
+
+def _kib(path: Path, name: str) -> int:
+    for line in path.read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1])
+    return 0
+
+
+def machine(*, gpu: str | None = None) -> dict[str, object]:
+    """What the figures depend on. `gpu` is its name, where one was used."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    memory_gib = round(_kib(Path("/proc/meminfo"), "MemTotal") / 2**20, 1)
+    return {"cpu": model, "cores": len(os.sched_getaffinity(0)), "memory_gib": memory_gib, "gpu": gpu,
+            "load_average": [round(load, 2) for load in os.getloadavg()], "versions": versions}
+
+
+def report(rows: Sequence[Row], ratios: dict[str, float], where: dict[str, object]) -> Iterator[str]:
+    """The table for people."""
+    yield f"{where['cpu']}, {where['cores']} cores, {where['memory_gib']} GiB, GPU: {where['gpu'] or 'none'}, " \
+          f"load average at the start {where['load_average'][0]}"
+    yield ""
+    yield from table(["variant", "per second", "", "peak MiB"],
+                     [[row.name, f"{row.per_second:.1f}", row.unit, f"{row.peak_mib:.0f}"] for row in rows])
+    yield ""
+    yield from (f"{name} {ratio:.2f}" for name, ratio in ratios.items())
+
+
+def write_json(path: Path, rows: Sequence[Row], ratios: dict[str, float], where: dict[str, object]) -> None:
+    """The same for programs: {"rows": [...], "ratios": {...}, "machine": {...}}."""
+    content = {"rows": [asdict(row) for row in rows], "ratios": ratios, "machine": where}
+    atomic.write_text(path, json.dumps(content, indent=2) + "\n")

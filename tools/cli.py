@@ -1,0 +1,104 @@
+"""The console script: a table of commands, their options made from the functions' signatures by jsonargparse."""
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import jsonargparse
+
+from tarpon.train.config import UsageError, fail, one_line
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One command: a function whose keyword arguments are its options and whose int is the exit status."""
+
+    target: str  # module:function under tarpon.tools, imported when called
+    does: str  # one line for the overview
+    takes: tuple[str, ...] = ()  # arguments given without a dash
+
+    def load(self) -> Callable[..., int]:
+        module, _, name = self.target.partition(":")
+        return getattr(importlib.import_module(f"tarpon.tools.{module}"), name)
+
+
+COMMANDS: dict[str, Command] = {
+    "demo mouse": Command(target="demo:mouse", does="write a synthetic mouse lab folder"),
+    "pack mouse": Command(target="pack:mouse", does="a lab folder of videos, points and labels -> shards"),
+    "lint": Command(target="lint:run", takes=("shards",), does="prove that shards are whole and true"),
+    "look": Command(target="look:run", takes=("shards",), does="counts, classes, splits and a contact sheet of shards"),
+    "evaluate": Command(target="evaluate:run", takes=("run",), does="score a run's best weights on shards"),
+    "predict mouse": Command(target="predict:mouse", does="label whole videos with a trained model"),
+    "report": Command(target="report:run", takes=("run",), does="one HTML file of a run folder"),
+    "bench loader": Command(target="bench_loader:run", does="frames/s of the loader against what labs do today"),
+    "doctor": Command(target="doctor:run", does="check what this machine has, and build what can be built ahead"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done, 1 a command's own no (findings, nothing packed), 2 the user's mistake in one line."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if not words or words[0] in ("-h", "--help", "help"):
+            print(overview())
+            return 0
+        name, rest = find(words)
+        function = COMMANDS[name].load()
+        return function(**options(name, function, rest))
+    except (ValueError, OSError) as error:
+        if os.environ.get("TARPON_DEBUG"):
+            raise
+        return fail(error, program="tarpon")
+    except KeyboardInterrupt:
+        print("tarpon: stopped; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  tarpon {name:<{width}}  {command.does}" for name, command in COMMANDS.items()]
+    return "\n".join(["usage: tarpon COMMAND [--option VALUE ...]    (--help after a command lists its options)", "", *lines, "",
+                      "train with: deepspeed train/launch.py TASK --data SHARDS --out RUN [--config FILE] [--section.option VALUE]"])
+
+
+def find(words: list[str]) -> tuple[str, list[str]]:
+    """The command that the first words name, and the words after it."""
+    for count in (2, 1):
+        if " ".join(words[:count]) in COMMANDS:
+            return " ".join(words[:count]), words[count:]
+    said = " ".join(words[:2])
+    begun = [name for name in COMMANDS if name.split()[0] == words[0]]
+    near = begun or get_close_matches(said, COMMANDS, n=1) or list(COMMANDS)
+    raise UsageError(f"no command {said!r}; there is: {', '.join(near)}")
+
+
+def options(name: str, function: Callable, words: Sequence[str]) -> dict:
+    """Words -> keyword arguments; UsageError in one line."""
+    command, parameters = COMMANDS[name], inspect.signature(function).parameters
+    parser = jsonargparse.ArgumentParser(prog=f"tarpon {name}", exit_on_error=False, description=inspect.getdoc(function))
+    flat = set(parameters) - set(command.takes)
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip=flat)
+    parser.add_function_arguments(function, as_group=False, as_positional=False, skip=set(command.takes))
+    flags = {f"--{key}" for key, parameter in parameters.items() if parameter.annotation is bool}
+    spelt: list[str] = []
+    for i, word in enumerate(words):
+        if word.startswith("--"):
+            option, equals, value = word.partition("=")
+            word = option.replace("-", "_").replace("__", "--", 1) + equals + value  # noqa: PLW2901
+        spelt.append(word)
+        if word in flags and (i + 1 == len(words) or words[i + 1].startswith("-")):
+            spelt.append("true")  # a bare flag
+    try:
+        values = parser.parse_args(spelt)
+        made = parser.instantiate_classes(values)
+    except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
+        raise UsageError(f"{name}: {one_line(str(error))}") from error
+    return {key: made[key] for key in parameters}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
