@@ -1,7 +1,7 @@
 """Video and points -> aligned clips on the device: one DALI graph, on a GPU (`mixed` decode) or a CPU.
 
-Frames are picked inside the decoder by index list, so no frame is decoded that is not used, and none twice; pixels stay uint8 until the
-last pass, which mirrors, changes brightness and contrast, normalises and turns the layout in one go.
+Frames are picked inside the decoder by index list, so no frame is decoded that is not used, and none twice; pixels stay
+uint8 until the last pass, which mirrors, changes brightness and contrast, normalises and turns the layout in one go.
 """
 
 import warnings
@@ -42,8 +42,8 @@ class ClipGraph:
                       exec_dynamic=True, enable_conditionals=True)
         def graph():
             # no_copy: the loader keeps each batch's arrays alive until DALI is done with them
-            (video, picked, repeats, order, mean, std, mirror, noisy, noise, pose, keypoints, actions, valid, row, start) = fn.external_source(
-                source=source, num_outputs=len(ClipFeed.NAMES), batch=True, no_copy=True)
+            (video, picked, repeats, order, mean, std, mirror, noisy, noise, pose, keypoints, actions, valid, row,
+             start) = fn.external_source(source=source, num_outputs=len(ClipFeed.NAMES), batch=True, no_copy=True)
             if device is not None:
                 noise, pose, keypoints = noise.gpu(), pose.gpu(), keypoints.gpu()
                 actions, valid = actions.gpu(), valid.gpu()
@@ -57,7 +57,7 @@ class ClipGraph:
             else:
                 clip = clip
             if self.noise:
-                if noisy:  # noqa: SIM108  DALI reads this `if` per sample; it knows no conditional expression
+                if noisy:  # DALI reads this `if` per sample; it knows no conditional expression
                     clip = fn.cast(clip + noise, dtype=types.UINT8)  # the cast saturates
                 else:
                     clip = clip

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-
 import numpy as np
 
 from tarpon.shards.draws import ClipAugment, ClipDraw, draw_clip, window_frames
@@ -55,7 +54,8 @@ class ClipFeed:
         budget: bad samples allowed.
     """
 
-    NAMES = ("video", "picked", "repeats", "order", "mean", "std", "mirror", "noisy", "noise", "pose", "keypoints", "actions", "valid", "row", "start")
+    NAMES = ("video", "picked", "repeats", "order", "mean", "std", "mirror", "noisy", "noise", "pose", "keypoints", "actions",
+             "valid", "row", "start")
 
     def __init__(self, manifest: Manifest, reader: Reader, fields: ClipFields, *, pool: np.ndarray, budget: Budget,
                  threads: int = 2, ahead: int = 2) -> None:
@@ -124,8 +124,9 @@ class ClipFeed:
             "row": np.array(-1 if padding else row, np.int64), "start": np.array(start, np.int64),
         }
 
-    def _points_of(self, row: int, index: np.ndarray, valid: np.ndarray, draw: ClipDraw | None) -> tuple[np.ndarray, np.ndarray]:
-        """Target points (T, K, 3): x, y in 0..1 of the frame, visible; and the pose input (T, K, 3): x, y in body lengths, visible."""
+    def _points_of(self, row: int, index: np.ndarray, valid: np.ndarray,
+                   draw: ClipDraw | None) -> tuple[np.ndarray, np.ndarray]:
+        """Points, each (T, K, 3) with visible last: the target in 0..1 of the frame, and the pose input in body lengths."""
         shape = (len(index), self._points, 3)
         if not self._columns["keypoints_size"][row]:
             return np.zeros(shape, np.float32), np.zeros(shape, np.float32)
@@ -199,7 +200,8 @@ class TrainWindows:
         if self.factors is None:
             return Window(row=row, start=int(draw.window * starts), draw=draw)
         labels = merged(self.manifest.lists("actions", np.array([row]))[0], self.merge)
-        return Window(row=row, start=choose_start(window_weights(labels, self.factors, length=self.frames), draw.window), draw=draw)
+        weights = window_weights(labels, self.factors, length=self.frames)
+        return Window(row=row, start=choose_start(weights, draw.window), draw=draw)
 
 
 def tiled_windows(manifest: Manifest, rows: np.ndarray, *, frames: int) -> list[Window]:

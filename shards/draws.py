@@ -11,7 +11,8 @@ import numpy as np
 
 def generator(seed: int, epoch: int, slot: int) -> np.random.Generator:
     """Philox keyed by (seed, epoch) with the slot in the counter's high words (Salmon et al. 2011)."""
-    return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64), counter=np.array([0, 0, slot, 0], np.uint64)))
+    key, counter = np.array([seed, epoch], np.uint64), np.array([0, 0, slot, 0], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +80,8 @@ def draw_clip(augment: ClipAugment, *, seed: int, epoch: int, slot: int, frames:
     )
 
 
-def window_frames(*, trial: int, start: int, frames: int, roll: int, dropped: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def window_frames(*, trial: int, start: int, frames: int, roll: int,
+                  dropped: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Frames of a window: for labels and points, for pixels, and which of them exist.
 
     Args:

@@ -69,7 +69,8 @@ class EpochPlan:
                 before = float(upto[-1])
             yield self.rows[members]
 
-    def batches(self, epoch: int, *, micro: int, accumulation: int = 1, rank: int, world: int, skip: int = 0) -> Iterator[Slots]:
+    def batches(self, epoch: int, *, micro: int, accumulation: int = 1, rank: int, world: int,
+                skip: int = 0) -> Iterator[Slots]:
         """One rank's micro-batches of an epoch, after the first `skip` of them.
 
         All ranks get the same number. Rows beyond the last full step are left out, a different few each epoch.

@@ -8,7 +8,8 @@ import numpy as np
 from tarpon.shards.manifest import SPLITS
 
 
-def assign_splits(groups: Mapping[str, np.ndarray], *, ratios: Sequence[float] = (0.7, 0.15, 0.15), seed: int = 0) -> dict[str, str]:
+def assign_splits(groups: Mapping[str, np.ndarray], *, ratios: Sequence[float] = (0.7, 0.15, 0.15),
+                  seed: int = 0) -> dict[str, str]:
     """Give every group a split so that each class is shared out near the ratios.
 
     Args:

@@ -53,7 +53,8 @@ class ShardJob:
         if not (part.exists() and tar.exists()):
             return False
         meta = pq.read_schema(part).metadata or {}
-        return meta.get(b"fingerprint") == self.fingerprint().encode() and meta.get(b"bytes") == str(tar.stat().st_size).encode()
+        wanted = {b"fingerprint": self.fingerprint().encode(), b"bytes": str(tar.stat().st_size).encode()}
+        return all(meta.get(name) == value for name, value in wanted.items())
 
 
 def write_shards(jobs: Sequence[ShardJob], *, workers: int, executor: Executor | None = None, progress: bool = True) -> None:
@@ -84,7 +85,8 @@ def write_shard(job: ShardJob) -> str:
     """Make one shard; returns its name. Leaves the tar, its DALI index and its part, or nothing."""
     faults, rows, digests = [], [], []
     with atomic.replacing(job.tar()) as draft:
-        with open(draft, "wb") as stream, webdataset.TarWriter(stream, encoder=False, mtime=0, user="tarpon", group="tarpon") as tar:
+        with (open(draft, "wb") as stream,
+              webdataset.TarWriter(stream, encoder=False, mtime=0, user="tarpon", group="tarpon") as tar):
             for unit in job.units:
                 for item in job.make(unit):
                     if isinstance(item, Fault):

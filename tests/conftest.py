@@ -33,13 +33,31 @@ def shared_data() -> Path:
 def pack_mouse() -> Callable[..., tuple[Manifest | None, list[Fault]]]:
     """Pack a lab folder: (lab, out, source=, split=, workers=, executor=) -> manifest, faults."""
 
-    def run(lab: Path, out: Path, *, source: mouse.MouseSource | None = None, annotations: bool = True,
-            split: tuple = THIRDS, workers: int = 1, executor=None) -> tuple[Manifest | None, list[Fault]]:
+    def run(
+        lab: Path,
+        out: Path,
+        *,
+        source: mouse.MouseSource | None = None,
+        annotations: bool = True,
+        split: tuple = THIRDS,
+        workers: int = 1,
+        executor=None,
+    ) -> tuple[Manifest | None, list[Fault]]:
         source = source or mouse.MouseSource()
         units, faults = mouse.scan(lab / "Videos", lab / "Annotations" if annotations else None, source)
         packing = Packing(out=out, split=split, workers=workers)
-        return pack(units, faults, make=mouse.make, schema=mouse.SCHEMA, settings=mouse.settings(source), packing=packing,
-                    histogram=histogram, card={}, executor=executor, progress=False)
+        return pack(
+            units,
+            faults,
+            make=mouse.make,
+            schema=mouse.SCHEMA,
+            settings=mouse.settings(source),
+            packing=packing,
+            histogram=histogram,
+            card={},
+            executor=executor,
+            progress=False,
+        )
 
     return run
 

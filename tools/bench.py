@@ -10,7 +10,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -45,7 +45,7 @@ class Timing:
                              f"warm_up={self.warm_up} 0 or more")
 
 
-Make = Callable[..., Iterator[int]]  # yields how many units each step delivered, for as long as it is asked
+Make = Callable[..., Generator[int, None, None]]  # yields how many units each step delivered, for as long as it is asked
 
 
 def measure(name: str, make: Make, *, unit: str, timing: Timing, arguments: dict) -> Row:
@@ -78,6 +78,7 @@ def _child(pipe: object, make: Make, arguments: dict, timing: Timing) -> None:
         rate(steps, seconds=timing.warm_up)
         rates = [rate(steps, seconds=timing.seconds) for _ in range(timing.repeats)]
         pipe.send((statistics.median(rates), tree_peak_mib(os.getpid())))
+        steps.close()  # ends its threads and workers; left to the interpreter's end, native ones abort it
     except ValueError as error:
         pipe.send(str(error))
 

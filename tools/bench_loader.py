@@ -31,9 +31,9 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB
 CUTS = 512  # windows the baseline goes round in; Tarpon draws new ones all the time
 AUGMENT = ClipAugment()
 TARPON, BASELINE, DECODE = "tarpon", "opencv + numpy + DataLoader", "dali decode alone"
-STAGES = {  # name -> graph switches: what each further stage costs; resizing is left out where clips have the size
-    "dali decode + resize": {"noise": False, "normalise": False},
-    "dali decode + resize + normalise": {"noise": False},
+STAGES = {  # name -> graph switches: what each further stage costs; where clips have the size, the first resizes nothing
+    "dali decode, resized if need be": {"noise": False, "normalise": False},
+    "the same, normalised": {"noise": False},
 }
 ALONE = {"resize": False, "noise": False, "normalise": False}
 

@@ -76,7 +76,8 @@ def read_track(path: Path, points: Sequence[str], *, individual: str | None = No
         header, values = [header[i] for i in keep], values[:, keep]
     if index != list(range(len(index))):
         wrong = next(i for i, frame in enumerate(index) if frame != i)
-        raise ValueError(f"row {wrong + 1} is frame {index[wrong]}, frame {wrong} was expected; the file must hold every frame once")
+        raise ValueError(f"row {wrong + 1} is frame {index[wrong]}, frame {wrong} was expected; "
+                         f"the file must hold every frame once")
     parts = list(dict.fromkeys(column[1] for column in header))
     place = {column[1:]: i for i, column in enumerate(header)}
     out = np.zeros((len(values), len(points), 3), np.float32)

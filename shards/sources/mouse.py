@@ -11,7 +11,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,8 @@ SCHEMA = Schema(
     kind="mouse",
     components=(
         Component(name="clip.mp4", holds="the trial's frames, re-encoded; T frames at the stored size"),
-        Component(name="keypoints.npy", holds="(T, K, 3) float32: x, y in source pixels (NaN: not labelled), likelihood", optional=True),
+        Component(name="keypoints.npy", holds="(T, K, 3) float32: x, y in source pixels (NaN: not labelled), likelihood",
+                  optional=True),
         Component(name="actions.npy", holds="(T,) int8: original 8 classes, -1 unlabelled"),
         Component(name="proof.npy", holds="(T, 8, 8) uint8: mean luma of the source frames"),
         Component(name="meta.json", holds="the sample's manifest row, readable without the manifest"),
@@ -57,7 +58,7 @@ class MouseSource:
     trial_frames: int = 360  # video frames from one trial's start to the next
     offset: int | None = None  # first labelled frame of a trial; unset: 15 where a CSV has trial_frames - 15 rows, else 0
     group: str = "video"  # split unit: video, or a regex whose first group (or whole match) names it, searched in the stem
-    clip: video.ClipFormat = video.ClipFormat()
+    clip: video.ClipFormat = field(default_factory=video.ClipFormat)
 
     def __post_init__(self) -> None:
         if self.pose not in ("dlc", "none"):
@@ -70,7 +71,7 @@ class MouseSource:
             try:
                 re.compile(self.group)
             except re.error as error:
-                raise ValueError(f"group={self.group!r} is no regular expression ({error}); use video or a valid one") from error
+                raise ValueError(f"group={self.group!r} is no regular expression ({error}); use video or mend it") from error
 
     def group_of(self, stem: str) -> str:
         if self.group == "video":
@@ -228,7 +229,8 @@ def make(unit: VideoUnit) -> Iterator[Sample | Fault]:
             continue
         end = labels.first + len(labels.actions)
         if track is not None and end > len(track.xyl):
-            yield Fault(file=Path(file).name, reason=f"needs frames up to {end - 1}, {Path(unit.points).name} has {len(track.xyl)} rows")
+            yield Fault(file=Path(file).name,
+                        reason=f"needs frames up to {end - 1}, {Path(unit.points).name} has {len(track.xyl)} rows")
         else:
             wanted.append((labels, Path(file).name))
     if unit.trials and not wanted:
@@ -238,14 +240,15 @@ def make(unit: VideoUnit) -> Iterator[Sample | Fault]:
     yield from _cut(unit, info, track, wanted, source_hash)
 
 
-def _cut(unit: VideoUnit, info: video.VideoInfo, track: Track | None, wanted: list, source_hash: str) -> Iterator[Sample | Fault]:
+def _cut(unit: VideoUnit, info: video.VideoInfo, track: Track | None, wanted: list,
+         source_hash: str) -> Iterator[Sample | Fault]:
     """Decode once, front to back, encoding each trial as its frames come by."""
     path, span = Path(unit.path), unit.source.trial_frames
     whole = not unit.trials  # no annotations: every full trial, for its points
     blank = np.full(span, -1, np.int8)
     queue = sorted(wanted, key=lambda item: item[0].first)
     current: _Cutting | None = None
-    count, problem = 0, None
+    count, problem, tainted = 0, None, False
     frames = video.decode(path)
     while True:
         try:
@@ -260,18 +263,21 @@ def _cut(unit: VideoUnit, info: video.VideoInfo, track: Track | None, wanted: li
             labels, file = queue.pop(0)
             current = _Cutting(labels=labels, file=file, encoder=video.ClipEncoder(
                 unit.source.clip, width=info.width, height=info.height, fps=info.fps))
-        if current is not None and current.add(frame):
+        tainted = frame.is_corrupt or (tainted and not frame.key_frame)  # damage drifts on to the next key frame, unmarked
+        if current is not None and current.add(frame, clean=not tainted):
             yield current.finish(unit, info, track, source_hash)
             current = None
         count += 1
     left = ([(current.labels, current.file)] if current else []) + queue
     for labels, file in left if not whole else []:
         end = labels.first + len(labels.actions)
-        yield Fault(file=file, reason=f"needs frames up to {end - 1}, {path.name} gives {count}" + (f": {problem}" if problem else ""))
+        why = f": {problem}" if problem else ""
+        yield Fault(file=file, reason=f"needs frames up to {end - 1}, {path.name} gives {count}{why}")
     if whole and (problem or count < span):
         yield Fault(file=path.name, reason=problem or f"{count} frames, a trial has {span}")
     if whole and track is not None and len(track.xyl) < (full := count // span * span):
-        yield Fault(file=Path(unit.points).name, reason=f"{len(track.xyl)} rows, the whole trials of {path.name} have {full} frames")
+        yield Fault(file=Path(unit.points).name,
+                    reason=f"{len(track.xyl)} rows, the whole trials of {path.name} have {full} frames")
 
 
 class _Cutting:
@@ -284,9 +290,9 @@ class _Cutting:
         self.times: list[int | None] = []
         self.corrupt: int | None = None
 
-    def add(self, frame: object) -> bool:
+    def add(self, frame: object, *, clean: bool) -> bool:
         """True when that was the trial's last frame."""
-        if frame.is_corrupt and self.corrupt is None:
+        if not clean and self.corrupt is None:
             self.corrupt = self.labels.first + len(self.thumbs)
         self.thumbs.append(video.thumbnail(frame, self.scaler))
         self.times.append(frame.pts)
@@ -308,9 +314,10 @@ class _Cutting:
         group = unit.source.group_of(stem)
         xyl = None if track is None else track.xyl[labels.first:labels.first + frames]
         clip_width, clip_height = unit.source.clip.fit(info.width, info.height)
+        subject = re.search(r"(?<![A-Za-z0-9])\d+[MF](?![A-Za-z0-9])", stem)
         row = {
             "group": group, "source": path.name, "source_sha256": source_hash, "video": stem,
-            "subject": (found := re.search(r"(?<![A-Za-z0-9])\d+[MF](?![A-Za-z0-9])", stem)) and found.group(0) or "",
+            "subject": subject.group(0) if subject else "",
             "trial": labels.trial, "first_frame": labels.first, "frames": frames, "fps": float(info.fps),
             "width": info.width, "height": info.height, "clip_width": clip_width, "clip_height": clip_height,
             "codec": unit.source.clip.codec, "body_length": float("nan") if xyl is None else body_length(xyl),

@@ -31,7 +31,8 @@ CODECS = {
     "mjpeg": Codec(encoder="mjpeg", pix_fmt="yuvj420p", cpu=True, options={"qmin": "3", "qmax": "3"}),
     "h264": Codec(encoder="libx264", pix_fmt="yuv420p", cpu=False, options={"preset": "veryfast", "crf": "18", "bf": "0"}),
     "hevc": Codec(encoder="libx265", pix_fmt="yuv420p", cpu=False,
-                  options={"preset": "ultrafast", "crf": "20", "x265-params": "log-level=error:pools=1:frame-threads=1:bframes=0"}),
+                  options={"preset": "ultrafast", "crf": "20",
+                           "x265-params": "log-level=error:pools=1:frame-threads=1:bframes=0"}),
 }
 
 

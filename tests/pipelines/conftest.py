@@ -36,8 +36,12 @@ def packed_as(tmp_path_factory, mouse_lab, mouse_shards, pack_mouse) -> Callable
     def get(codec: str) -> Manifest:
         if codec not in made:
             with ThreadPoolExecutor(2) as pool:
-                made[codec], faults = pack_mouse(mouse_lab, tmp_path_factory.mktemp(codec), executor=pool,
-                                                 source=mouse.MouseSource(clip=video.ClipFormat(codec=codec)))
+                made[codec], faults = pack_mouse(
+                    mouse_lab,
+                    tmp_path_factory.mktemp(codec),
+                    executor=pool,
+                    source=mouse.MouseSource(clip=video.ClipFormat(codec=codec)),
+                )
             assert faults == []
         return made[codec]
 
@@ -48,8 +52,18 @@ def packed_as(tmp_path_factory, mouse_lab, mouse_shards, pack_mouse) -> Callable
 def make_loader() -> Callable[..., ClipLoader]:
     """(manifest, frames=, batch=, size=, noise_sd=, limit=, device=, prefetch=) -> loader of grey levels 0..255."""
 
-    def make(manifest: Manifest, *, frames: int = 16, batch: int = 1, size: int = 128, noise_sd: float = 0.0, limit: int = 0,
-             device: int | None = None, prefetch: int = 2, resize: bool = False) -> ClipLoader:
+    def make(
+        manifest: Manifest,
+        *,
+        frames: int = 16,
+        batch: int = 1,
+        size: int = 128,
+        noise_sd: float = 0.0,
+        limit: int = 0,
+        device: int | None = None,
+        prefetch: int = 2,
+        resize: bool = False,
+    ) -> ClipLoader:
         fields = ClipFields(frames=frames, size=size, likelihood=LIKELIHOOD, merge=MERGE, swap=SWAP, noise_sd=noise_sd, **GREYS)
         feed = ClipFeed(manifest, Reader(manifest), fields, pool=np.arange(len(manifest)), budget=Budget(limit=limit))
         graph = ClipGraph(size=size, batch=batch, resize=resize, noise=noise_sd > 0)
@@ -63,8 +77,16 @@ def drawn() -> Callable[..., ClipDraw]:
     """A draw that changes nothing but what is given."""
 
     def make(frames: int = 16, **given) -> ClipDraw:
-        still = {"window": 0.0, "brightness": 1.0, "contrast": 1.0, "dropped": np.zeros(frames, bool), "noise": None, "roll": 0,
-                 "flip": False, "jitter": np.zeros((frames, 6, 2), np.float32)}
+        still = {
+            "window": 0.0,
+            "brightness": 1.0,
+            "contrast": 1.0,
+            "dropped": np.zeros(frames, bool),
+            "noise": None,
+            "roll": 0,
+            "flip": False,
+            "jitter": np.zeros((frames, 6, 2), np.float32),
+        }
         return ClipDraw(**still | given)
 
     return make
@@ -80,18 +102,26 @@ class Truth:
         """(T, H, W, 3) float of source frames first.. counted from the file's start, resized by PIL."""
         with av.open(str(self.lab / "Videos" / f"{stem}.mp4")) as container:
             frames = itertools.islice(container.decode(video=0), first, first + count)
-            return np.stack([np.asarray(Image.fromarray(frame.to_ndarray(format="rgb24")).resize(
-                (size, size), Image.Resampling.BILINEAR), float) for frame in frames])
+            return np.stack(
+                [
+                    np.asarray(
+                        Image.fromarray(frame.to_ndarray(format="rgb24")).resize((size, size), Image.Resampling.BILINEAR), float
+                    )
+                    for frame in frames
+                ]
+            )
 
     def actions(self, stem: str, trial: int, start: int, count: int) -> np.ndarray:
         """Merged classes of rows of a trial's CSV."""
         path = self.lab / "Annotations" / f"prediction_{stem}.mp4_{trial}.csv"
-        return np.array(MERGE)[np.loadtxt(path, delimiter=",", skiprows=1, dtype=int)[start:start + count, 1]]
+        return np.array(MERGE)[np.loadtxt(path, delimiter=",", skiprows=1, dtype=int)[start : start + count, 1]]
 
     def keypoints(self, stem: str, first: int, count: int, *, side: int) -> np.ndarray:
         """(T, 6, 3) x, y in 0..1 and visible, in the model's order, of video frames first.."""
         path = self.lab / "Videos" / f"{stem}{SCORER}.csv"
-        rows = np.loadtxt(path, delimiter=",", skiprows=3 + first, max_rows=count)[:, 1:].reshape(count, 6, 3)[:, [0, 5, 1, 2, 3, 4]]
+        rows = np.loadtxt(path, delimiter=",", skiprows=3 + first, max_rows=count)[:, 1:].reshape(count, 6, 3)[
+            :, [0, 5, 1, 2, 3, 4]
+        ]
         seen = rows[..., 2] >= LIKELIHOOD
         return np.concatenate([np.where(seen[..., None], rows[..., :2] / side, 0), seen[..., None]], -1)
 

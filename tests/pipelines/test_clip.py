@@ -15,8 +15,9 @@ def batches(loader, *windows: Window) -> list[dict]:
 
 
 def test_brightness_and_contrast_are_the_formula(mouse_shards, make_loader, drawn):
-    plain, changed = batches(make_loader(mouse_shards), Window(row=0, start=5),
-                             Window(row=0, start=5, draw=drawn(brightness=1.15, contrast=0.85)))
+    plain, changed = batches(
+        make_loader(mouse_shards), Window(row=0, start=5), Window(row=0, start=5, draw=drawn(brightness=1.15, contrast=0.85))
+    )
     expected = (plain["clip"] * 1.15 - 128) * 0.85 + 128
     torch.testing.assert_close(changed["clip"], expected, rtol=0, atol=1e-3)
     assert (plain["clip"] - changed["clip"]).abs().mean() > 1
@@ -40,7 +41,9 @@ def test_noise_is_as_strong_as_asked_and_comes_again(mouse_shards, make_loader, 
 
 
 def test_a_noisy_clip_leaves_its_neighbour_in_the_batch_alone(mouse_shards, make_loader, drawn):
-    (both,) = make_loader(mouse_shards, noise_sd=0.02, batch=2).run([[Window(row=0, start=5, draw=drawn(noise=0.1)), Window(row=0, start=5)]])
+    (both,) = make_loader(mouse_shards, noise_sd=0.02, batch=2).run(
+        [[Window(row=0, start=5, draw=drawn(noise=0.1)), Window(row=0, start=5)]]
+    )
     (plain,) = batches(make_loader(mouse_shards), Window(row=0, start=5))
     assert torch.equal(both["clip"][1], plain["clip"][0])
     assert not torch.equal(both["clip"][0], plain["clip"][0])
@@ -64,8 +67,11 @@ def test_a_flip_mirrors_pixels_and_points_and_swaps_sides(mouse_shards, make_loa
 @pytest.mark.parametrize(("start", "roll"), [(100, 3), (100, -4), (2, -5), (342, 5)])
 def test_a_roll_moves_everything_together_and_masks_what_is_beyond(mouse_shards, make_loader, drawn, start, roll):
     trial = int(mouse_shards.value(0, "frames"))
-    rolled, plain = batches(make_loader(mouse_shards), Window(row=0, start=start, draw=drawn(roll=roll)),
-                            Window(row=0, start=min(max(start + roll, 0), trial - T)))
+    rolled, plain = batches(
+        make_loader(mouse_shards),
+        Window(row=0, start=start, draw=drawn(roll=roll)),
+        Window(row=0, start=min(max(start + roll, 0), trial - T)),
+    )
     asked = start + roll + np.arange(T)
     inside = (asked >= 0) & (asked < trial)
     np.testing.assert_array_equal(rolled["valid"][0], inside)
@@ -79,7 +85,9 @@ def test_a_roll_moves_everything_together_and_masks_what_is_beyond(mouse_shards,
 
 def test_a_dropped_frame_is_the_one_before_in_pixels_only(mouse_shards, make_loader, drawn):
     dropped = np.isin(np.arange(T), [3, 4, 9])
-    plain, less = batches(make_loader(mouse_shards), Window(row=0, start=50), Window(row=0, start=50, draw=drawn(dropped=dropped)))
+    plain, less = batches(
+        make_loader(mouse_shards), Window(row=0, start=50), Window(row=0, start=50, draw=drawn(dropped=dropped))
+    )
     assert torch.equal(less["clip"][0], plain["clip"][0][[0, 1, 2, 2, 2, 5, 6, 7, 8, 8, 10, 11, 12, 13, 14, 15]])
     for name in ("actions", "keypoints", "pose", "valid"):
         assert torch.equal(less[name], plain[name])
@@ -87,12 +95,16 @@ def test_a_dropped_frame_is_the_one_before_in_pixels_only(mouse_shards, make_loa
 
 def test_jitter_is_in_the_pose_input_only(mouse_shards, make_loader, drawn):
     jitter = np.random.default_rng(0).normal(0, 0.02, (T, 6, 2)).astype(np.float32)
-    plain, moved = batches(make_loader(mouse_shards), Window(row=0, start=50), Window(row=0, start=50, draw=drawn(jitter=jitter)))
+    plain, moved = batches(
+        make_loader(mouse_shards), Window(row=0, start=50), Window(row=0, start=50, draw=drawn(jitter=jitter))
+    )
     for name in ("clip", "actions", "keypoints", "valid"):
         assert torch.equal(moved[name], plain[name])
     seen = plain["pose"][0, ..., 2] == 1
     body = mouse_shards.value(0, "body_length")
-    torch.testing.assert_close((moved["pose"] - plain["pose"])[0, ..., :2][seen], torch.from_numpy(jitter)[seen] * 128 / body, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(
+        (moved["pose"] - plain["pose"])[0, ..., :2][seen], torch.from_numpy(jitter)[seen] * 128 / body, rtol=1e-3, atol=1e-5
+    )
     assert not moved["pose"][0][~seen].any()
     torch.testing.assert_close(plain["pose"][0, ..., :2], plain["keypoints"][0, ..., :2] * 128 / body)
 
@@ -121,7 +133,9 @@ def test_codecs_that_the_device_cannot_decode_are_told():
         check_codec(codec, device=None)
     for codec in ("vp9", "mjpeg", "h264", "hevc"):
         check_codec(codec, device=0)
-    with pytest.raises(ValueError, match=r"stored as h264, which DALI decodes only on a GPU; pack with --clip.codec vp9 or train on a GPU"):
+    with pytest.raises(
+        ValueError, match=r"stored as h264, which DALI decodes only on a GPU; pack with --codec vp9 or train on a GPU"
+    ):
         check_codec("h264", device=None)
     with pytest.raises(ValueError, match="nowhere"):
         check_codec("prores", device=0)

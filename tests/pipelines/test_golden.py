@@ -15,8 +15,12 @@ TOLERANCE = 4.0  # grey levels of mean difference on what moves: the codec's los
 def kinds(manifest) -> dict[str, int]:
     """A row of each kind of trial that was ever misplaced."""
     trials, frames = manifest.column("trial"), manifest.column("frames")
-    return {"first": int(np.flatnonzero((trials == 1) & (frames == 360))[0]), "second": int(np.flatnonzero(trials == 2)[0]),
-            "third": int(np.flatnonzero(trials == 3)[0]), "late": int(np.flatnonzero(frames == 345)[0])}
+    return {
+        "first": int(np.flatnonzero((trials == 1) & (frames == 360))[0]),
+        "second": int(np.flatnonzero(trials == 2)[0]),
+        "third": int(np.flatnonzero(trials == 3)[0]),
+        "late": int(np.flatnonzero(frames == 345)[0]),
+    }
 
 
 @pytest.mark.parametrize("codec", ["vp9", "mjpeg"])
@@ -38,7 +42,7 @@ def test_windows_are_the_sources_frames(packed_as, make_loader, truth, busiest, 
         clip = batch["clip"][0].permute(0, 2, 3, 1).numpy()
         near = truth.pixels(stem, begin + start - 2, FRAMES + 4, size=size)
         moves = np.ptp(near, axis=0) > 40
-        error = {shift: np.abs(clip - near[2 + shift:2 + shift + FRAMES])[:, moves].mean() for shift in range(-2, 3)}
+        error = {shift: np.abs(clip - near[2 + shift : 2 + shift + FRAMES])[:, moves].mean() for shift in range(-2, 3)}
         assert error[0] < TOLERANCE, (kind, error)
         assert all(error[0] < 0.8 * error[shift] for shift in (-2, -1, 1, 2)), (kind, error)
         if start >= 15:  # the old mistake: a trial of 345 rows read from its block's start

@@ -16,17 +16,21 @@ EXACT = ("keypoints", "pose", "actions", "valid", "row", "start")
 
 
 def windows(drawn) -> list[list[Window]]:
-    return [[Window(row=0, start=30), Window(row=1, start=200)],
-            [Window(row=2, start=7, draw=drawn(roll=-3, flip=True, brightness=1.1)), Window(row=3, start=344)],
-            [Window(row=6, start=100, draw=drawn(dropped=np.arange(16) % 5 == 4)), Window(row=-1, start=0)]]
+    return [
+        [Window(row=0, start=30), Window(row=1, start=200)],
+        [Window(row=2, start=7, draw=drawn(roll=-3, flip=True, brightness=1.1)), Window(row=3, start=344)],
+        [Window(row=6, start=100, draw=drawn(dropped=np.arange(16) % 5 == 4)), Window(row=-1, start=0)],
+    ]
 
 
 @pytest.mark.parametrize("codec", ["vp9", "mjpeg"])
 @pytest.mark.parametrize("size", [128, 64])
 def test_gpu_is_cpu(packed_as, make_loader, drawn, codec, size):
     manifest = packed_as(codec)
-    on = {device: list(make_loader(manifest, batch=2, size=size, resize=size != 128, device=device).run(windows(drawn)))
-          for device in (None, 0)}
+    on = {
+        device: list(make_loader(manifest, batch=2, size=size, resize=size != 128, device=device).run(windows(drawn)))
+        for device in (None, 0)
+    }
     for cpu, gpu in zip(on[None], on[0], strict=True):
         assert gpu["clip"].is_cuda
         for name in EXACT:
@@ -43,16 +47,18 @@ def test_gpu_frames_are_those_of_pyav(packed_as, make_loader, busiest, codec):
         near = video.frames_at(Reader(manifest).read(row, "clip"), range(starts[row] - 1, starts[row] + 17)).astype(float)
         clip = batch["clip"][0].permute(0, 2, 3, 1).cpu().numpy()
         moves = np.ptp(near, axis=0) > 40
-        error = {shift: np.abs(clip - near[1 + shift:17 + shift])[:, moves].mean() for shift in (-1, 0, 1)}
+        error = {shift: np.abs(clip - near[1 + shift : 17 + shift])[:, moves].mean() for shift in (-1, 0, 1)}
         assert error[0] < TOLERANCE, error
         assert error[0] < 0.5 * min(error[-1], error[1]), error
-        stored = np.load(io.BytesIO(Reader(manifest).read(row, "actions")))[starts[row]:starts[row] + 16]
+        stored = np.load(io.BytesIO(Reader(manifest).read(row, "actions")))[starts[row] : starts[row] + 16]
         np.testing.assert_array_equal(batch["actions"][0].cpu(), np.array([0, 1, 2, 1, 3, 1, 4, 5])[stored])
 
 
 def test_gpu_noise_is_the_cpus(mouse_shards, make_loader, drawn):
     work = [[Window(row=0, start=5, draw=drawn(noise=0.3)), Window(row=1, start=5)]]
-    cpu, gpu = (next(make_loader(mouse_shards, batch=2, noise_sd=0.02, device=device).run(work))["clip"] for device in (None, 0))
+    cpu, gpu = (
+        next(make_loader(mouse_shards, batch=2, noise_sd=0.02, device=device).run(work))["clip"] for device in (None, 0)
+    )
     assert (cpu - gpu.cpu()).abs().mean() < TOLERANCE
 
 

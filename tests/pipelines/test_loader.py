@@ -39,7 +39,10 @@ def test_two_loaders_and_two_runs_give_the_same_batches_whatever_the_prefetch(mo
 
 def test_batches_stay_as_they_were_delivered(mouse_shards, make_loader):
     """Tensors are views of DALI's memory: later batches must not write into them."""
-    kept = [(batch["clip"], batch["clip"].clone()) for batch in make_loader(mouse_shards).run([[Window(row=0, start=s)] for s in range(0, 200, 20)])]
+    kept = [
+        (batch["clip"], batch["clip"].clone())
+        for batch in make_loader(mouse_shards).run([[Window(row=0, start=s)] for s in range(0, 200, 20)])
+    ]
     assert all(torch.equal(view, copy) for view, copy in kept)
     assert len({float(copy.sum()) for _, copy in kept}) == len(kept)
 
@@ -101,7 +104,7 @@ def test_a_clip_that_does_not_decode_is_named(mouse_shards, make_loader, tmp_pat
     path = tmp_path / "set" / mouse_shards.value(0, "shard")
     content = bytearray(path.read_bytes())
     offset, size = mouse_shards.value(0, "clip_offset"), mouse_shards.value(0, "clip_size")
-    content[offset:offset + size] = bytes(size)
+    content[offset : offset + size] = bytes(size)
     path.write_bytes(content)
     loader = make_loader(open_manifest(tmp_path / "set"))
     loader.feed.reader.verify = False
@@ -114,18 +117,25 @@ def test_windows_start_evenly_or_by_the_boost(mouse_shards):
     labels = merged(np.array(mouse_shards.value(0, "actions")), MERGE)
     factors = rare_factors(np.bincount(labels, minlength=6), threshold_share=0.1, cap=30)
     for boost in (None, factors):
-        windows = TrainWindows(manifest=mouse_shards, augment=ClipAugment(), frames=40, points=6, seed=1, merge=MERGE, factors=boost)
+        windows = TrainWindows(
+            manifest=mouse_shards, augment=ClipAugment(), frames=40, points=6, seed=1, merge=MERGE, factors=boost
+        )
         starts = np.array([windows._window(0, 0, slot).start for slot in range(3000)])
         weights = np.ones(321) if boost is None else window_weights(labels, factors, length=40)
         expected = np.cumsum(weights) / weights.sum()
         found = np.searchsorted(np.sort(starts), np.arange(321), side="right") / 3000
         assert np.abs(found - expected).max() < 1.63 / np.sqrt(3000)  # Kolmogorov-Smirnov at 1 %
-        assert windows._window(0, 0, 7).draw.window == draw_clip(ClipAugment(), seed=1, epoch=0, slot=7, frames=40, points=6).window
+        assert (
+            windows._window(0, 0, 7).draw.window
+            == draw_clip(ClipAugment(), seed=1, epoch=0, slot=7, frames=40, points=6).window
+        )
 
 
 def test_tiles_cover_every_trial_once(mouse_shards):
     windows = tiled_windows(mouse_shards, np.array([0, 6]), frames=100)
-    assert [(window.row, window.start) for window in windows] == [(row, start) for row in (0, 6) for start in (0, 100, 200, 300)]
+    assert [(window.row, window.start) for window in windows] == [
+        (row, start) for row in (0, 6) for start in (0, 100, 200, 300)
+    ]
 
 
 def test_merged_by_hand():

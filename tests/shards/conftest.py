@@ -11,7 +11,7 @@ import pytest
 
 from tarpon.shards.manifest import Manifest
 
-TOY = '''
+TOY = """
 import os, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +24,8 @@ from tarpon.shards.pack import Packing, pack
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.schema import Component, Sample, Schema
 
-SCHEMA = Schema(kind="toy", components=(Component(name="text.txt", holds="text"), Component(name="more.bin", holds="bytes", optional=True)),
+SCHEMA = Schema(kind="toy", components=(Component(name="text.txt", holds="text"),
+                                        Component(name="more.bin", holds="bytes", optional=True)),
                 columns=(("number", pa.int32()), ("counts", pa.list_(pa.int32()))))
 
 
@@ -62,18 +63,19 @@ def histogram(table):
 
 def run(out, count=12, workers=1, executor=None, settings="{}", shard_size=40):
     packing = Packing(out=Path(out), workers=workers, shard_size=shard_size)
-    return pack([Unit(n) for n in range(count)], [Fault(file="junk", reason="name")], make=make, schema=SCHEMA, settings=settings,
+    junk = [Fault(file="junk", reason="name")]
+    return pack([Unit(n) for n in range(count)], junk, make=make, schema=SCHEMA, settings=settings,
                 packing=packing, histogram=histogram, card={"note": "toy"}, executor=executor, progress=False)
 
 
 if __name__ == "__main__":
     run(sys.argv[1], executor=ThreadPoolExecutor(1))
-'''
+"""
 
 
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory) -> ModuleType:
-    """run(out, count=, workers=, executor=, settings=, shard_size=) packs units; unit 9 is a fault. Knobs: TOY_SLEEP_S, TOY_FAIL."""
+    """run(out, count=, workers=, executor=, settings=, shard_size=) packs units; 9 is a fault. Knobs: TOY_SLEEP_S, TOY_FAIL."""
     folder = tmp_path_factory.mktemp("toy")
     (folder / "toy_source.py").write_text(TOY)
     sys.path.insert(0, str(folder))
@@ -84,6 +86,7 @@ def toy(tmp_path_factory) -> ModuleType:
 @pytest.fixture
 def toy_shards(toy, tmp_path) -> Callable[..., Manifest]:
     """Pack the toy in this process's threads: (out=, **options) -> manifest."""
+
     def run(out: Path | None = None, *, count: int = 12, shard_size: int = 40) -> Manifest:
         with ThreadPoolExecutor(2) as pool:
             manifest, _ = toy.run(out or tmp_path / "toy", count=count, executor=pool, shard_size=shard_size)

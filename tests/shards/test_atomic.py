@@ -8,9 +8,14 @@ from tarpon.shards import atomic
 def test_a_failing_block_leaves_the_old_file_and_no_draft(tmp_path):
     path = tmp_path / "a.txt"
     atomic.write_text(path, "old")
-    with pytest.raises(RuntimeError, match="midway"), atomic.replacing(path) as draft:
-        draft.write_text("new, half")
-        raise RuntimeError("midway")
+
+    def fail() -> None:
+        with atomic.replacing(path) as draft:
+            draft.write_text("new, half")
+            raise RuntimeError("midway")
+
+    with pytest.raises(RuntimeError, match="midway"):
+        fail()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 

@@ -7,8 +7,10 @@ import pytest
 
 from tarpon.shards.draws import NONE, ClipAugment, ClipDraw, draw_clip, window_frames
 
+DEFAULT = ClipAugment()
 
-def draw(augment: ClipAugment = ClipAugment(), *, seed: int = 1, epoch: int = 0, slot: int = 0) -> ClipDraw:
+
+def draw(augment: ClipAugment = DEFAULT, *, seed: int = 1, epoch: int = 0, slot: int = 0) -> ClipDraw:
     return draw_clip(augment, seed=seed, epoch=epoch, slot=slot, frames=40, points=3)
 
 
@@ -49,8 +51,10 @@ def test_chances_are_near_those_asked():
 
 def test_independent_of_each_other():
     draws = [draw(slot=slot) for slot in range(4000)]
-    facts = np.array([[d.brightness != 1, d.contrast != 1, d.dropped.any(), d.noise is not None, d.roll != 0, d.window]
-                      for d in draws], float)
+    facts = np.array(
+        [[d.brightness != 1, d.contrast != 1, d.dropped.any(), d.noise is not None, d.roll != 0, d.window] for d in draws],
+        float,
+    )
     assert np.abs(np.corrcoef(facts.T) - np.eye(6)).max() < 0.07
 
 

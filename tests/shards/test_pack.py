@@ -17,18 +17,21 @@ from tarpon.shards.pack import QUARANTINE, Packing, cut_shards, pack
 
 
 def digests(folder: Path) -> dict[str, str]:
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
 def times(folder: Path) -> dict[str, int]:
     return {p.name: p.stat().st_mtime_ns for p in folder.glob("shard-*")}
 
 
-def test_one_and_two_workers_and_threads_give_the_same_bytes(toy, tmp_path):
-    toy.run(tmp_path / "one", workers=1)
-    toy.run(tmp_path / "two", workers=2)
-    with ThreadPoolExecutor(3) as pool:
+def test_one_worker_two_and_another_executor_give_the_same_bytes(toy, tmp_path):
+    with ThreadPoolExecutor(3) as pool:  # the two process pools spend their time starting up: let them do so together
+        runs = [pool.submit(toy.run, tmp_path / name, workers=count) for name, count in (("one", 1), ("two", 2))]
         toy.run(tmp_path / "threads", executor=pool)
+        for run in runs:
+            run.result()
     first = digests(tmp_path / "one")
     assert {name.partition(".")[2] for name in first} == {"tar", "idx", "parquet", "json", "jsonl"}
     assert digests(tmp_path / "two") == first
@@ -81,8 +84,9 @@ def test_a_failing_unit_leaves_no_draft_and_the_rest_is_kept(toy, tmp_path, monk
 
 def test_after_a_kill_the_second_run_finishes(toy, tmp_path):
     out = tmp_path / "killed"
-    child = subprocess.Popen([sys.executable, toy.__file__, str(out)], start_new_session=True,
-                             env=os.environ | {"TOY_SLEEP_S": "0.3"})
+    child = subprocess.Popen(
+        [sys.executable, toy.__file__, str(out)], start_new_session=True, env=os.environ | {"TOY_SLEEP_S": "0.3"}
+    )
     deadline = time.monotonic() + 60
     while len(list(out.glob("parts/*.parquet"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -125,8 +129,18 @@ def test_what_an_unfinished_packing_of_other_files_left_is_removed(toy, tmp_path
 
 def test_nothing_to_pack_gives_no_set(toy, tmp_path):
     with ThreadPoolExecutor(1) as pool:
-        manifest, faults = pack([toy.Unit(9), toy.Unit(19)], [], make=toy.make, schema=toy.SCHEMA, settings="{}", card={},
-                                packing=Packing(out=tmp_path), histogram=toy.histogram, executor=pool, progress=False)
+        manifest, faults = pack(
+            [toy.Unit(9), toy.Unit(19)],
+            [],
+            make=toy.make,
+            schema=toy.SCHEMA,
+            settings="{}",
+            card={},
+            packing=Packing(out=tmp_path),
+            histogram=toy.histogram,
+            executor=pool,
+            progress=False,
+        )
     assert manifest is None
     assert [fault.file for fault in faults] == ["unit19", "unit9"]
     assert not (tmp_path / MANIFEST).exists()
@@ -135,8 +149,18 @@ def test_nothing_to_pack_gives_no_set(toy, tmp_path):
 def test_two_samples_of_one_key_are_refused(toy, tmp_path):
     units = [toy.Unit(1, "a"), toy.Unit(2, "b"), toy.Unit(3, "c"), toy.Unit(1, "d")]
     with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="two samples have the key u1-"):
-        pack(units, [], make=toy.make, schema=toy.SCHEMA, settings="{}", card={}, packing=Packing(out=tmp_path),
-             histogram=toy.histogram, executor=pool, progress=False)
+        pack(
+            units,
+            [],
+            make=toy.make,
+            schema=toy.SCHEMA,
+            settings="{}",
+            card={},
+            packing=Packing(out=tmp_path),
+            histogram=toy.histogram,
+            executor=pool,
+            progress=False,
+        )
     assert not (tmp_path / CARD).exists()
 
 

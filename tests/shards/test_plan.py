@@ -18,8 +18,9 @@ from tarpon.shards.plan import (
 
 def plan(count: int = 103, *, shards: int = 9, seed: int = 3, weights: np.ndarray | None = None, window: int = 2) -> EpochPlan:
     rng = np.random.default_rng(0)
-    return EpochPlan(rows=np.arange(count) * 2 + 5, shards=np.sort(rng.integers(0, shards, count)), seed=seed, weights=weights,
-                     window=window)
+    return EpochPlan(
+        rows=np.arange(count) * 2 + 5, shards=np.sort(rng.integers(0, shards, count)), seed=seed, weights=weights, window=window
+    )
 
 
 def order(of: EpochPlan, epoch: int = 0) -> np.ndarray:
@@ -75,15 +76,18 @@ def test_skipping_is_a_slice(skip):
 def test_slots_count_the_epoch_and_the_left_out_rows_change():
     slots = np.concatenate([part.slots for part in plan().batches(0, micro=10, rank=0, world=1)])
     np.testing.assert_array_equal(slots, np.arange(100))
-    left = [set(plan().rows) - set(np.concatenate([p.rows for p in plan().batches(e, micro=10, rank=0, world=1)])) for e in (0, 1)]
+    left = [
+        set(plan().rows) - set(np.concatenate([p.rows for p in plan().batches(e, micro=10, rank=0, world=1)])) for e in (0, 1)
+    ]
     assert len(left[0]) == len(left[1]) == 3
     assert left[0] != left[1]
 
 
 def test_weights_by_hand():
     """Weights 1, 1, 2, 4 have mean 2: half a time, half a time, once, twice."""
-    of = EpochPlan(rows=np.array([10, 11, 12, 13]), shards=np.array([0, 0, 1, 2]), seed=0, weights=np.array([1.0, 1, 2, 4]),
-                   window=1)
+    of = EpochPlan(
+        rows=np.array([10, 11, 12, 13]), shards=np.array([0, 0, 1, 2]), seed=0, weights=np.array([1.0, 1, 2, 4]), window=1
+    )
     counts = np.array([[np.sum(order(of, epoch) == row) for row in of.rows] for epoch in range(400)])
     assert (counts.sum(1) == 4).all()
     assert (counts[:, 2] == 1).all()
@@ -159,11 +163,11 @@ def test_windows_against_brute_force(frames, length):
     labels, factors = rng.integers(-1, 4, frames), rng.random(4) * 5 + 1
     starts = range(max(frames - length, 0) + 1)
     mine = window_weights(labels, factors, length=length)
-    theirs = [np.mean([factors[a] if a >= 0 else 1 for a in labels[s:s + length]]) for s in starts]
+    theirs = [np.mean([factors[a] if a >= 0 else 1 for a in labels[s : s + length]]) for s in starts]
     np.testing.assert_allclose(mine, theirs)
     seen = np.zeros(4)
     for start, weight in zip(starts, theirs, strict=True):
-        for label in labels[start:start + length]:
+        for label in labels[start : start + length]:
             if label >= 0:
                 seen[label] += weight / sum(theirs)
     np.testing.assert_allclose(seen_histogram(labels, mine, length=length, classes=4), seen)

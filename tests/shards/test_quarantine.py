@@ -20,7 +20,7 @@ def test_a_budget_of_zero_stops_at_the_first():
 
 
 def test_faults_are_read_back(tmp_path):
-    faults = [Fault(file="é\n.csv", reason="a, \"b\"", row=3), Fault(file="s:k", reason="c", offset=7)]
+    faults = [Fault(file="é\n.csv", reason='a, "b"', row=3), Fault(file="s:k", reason="c", offset=7)]
     write_faults(tmp_path / "q.jsonl", faults)
     assert read_faults(tmp_path / "q.jsonl") == faults
     assert read_faults(tmp_path / "none.jsonl") == []

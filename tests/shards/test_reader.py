@@ -29,7 +29,7 @@ def damage(manifest: Manifest, row: int, column: str, *, cut: bool) -> tuple[str
     path = Path(manifest.root) / shard
     content = bytearray(path.read_bytes())
     content[offset] ^= 1
-    path.write_bytes(content[:offset + 1] if cut else content)
+    path.write_bytes(content[: offset + 1] if cut else content)
     return shard, manifest.value(row, "key"), offset
 
 

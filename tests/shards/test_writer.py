@@ -19,7 +19,7 @@ def test_places_are_those_of_the_bytes(toy_shards, toy, tmp_path):
     content = (tmp_path / "toy" / "shard-00000.tar").read_bytes()
     for key, files in places.items():
         for name, (offset, size) in files.items():
-            assert content[offset:offset + size] == expected(toy, int(key[1:].partition("-")[0]))[key][name]
+            assert content[offset : offset + size] == expected(toy, int(key[1:].partition("-")[0]))[key][name]
 
 
 def test_plain_webdataset_reads_the_tars(toy_shards, toy):
@@ -53,8 +53,14 @@ def test_dali_reads_the_tars_with_our_index(mouse_shards):
 
     @pipeline_def(batch_size=len(rows), num_threads=1, device_id=None)
     def graph():
-        return tuple(fn.readers.webdataset(paths=str(root / shard), index_paths=str((root / shard).with_suffix(".idx")),
-                                           ext=["clip.mp4", "keypoints.npy", "meta.json"], missing_component_behavior="error"))
+        return tuple(
+            fn.readers.webdataset(
+                paths=str(root / shard),
+                index_paths=str((root / shard).with_suffix(".idx")),
+                ext=["clip.mp4", "keypoints.npy", "meta.json"],
+                missing_component_behavior="error",
+            )
+        )
 
     pipeline = graph()
     pipeline.build()
@@ -62,4 +68,4 @@ def test_dali_reads_the_tars_with_our_index(mouse_shards):
     for name, output in zip(("clip", "keypoints", "meta"), pipeline.run(), strict=True):
         for place, row in enumerate(rows):
             offset, size = mouse_shards.value(row, f"{name}_offset"), mouse_shards.value(row, f"{name}_size")
-            assert np.asarray(output.at(place)).tobytes() == content[offset:offset + size]
+            assert np.asarray(output.at(place)).tobytes() == content[offset : offset + size]

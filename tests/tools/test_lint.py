@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,24 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from tarpon.shards.manifest import open_manifest
-from tarpon.shards.pack import Packing, pack
 from tarpon.shards.quarantine import Fault, write_faults
 from tarpon.shards.sources import mouse
 from tarpon.shards.writer import dali_index, tar_places
 from tarpon.tools import lint
-from tarpon.tools.demos import mouse as demo
 
 
-@pytest.fixture(scope="session")
-def sound(tmp_path_factory):
-    """A packed data set of three videos at 64 pixels."""
-    folder = tmp_path_factory.mktemp("lint")
-    demo.write(folder / "lab", videos=3, size=64, workers=1)
-    source = mouse.MouseSource()
-    units, faults = mouse.scan(folder / "lab" / "Videos", folder / "lab" / "Annotations", source)
-    pack(units, faults, make=mouse.make, schema=mouse.SCHEMA, settings=mouse.settings(source), card={}, progress=False,
-         packing=Packing(out=folder / "shards", workers=1), histogram=lambda table: np.stack(table["histogram"].to_pylist()))
-    return folder / "shards"
+@pytest.fixture
+def sound(mouse_shards):
+    return Path(mouse_shards.root)
 
 
 @pytest.fixture

@@ -1,66 +1,48 @@
 """What look counts and draws is what was packed."""
 
 import io
+import shutil
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tarpon.shards.manifest import SPLITS, open_manifest
-from tarpon.shards.pack import Packing, pack
+from tarpon.shards.manifest import SPLITS
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.sources import mouse
 from tarpon.tools import look, look_mouse
-from tarpon.tools.demos import mouse as demo
 from tarpon.tools.table import table
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    """Counts of a synthetic lab of three videos, and its packed data set."""
-    folder = tmp_path_factory.mktemp("look")
-    told = demo.write(folder / "lab", videos=3, size=64, workers=1)
-    source = mouse.MouseSource()
-    units, faults = mouse.scan(folder / "lab" / "Videos", folder / "lab" / "Annotations", source)
-    pack(units, faults, make=mouse.make, schema=mouse.SCHEMA, settings=mouse.settings(source), card={}, progress=False,
-         packing=Packing(out=folder / "shards", workers=1), histogram=lambda table: np.stack(table["histogram"].to_pylist()))
-    return told, folder / "shards"
+def test_class_counts_add_up_to_what_the_annotation_files_hold(mouse_lab, mouse_shards):
+    frames = sum(look_mouse.count_classes(mouse_shards, split)[0] for split in SPLITS)
+    lines = [line for path in (mouse_lab / "Annotations").iterdir() for line in path.read_text().splitlines()[1:]]
+    assert frames.tolist() == [sum(line.endswith(f",{action}") for line in lines) for action in range(8)] + [0]
 
 
-def test_class_counts_add_up_to_what_the_lab_says(lab):
-    told, shards = lab
-    manifest = open_manifest(shards)
-    frames = sum(look_mouse.count_classes(manifest, split)[0] for split in SPLITS)
-    assert frames[-1] == 0
-    assert frames.sum() == told["labelled"]
-    assert frames[:-1] / frames.sum() == pytest.approx([told["shares"][name] for name in mouse.CLASSES])
-
-
-def test_bouts_are_counted_a_trial_at_a_time(lab):
-    manifest = open_manifest(lab[1])
-    bouts = sum(look_mouse.count_classes(manifest, split)[1].sum() for split in SPLITS)
+def test_bouts_are_counted_a_trial_at_a_time(mouse_shards):
+    bouts = sum(look_mouse.count_classes(mouse_shards, split)[1].sum() for split in SPLITS)
     # by hand: one bout at the start of each trial and one more at every change of label
-    expected = sum(1 + sum(a != b for a, b in zip(actions, actions[1:], strict=False))
-                   for actions in manifest.table["actions"].to_pylist())
+    expected = sum(1 + sum(a != b for a, b in pairwise(actions))
+                   for actions in mouse_shards.table["actions"].to_pylist())
     assert bouts == expected
 
 
-def test_picks_carry_their_label_share_out_the_classes_and_depend_on_the_seed(lab):
-    manifest = open_manifest(lab[1])
-    picks = look_mouse.picks(manifest, count=24, seed=0)
+def test_picks_carry_their_label_share_out_the_classes_and_depend_on_the_seed(mouse_shards):
+    picks = look_mouse.picks(mouse_shards, count=24, seed=0)
     assert len(set(picks)) == 24
-    assert all(manifest.value(pick.row, "actions")[pick.frame] == pick.action for pick in picks)
+    assert all(mouse_shards.value(pick.row, "actions")[pick.frame] == pick.action for pick in picks)
     assert np.bincount([pick.action for pick in picks]).tolist() == [3] * 8
-    assert picks == look_mouse.picks(manifest, count=24, seed=0)
-    assert picks != look_mouse.picks(manifest, count=24, seed=1)
+    assert picks == look_mouse.picks(mouse_shards, count=24, seed=0)
+    assert picks != look_mouse.picks(mouse_shards, count=24, seed=1)
     assert len({pick.row for pick in picks}) > 2
 
 
-def test_fewer_frames_than_classes_and_more_than_a_data_set_has(lab):
-    manifest = open_manifest(lab[1])
-    assert len({pick.action for pick in look_mouse.picks(manifest, count=5, seed=0)}) == 5
-    total = int(manifest.column("frames").sum())
-    assert len(set(look_mouse.picks(manifest, count=total + 99, seed=0))) == total
+def test_fewer_frames_than_classes_and_more_than_a_data_set_has(mouse_shards):
+    assert len({pick.action for pick in look_mouse.picks(mouse_shards, count=5, seed=0)}) == 5
+    total = int(mouse_shards.column("frames").sum())
+    assert len(set(look_mouse.picks(mouse_shards, count=total + 99, seed=0))) == total
 
 
 def test_a_point_is_drawn_where_it_is_in_the_frame():
@@ -72,11 +54,11 @@ def test_a_point_is_drawn_where_it_is_in_the_frame():
     assert painted.mean(0) == pytest.approx([look_mouse.TILE / 2, look_mouse.TILE * 3 / 4], abs=1.5)
 
 
-def test_run_prints_the_tables_and_writes_the_picture(lab, capsys, tmp_path):
-    told, shards = lab
+def test_run_prints_the_tables_and_writes_the_picture(mouse_shards, capsys, tmp_path):
+    shards = shutil.copytree(mouse_shards.root, tmp_path / "shards")  # the picture goes into the folder
     assert look.run(str(shards), frames=8) == 0
     text = capsys.readouterr().out
-    assert f"{told['trials']} samples" in text
+    assert f"{len(mouse_shards)} samples" in text
     assert all(name in text for name in (*mouse.CLASSES, *mouse.MOUSE_POINTS, "vp9", "nothing was left out"))
     picture = Image.open(shards / "contact_sheet.png")
     look.run(str(shards), frames=8, out=str(tmp_path / "other.png"))
@@ -93,6 +75,6 @@ def test_table_aligns_and_prints_shares_in_percent():
     assert list(table(["a", "share"], [["long", 0.125], ["b", 7]])) == ["a     share", "long  12.5%", "b         7"]
 
 
-def test_an_empty_picture_is_refused(lab):
+def test_an_empty_picture_is_refused(mouse_shards):
     with pytest.raises(ValueError, match="frames=0"):
-        look.run(str(lab[1]), frames=0)
+        look.run(mouse_shards.root, frames=0)

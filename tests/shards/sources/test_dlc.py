@@ -9,8 +9,18 @@ import pytest
 from tarpon.shards.sources.dlc import MOUSE_POINTS, body_length, find_point, read_track
 
 
-def write(path: Path, parts: Sequence[str], values: np.ndarray, *, animals: Sequence[str] | None = None, likelihood: bool = True,
-          scorer: str = "DLC_resnet50_pawtracking", index: Sequence | None = None, end: str = "", bom: bool = False) -> Path:
+def write(
+    path: Path,
+    parts: Sequence[str],
+    values: np.ndarray,
+    *,
+    animals: Sequence[str] | None = None,
+    likelihood: bool = True,
+    scorer: str = "DLC_resnet50_pawtracking",
+    index: Sequence | None = None,
+    end: str = "",
+    bom: bool = False,
+) -> Path:
     """values (T, columns); columns are animals x parts x coordinates. NaN is written as a blank."""
     coords = ["x", "y", "likelihood"] if likelihood else ["x", "y"]
     names = [(a, p, c) for a in animals or [None] for p in parts for c in coords]
@@ -19,7 +29,9 @@ def write(path: Path, parts: Sequence[str], values: np.ndarray, *, animals: Sequ
         lines.append(["individuals"] + [name[0] for name in names])
     lines += [["bodyparts"] + [name[1] for name in names], ["coords"] + [name[2] for name in names]]
     for number, row in enumerate(values):
-        lines.append([str(index[number] if index is not None else number)] + ["" if np.isnan(v) else repr(float(v)) for v in row])
+        lines.append(
+            [str(index[number] if index is not None else number)] + ["" if np.isnan(v) else repr(float(v)) for v in row]
+        )
     path.write_text(("\ufeff" if bom else "") + "\n".join(",".join(line) for line in lines) + "\n" + end)
     return path
 
@@ -67,8 +79,17 @@ def test_no_likelihood_column_is_certain(tmp_path):
     np.testing.assert_array_equal(track[:, :, 2], [[1, 1], [0, 1]])
 
 
-@pytest.mark.parametrize(("asked", "held"), [("nose", "mouth"), ("mouth", "snout"), ("R_frontpaw", "right_front_paw"),
-                                             ("left_hind_paw", "L_hindpaw"), ("tail_base", "TailBase"), ("Mouth", "mouth")])
+@pytest.mark.parametrize(
+    ("asked", "held"),
+    [
+        ("nose", "mouth"),
+        ("mouth", "snout"),
+        ("R_frontpaw", "right_front_paw"),
+        ("left_hind_paw", "L_hindpaw"),
+        ("tail_base", "TailBase"),
+        ("Mouth", "mouth"),
+    ],
+)
 def test_aliases_work_both_ways(asked, held):
     assert find_point(asked, ["other", held]) == held
     assert find_point(held, ["other", asked]) == asked
@@ -97,19 +118,29 @@ def test_a_byte_order_mark_and_blank_lines_do_no_harm(tmp_path, values):
     assert read_track(path, ("a",)).xyl.shape == (5, 1, 3)
 
 
-@pytest.mark.parametrize(("index", "told"), [([0, 1, 3, 4, 5], "row 3 is frame 3, frame 2 was expected"),
-                                             ([1, 2, 3, 4, 5], "row 1 is frame 1"), ([0, 1, 1, 2, 3], "row 3 is frame 1")])
+@pytest.mark.parametrize(
+    ("index", "told"),
+    [
+        ([0, 1, 3, 4, 5], "row 3 is frame 3, frame 2 was expected"),
+        ([1, 2, 3, 4, 5], "row 1 is frame 1"),
+        ([0, 1, 1, 2, 3], "row 3 is frame 1"),
+    ],
+)
 def test_missing_frames_are_told(tmp_path, values, index, told):
     with pytest.raises(ValueError, match=told):
         read_track(write(tmp_path / "a.csv", ["a", "b", "c"], values, index=index), ("a",))
 
 
-@pytest.mark.parametrize(("text", "told"), [
-    ("Frame,x\n0,1\n", "not a DeepLabCut file"), ("", "not a DeepLabCut file"),
-    ("scorer,s,s\nbodyparts,a,a\ncoords,x,y\n", "holds no coordinates"),
-    ("scorer,s,s\nbodyparts,a,a\ncoords,x,y\n0,1\n", "row 1 has 2 cells, the header 3"),
-    ("scorer,s,s\nbodyparts,a,a\ncoords,x,y\n0,1,oops\n", "row 1: 'oops' is not a number"),
-])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Frame,x\n0,1\n", "not a DeepLabCut file"),
+        ("", "not a DeepLabCut file"),
+        ("scorer,s,s\nbodyparts,a,a\ncoords,x,y\n", "holds no coordinates"),
+        ("scorer,s,s\nbodyparts,a,a\ncoords,x,y\n0,1\n", "row 1 has 2 cells, the header 3"),
+        ("scorer,s,s\nbodyparts,a,a\ncoords,x,y\n0,1,oops\n", "row 1: 'oops' is not a number"),
+    ],
+)
 def test_what_is_no_track_is_told(tmp_path, text, told):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(ValueError, match=told):

@@ -26,11 +26,20 @@ def encode(frames: np.ndarray, form: video.ClipFormat) -> bytes:
     return encoder.finish()
 
 
-@pytest.mark.parametrize(("source", "options", "stored"), [
-    ((512, 512), {}, (256, 256)), ((640, 480), {}, (336, 256)), ((480, 640), {}, (256, 336)), ((128, 128), {}, (128, 128)),
-    ((396, 406), {}, (256, 256)), ((396, 406), {"short_side": 512}, (400, 400)), ((100, 37), {}, (96, 32)),
-    ((396, 406), {"multiple": 2, "short_side": 512}, (396, 406)), ((10, 10), {}, (16, 16)),
-])
+@pytest.mark.parametrize(
+    ("source", "options", "stored"),
+    [
+        ((512, 512), {}, (256, 256)),
+        ((640, 480), {}, (336, 256)),
+        ((480, 640), {}, (256, 336)),
+        ((128, 128), {}, (128, 128)),
+        ((396, 406), {}, (256, 256)),
+        ((396, 406), {"short_side": 512}, (400, 400)),
+        ((100, 37), {}, (96, 32)),
+        ((396, 406), {"multiple": 2, "short_side": 512}, (396, 406)),
+        ((10, 10), {}, (16, 16)),
+    ],
+)
 def test_stored_size(source, options, stored):
     assert video.ClipFormat(**options).fit(*source) == stored
 
@@ -49,13 +58,15 @@ def test_every_codec_keeps_every_frame(codec):
     decoded = list(video.decode(clip))
     assert [(frame.width, frame.height) for frame in decoded] == [(96, 80)] * 37
     back = np.stack([frame.to_ndarray(format="rgb24") for frame in decoded]).astype(float)
-    error = {shift: np.abs(back[2:-2] - frames[2 + shift:len(frames) - 2 + shift]).mean() for shift in (-1, 0, 1)}
+    error = {shift: np.abs(back[2:-2] - frames[2 + shift : len(frames) - 2 + shift]).mean() for shift in (-1, 0, 1)}
     assert error[0] < 2
     assert error[0] < error[-1] / 2
     assert error[0] < error[1] / 2
     keys = [i for i, frame in enumerate(decoded) if frame.key_frame]
     assert keys == (list(range(37)) if codec == "mjpeg" else list(range(0, 37, 8)))
-    np.testing.assert_array_equal(video.frames_at(clip, [30, 2, 2]), np.stack([decoded[i].to_ndarray(format="rgb24") for i in (30, 2, 2)]))
+    np.testing.assert_array_equal(
+        video.frames_at(clip, [30, 2, 2]), np.stack([decoded[i].to_ndarray(format="rgb24") for i in (30, 2, 2)])
+    )
     with pytest.raises(ValueError, match="has no frame 37"):
         video.frames_at(clip, [36, 37])
 
@@ -67,7 +78,7 @@ def test_the_proof_notices_a_shift_by_one_frame():
     late = video.thumbnails(encode(np.concatenate([frames[:1], frames[:-1]]), video.ClipFormat()))
     early = video.thumbnails(encode(np.concatenate([frames[1:], frames[-1:]]), video.ClipFormat()))
     for wrong in (late, early):
-        with pytest.raises(ValueError, match="fit the source best when moved by|differ from the source"):
+        with pytest.raises(ValueError, match=r"fit the source best when moved by|differ from the source"):
             video.check_alignment(proof, wrong, tolerance=50)
     with pytest.raises(ValueError, match="39 frames decode, 40 were packed"):
         video.check_alignment(proof, proof[:-1])
