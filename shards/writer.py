@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import webdataset
 from tqdm import tqdm
 
 from tarpon.shards import atomic
@@ -83,6 +82,8 @@ def write_shards(jobs: Sequence[ShardJob], *, workers: int, executor: Executor |
 
 def write_shard(job: ShardJob) -> str:
     """Make one shard; returns its name. Leaves the tar, its DALI index and its part, or nothing."""
+    import webdataset  # seconds to import, which every worker would pay before it knows that its shard is done
+
     faults, rows, digests = [], [], []
     with atomic.replacing(job.tar()) as draft:
         with (open(draft, "wb") as stream,

@@ -85,7 +85,7 @@ def drawn() -> Callable[..., ClipDraw]:
             "noise": None,
             "roll": 0,
             "flip": False,
-            "jitter": np.zeros((frames, 6, 2), np.float32),
+            "jitter": np.zeros((6, 2), np.float32),
         }
         return ClipDraw(**still | given)
 

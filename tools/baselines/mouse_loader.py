@@ -103,4 +103,4 @@ def _single_thread(_worker: int) -> None:
 def loader(dataset: VideoWindows, *, batch: int, workers: int, pin: bool = False) -> Iterator[list[torch.Tensor]]:
     """Endless batches of [clip (B, T, 3, H, W), actions (B, T)]."""
     return iter(DataLoader(dataset, batch_size=batch, num_workers=workers, persistent_workers=True, pin_memory=pin,
-                           worker_init_fn=_single_thread, multiprocessing_context="spawn"))
+                           worker_init_fn=_single_thread))
