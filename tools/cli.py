@@ -35,6 +35,7 @@ COMMANDS: dict[str, Command] = {
     "predict mouse": Command(target="predict:mouse", does="label whole videos with a trained model"),
     "report": Command(target="report:run", takes=("run",), does="one HTML file of a run folder"),
     "bench loader": Command(target="bench_loader:run", does="frames/s of the loader against what labs do today"),
+    "gpu": Command(target="gpu:run", does="check and time everything on an NVIDIA GPU"),
     "doctor": Command(target="doctor:run", does="check what this machine has, and build what can be built ahead"),
 }
 

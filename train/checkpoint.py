@@ -6,7 +6,7 @@ They hold whole parameters and whole optimizer state, so a run goes on under ano
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -25,7 +25,12 @@ class Position:
 
     step: int = 0  # optimizer steps done
     epoch: int = 0
-    micro: int = 0  # micro-batches of this epoch done by each process, at the accumulation of `global_batch`
+    micro: int = 0  # micro-batches of this epoch done by each process; for another number of them see `rescaled`
+
+
+def rescaled(at: Position, *, steps_per_epoch: int, accumulation: int) -> Position:
+    """The same place, after a whole optimizer step, in a run with another accumulation (more or fewer processes)."""
+    return replace(at, micro=(at.step - at.epoch * steps_per_epoch) * accumulation)
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:

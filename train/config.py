@@ -20,9 +20,9 @@ class Optim:
     clip_norm: float = 1.0  # of the gradient over all parameters; 0 = off
 
     def __post_init__(self) -> None:
-        if self.lr <= 0 or self.weight_decay < 0 or self.backbone_lr_scale < 0 or self.clip_norm < 0:
-            raise ValueError(f"optim.lr={self.lr} must be above 0; weight_decay={self.weight_decay}, backbone_lr_scale="
-                             f"{self.backbone_lr_scale} and clip_norm={self.clip_norm} at least 0")
+        if self.lr <= 0 or self.weight_decay < 0 or self.backbone_lr_scale <= 0 or self.clip_norm < 0:
+            raise ValueError(f"optim.lr={self.lr} and backbone_lr_scale={self.backbone_lr_scale} must be above 0 (freeze_backbone_epochs "
+                             f"holds the backbone still); weight_decay={self.weight_decay} and clip_norm={self.clip_norm} at least 0")
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
             raise ValueError(f"optim.beta1={self.beta1} and beta2={self.beta2} must be in [0, 1)")
 

@@ -63,6 +63,12 @@ def connect() -> Place:
                  local_world=int(os.environ.get("LOCAL_SIZE", os.environ["WORLD_SIZE"])), device=device)
 
 
+def disconnect() -> None:
+    """Leave the processes; only at the end of this one: DeepSpeed keeps hold of a group and cannot join another."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def say_if_op_compiles() -> None:
     """DeepSpeed compiles its CPU communication op at the first run; a minute or two of silence wants a word."""
     from torch.utils.cpp_extension import get_default_build_root
@@ -95,25 +101,35 @@ def deepspeed_dict(options: EngineOptions, *, micro_batch: int, accumulation: in
         raise ValueError(f"deepspeed_config {path}: cannot be read ({error})") from error
     if not isinstance(theirs, dict):
         raise ValueError(f"deepspeed_config {path}: a JSON object is needed, got {type(theirs).__name__}")
+    theirs = _given(theirs)
+    for name in ("fp16", "bf16", "zero_optimization", "torch_autocast"):
+        if not isinstance(theirs.get(name, {}), dict):
+            raise ValueError(f"deepspeed_config {path}: {name}={theirs[name]} must be an object or \"auto\"")
     for name, owner in (("optimizer", "optim"), ("scheduler", "schedule")):
-        if theirs.pop(name, None) not in (None, "auto"):
+        if theirs.pop(name, None) is not None:
             raise ValueError(f"deepspeed_config {path}: {name!r} is the run's own; remove it and set --{owner}.*")
-    if (theirs.pop("fp16", None) or {}).get("enabled") is True:
+    if theirs.pop("fp16", {}).get("enabled"):
         raise ValueError(f"deepspeed_config {path}: fp16 is not supported; use --engine.dtype bf16")
-    asked = (theirs.pop("bf16", None) or {}).get("enabled", "auto")
-    if asked not in ("auto", bf16):
+    asked = theirs.pop("bf16", {}).get("enabled", bf16)
+    if asked != bf16:
         raise ValueError(f"deepspeed_config {path}: bf16.enabled={asked}, the run has engine.dtype {'bf16' if bf16 else 'fp32'}; "
                          f"make them agree")
     return _merge(ours, theirs, f"deepspeed_config {path}: ")
 
 
+def _given(values: dict) -> dict:
+    """Without what is "auto" (or null), as in files made for other trainers: the run's value, or DeepSpeed's default."""
+    return {name: _given(value) if isinstance(value, dict) else value for name, value in values.items()
+            if value not in ("auto", None)}
+
+
 def _merge(ours: dict, theirs: dict, place: str) -> dict:
     merged = dict(theirs)
     for name, value in ours.items():
-        other = theirs.get(name, "auto")
+        other = theirs.get(name, value)
         if isinstance(value, dict):
-            merged[name] = _merge(value, other if isinstance(other, dict) else {}, f"{place}{name}.")
-        elif other not in ("auto", value) and name != "steps_per_print":
+            merged[name] = _merge(value, other, f"{place}{name}.")
+        elif other != value and name != "steps_per_print":
             raise ValueError(f"{place}{name}={other} contradicts the run's {value}; remove it there or change the run")
         else:
             merged[name] = value
@@ -184,6 +200,15 @@ class Engine:
         total = values.to(self.place.device, torch.float64)
         torch.distributed.all_reduce(total)
         return total / self.place.world
+
+    def share_buffers(self) -> None:
+        """Give every rank the mean of the model's float buffers: batch-norm statistics are each rank's own in training."""
+        buffers = [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
+        if self.place.world == 1 or not buffers:
+            return
+        means = self.mean(torch.cat([buffer.flatten() for buffer in buffers]))
+        for buffer, mean in zip(buffers, means.split([buffer.numel() for buffer in buffers]), strict=True):
+            buffer.copy_(mean.view_as(buffer))
 
     def gather(self, value: object) -> list:
         """Everybody's value, in rank order, on every rank."""

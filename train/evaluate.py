@@ -21,13 +21,16 @@ def evaluate(problem: Problem, split: str, *, autocast: Callable[[], AbstractCon
     The model is left in evaluation mode.
     """
     problem.model.eval()
-    metric, meter = problem.metric(split), Meter()
+    metric, meter, rows, real = problem.metric(split), Meter(), 0, 0
     with torch.no_grad(), autocast():
         for batch in problem.split(split):
             out = problem.model(**{name: batch[name] for name in problem.inputs})
             losses = problem.loss(out, batch)
             meter.add({"loss": sum(losses.values())} | {f"loss_{name}": value for name, value in losses.items()})
             metric.add(out, batch)
-    losses = meter.read(mean)
-    result = metric.read(gather(metric.part()))
+            rows, real = rows + len(batch["row"]), real + int((batch["row"] >= 0).sum())
+    parts, rows, real = zip(*gather((metric.part(), rows, real)), strict=True)
+    # the padding that fills the last batches added losses of 0; how much there is depends on the number of processes
+    losses = {name: value * sum(rows) / sum(real) for name, value in meter.read(mean).items()}
+    result = metric.read(list(parts))
     return Result(scalars=losses | result.scalars, save=result.save, pictures=result.pictures)

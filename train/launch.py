@@ -17,7 +17,7 @@ from tarpon.shards import atomic
 from tarpon.train import checkpoint
 from tarpon.train.checkpoint import Position
 from tarpon.train.config import Run, UsageError, fail, parse, parser_for
-from tarpon.train.engine import Engine, Place, connect
+from tarpon.train.engine import Engine, Place, connect, disconnect
 from tarpon.train.evaluate import evaluate
 from tarpon.train.loop import State, train
 from tarpon.train.schedule import Plateau
@@ -40,16 +40,13 @@ def main(argv: list[str]) -> int:
         run, options, text = parse(parser, task.options, respelt(words[1:], task.spellings))
         place = connect()
         if place.first:
-            prepare(run, text)
+            prepare(run)
         problem = task.build(run, options, place)
-        go(run, problem, place, task=words[0])
+        go(run, problem, place, task=words[0], text=text)
     except (ValueError, FloatingPointError, OSError) as error:
         if os.environ.get("TARPON_DEBUG"):
             raise
         return fail(error, program="train/launch.py") if first else 2
-    finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
     return 0
 
 
@@ -63,22 +60,22 @@ def respelt(words: list[str], spellings: dict[str, str]) -> list[str]:
     return out
 
 
-def prepare(run: Run, text: str) -> None:
+def prepare(run: Run) -> None:
     """Make the run folder; a finished or running one is not overwritten by another run."""
     out = Path(run.out)
     if not run.resume and (out / "metrics.jsonl").exists():
         raise ValueError(f"{out} holds a run already; give another --out, go on with --resume true, or delete it")
     out.mkdir(parents=True, exist_ok=True)
-    atomic.write_text(out / "run.yaml", text)
 
 
-def go(run: Run, problem: Problem, place: Place, *, task: str) -> None:
+def go(run: Run, problem: Problem, place: Place, *, task: str, text: str) -> None:
     """Train to the end and report: the test split is read once, with the best weights."""
     out, state = Path(run.out), State(at=Position(), plateau=Plateau())
     optimizer: dict = {}
     if run.resume:
         weights, optimizer, at, plateau = checkpoint.load_last(out, fingerprint=problem.fingerprint)
         checkpoint.load_weights(problem.model, weights, name=str(out / checkpoint.LAST))
+        at = checkpoint.rescaled(at, steps_per_epoch=problem.steps_per_epoch, accumulation=run.accumulation(place.world))
         state = State(at=at, plateau=plateau)
     engine = Engine(place, problem.model, problem.groups, optim=run.optim, options=run.engine, micro_batch=run.micro_batch,
                     accumulation=run.accumulation(place.world))
@@ -89,9 +86,10 @@ def go(run: Run, problem: Problem, place: Place, *, task: str) -> None:
         sink = Fan([JsonLines(out / "metrics.jsonl", keep_to=state.at.step), TensorBoard(out / "tensorboard", purge_step=state.at.step)])
         print("\n".join(problem.say), flush=True)
         print(smoke(problem, engine, run), flush=True)
-        begin(out, place, engine, task)
+        begin(out, place, engine, task=task, text=text)
 
     def save(state: State) -> None:
+        engine.share_buffers()
         held = engine.optimizer_state()
         if place.first:
             checkpoint.save_last(out, model=checkpoint.model_tensors(problem.model), optimizer=held, at=state.at,
@@ -106,6 +104,7 @@ def go(run: Run, problem: Problem, place: Place, *, task: str) -> None:
                 sink.image(state.at.step, f"val/{name}", pixels)
 
     def score(split: str) -> Result:
+        engine.share_buffers()
         return evaluate(problem, split, autocast=engine.autocast, mean=engine.mean, gather=engine.gather)
 
     state = train(run, problem, engine, sink, state=state, evaluate=lambda: score("val"), save=save, keep_best=keep_best)
@@ -127,9 +126,10 @@ def batch_bytes(batch: dict) -> int:
     return sum(value.numel() * value.element_size() for value in batch.values())
 
 
-def begin(out: Path, place: Place, engine: Engine, task: str) -> None:
-    """run.json: which task, and what it runs on."""
+def begin(out: Path, place: Place, engine: Engine, *, task: str, text: str) -> None:
+    """run.yaml: the whole configuration, once nothing refuses it. run.json: which task, and what it runs on."""
     import deepspeed
+    atomic.write_text(out / "run.yaml", text)
     gpu = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else None
     atomic.write_text(out / "run.json", json.dumps({
         "task": task, "started": time.strftime("%Y-%m-%d %H:%M:%S"), "python": platform.python_version(), "torch": torch.__version__,
@@ -142,7 +142,7 @@ def finish(out: Path, problem: Problem, engine: Engine, sink: Fan, state: State,
     best, meta = checkpoint.load_tensors(out / checkpoint.BEST)
     checkpoint.load_weights(problem.model, best, name=str(out / checkpoint.BEST))
     scores = {}
-    for split in ("val", "test"):
+    for split in problem.splits:
         result = score(split)
         scores[split] = result.scalars
         if engine.place.first:
@@ -161,4 +161,6 @@ def finish(out: Path, problem: Problem, engine: Engine, sink: Fan, state: State,
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    disconnect()
+    sys.exit(status)

@@ -36,11 +36,12 @@ def train(run: Run, problem: Problem, engine: Engine, sink: Fan, *, state: State
     total = run.steps or run.epochs * problem.steps_per_epoch
     warmup = round(run.schedule.warmup_epochs * problem.steps_per_epoch)
     meter, clock = Meter(), Clock(problem)
-    freezing = Freezing(problem, engine, frozen=state.at.epoch < run.freeze_backbone_epochs)
+    # as it was for the step before: a run resumed where the backbone thaws must go through the thaw
+    freezing = Freezing(problem, engine, frozen=max(state.at.epoch - (state.at.micro == 0), 0) < run.freeze_backbone_epochs)
     bar = tqdm(total=total, initial=state.at.step, unit="step", desc="train", disable=not engine.place.first or not sys.stderr.isatty())
     batches = problem.batches(state.at.epoch, state.at.micro)
     engine.train()
-    while state.at.step < total:
+    while state.at.step < total and not (run.early_stop_patience and state.plateau.since >= run.early_stop_patience):
         at, batch = state.at, next(batches)
         freezing.set(at.epoch < run.freeze_backbone_epochs)
         rate = learning_rate(run.optim, run.schedule, step=at.step, total=total, warmup=warmup, falls=state.plateau.falls)
@@ -61,15 +62,14 @@ def train(run: Run, problem: Problem, engine: Engine, sink: Fan, *, state: State
             continue
         bar.update()
         freezing.count()
-        if at.step % run.log_every == 0:
+        evaluates = at.step == total or (ended and at.epoch % run.eval_every == 0)
+        saves = evaluates or (run.save_every and at.step % run.save_every == 0)
+        if saves or at.step % run.log_every == 0:  # a checkpoint does not hold the meter: a resumed run starts it anew too
             scalars = meter.read(engine.mean) | {"lr": rate} | clock.read(engine.place.world)
             sink.write(at.step, scalars, epoch=at.epoch)
             bar.set_postfix({"loss": f"{scalars['loss']:.3f}", "wait": f"{scalars['loader/wait_share']:.0%}"})
-        last = at.step == total
-        if last or (ended and at.epoch % run.eval_every == 0):
+        if evaluates:
             freezing.check()
-            if meter_left := meter.read(engine.mean):
-                sink.write(at.step, meter_left | {"lr": rate} | clock.read(engine.place.world), epoch=at.epoch)
             result = evaluate()
             value = result.scalars[problem.select]
             state.plateau = observe(state.plateau, value, step=at.step, patience=run.schedule.patience)
@@ -79,13 +79,10 @@ def train(run: Run, problem: Problem, engine: Engine, sink: Fan, *, state: State
                            f"{result.scalars['loss']:.4f}" + ("  best" if state.plateau.since == 0 else ""))
             if state.plateau.since == 0:
                 keep_best(result)
-            save(state)
             engine.train()
-            clock.restart()
-            if run.early_stop_patience and state.plateau.since >= run.early_stop_patience:
-                break
-        elif run.save_every and at.step % run.save_every == 0:
+        if saves:
             save(state)
+            clock.restart()
     bar.close()
     return state
 

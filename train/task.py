@@ -47,6 +47,7 @@ class Problem:
     steps_per_epoch: int
     batches: Callable[[int, int], Iterator[Batch]]  # (epoch, micro-batches to skip) -> endless training batches
     split: Callable[[str], Iterator[Batch]]  # "val" | "test" -> its batches, equally many on every rank
+    splits: tuple[str, ...]  # what there is to score: "val", and "test" where the data have one
     metric: Callable[[str], Metric]
     select: str  # the validation scalar that picks the best weights; higher is better
     wait_s: Callable[[], float]  # seconds the training loader has made the loop wait

@@ -151,7 +151,10 @@ def build(run: Run, options: MouseOptions, place: Place) -> Problem:
     for codec in sorted(set(manifest.column("codec"))):
         check_codec(codec, device=place.gpu)
     points = tuple(manifest.card["settings"]["keypoints"]) if manifest.card["settings"]["pose"] == "dlc" else ()
-    rows, counts = manifest.rows("train"), class_counts(manifest, options)
+    rows, counts = manifest.rows("train"), class_counts(manifest, options, split="train")
+    splits = ("val", "test") if len(manifest.rows("test")) else ("val",)
+    for split in splits:
+        class_counts(manifest, options, split=split)  # a split without labels cannot be scored: say so before training
     epoch, factors, table = sampling(manifest, rows, options, seed=run.seed, counts=counts)
     accumulation = run.accumulation(place.world)
     steps = epoch.steps(run.global_batch)
@@ -179,9 +182,9 @@ def build(run: Run, options: MouseOptions, place: Place) -> Problem:
         model=model, inputs=("clip", "valid", "pose") if model.pose is not None else ("clip", "valid"),
         groups=parameter_groups(model), freeze=model.freeze_backbone,
         loss=lambda out, batch: loss(out, batch, options=options.loss, weights=weights),
-        steps_per_epoch=steps, batches=batches, split=split, metric=lambda _: TrialMetric(names), select="macro_f1",
+        steps_per_epoch=steps, batches=batches, split=split, splits=splits, metric=lambda _: TrialMetric(names), select="macro_f1",
         wait_s=lambda: loaders.train.wait_s, frames=lambda batch: batch["valid"].numel(), unit="frames",
-        fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}:{run.micro_batch}",
+        fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}",
         say=(*describe(manifest, options, model, points), table),
         export=lambda folder, best, scores: mouse_export.export(folder, best, scores, options=options, run=run, points=points,
                                                                    clip=manifest.card["settings"]["clip"]))
@@ -225,15 +228,15 @@ def cores(place: Place) -> int:
     return max(1, len(os.sched_getaffinity(0)) // max(place.local_world, 1))
 
 
-def class_counts(manifest: Manifest, options: MouseOptions) -> np.ndarray:
-    """Labelled training frames of each merged class, (C,) int64."""
-    stored = np.stack(manifest.table["histogram"].take(manifest.rows("train").tolist()).to_pylist()).sum(0)
+def class_counts(manifest: Manifest, options: MouseOptions, *, split: str) -> np.ndarray:
+    """Labelled frames of each merged class in a split, (C,) int64; ValueError when there is none."""
+    stored = np.array(manifest.table["histogram"].take(manifest.rows(split)).to_pylist()).reshape(-1, len(MERGE)).sum(0)
     counts = np.zeros(len(options.classes), np.int64)
     for old, new in enumerate(options.merge):
         if new >= 0:
             counts[new] += stored[old]
     if not counts.any():
-        raise ValueError(f"{manifest.root}: no labelled training frames after merging; look at it with `tarpon look`")
+        raise ValueError(f"{manifest.root}: no labelled {split} frames after merging; look at it with `tarpon look`")
     return counts
 
 

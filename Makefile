@@ -1,0 +1,45 @@
+# make demo   install, make a synthetic lab, pack, train, evaluate, report
+# make test   install and run all tests that need no GPU
+# make gpu    on a machine with an NVIDIA GPU: check and time everything
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: env test lint demo gpu clean
+
+env: $(VENV)/.ready
+
+$(VENV)/.ready: setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "make: Python 3.11 to 3.13 is needed, $$($(PYTHON) --version 2>&1) was found; try make env PYTHON=python3.12" >&2; exit 2; }
+	@command -v g++ >/dev/null || { echo "make: no C++ compiler; apt-get install g++ (DeepSpeed compiles its CPU communication op)" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys, sysconfig, os; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || \
+	  { echo "make: no Python headers; apt-get install python3-dev" >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "make: no venv module; apt-get install python3-venv" >&2; exit 2; }
+	@echo "Installing into $(VENV): about 7 GB, a few minutes; DeepSpeed's CPU communication op is compiled at the end (1 to 4 minutes, once)."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cuda13,bench,dev]'
+	$(BIN)/tarpon doctor --build
+	@touch $@
+
+test: env
+	$(BIN)/python -m pytest -m 'not gpu'
+
+lint: env
+	$(BIN)/ruff check .
+
+demo: env
+	rm -rf runs/demo runs/demo-lab runs/demo-shards
+	tarpon demo mouse --out runs/demo-lab
+	tarpon pack mouse --videos runs/demo-lab/Videos --annotations runs/demo-lab/Annotations --out runs/demo-shards \
+	  --group '(\d+[MF])_' --split 0.6,0.2,0.2 --short_side 96
+	deepspeed --num_accelerators 1 train/launch.py mouse --config train/recipes/mouse/demo.yaml --data runs/demo-shards --out runs/demo
+	tarpon report runs/demo
+
+gpu: env
+	tarpon gpu
+
+clean:
+	rm -rf runs build *.egg-info
