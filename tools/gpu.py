@@ -149,7 +149,7 @@ def run(*, out: str = "docs/benchmarks", minutes: float = 9.0) -> int:
         0, or 1 when a part failed or did not fit.
     """
     if not torch.cuda.is_available():
-        raise ValueError("no NVIDIA GPU here that PyTorch sees; `tarpon gpu` only does what needs one (`make test` is for CPUs)")
+        raise ValueError("no NVIDIA GPU here that PyTorch sees; this command does only what needs one, `make test` is for CPUs")
     if minutes <= 0:
         raise ValueError(f"minutes={minutes} must be above 0")
     name = torch.cuda.get_device_name()
@@ -171,7 +171,8 @@ def go(parts: Sequence[Part], setup: Bench, *, minutes: float, place: Path, wher
         told["rows"] += found.rows
         told["ratios"] |= found.ratios
         told["ratios"] |= against_ceiling(told["rows"])
-        told["parts"].append({"name": part.name, "ok": found.ok, "seconds": round(time.monotonic() - begun, 1), "said": found.said})
+        took = round(time.monotonic() - begun, 1)
+        told["parts"].append({"name": part.name, "ok": found.ok, "seconds": took, "said": found.said})
         print(f"{part.name}: {'' if found.ok else 'FAILED: '}{found.said}", flush=True)
         atomic.write_text(place.with_name(f"{place.name}.json"), json.dumps(told, indent=2) + "\n")
         atomic.write_text(place.with_name(f"{place.name}.md"), "\n".join(markdown(told)) + "\n")
@@ -219,11 +220,12 @@ def markdown(told: dict) -> list[str]:
     """The figures as a page: what was run, the rows, the ratios."""
     where = told["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
+    parts = [(part["name"], "ok" if part["ok"] else "failed", part["seconds"], one_cell(part["said"]))
+             for part in told["parts"]]
     return [
         f"# {where['gpu'] or where['cpu']}", "",
         f"`tarpon gpu` on {where['cpu']}, {where['cores']} cores, {where['memory_gib']} GiB; {versions}.", "",
-        *grid(("part", "", "seconds", "result"),
-              [(part["name"], "ok" if part["ok"] else "failed", part["seconds"], one_cell(part["said"])) for part in told["parts"]]), "",
+        *grid(("part", "", "seconds", "result"), parts), "",
         *grid(HEAD, [cells(row) for row in told["rows"]]), "",
         *grid(("ratio", ""), [(name, f"{ratio:.2f}") for name, ratio in told["ratios"].items()]),
     ]  # fmt: skip

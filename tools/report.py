@@ -40,7 +40,12 @@ def run(run: str) -> int:
     Args:
         run: run folder that train/launch.py wrote.
     """
-    out = write_report(Path(run), frames=stored_frames(read_run(Path(run))))
+    record = read_run(Path(run))
+    out = write_report(Path(run), frames=stored_frames(record))
+    scores = record.metrics.get(record.split, {})
+    for name, label, meaning in HEADLINES:
+        if name in scores:
+            print(f"{record.split} {label:<22}{scores[name]:.3f}  {meaning}")
     print(f"report: {out}")
     return 0
 

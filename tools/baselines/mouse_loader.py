@@ -102,5 +102,7 @@ def _single_thread(_worker: int) -> None:
 
 def loader(dataset: VideoWindows, *, batch: int, workers: int, pin: bool = False) -> Iterator[list[torch.Tensor]]:
     """Endless batches of [clip (B, T, 3, H, W), actions (B, T)]."""
+    # fork, PyTorch's usual way on Linux, said because a spawned process hands "spawn" on to its own workers: those leave
+    # through the interpreter's end and abort when their queue's thread is just then moving a clip into shared memory
     return iter(DataLoader(dataset, batch_size=batch, num_workers=workers, persistent_workers=True, pin_memory=pin,
-                           worker_init_fn=_single_thread))
+                           worker_init_fn=_single_thread, multiprocessing_context="fork" if workers else None))

@@ -135,7 +135,7 @@ def fields_of(options: MouseOptions, points: Sequence[str], *, frames: int, nois
 def mirrored(points: Sequence[str]) -> tuple[int, ...]:
     """For each point the one it becomes in a mirror: left and right (L_x, x_left, wingL, hindlegL4 ...) change places."""
     other = {"l": "r", "r": "l", "left": "right", "right": "left"}
-    pattern = re.compile(r"(?i)(?:^|(?<=_))(left|right|l|r)(?=_|$)|(?<=[a-z])([LR])(?=\d*$|_)|^(left|right)")
+    pattern = re.compile(r"(?:^|(?<=_))(?i:left|right|l|r)(?=_|$)|(?<=[a-z])(?:Left|Right|[LR](?=\d*$|_))|^(?i:left|right)")
 
     def turn(match: re.Match) -> str:
         side = other[match.group(0).lower()]

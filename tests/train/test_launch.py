@@ -1,0 +1,289 @@
+"""Whole runs by the entry point: processes, stopping and going on, what is written, and what is refused."""
+
+import json
+import shutil
+import signal
+import time
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tarpon.shards.manifest import open_manifest
+from tarpon.train import launch
+from tarpon.train.checkpoint import load_tensors
+from tarpon.train.metrics.trial import load_trials
+
+CONSTANT = ("--schedule.kind=constant", "--global_batch=2")  # the horizon does not change the rate
+
+
+def same(first: dict[int, float], second: dict[int, float]) -> bool:
+    return first.keys() == second.keys() and all(first[step] == second[step] for step in first)
+
+
+def finished(process) -> str:
+    text, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, text[-3000:]
+    return text
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_losses_of_one(run, spawn, losses, tmp_path):
+    options = ("--model.dropout=0", "--model.head_dropout=0", "--global_batch=2", "--steps=20", "--engine.zero_stage=1")
+    many = spawn("two", *options, processes=2)
+    one = losses(run("one", *options))
+    finished(many)
+    two = losses(tmp_path / "two")
+    assert list(two) == list(range(1, 21))
+    assert two == pytest.approx(one, abs=1e-4)
+    assert one[20] < one[1]
+    assert json.loads((tmp_path / "two" / "run.json").read_text())["processes"] == 2
+
+
+@pytest.mark.slow
+def test_one_process_under_zero_1_goes_on_as_two_under_zero_2_within_an_epoch(run, spawn, losses, tmp_path):
+    options = (*CONSTANT, "--model.dropout=0", "--model.head_dropout=0")
+    unbroken = losses(run("unbroken", *options, "--steps=12"))
+    run("a", *options, "--steps=7", "--engine.zero_stage=1")  # two steps an epoch: 7 is in the middle of one
+    finished(spawn("a", *options, "--steps=12", "--engine.zero_stage=2", "--resume=true", processes=2))
+    assert losses(tmp_path / "a") == pytest.approx(unbroken, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_agree_on_batch_norms_and_on_scores(run, spawn, tmp_path):
+    options = ("--model.backbone.name=lcnet_035", "--model.backbone.image_size=64", "--freeze_backbone_epochs=0", "--global_batch=2",
+               "--steps=4", "--optim.lr=1e-2")
+    finished(spawn("two", *options, processes=2))
+    out = tmp_path / "two"
+    logged = next(line for line in map(json.loads, (out / "metrics.jsonl").read_text().splitlines()) if "val/loss" in line)
+    final = json.loads((out / "metrics.json").read_text())
+    # the first were scored by what each process held in training, the second by what rank 0 had saved
+    assert {name: logged[f"val/{name}"] for name in final["val"]} == pytest.approx(final["val"], rel=1e-5)
+    shutil.copytree(out, tmp_path / "one")  # three windows of 160 cover 360 frames: two processes have a padded one
+    run("one", *options, "--resume=true")
+    again = json.loads((tmp_path / "one" / "metrics.json").read_text())
+    for split in ("val", "test"):
+        assert again[split] == pytest.approx(final[split], rel=1e-5)
+
+
+def test_stopping_at_step_7_and_going_on_is_bit_identical_with_dropout(run, losses):
+    """Step 7 is within epoch 3; then again at 9; then from the start of epoch 5, 10 steps in."""
+    unbroken = losses(run("unbroken", *CONSTANT, "--steps=14"))
+    for steps in (7, 9, 10, 14):
+        out = run("broken", *CONSTANT, f"--steps={steps}", "--resume=true" if steps > 7 else "--resume=false")
+    assert list(unbroken) == list(range(1, 15))
+    assert same(losses(out), unbroken)
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_going_on_where_the_backbone_thaws_is_bit_identical(run, losses, stage):
+    options = (*CONSTANT, f"--engine.zero_stage={stage}", "--freeze_backbone_epochs=2")
+    unbroken = losses(run("unbroken", *options, "--steps=8"))
+    run("broken", *options, "--steps=4")
+    assert same(losses(run("broken", *options, "--steps=8", "--resume=true")), unbroken)
+
+
+def test_another_zero_stage_goes_on(run, losses):
+    options = (*CONSTANT, "--model.dropout=0", "--model.head_dropout=0")
+    unbroken = losses(run("unbroken", *options, "--steps=10"))
+    run("broken", *options, "--steps=5", "--engine.zero_stage=1")
+    assert losses(run("broken", *options, "--steps=10", "--resume=true")) == pytest.approx(unbroken, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_bit_identically(run, spawn, losses, tmp_path):
+    options = ("--global_batch=2", "--steps=400", "--save_every=7", "--epochs=1")  # the cosine's horizon is the same throughout
+    process, out = spawn("killed", *options), tmp_path / "killed"
+    waited = time.monotonic() + 120
+    while not (out / "checkpoints" / "last.safetensors").exists() and process.poll() is None and time.monotonic() < waited:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    _, meta = load_tensors(out / "checkpoints" / "last.safetensors")
+    begun = meta["position"]["step"]
+    assert begun % 7 == 0
+    with pytest.MonkeyPatch.context() as patch:  # 400 steps twice would take a minute: both stop a little after the kill
+        patch.setattr(launch, "train", until(begun + 5))
+        run("killed", *options, "--resume=true")
+        run("unbroken", *options)
+    assert same(losses(out), losses(tmp_path / "unbroken"))
+
+
+def until(step: int):
+    """The loop, left by an early stop after a step (with the horizon of the whole run)."""
+    real = launch.train
+
+    def short(run, problem, engine, sink, *, state, evaluate, save, keep_best):
+        class Stop(Exception):
+            """Enough."""
+
+        class Sink:
+            image, close = sink.image, sink.close
+
+            def write(self, at, scalars, *, epoch):
+                sink.write(at, scalars, epoch=epoch)
+                if at >= step:
+                    raise Stop
+
+        try:
+            return real(run, problem, engine, Sink(), state=state, evaluate=evaluate, save=save, keep_best=keep_best)
+        except Stop:
+            keep_best(evaluate())
+            return state
+
+    return short
+
+
+@pytest.fixture(scope="module")
+def whole(shards, tiny, tmp_path_factory):
+    """A finished run of three epochs, evaluated at each."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    words = ["mouse", f"--data={shards}", f"--out={out}", *tiny, "--eval_every=1", "--epochs=3", "--global_batch=2"]
+    assert launch.main(words) == 0
+    return out
+
+
+def test_metrics_json_is_flat_and_complete(whole):
+    scores = json.loads((whole / "metrics.json").read_text())
+    assert set(scores) == {"val", "test", "best_step", "steps"}
+    for split in ("val", "test"):
+        assert {"loss", "macro_f1", "accuracy", "keypoint_mae", "f1_paw_withdraw", "segment_f1_50", "edit"} <= set(scores[split])
+        assert all(isinstance(value, float) and np.isfinite(value) for value in scores[split].values())
+        assert all(name == name.lower().replace("-", "_") for name in scores[split])
+    assert scores["steps"] == 6
+
+
+def test_the_best_weights_are_those_of_the_best_score(whole):
+    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    values = {line["step"]: line["val/macro_f1"] for line in lines if "val/macro_f1" in line}
+    scores = json.loads((whole / "metrics.json").read_text())
+    assert values[scores["best_step"]] == max(values.values()) == pytest.approx(scores["val"]["macro_f1"], rel=1e-6)
+    assert sum("test/macro_f1" in line for line in lines) == 1  # the test split is read once
+
+
+def test_the_exported_checkpoint_holds_plain_values_alone(whole):
+    held = torch.load(whole / "best_model_multitask.pt", map_location="cpu", weights_only=True)
+    assert set(held) == {"model_state_dict", "ema_state_dict", "classes", "orig_classes", "col_map", "merge_idxs", "best_thresholds",
+                         "kp_names", "val_metrics", "args"}
+    best, meta = load_tensors(whole / "best.safetensors")
+    assert held["model_state_dict"].keys() == best.keys()
+    assert all(torch.equal(held["model_state_dict"][name], best[name]) for name in best)
+    assert held["classes"] == ["rest", "paw_withdraw", "paw_lick", "paw_shake", "walk", "active"]
+    assert (len(held["orig_classes"]), held["col_map"][5], held["merge_idxs"]) == (8, 1, [1, 3, 5])
+    assert len(held["best_thresholds"]) == 6
+    assert held["val_metrics"] == json.loads((whole / "metrics.json").read_text())["val"]
+    assert held["args"]["run"]["optim"]["lr"] == 1e-3
+    assert meta["step"] == json.loads((whole / "metrics.json").read_text())["best_step"]
+
+
+def test_predictions_are_whole_trials(whole, shards):
+    manifest = open_manifest(shards)
+    for split in ("val", "test"):
+        trials, classes, points = load_trials(whole / "predictions" / f"{split}.npz")
+        (row,) = manifest.rows(split)
+        frames = manifest.value(row, "frames")
+        assert [(trial.key, len(trial.actions)) for trial in trials] == [(manifest.value(row, "key"), frames)]
+        assert trials[0].keypoints_pred.shape == (frames, 6, 2)
+        assert (len(classes), len(points)) == (6, 6)
+
+
+def test_tensorboard_has_scalars_and_pictures(whole):
+    events = EventAccumulator(str(whole / "tensorboard"))
+    events.Reload()
+    assert {"loss", "lr", "val/macro_f1", "test/macro_f1", "loader/wait_share"} <= set(events.Tags()["scalars"])
+    assert {"val/confusion", "val/ethogram", "test/confusion"} <= set(events.Tags()["images"])
+
+
+def refused(capfd, *words: str) -> str:
+    """The one line that the entry point says; exit status 2."""
+    capfd.readouterr()
+    assert launch.main(list(words)) == 2
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("train/launch.py: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.fixture
+def refuse(capfd, shards, tiny, tmp_path):
+    """(options...) -> the line, for a run that is otherwise right."""
+    return lambda *options: refused(capfd, "mouse", f"--data={shards}", f"--out={tmp_path / 'out'}", *tiny, *options)
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    (("--data=nowhere",), "nowhere: no manifest.parquet here"),
+    (("--optim.learning=1",), "optim.learning"),
+    (("--epochs=x",), "epochs"),
+    (("--micro_batch=2", "--global_batch=3"), "global_batch=3 must be a multiple of micro_batch x processes = 2 x 1"),
+    (("--global_batch=6",), "5 training rows cannot fill one step of global_batch=6"),
+    (("--resume=true",), "no such checkpoint"),
+    (("--model.backbone.name=nonesuch",), "unknown backbone 'nonesuch'"),
+    (("--deepspeed_config=nowhere.json",), "nowhere.json: cannot be read"),
+    (("--deepspeed_config", "nowhere.json"), "nowhere.json: cannot be read"),
+    (("--optim.lr=1e30", "--global_batch=2", "--optim.clip_norm=0", "--freeze_backbone_epochs=0"), "non-finite loss"),
+])
+def test_mistakes_are_one_line_and_status_2(refuse, options, said):
+    assert said in refuse(*options)
+
+
+def test_an_unknown_task_is_answered_with_the_known(capfd):
+    assert "task 'mose' must be one of mouse" in refused(capfd, "mose", "--data=d")
+    assert "'(none)'" in refused(capfd)
+
+
+def test_weights_that_cannot_be_had_name_the_three_choices(refuse, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
+    said = refuse("--model.backbone.name=vit_tiny_patch16_224", "--model.backbone.pretrained=true", "--model.backbone.image_size=224")
+    assert all(choice in said for choice in ("pretrained: true", "weights: FILE", "pretrained: false"))
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"schema_version": 999}, "schema version 999"),
+    ({"kind": "fish"}, "holds fish data, mouse is needed"),
+    (None, "no manifest.parquet here"),
+])
+def test_shards_of_another_kind_or_version(refuse, shards, tmp_path, change, said):
+    other = tmp_path / "other"
+    other.mkdir()
+    if change is not None:
+        shutil.copytree(shards, other, dirs_exist_ok=True)
+        card = json.loads((other / "dataset.json").read_text())
+        (other / "dataset.json").write_text(json.dumps(card | change))
+    assert said in refuse(f"--data={other}")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU decodes H.264")
+def test_h264_shards_on_a_cpu_are_refused(refuse, resplit, shards, tmp_path):
+    out = resplit(shards, tmp_path / "h264", ["train"] * 5 + ["val", "test"])
+    table = pq.read_table(out / "manifest.parquet")
+    codec = pa.array(["h264"] * len(table), table.schema.field("codec").type)
+    pq.write_table(table.set_column(table.column_names.index("codec"), "codec", codec), out / "manifest.parquet")
+    assert "h264" in refuse(f"--data={out}")
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(refuse, whole, shards, resplit, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.is_file()}
+    assert "holds a run already" in refuse(f"--out={whole}")
+    assert "other data, seed or batch size" in refuse(f"--out={whole}", "--resume=true", "--seed=5", "--global_batch=2")
+    other = tmp_path / "fewer"
+    resplit(shards, other, ["train"] * 4 + ["val", "val", "test"])
+    assert "other data" in refuse(f"--out={whole}", "--resume=true", f"--data={other}", "--global_batch=2")
+    assert {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.is_file()} == before
+
+
+def test_a_spoilt_checkpoint_is_one_line(refuse, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "copy")
+    path = tmp_path / "copy" / "checkpoints" / "last.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert "not a readable checkpoint" in refuse(f"--out={tmp_path / 'copy'}", "--resume=true", "--global_batch=2")
+
+
+def test_data_without_a_test_split_train_and_without_a_val_split_do_not(refuse, run, shards, resplit, tmp_path):
+    none = resplit(shards, tmp_path / "none", ["train"] * 6 + ["val"])
+    out = run("out", f"--data={none}", "--global_batch=2", "--steps=1")
+    assert "test" not in json.loads((out / "metrics.json").read_text())
+    assert "no labelled val frames" in refuse(f"--data={resplit(shards, tmp_path / 'no_val', ['train'] * 6 + ['test'])}", "--out=x")

@@ -1,0 +1,138 @@
+"""The loop on a toy problem: freezing, logging, evaluating, stopping."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tarpon.train.checkpoint import Position
+from tarpon.train.config import EngineOptions, Optim, Run, Schedule
+from tarpon.train.engine import Engine
+from tarpon.train.evaluate import evaluate
+from tarpon.train.loop import State, train
+from tarpon.train.schedule import Plateau
+from tarpon.train.sink import Fan, JsonLines
+
+RUN = Run(data="toy", micro_batch=4, global_batch=4, epochs=3, log_every=1, freeze_backbone_epochs=0,
+          optim=Optim(lr=0.01), schedule=Schedule(warmup_epochs=0), engine=EngineOptions(dtype="fp32"))
+
+
+@pytest.fixture
+def trained(place, toy, tmp_path):
+    """(run, toy's arguments) -> what happened: lines, weights at each evaluation, saved positions, the last state."""
+
+    def go(run: Run = RUN, *, state: State | None = None, **given):
+        problem = toy(**given)
+        engine = Engine(place, problem.model, problem.groups, optim=run.optim, options=run.engine, micro_batch=run.micro_batch,
+                        accumulation=run.accumulation(1))
+        weights, saved, best = [{n: p.detach().clone() for n, p in problem.model.named_parameters()}], [], []
+
+        def score():
+            weights.append({n: p.detach().clone() for n, p in problem.model.named_parameters()})
+            return evaluate(problem, "val", autocast=engine.autocast)
+
+        path = tmp_path / "metrics.jsonl"
+        path.unlink(missing_ok=True)
+        last = train(run, problem, engine, Fan([JsonLines(path, keep_to=0)]), state=state or State(at=Position(), plateau=Plateau()),
+                     evaluate=score, save=lambda s: saved.append(s.at), keep_best=best.append)
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        return {"lines": lines, "weights": weights, "saved": saved, "best": best, "state": last}
+
+    return go
+
+
+def moved(before: dict, after: dict, part: str) -> bool:
+    return any(not torch.equal(before[name], after[name]) for name in before if name.startswith(part))
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_the_backbone_is_still_while_frozen_and_moves_after(trained, stage, dtype):
+    run = replace(RUN, freeze_backbone_epochs=1, engine=EngineOptions(zero_stage=stage, dtype=dtype), epochs=2)
+    start, frozen, thawed = trained(run, steps_per_epoch=12)["weights"]
+    assert not moved(start, frozen, "encoder")
+    assert moved(start, frozen, "head")
+    assert moved(frozen, thawed, "encoder.weight")
+    assert moved(frozen, thawed, "encoder.bias")
+    assert moved(frozen, thawed, "head")
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_the_first_step_after_the_thaw_is_adam_s_first(trained, stage):
+    """Adam's bias correction makes a first step of the size of the rate; a counter that ran on while frozen would not."""
+    run = replace(RUN, freeze_backbone_epochs=1, steps=13, engine=EngineOptions(zero_stage=stage, dtype="fp32"),
+                  optim=Optim(lr=0.01, weight_decay=0.0), schedule=Schedule(kind="constant", warmup_epochs=0))
+    _, frozen, thawed = trained(run, steps_per_epoch=12)["weights"]
+    step = (thawed["encoder.weight"] - frozen["encoder.weight"]).abs()
+    assert float(step.median()) == pytest.approx(0.01, rel=0.01)
+
+
+def test_a_backbone_that_should_move_and_does_not_stops_the_run(trained, toy):
+    run = replace(RUN, freeze_backbone_epochs=1, epochs=2, optim=Optim(lr=0.01, weight_decay=0.0))
+    with pytest.raises(RuntimeError, match="no parameter of the backbone moved"):
+        trained(run, steps_per_epoch=12, freeze=lambda on: None, model=(model := toy().model), groups=stuck(model))
+
+
+def stuck(model: torch.nn.Module) -> dict:
+    """Groups whose backbone is not part of the model's forward."""
+    model.unused = torch.nn.Parameter(torch.ones(3))
+    return {"backbone/no_decay": {"unused": model.unused}, "rest/decay": {"head.weight": model.head.weight}}
+
+
+def test_a_frozen_backbone_that_moves_stops_the_run(trained, toy):
+    model = toy().model
+    problem = {"model": model, "groups": {"rest/decay": dict(model.named_parameters()),
+                                          "backbone/decay": {"encoder.bias": model.encoder.bias}}}
+    problem["groups"]["rest/decay"].pop("encoder.bias")
+
+    def push(on: bool) -> None:
+        with torch.no_grad():
+            model.encoder.bias.add_(0.0 if on else 1.0)
+
+    run = replace(RUN, freeze_backbone_epochs=3)
+    frames = lambda batch: push(False) or 4  # noqa: E731  the loop calls it at every micro-batch
+    with pytest.raises(RuntimeError, match="1 frozen parameters of the backbone moved"):
+        trained(run, freeze=lambda on: None, frames=frames, **problem)
+
+
+def test_early_stop_stops_and_a_stopped_run_stays_stopped(trained):
+    scores = iter([0.5, 0.6, 0.4, 0.6, 0.5, 0.9])
+    seen = trained(replace(RUN, epochs=6, early_stop_patience=3), score=lambda: next(scores))
+    assert seen["state"].at.epoch == 5
+    assert seen["state"].plateau.best == 0.6
+    assert len(seen["best"]) == 2
+    again = trained(replace(RUN, epochs=6, early_stop_patience=3), state=seen["state"])
+    assert again["lines"] == []
+    off = trained(replace(RUN, epochs=6, early_stop_patience=0), state=seen["state"])
+    assert off["state"].at.epoch == 6
+
+
+def test_the_rate_falls_on_a_plateau(trained):
+    run = replace(RUN, epochs=4, schedule=Schedule(kind="plateau", patience=1, factor=0.5, warmup_epochs=0))
+    seen = trained(run)
+    assert [line["lr"] for line in seen["lines"] if "lr" in line][::4] == pytest.approx([0.01, 0.01, 0.005, 0.0025])
+
+
+def test_logging_evaluating_and_saving_come_when_they_should(trained):
+    seen = trained(replace(RUN, epochs=3, eval_every=2, log_every=3, save_every=5))
+    assert [at.step for at in seen["saved"]] == [5, 8, 10, 12]  # epochs of 4 steps, evaluated after the 2nd and at the end
+    assert [line["step"] for line in seen["lines"] if "loss" in line] == [3, 5, 6, 8, 9, 10, 12]
+    assert [line["step"] for line in seen["lines"] if "val/score" in line] == [8, 12]
+    assert seen["saved"][-1] == Position(step=12, epoch=3, micro=0)
+
+
+def test_a_logged_loss_is_the_mean_since_the_last_line(trained):
+    every = {line["step"]: line["loss"] for line in trained(replace(RUN, eval_every=9))["lines"] if "loss" in line}
+    seen = {line["step"]: line["loss"] for line in trained(replace(RUN, log_every=4, eval_every=9))["lines"] if "loss" in line}
+    assert seen == pytest.approx({at: sum(every[at - i] for i in range(4)) / 4 for at in (4, 8, 12)})
+
+
+def test_accumulation_gives_the_steps_of_the_whole_batch(trained):
+    seen = trained(replace(RUN, global_batch=8, epochs=2))
+    assert seen["state"].at == Position(step=8, epoch=2, micro=0)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(trained):
+    with pytest.raises(FloatingPointError, match="non-finite loss"):
+        trained(loss=lambda out, batch: {"label": out["score"].mean() * float("nan")})
