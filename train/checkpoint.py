@@ -55,7 +55,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
         with safe_open(path, framework="pt") as file:
             meta = json.loads((file.metadata() or {})["tarpon"])
             return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118  not a dict
-    except Exception as error:  # noqa: BLE001  safetensors raises its own class, which it does not export stably
+    except Exception as error:  # safetensors raises its own class, which it does not export stably
         raise ValueError(f"{path}: not a readable checkpoint ({error})") from error
 
 

@@ -8,6 +8,7 @@ batch size for a metric, and optimizer files need another world's size and unpic
 import json
 import os
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ def connect() -> Place:
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    # the ninja beside this Python: without one DeepSpeed's op cannot be compiled, and another's version compiles it anew
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     import deepspeed
     import deepspeed.comm
 

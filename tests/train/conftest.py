@@ -24,10 +24,12 @@ from tarpon.train.task import Problem, Result
 
 ROOT = Path(__file__).resolve().parents[2]
 # test_vit has layer norms only, so its answers do not depend on how a batch is shared out
-TINY = ("--model.backbone.name=test_vit --model.backbone.pretrained=false --model.backbone.image_size=32 --model.hidden=16 "
-        "--window.train_frames=24 --window.val_frames=160 --engine.dtype=fp32 --loader.threads=1 --micro_batch=1 --log_every=1 "
-        "--eval_every=100 --freeze_backbone_epochs=1 --optim.lr=1e-3 --schedule.warmup_epochs=1").split()
-STILL = ("--model.dropout=0", "--model.head_dropout=0")  # where equality across processes matters
+TINY = [
+    "--model.backbone.name=test_vit", "--model.backbone.pretrained=false", "--model.backbone.image_size=32",
+    "--model.hidden=16", "--window.train_frames=24", "--window.val_frames=160", "--engine.dtype=fp32", "--loader.threads=1",
+    "--micro_batch=1", "--log_every=1", "--eval_every=100", "--freeze_backbone_epochs=1", "--optim.lr=1e-3",
+    "--schedule.warmup_epochs=1",
+]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,7 +46,8 @@ def resplit(source: Path, out: Path, splits: list[str]) -> Path:
     shutil.copytree(source, out)
     table = pq.read_table(out / "manifest.parquet")
     column = table.column_names.index("split")
-    pq.write_table(table.set_column(column, "split", pa.array(splits, table.schema.field("split").type)), out / "manifest.parquet")
+    changed = table.set_column(column, "split", pa.array(splits, table.schema.field("split").type))
+    pq.write_table(changed, out / "manifest.parquet")
     return out
 
 
@@ -89,11 +92,12 @@ def spawn(shards, tmp_path) -> Callable[..., subprocess.Popen]:
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 port = free.getsockname()[1]
-            command = [str(Path(sys.executable).with_name("deepspeed")), f"--num_accelerators={processes}", f"--master_port={port}"]
+            launcher = str(Path(sys.executable).with_name("deepspeed"))
+            command = [launcher, f"--num_accelerators={processes}", f"--master_port={port}"]
         command += ["train/launch.py", "mouse", f"--data={shards}", f"--out={tmp_path / name}", *TINY, *options]
         own = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE", "MASTER_ADDR", "MASTER_PORT")  # a run in this process set them
         env = {key: value for key, value in os.environ.items() if key not in own}
-        env |= {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"}
+        env["OMP_NUM_THREADS"] = "1"
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         started.append(process)
         return process
@@ -173,7 +177,8 @@ def toy() -> Callable[..., Problem]:
 
         problem = Problem(
             model=model, inputs=("x",), groups=parameter_groups(model), freeze=model.freeze, loss=loss,
-            steps_per_epoch=steps_per_epoch, batches=batches, split=lambda name: iter([batch(99, np.arange(4))]), splits=("val",),
+            steps_per_epoch=steps_per_epoch, batches=batches, splits=("val",),
+            split=lambda name: iter([batch(99, np.arange(4))]),
             metric=lambda _: Rows(score), select="score", wait_s=lambda: 0.0, frames=lambda b: len(b["x"]), unit="rows",
             fingerprint="toy", say=(), export=lambda *_: None)
         return replace(problem, **changes)

@@ -33,7 +33,8 @@ def test_batch_sizes_follow_from_the_run():
 
 def test_a_file_adds_what_the_run_does_not_own(merged):
     made = merged({"zero_optimization": {"stage": 1, "reduce_bucket_size": 5000}, "wall_clock_breakdown": True,
-                   "train_batch_size": 24, "gradient_clipping": 1.0, "steps_per_print": 5, "bf16": {"enabled": False}}, zero_stage=1)
+                   "train_batch_size": 24, "gradient_clipping": 1.0, "steps_per_print": 5, "bf16": {"enabled": False}},
+                  zero_stage=1)
     assert made["zero_optimization"] == {"stage": 1, "reduce_bucket_size": 5000}
     assert made["wall_clock_breakdown"] is True
     assert made["train_batch_size"] == 24
@@ -43,7 +44,8 @@ def test_auto_is_the_run_s_value_everywhere(merged):
     plain = deepspeed_dict(EngineOptions(), **SIZES)
     assert merged({
         "train_batch_size": "auto", "train_micro_batch_size_per_gpu": "auto", "gradient_accumulation_steps": "auto",
-        "gradient_clipping": "auto", "optimizer": "auto", "scheduler": None, "fp16": {"enabled": "auto"}, "bf16": {"enabled": "auto"},
+        "gradient_clipping": "auto", "optimizer": "auto", "scheduler": None, "fp16": {"enabled": "auto"},
+        "bf16": {"enabled": "auto"},
         "zero_optimization": {"stage": "auto", "reduce_bucket_size": "auto"},
     }) == plain
     assert merged({"zero_optimization": "auto", "bf16": "auto", "fp16": {"enabled": False}}) == plain
@@ -73,7 +75,7 @@ def test_contradictions_are_refused_in_one_line(merged, theirs, said):
 
 
 def test_a_missing_file_is_named():
-    with pytest.raises(ValueError, match="nowhere.json: cannot be read"):
+    with pytest.raises(ValueError, match=r"nowhere\.json: cannot be read"):
         deepspeed_dict(EngineOptions(deepspeed_config="nowhere.json"), **SIZES)
 
 
@@ -84,7 +86,9 @@ def engine_of(place, toy):
     def make(stage: int, dtype: str = "fp32") -> tuple[Engine, object]:
         problem = toy()
         options = EngineOptions(zero_stage=stage, dtype=dtype)
-        return Engine(place, problem.model, problem.groups, optim=Optim(lr=0.01), options=options, micro_batch=4, accumulation=1), problem
+        engine = Engine(place, problem.model, problem.groups, optim=Optim(lr=0.01), options=options, micro_batch=4,
+                        accumulation=1)
+        return engine, problem
 
     return make
 
@@ -114,8 +118,8 @@ def test_optimizer_state_goes_from_any_stage_to_any_other(engine_of, before, aft
 
     problem = replace(engine_of(0)[1])
     problem.model.load_state_dict(weights)
-    engine = Engine(engine.place, problem.model, problem.groups, optim=Optim(lr=0.01), options=EngineOptions(zero_stage=after, dtype="fp32"),
-                    micro_batch=4, accumulation=1)
+    engine = Engine(engine.place, problem.model, problem.groups, optim=Optim(lr=0.01), micro_batch=4, accumulation=1,
+                    options=EngineOptions(zero_stage=after, dtype="fp32"))
     engine.load_optimizer_state(state)
     again = engine.optimizer_state()
     assert all(torch.equal(state[name], again[name]) for name in state)
@@ -124,8 +128,8 @@ def test_optimizer_state_goes_from_any_stage_to_any_other(engine_of, before, aft
 
 def test_a_frozen_backbone_has_no_rate_and_the_scale_is_applied(place, toy):
     problem = toy()
-    engine = Engine(place, problem.model, problem.groups, optim=Optim(lr=1.0, backbone_lr_scale=0.1), options=EngineOptions(dtype="fp32"),
-                    micro_batch=4, accumulation=1)
+    engine = Engine(place, problem.model, problem.groups, optim=Optim(lr=1.0, backbone_lr_scale=0.1), micro_batch=4,
+                    accumulation=1, options=EngineOptions(dtype="fp32"))
     for backbone in (False, True):
         engine.set_rate(0.5, backbone=backbone)
         rates = {group["name"]: group["lr"] for group in engine._engine.optimizer.param_groups}

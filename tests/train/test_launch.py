@@ -54,8 +54,8 @@ def test_one_process_under_zero_1_goes_on_as_two_under_zero_2_within_an_epoch(ru
 
 @pytest.mark.slow
 def test_two_processes_agree_on_batch_norms_and_on_scores(run, spawn, tmp_path):
-    options = ("--model.backbone.name=lcnet_035", "--model.backbone.image_size=64", "--freeze_backbone_epochs=0", "--global_batch=2",
-               "--steps=4", "--optim.lr=1e-2")
+    options = ("--model.backbone.name=lcnet_035", "--model.backbone.image_size=64", "--freeze_backbone_epochs=0",
+               "--global_batch=2", "--steps=4", "--optim.lr=1e-2")
     finished(spawn("two", *options, processes=2))
     out = tmp_path / "two"
     logged = next(line for line in map(json.loads, (out / "metrics.jsonl").read_text().splitlines()) if "val/loss" in line)
@@ -150,7 +150,7 @@ def test_metrics_json_is_flat_and_complete(whole):
     scores = json.loads((whole / "metrics.json").read_text())
     assert set(scores) == {"val", "test", "best_step", "steps"}
     for split in ("val", "test"):
-        assert {"loss", "macro_f1", "accuracy", "keypoint_mae", "f1_paw_withdraw", "segment_f1_50", "edit"} <= set(scores[split])
+        assert {"loss", "macro_f1", "accuracy", "keypoint_mae", "f1_paw_withdraw", "segment_f1_50"} <= set(scores[split])
         assert all(isinstance(value, float) and np.isfinite(value) for value in scores[split].values())
         assert all(name == name.lower().replace("-", "_") for name in scores[split])
     assert scores["steps"] == 6
@@ -166,8 +166,8 @@ def test_the_best_weights_are_those_of_the_best_score(whole):
 
 def test_the_exported_checkpoint_holds_plain_values_alone(whole):
     held = torch.load(whole / "best_model_multitask.pt", map_location="cpu", weights_only=True)
-    assert set(held) == {"model_state_dict", "ema_state_dict", "classes", "orig_classes", "col_map", "merge_idxs", "best_thresholds",
-                         "kp_names", "val_metrics", "args"}
+    assert set(held) == {"model_state_dict", "ema_state_dict", "classes", "orig_classes", "col_map", "merge_idxs",
+                         "best_thresholds", "kp_names", "val_metrics", "args"}
     best, meta = load_tensors(whole / "best.safetensors")
     assert held["model_state_dict"].keys() == best.keys()
     assert all(torch.equal(held["model_state_dict"][name], best[name]) for name in best)
@@ -237,7 +237,8 @@ def test_weights_that_cannot_be_had_name_the_three_choices(refuse, tmp_path, mon
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
-    said = refuse("--model.backbone.name=vit_tiny_patch16_224", "--model.backbone.pretrained=true", "--model.backbone.image_size=224")
+    said = refuse("--model.backbone.name=vit_tiny_patch16_224", "--model.backbone.pretrained=true",
+                  "--model.backbone.image_size=224")
     assert all(choice in said for choice in ("pretrained: true", "weights: FILE", "pretrained: false"))
 
 
@@ -286,4 +287,5 @@ def test_data_without_a_test_split_train_and_without_a_val_split_do_not(refuse, 
     none = resplit(shards, tmp_path / "none", ["train"] * 6 + ["val"])
     out = run("out", f"--data={none}", "--global_batch=2", "--steps=1")
     assert "test" not in json.loads((out / "metrics.json").read_text())
-    assert "no labelled val frames" in refuse(f"--data={resplit(shards, tmp_path / 'no_val', ['train'] * 6 + ['test'])}", "--out=x")
+    no_val = resplit(shards, tmp_path / "no_val", ["train"] * 6 + ["test"])
+    assert "no labelled val frames" in refuse(f"--data={no_val}", f"--out={tmp_path / 'never'}")

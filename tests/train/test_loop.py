@@ -34,7 +34,8 @@ def trained(place, toy, tmp_path):
 
         path = tmp_path / "metrics.jsonl"
         path.unlink(missing_ok=True)
-        last = train(run, problem, engine, Fan([JsonLines(path, keep_to=0)]), state=state or State(at=Position(), plateau=Plateau()),
+        state = state or State(at=Position(), plateau=Plateau())
+        last = train(run, problem, engine, Fan([JsonLines(path, keep_to=0)]), state=state,
                      evaluate=score, save=lambda s: saved.append(s.at), keep_best=best.append)
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         return {"lines": lines, "weights": weights, "saved": saved, "best": best, "state": last}

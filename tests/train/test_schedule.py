@@ -1,5 +1,7 @@
 """Learning rates worked out by hand, and what counts as a plateau."""
 
+import itertools
+
 import pytest
 
 from tarpon.train.config import Optim, Schedule
@@ -23,7 +25,7 @@ def test_rate_changes_at_every_step_and_ends_at_the_minimum():
     assert max(got) == got[9] == 5e-5
     assert got[-1] == pytest.approx(1e-6)
     after = got[10:]
-    assert all(later < before for before, later in zip(after, after[1:], strict=False))
+    assert all(later < before for before, later in itertools.pairwise(after))
 
 
 def test_minimum_above_the_rate_is_no_rise():

@@ -26,8 +26,8 @@ from tarpon.train import losses
 from tarpon.train.config import Run
 from tarpon.train.engine import Place
 from tarpon.train.metrics.collect import TrialMetric, TrialNames
-from tarpon.train.tasks import mouse_export
 from tarpon.train.task import Outputs, Problem, Task
+from tarpon.train.tasks import mouse_export
 
 CLASSES = ("rest", "paw_withdraw", "paw_lick", "paw_shake", "walk", "active")
 MERGE = (0, 1, 2, 1, 3, 1, 4, 5)  # paw_guard and flinch count as paw_withdraw
@@ -119,7 +119,7 @@ def recipe() -> dict:
 def build_model(options: MouseOptions, points: Sequence[str]) -> FrameTagger:
     """The network for these keypoints."""
     model = options.model
-    pose = PoseEncoder(PoseGraph.from_points(points)) if model.pose_input and points else None
+    pose = PoseEncoder(PoseGraph.from_points(points), dropout=model.dropout / 2) if model.pose_input and points else None
     return FrameTagger(model.backbone.build(), classes=len(options.classes), points=len(points), pose=pose, hidden=model.hidden,
                        layers=model.layers, dropout=model.dropout, head_dropout=model.head_dropout, norm=model.norm,
                        keypoints=model.model_type == "multitask" and bool(points))

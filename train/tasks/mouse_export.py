@@ -36,7 +36,7 @@ def load(path: Path) -> dict:
         raise ValueError(f"{path}: no such checkpoint; give a run's {NAME}")
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001  torch raises UnpicklingError, RuntimeError, EOFError... by what the file is
+    except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError... by what the file is
         raise ValueError(f"{path}: not a checkpoint of the mouse task "
                          f"({(str(error).splitlines() or [type(error).__name__])[0]})") from error
     missing = {"model_state_dict", "classes", "kp_names", "args"} - set(held if isinstance(held, dict) else ())

@@ -30,7 +30,7 @@ def truth() -> list[dict[str, np.ndarray]]:
 
 
 def batch_of(truth: list[dict], windows: list[tuple[int, int]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Model outputs and batch of windows (row, start), padded as the feed pads them: junk where not valid; row -1: nothing valid."""
+    """Model outputs and batch of windows (row, start), padded as the feed does: junk where not valid; row -1: nothing valid."""
     out, batch = {"action": [], "keypoints": []}, {"actions": [], "keypoints": [], "valid": [], "row": [], "start": []}
     for row, start in windows:
         trial = truth[max(row, 0)]

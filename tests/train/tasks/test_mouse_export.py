@@ -6,7 +6,9 @@ import torch
 from tarpon.train.tasks import mouse_export
 
 
-@pytest.mark.parametrize(("content", "said"), [(b"", "not a checkpoint"), (b"text, no zip", "not a checkpoint"), (None, "no such checkpoint")])
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"", "not a checkpoint"), (b"text, no zip", "not a checkpoint"), (None, "no such checkpoint")]
+)
 def test_a_file_of_something_else(tmp_path, content, said):
     path = tmp_path / "x.pt"
     if content is not None:
@@ -21,7 +23,7 @@ def test_a_checkpoint_of_another_program(tmp_path):
     with pytest.raises(ValueError, match="lacks args, kp_names"):
         mouse_export.load(tmp_path / "x.pt")
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(ValueError, match="not a checkpoint|lacks"):
+    with pytest.raises(ValueError, match=r"not a checkpoint|lacks"):
         mouse_export.load(tmp_path / "list.pt")
 
 
