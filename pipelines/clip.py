@@ -38,12 +38,19 @@ class ClipGraph:
         """
         from nvidia.dali import fn, pipeline_def, types
 
-        @pipeline_def(batch_size=self.batch, num_threads=threads, device_id=device, prefetch_queue_depth=prefetch,
-                      exec_dynamic=True, enable_conditionals=True)
+        @pipeline_def(
+            batch_size=self.batch,
+            num_threads=threads,
+            device_id=device,
+            prefetch_queue_depth=prefetch,
+            exec_dynamic=True,
+            enable_conditionals=True,
+        )
         def graph():
             # no_copy: the loader keeps each batch's arrays alive until DALI is done with them
-            (video, picked, repeats, order, mean, std, mirror, noisy, noise, pose, keypoints, actions, valid, row,
-             start) = fn.external_source(source=source, num_outputs=len(ClipFeed.NAMES), batch=True, no_copy=True)
+            (video, picked, repeats, order, mean, std, mirror, noisy, noise, pose, keypoints, actions, valid, row, start) = (
+                fn.external_source(source=source, num_outputs=len(ClipFeed.NAMES), batch=True, no_copy=True)
+            )
             if device is not None:
                 noise, pose, keypoints = noise.gpu(), pose.gpu(), keypoints.gpu()
                 actions, valid = actions.gpu(), valid.gpu()
@@ -62,8 +69,9 @@ class ClipGraph:
                 else:
                     clip = clip
             if self.normalise:
-                clip = fn.crop_mirror_normalize(clip, mean=mean, std=std, mirror=mirror,
-                                                output_layout="FCHW", dtype=types.FLOAT)
+                clip = fn.crop_mirror_normalize(
+                    clip, mean=mean, std=std, mirror=mirror, output_layout="FCHW", dtype=types.FLOAT
+                )
             return clip, pose, keypoints, actions, valid, row, start
 
         with warnings.catch_warnings():
@@ -80,5 +88,7 @@ def check_codec(codec: str, *, device: int | None) -> None:
     """ValueError when stored clips cannot be decoded where the run is."""
     allowed = CPU_CODECS if device is None else GPU_CODECS
     if codec not in allowed:
-        raise ValueError(f"clips are stored as {codec}, which DALI decodes {'only on a GPU' if device is None else 'nowhere'}; "
-                         f"pack with --codec {allowed[0]}" + (" or train on a GPU" if device is None else ""))
+        raise ValueError(
+            f"clips are stored as {codec}, which DALI decodes {'only on a GPU' if device is None else 'nowhere'}; "
+            f"pack with --codec {allowed[0]}" + (" or train on a GPU" if device is None else "")
+        )

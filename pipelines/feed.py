@@ -54,11 +54,35 @@ class ClipFeed:
         budget: bad samples allowed.
     """
 
-    NAMES = ("video", "picked", "repeats", "order", "mean", "std", "mirror", "noisy", "noise", "pose", "keypoints", "actions",
-             "valid", "row", "start")
+    NAMES = (
+        "video",
+        "picked",
+        "repeats",
+        "order",
+        "mean",
+        "std",
+        "mirror",
+        "noisy",
+        "noise",
+        "pose",
+        "keypoints",
+        "actions",
+        "valid",
+        "row",
+        "start",
+    )
 
-    def __init__(self, manifest: Manifest, reader: Reader, fields: ClipFields, *, pool: np.ndarray, budget: Budget,
-                 threads: int = 2, ahead: int = 2) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        reader: Reader,
+        fields: ClipFields,
+        *,
+        pool: np.ndarray,
+        budget: Budget,
+        threads: int = 2,
+        ahead: int = 2,
+    ) -> None:
         self.manifest, self.reader, self.fields, self.rows, self.budget = manifest, reader, fields, pool, budget
         self._threads, self._ahead = ThreadPoolExecutor(threads, thread_name_prefix="feed"), ahead
         self._columns = {name: manifest.column(name) for name in ("frames", "width", "height", "body_length", "keypoints_size")}
@@ -66,8 +90,13 @@ class ClipFeed:
         clip = fields.frames * fields.size * fields.size * 3
         sd = fields.noise_sd * 255
         # int8 holds +-127 grey levels: 25 standard deviations at the default 0.02
-        self._bank = None if not sd else np.clip(np.rint(np.random.default_rng(0).standard_normal(
-            clip + BANK_SLACK, dtype=np.float32) * sd), -127, 127).astype(np.int8)
+        self._bank = (
+            None
+            if not sd
+            else np.clip(
+                np.rint(np.random.default_rng(0).standard_normal(clip + BANK_SLACK, dtype=np.float32) * sd), -127, 127
+            ).astype(np.int8)
+        )
         self._silence = np.zeros((0, fields.size, fields.size, 3), np.int8)
         self._lock = threading.Lock()  # of the budget: samples are made in several threads
         self.work_s = 0.0  # spent making arrays, over all threads
@@ -107,8 +136,13 @@ class ClipFeed:
         row = int(self.rows[0]) if row < 0 else row
         draw, trial = window.draw, int(self._columns["frames"][row])
         start = min(window.start, max(trial - 1, 0))
-        index, pixels, valid = window_frames(trial=trial, start=start, frames=fields.frames, roll=draw.roll if draw else 0,
-                                             dropped=draw.dropped if draw else None)
+        index, pixels, valid = window_frames(
+            trial=trial,
+            start=start,
+            frames=fields.frames,
+            roll=draw.roll if draw else 0,
+            dropped=draw.dropped if draw else None,
+        )
         if padding:
             pixels, valid = np.zeros_like(pixels), np.zeros_like(valid)
         picked, order = np.unique(pixels, return_inverse=True)
@@ -116,16 +150,26 @@ class ClipFeed:
         mean, std = self._normalisation(draw)
         noisy = draw is not None and draw.noise is not None and self._bank is not None
         return {
-            "video": np.frombuffer(self.reader.read(row, "clip"), np.uint8), "picked": picked,
-            "repeats": np.array(len(picked) < len(order)), "order": order.astype(np.int32), "mean": mean, "std": std,
-            "mirror": np.array(bool(draw and draw.flip), np.int32), "noisy": np.array(noisy),
+            "video": np.frombuffer(self.reader.read(row, "clip"), np.uint8),
+            "picked": picked,
+            "repeats": np.array(len(picked) < len(order)),
+            "order": order.astype(np.int32),
+            "mean": mean,
+            "std": std,
+            "mirror": np.array(bool(draw and draw.flip), np.int32),
+            "noisy": np.array(noisy),
             "noise": self._noise(draw.noise) if noisy else self._silence,
-            "pose": pose, "keypoints": keypoints, "actions": self._actions_of(row, index, valid), "valid": valid,
-            "row": np.array(-1 if padding else row, np.int64), "start": np.array(start, np.int64),
+            "pose": pose,
+            "keypoints": keypoints,
+            "actions": self._actions_of(row, index, valid),
+            "valid": valid,
+            "row": np.array(-1 if padding else row, np.int64),
+            "start": np.array(start, np.int64),
         }
 
-    def _points_of(self, row: int, index: np.ndarray, valid: np.ndarray,
-                   draw: ClipDraw | None) -> tuple[np.ndarray, np.ndarray]:
+    def _points_of(
+        self, row: int, index: np.ndarray, valid: np.ndarray, draw: ClipDraw | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Points, each (T, K, 3) with visible last: the target in 0..1 of the frame, and the pose input in body lengths."""
         shape = (len(index), self._points, 3)
         if not self._columns["keypoints_size"][row]:
@@ -163,7 +207,7 @@ class ClipFeed:
         fields = self.fields
         shape = (fields.frames, fields.size, fields.size, 3)
         first = int(place * BANK_SLACK)
-        return self._bank[first:first + int(np.prod(shape))].reshape(shape)  # a view: no copy
+        return self._bank[first : first + int(np.prod(shape))].reshape(shape)  # a view: no copy
 
     def _array(self, row: int, column: str, shape: tuple[int, ...]) -> np.ndarray:
         array = np.load(io.BytesIO(self.reader.read(row, column)), allow_pickle=False)

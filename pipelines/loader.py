@@ -69,8 +69,10 @@ class ClipLoader:
                 rows = sorted({int(row) for arrays in self._held for row in arrays[ClipFeed.NAMES.index("row")]})
                 keys = ", ".join(str(self.feed.manifest.value(row, "key")) for row in rows if row >= 0)
                 reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
-                raise ValueError(f"DALI could not decode a batch ({reason[:300]}); samples in flight: {keys}; "
-                                 f"run `tarpon lint` on the shards") from error
+                raise ValueError(
+                    f"DALI could not decode a batch ({reason[:300]}); samples in flight: {keys}; "
+                    f"run `tarpon lint` on the shards"
+                ) from error
             self.wait_s += time.perf_counter() - begun
             self.batches += 1
             yield {name: torch.from_dlpack(output.as_tensor()) for name, output in zip(OUTPUTS, outputs, strict=True)}

@@ -82,8 +82,9 @@ def draw_clip(augment: ClipAugment, *, seed: int, epoch: int, slot: int, frames:
     )
 
 
-def window_frames(*, trial: int, start: int, frames: int, roll: int,
-                  dropped: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def window_frames(
+    *, trial: int, start: int, frames: int, roll: int, dropped: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Frames of a window: for labels and points, for pixels, and which of them exist.
 
     Args:

@@ -74,8 +74,14 @@ def open_manifest(root: str | Path, *, kind: str | None = None) -> Manifest:
     inside = root.partition("://")[2] or root
     if not files.exists(f"{inside}/{MANIFEST}"):
         begun = files.exists(f"{inside}/parts")
-        raise ValueError(f"{root}: no {MANIFEST} here; " + ("packing did not finish: run the same `tarpon pack` again"
-                         if begun else "give the folder that `tarpon pack ... --out` wrote"))
+        raise ValueError(
+            f"{root}: no {MANIFEST} here; "
+            + (
+                "packing did not finish: run the same `tarpon pack` again"
+                if begun
+                else "give the folder that `tarpon pack ... --out` wrote"
+            )
+        )
     try:
         with files.open(f"{inside}/{CARD}") as file:
             card = json.load(file)

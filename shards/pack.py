@@ -52,9 +52,19 @@ def cut_shards(units: Sequence, *, shard_size: int, shards: int = 8) -> list[tup
     return [tuple(run) for run in runs]
 
 
-def pack(units: Sequence, faults: Sequence[Fault], *, make: Make, schema: Schema, settings: str, packing: Packing,
-         histogram: Callable[[pa.Table], np.ndarray], card: dict, executor: Executor | None = None,
-         progress: bool = True) -> tuple[Manifest | None, list[Fault]]:
+def pack(
+    units: Sequence,
+    faults: Sequence[Fault],
+    *,
+    make: Make,
+    schema: Schema,
+    settings: str,
+    packing: Packing,
+    histogram: Callable[[pa.Table], np.ndarray],
+    card: dict,
+    executor: Executor | None = None,
+    progress: bool = True,
+) -> tuple[Manifest | None, list[Fault]]:
     """Write a data set; run again after a kill it finishes the work and leaves alone what was done.
 
     Args:
@@ -69,8 +79,15 @@ def pack(units: Sequence, faults: Sequence[Fault], *, make: Make, schema: Schema
         ValueError: `out` holds a finished data set of other sources or settings.
     """
     out = packing.out
-    wanted = json.dumps({"source": json.loads(settings), "split": packing.split, "seed": packing.seed,
-                         "units": [unit.fingerprint() for unit in units]}, sort_keys=True)
+    wanted = json.dumps(
+        {
+            "source": json.loads(settings),
+            "split": packing.split,
+            "seed": packing.seed,
+            "units": [unit.fingerprint() for unit in units],
+        },
+        sort_keys=True,
+    )
     if (out / MANIFEST).exists():
         done = open_manifest(out)
         if done.card.get("made_from") != _digest(wanted):
@@ -78,8 +95,10 @@ def pack(units: Sequence, faults: Sequence[Fault], *, make: Make, schema: Schema
         return done, sorted({*faults, *read_faults(out / QUARANTINE)}, key=str)
     if not units:
         return None, list(faults)
-    jobs = [ShardJob(name=f"shard-{i:05d}", units=run, make=make, schema=schema, out=str(out), settings=settings)
-            for i, run in enumerate(cut_shards(units, shard_size=packing.shard_size))]
+    jobs = [
+        ShardJob(name=f"shard-{i:05d}", units=run, make=make, schema=schema, out=str(out), settings=settings)
+        for i, run in enumerate(cut_shards(units, shard_size=packing.shard_size))
+    ]
     _remove_stale(out, {job.name for job in jobs})
     write_shards(jobs, workers=packing.workers, executor=executor, progress=progress)
     table, found = read_parts(jobs)
@@ -90,13 +109,25 @@ def pack(units: Sequence, faults: Sequence[Fault], *, make: Make, schema: Schema
         return None, faults
     table = _split(table, histogram, packing)
     write_faults(out / QUARANTINE, faults)
-    write_manifest(out, table, {
-        "kind": schema.kind, "schema_version": VERSION, "made_from": _digest(wanted), "settings": json.loads(settings),
-        "components": {component.name: component.holds for component in schema.components},
-        "samples": len(table), "shards": len(jobs), "splits": dict(Counter(table["split"].to_pylist())),
-        "split": {"ratios": packing.split, "seed": packing.seed, "groups": len(set(table["group"].to_pylist()))},
-        "quarantined": len(faults), "sources_sha256": _digest("".join(sorted(set(table["source_sha256"].to_pylist())))),
-        "versions": versions(), **card})
+    write_manifest(
+        out,
+        table,
+        {
+            "kind": schema.kind,
+            "schema_version": VERSION,
+            "made_from": _digest(wanted),
+            "settings": json.loads(settings),
+            "components": {component.name: component.holds for component in schema.components},
+            "samples": len(table),
+            "shards": len(jobs),
+            "splits": dict(Counter(table["split"].to_pylist())),
+            "split": {"ratios": packing.split, "seed": packing.seed, "groups": len(set(table["group"].to_pylist()))},
+            "quarantined": len(faults),
+            "sources_sha256": _digest("".join(sorted(set(table["source_sha256"].to_pylist())))),
+            "versions": versions(),
+            **card,
+        },
+    )
     shutil.rmtree(out / "parts")
     return open_manifest(out), faults
 
@@ -113,8 +144,10 @@ def _check_keys(keys: pa.ChunkedArray) -> None:
     counts = keys.value_counts()
     twice = counts.filter(pc.greater(counts.field("counts"), 1))
     if len(twice):
-        raise ValueError(f"two samples have the key {twice.field('values')[0]}: source names differ only in signs "
-                         f"that a key may not hold; rename one")
+        raise ValueError(
+            f"two samples have the key {twice.field('values')[0]}: source names differ only in signs "
+            f"that a key may not hold; rename one"
+        )
 
 
 def _split(table: pa.Table, histogram: Callable[[pa.Table], np.ndarray], packing: Packing) -> pa.Table:
@@ -129,10 +162,11 @@ def _split(table: pa.Table, histogram: Callable[[pa.Table], np.ndarray], packing
 
 
 def versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name)
-            for name in ("tarpon", "numpy", "pyarrow", "webdataset", "av")}}
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in ("tarpon", "numpy", "pyarrow", "webdataset", "av")},
+    }
 
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-

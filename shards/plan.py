@@ -43,8 +43,10 @@ class EpochPlan:
         """Optimizer steps an epoch; ValueError when the rows cannot fill one."""
         steps = len(self.rows) // global_batch
         if steps == 0:
-            raise ValueError(f"{len(self.rows)} training rows cannot fill one step of global_batch={global_batch}; "
-                             f"lower global_batch or pack more data")
+            raise ValueError(
+                f"{len(self.rows)} training rows cannot fill one step of global_batch={global_batch}; "
+                f"lower global_batch or pack more data"
+            )
         return steps
 
     def order(self, epoch: int) -> Iterator[np.ndarray]:
@@ -57,7 +59,7 @@ class EpochPlan:
         mean = 1.0 if self.weights is None else float(np.mean(self.weights))
         before = 0.0  # cumulated weight up to this window
         for i in range(0, len(sequence), self.window):
-            members = np.concatenate([np.arange(first[s], first[s + 1]) for s in sequence[i:i + self.window]])
+            members = np.concatenate([np.arange(first[s], first[s + 1]) for s in sequence[i : i + self.window]])
             members = rng.permutation(members)
             if self.weights is not None:
                 upto = np.minimum(before + np.cumsum(self.weights[members] / mean), len(self.rows))
@@ -69,8 +71,9 @@ class EpochPlan:
                 before = float(upto[-1])
             yield self.rows[members]
 
-    def batches(self, epoch: int, *, micro: int, accumulation: int = 1, rank: int, world: int,
-                skip: int = 0) -> Iterator[Slots]:
+    def batches(
+        self, epoch: int, *, micro: int, accumulation: int = 1, rank: int, world: int, skip: int = 0
+    ) -> Iterator[Slots]:
         """One rank's micro-batches of an epoch, after the first `skip` of them.
 
         All ranks get the same number. Rows beyond the last full step are left out, a different few each epoch.
@@ -99,6 +102,7 @@ def in_turn(count: int, *, micro: int, rank: int, world: int) -> Iterator[np.nda
 
 
 # Windows of a sequence, and the boost of those that hold rare classes.
+
 
 def rare_factors(histogram: np.ndarray, *, threshold_share: float, cap: float) -> np.ndarray:
     """How much more each class's frames should count: threshold / share for a class rarer than the threshold, at most cap.

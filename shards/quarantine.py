@@ -43,8 +43,10 @@ class Budget:
             return
         self.faults.append(fault)
         if len(self.faults) > self.limit:
-            raise ValueError(f"{len(self.faults)} bad samples, {self.limit} allowed (bad_rows); the first: {self.faults[0]}; "
-                             f"run `tarpon lint` on the shards")
+            raise ValueError(
+                f"{len(self.faults)} bad samples, {self.limit} allowed (bad_rows); the first: {self.faults[0]}; "
+                f"run `tarpon lint` on the shards"
+            )
 
 
 def write_faults(path: Path, faults: Iterable[Fault]) -> None:

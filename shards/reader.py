@@ -29,8 +29,9 @@ class Reader:
         verify: check size and SHA-256 of what is read (about 0.2 ms a clip of 300 kB).
     """
 
-    def __init__(self, manifest: Manifest, *, cache: Path | None = None, cache_bytes: int = 64 * 2**30,
-                 verify: bool = True) -> None:
+    def __init__(
+        self, manifest: Manifest, *, cache: Path | None = None, cache_bytes: int = 64 * 2**30, verify: bool = True
+    ) -> None:
         self.manifest, self.verify = manifest, verify
         self._remote = "://" in manifest.root
         if self._remote and cache is None:
@@ -56,8 +57,9 @@ class Reader:
         except OSError as error:
             raise BadSample(Fault(file=where, reason=f"{column}: cannot read {shard} ({error})", offset=offset)) from error
         if len(content) != size:
-            raise BadSample(Fault(file=where, offset=offset,
-                                  reason=f"{column}: {len(content)} of {size} bytes; the tar is cut short"))
+            raise BadSample(
+                Fault(file=where, offset=offset, reason=f"{column}: {len(content)} of {size} bytes; the tar is cut short")
+            )
         if self.verify and hashlib.sha256(content).hexdigest() != manifest.value(row, f"{column}_sha256"):
             raise BadSample(Fault(file=where, reason=f"{column}: checksum differs from the manifest", offset=offset))
         return content
@@ -89,8 +91,11 @@ class Reader:
         if local.exists():
             os.utime(local)  # recently used
             return local
-        with (fsspec.open(f"{self.manifest.root}/{shard}", "rb") as remote, atomic.replacing(local) as draft,
-              open(draft, "wb") as file):
+        with (
+            fsspec.open(f"{self.manifest.root}/{shard}", "rb") as remote,
+            atomic.replacing(local) as draft,
+            open(draft, "wb") as file,
+        ):
             while block := remote.read(8 * 2**20):
                 file.write(block)
         kept = sorted(self._cache.glob("*.tar"), key=lambda path: path.stat().st_mtime)

@@ -31,11 +31,20 @@ class Schema:
 
     def arrow(self) -> pa.Schema:
         """The manifest's columns: what every kind has, three a component, then the kind's own."""
-        fields = [("key", pa.string()), ("shard", pa.string()), ("group", pa.string()), ("split", pa.string()),
-                  ("source", pa.string()), ("source_sha256", pa.string())]
+        fields = [
+            ("key", pa.string()),
+            ("shard", pa.string()),
+            ("group", pa.string()),
+            ("split", pa.string()),
+            ("source", pa.string()),
+            ("source_sha256", pa.string()),
+        ]
         for component in self.components:
-            fields += [(f"{component.column}_offset", pa.int64()), (f"{component.column}_size", pa.int64()),
-                       (f"{component.column}_sha256", pa.string())]
+            fields += [
+                (f"{component.column}_offset", pa.int64()),
+                (f"{component.column}_size", pa.int64()),
+                (f"{component.column}_sha256", pa.string()),
+            ]
         return pa.schema(fields + list(self.columns))
 
 

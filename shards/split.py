@@ -8,8 +8,9 @@ import numpy as np
 from tarpon.shards.manifest import SPLITS
 
 
-def assign_splits(groups: Mapping[str, np.ndarray], *, ratios: Sequence[float] = (0.7, 0.15, 0.15),
-                  seed: int = 0) -> dict[str, str]:
+def assign_splits(
+    groups: Mapping[str, np.ndarray], *, ratios: Sequence[float] = (0.7, 0.15, 0.15), seed: int = 0
+) -> dict[str, str]:
     """Give every group a split so that each class is shared out near the ratios.
 
     Args:
@@ -28,8 +29,10 @@ def assign_splits(groups: Mapping[str, np.ndarray], *, ratios: Sequence[float] =
     share = np.asarray(ratios, float) / sum(ratios)
     wanted = [split for split, ratio in zip(SPLITS, share, strict=True) if ratio > 0]
     if len(groups) < len(wanted):
-        raise ValueError(f"{len(groups)} group(s) cannot fill {', '.join(wanted)} without a leak; give more videos, "
-                         f"a finer --group, or ratios with a 0 for what is not needed")
+        raise ValueError(
+            f"{len(groups)} group(s) cannot fill {', '.join(wanted)} without a leak; give more videos, "
+            f"a finer --group, or ratios with a 0 for what is not needed"
+        )
     names = sorted(groups, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
     counts = np.stack([np.asarray(groups[name], float) for name in names])
     weight = counts / np.maximum(counts.sum(0), 1)  # each class weighs the same, however rare
@@ -48,8 +51,13 @@ def assign_splits(groups: Mapping[str, np.ndarray], *, ratios: Sequence[float] =
         # classes of which as few groups are left as splits lack them: this group must go where they are lacking
         scarce = has[i] & (has[order[position:]].sum(0) <= (lacks & (share > 0)[:, None]).sum(0))
         # then the squared shortfall that remains over all splits if group i goes to s
-        cost = [(-int((scarce & lacks[s]).sum()),
-                 float(((need - np.eye(3)[s][:, None] * weight[i]) ** 2 / share.clip(1e-9)[:, None]).sum())) for s in choices]
+        cost = [
+            (
+                -int((scarce & lacks[s]).sum()),
+                float(((need - np.eye(3)[s][:, None] * weight[i]) ** 2 / share.clip(1e-9)[:, None]).sum()),
+            )
+            for s in choices
+        ]
         best = choices[cost.index(min(cost))]
         need[best] -= weight[i]
         lacks[best] &= ~has[i]

@@ -86,8 +86,10 @@ def write_shard(job: ShardJob) -> str:
 
     faults, rows, digests = [], [], []
     with atomic.replacing(job.tar()) as draft:
-        with (open(draft, "wb") as stream,
-              webdataset.TarWriter(stream, encoder=False, mtime=0, user="tarpon", group="tarpon") as tar):
+        with (
+            open(draft, "wb") as stream,
+            webdataset.TarWriter(stream, encoder=False, mtime=0, user="tarpon", group="tarpon") as tar,
+        ):
             for unit in job.units:
                 for item in job.make(unit):
                     if isinstance(item, Fault):
@@ -101,8 +103,11 @@ def write_shard(job: ShardJob) -> str:
     for row, digest in zip(rows, digests, strict=True):
         for component in job.schema.components:
             offset, length = places[row["key"]].get(component.name, (0, 0))
-            row |= {f"{component.column}_offset": offset, f"{component.column}_size": length,
-                    f"{component.column}_sha256": digest.get(component.name, "")}
+            row |= {
+                f"{component.column}_offset": offset,
+                f"{component.column}_size": length,
+                f"{component.column}_sha256": digest.get(component.name, ""),
+            }
     atomic.write_text(job.tar().with_suffix(".idx"), dali_index(places))
     meta = {"fingerprint": job.fingerprint(), "bytes": str(size), "faults": json.dumps([asdict(fault) for fault in faults])}
     with atomic.replacing(job.part()) as draft:
@@ -132,6 +137,8 @@ def tar_places(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
 
 def dali_index(places: dict[str, dict[str, tuple[int, int]]]) -> str:
     """The text of DALI's WebDataset index, version 1.2: extension, offset, size and name of each file, a line a sample."""
-    lines = [" ".join(f"{name} {offset} {size} {key}.{name}" for name, (offset, size) in files.items())
-             for key, files in places.items()]
+    lines = [
+        " ".join(f"{name} {offset} {size} {key}.{name}" for name, (offset, size) in files.items())
+        for key, files in places.items()
+    ]
     return "\n".join([f"v1.2 {len(lines)}", *lines]) + "\n"

@@ -17,8 +17,16 @@ from pathlib import Path
 from tarpon.shards import atomic
 from tarpon.tools.table import table
 
-PACKAGES = ("tarpon", "torch", "numpy", "nvidia-dali-cuda130", "nvidia-dali-cuda120", "opencv-python-headless",
-            "opencv-python", "av")
+PACKAGES = (
+    "tarpon",
+    "torch",
+    "numpy",
+    "nvidia-dali-cuda130",
+    "nvidia-dali-cuda120",
+    "opencv-python-headless",
+    "opencv-python",
+    "av",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +49,9 @@ class Timing:
 
     def __post_init__(self) -> None:
         if self.seconds <= 0 or self.repeats < 1 or self.warm_up < 0:
-            raise ValueError(f"seconds={self.seconds} must be above 0, repeats={self.repeats} 1 or more and "
-                             f"warm_up={self.warm_up} 0 or more")
+            raise ValueError(
+                f"seconds={self.seconds} must be above 0, repeats={self.repeats} 1 or more and warm_up={self.warm_up} 0 or more"
+            )
 
 
 Make = Callable[..., Generator[int, None, None]]  # yields how many units each step delivered, for as long as it is asked
@@ -143,17 +152,27 @@ def machine(*, gpu: str | None = None) -> dict[str, object]:
         except importlib.metadata.PackageNotFoundError:
             continue
     memory_gib = round(_kib(Path("/proc/meminfo"), "MemTotal") / 2**20, 1)
-    return {"cpu": model, "cores": len(os.sched_getaffinity(0)), "memory_gib": memory_gib, "gpu": gpu,
-            "load_average": [round(load, 2) for load in os.getloadavg()], "versions": versions}
+    return {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": memory_gib,
+        "gpu": gpu,
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "versions": versions,
+    }
 
 
 def report(rows: Sequence[Row], ratios: dict[str, float], where: dict[str, object]) -> Iterator[str]:
     """The table for people."""
-    yield f"{where['cpu']}, {where['cores']} cores, {where['memory_gib']} GiB, GPU: {where['gpu'] or 'none'}, " \
-          f"load average at the start {where['load_average'][0]}"
+    yield (
+        f"{where['cpu']}, {where['cores']} cores, {where['memory_gib']} GiB, GPU: {where['gpu'] or 'none'}, "
+        f"load average at the start {where['load_average'][0]}"
+    )
     yield ""
-    yield from table(["variant", "per second", "", "peak MiB"],
-                     [[row.name, f"{row.per_second:.1f}", row.unit, f"{row.peak_mib:.0f}"] for row in rows])
+    yield from table(
+        ["variant", "per second", "", "peak MiB"],
+        [[row.name, f"{row.per_second:.1f}", row.unit, f"{row.peak_mib:.0f}"] for row in rows],
+    )
     yield ""
     yield from (f"{name} {ratio:.2f}" for name, ratio in ratios.items())
 

@@ -52,9 +52,21 @@ class Setup:
     cores: int
 
 
-def run(shards: str, videos: str, annotations: str, *, json: str | None = None, seconds: float = 10.0, repeats: int = 3,
-        warm_up: float = 2.0, device: str = "cpu", size: int = 224, window: int = 180, batch: int = 2,
-        stages: bool = False) -> int:
+def run(
+    shards: str,
+    videos: str,
+    annotations: str,
+    *,
+    json: str | None = None,
+    seconds: float = 10.0,
+    repeats: int = 3,
+    warm_up: float = 2.0,
+    device: str = "cpu",
+    size: int = 224,
+    window: int = 180,
+    batch: int = 2,
+    stages: bool = False,
+) -> int:
     """Time Tarpon's loader, the usual way and decoding alone, in one run on the same cores.
 
     Args:
@@ -81,8 +93,16 @@ def run(shards: str, videos: str, annotations: str, *, json: str | None = None, 
         raise ValueError("the baseline needs OpenCV: pip install 'tarpon[bench]'")
     if min(size, window, batch) < 1:
         raise ValueError(f"size={size}, window={window} and batch={batch} must each be 1 or more")
-    setup = Setup(shards=shards, videos=videos, annotations=annotations, size=size, window=window, batch=batch,
-                  device=0 if device == "gpu" else None, cores=len(os.sched_getaffinity(0)))
+    setup = Setup(
+        shards=shards,
+        videos=videos,
+        annotations=annotations,
+        size=size,
+        window=window,
+        batch=batch,
+        device=0 if device == "gpu" else None,
+        cores=len(os.sched_getaffinity(0)),
+    )
     timing = bench.Timing(seconds=seconds, repeats=repeats, warm_up=warm_up)
     manifest = open_manifest(shards, kind="mouse")
     for codec in sorted(set(manifest.column("codec"))):
@@ -90,8 +110,10 @@ def run(shards: str, videos: str, annotations: str, *, json: str | None = None, 
     cuts(setup, amount=1)  # folders that do not belong to the shards are told before anything is timed
     where = bench.machine(gpu=torch.cuda.get_device_name() if device == "gpu" else None)
     graphs = {TARPON: {}, **(STAGES if stages else {}), DECODE: ALONE}
-    rows = [bench.measure(name, dali_steps, unit="frames", timing=timing, arguments={"setup": setup, "switches": switches})
-            for name, switches in graphs.items()]
+    rows = [
+        bench.measure(name, dali_steps, unit="frames", timing=timing, arguments={"setup": setup, "switches": switches})
+        for name, switches in graphs.items()
+    ]
     rows.insert(1, bench.measure(BASELINE, baseline_steps, unit="frames", timing=timing, arguments={"setup": setup}))
     speed = {row.name: row.per_second for row in rows}
     ratios = {"tarpon_over_baseline": speed[TARPON] / speed[BASELINE], "tarpon_over_decode": speed[TARPON] / speed[DECODE]}
@@ -108,10 +130,12 @@ def verdict(speed: dict[str, float], *, resizes: bool) -> str:
     ratio = speed[TARPON] / speed[BASELINE]
     told = f"Tarpon delivers {ratio:.1f} times the frames of the usual way; "
     if share >= 0.5:
-        return told + f"decoding binds, with {share:.0%} of its time a frame: fewer pixels (--clip.short_side) make it quicker."
+        return told + f"decoding binds, with {share:.0%} of its time a frame: fewer pixels (--short_side) make it quicker."
     if resizes:
-        return told + (f"resizing, noise and normalising bind, with {1 - share:.0%} of its time a frame: packing at the "
-                       f"model's size (--clip.short_side) saves the resizing.")
+        return told + (
+            f"resizing, noise and normalising bind, with {1 - share:.0%} of its time a frame: packing at the "
+            f"model's size (--short_side) saves the resizing."
+        )
     return told + f"noise and normalising bind, with {1 - share:.0%} of its time a frame."
 
 
@@ -136,8 +160,14 @@ def resizes(manifest: Manifest, rows: np.ndarray, *, size: int) -> bool:
 
 def windows(manifest: Manifest, rows: np.ndarray, setup: Setup) -> Iterator[list[Window]]:
     """Endless batches of training windows, drawn as in training."""
-    draw = TrainWindows(manifest=manifest, augment=AUGMENT, frames=setup.window, points=_points(manifest), seed=0,
-                        merge=tuple(range(len(mouse.CLASSES))))
+    draw = TrainWindows(
+        manifest=manifest,
+        augment=AUGMENT,
+        frames=setup.window,
+        points=_points(manifest),
+        seed=0,
+        merge=tuple(range(len(mouse.CLASSES))),
+    )
     shards = np.unique(manifest.column("shard")[rows], return_inverse=True)[1]
     plan = EpochPlan(rows=rows, shards=shards, seed=0)
     for epoch in count():
@@ -155,9 +185,16 @@ def dali_steps(*, setup: Setup, switches: dict[str, bool]) -> Iterator[int]:
     rows = usable_rows(manifest)
     graph = ClipGraph(size=setup.size, batch=setup.batch, **{"resize": resizes(manifest, rows, size=setup.size), **switches})
     points = _points(manifest)
-    fields = ClipFields(frames=setup.window, size=setup.size, mean=MEAN, std=STD, likelihood=0.9,
-                        merge=tuple(range(len(mouse.CLASSES))), swap=tuple(range(points)),
-                        noise_sd=AUGMENT.noise_sd if graph.noise else 0.0)
+    fields = ClipFields(
+        frames=setup.window,
+        size=setup.size,
+        mean=MEAN,
+        std=STD,
+        likelihood=0.9,
+        merge=tuple(range(len(mouse.CLASSES))),
+        swap=tuple(range(points)),
+        noise_sd=AUGMENT.noise_sd if graph.noise else 0.0,
+    )
     feed = ClipFeed(manifest, Reader(manifest), fields, pool=rows, budget=Budget(0))
     warnings.filterwarnings("ignore", message="The external source node")  # a stage turned off leaves its inputs unused
     loader = ClipLoader(graph, feed, device=setup.device, threads=setup.cores)
@@ -168,8 +205,9 @@ def dali_steps(*, setup: Setup, switches: dict[str, bool]) -> Iterator[int]:
 
 def baseline_steps(*, setup: Setup) -> Iterator[int]:
     """Frames of each batch that the usual way delivers."""
-    dataset = mouse_loader.VideoWindows(cuts(setup, amount=CUTS), frames=setup.window, size=setup.size, mean=MEAN, std=STD,
-                                        noise_sd=AUGMENT.noise_sd)
+    dataset = mouse_loader.VideoWindows(
+        cuts(setup, amount=CUTS), frames=setup.window, size=setup.size, mean=MEAN, std=STD, noise_sd=AUGMENT.noise_sd
+    )
     on_gpu = setup.device is not None
     for clip, actions in mouse_loader.loader(dataset, batch=setup.batch, workers=setup.cores, pin=on_gpu):
         if on_gpu:
@@ -187,8 +225,9 @@ def cuts(setup: Setup, *, amount: int) -> list[mouse_loader.Cut]:
     """The first windows that Tarpon delivers, as places in the source videos; ValueError when those are other folders."""
     manifest = open_manifest(setup.shards, kind="mouse")
     told = manifest.card["settings"]
-    source = mouse.MouseSource(pose="none", keypoints=tuple(told["keypoints"]), trial_frames=told["trial_frames"],
-                               offset=told["offset"])
+    source = mouse.MouseSource(
+        pose="none", keypoints=tuple(told["keypoints"]), trial_frames=told["trial_frames"], offset=told["offset"]
+    )
     units, _ = mouse.scan(Path(setup.videos), Path(setup.annotations), source)
     files = {(Path(unit.path).name, trial): path for unit in units for trial, path in unit.trials}
     batches = windows(manifest, usable_rows(manifest), setup)
@@ -199,17 +238,26 @@ def cuts(setup: Setup, *, amount: int) -> list[mouse_loader.Cut]:
         if window.row not in labels:
             labels[window.row] = _labels(files, row, source=source, setup=setup)
         found = labels[window.row]
-        result.append(mouse_loader.Cut(
-            video=Path(setup.videos) / row["source"], first=found.first, trial=row["frames"], start=window.start,
-            actions=found.actions.astype(np.int64), draw=replace(window.draw, jitter=None)))
+        result.append(
+            mouse_loader.Cut(
+                video=Path(setup.videos) / row["source"],
+                first=found.first,
+                trial=row["frames"],
+                start=window.start,
+                actions=found.actions.astype(np.int64),
+                draw=replace(window.draw, jitter=None),
+            )
+        )
     return result
 
 
 def _labels(files: dict[tuple[str, int], str], row: dict, *, source: mouse.MouseSource, setup: Setup) -> mouse.Labels:
     place = (row["source"], row["trial"])
     if place not in files:
-        raise ValueError(f"{row['source']} trial {row['trial']} is in {setup.shards} but not in {setup.videos} and "
-                         f"{setup.annotations}; give the folders that were packed")
+        raise ValueError(
+            f"{row['source']} trial {row['trial']} is in {setup.shards} but not in {setup.videos} and "
+            f"{setup.annotations}; give the folders that were packed"
+        )
     labels = mouse.read_labels(Path(files[place]), row["trial"], source)
     if labels.first != row["first_frame"] or labels.actions.tolist() != row["actions"]:
         raise ValueError(f"{files[place]} is not what {setup.shards} was packed from; give the folders that were packed")

@@ -160,8 +160,9 @@ def splits(listing: Listing) -> Iterator[Wrong]:
 def tars(listing: Listing) -> Iterator[Wrong]:
     """Every tar is there, and every component lies where the manifest says, with the size it says."""
     yield from listing.broken.items()
-    places = {name: {member.name: (member.offset_data, member.size) for member in members}
-              for name, members in listing.tars.items()}
+    places = {
+        name: {member.name: (member.offset_data, member.size) for member in members} for name, members in listing.tars.items()
+    }
     for component in listing.schema.components:
         column = component.column
         for shard, key, offset, size in _rows(listing, "shard", "key", f"{column}_offset", f"{column}_size"):
@@ -211,8 +212,15 @@ def index(listing: Listing) -> Iterator[Wrong]:
             yield path.name, f"does not agree with {name}"
 
 
-LISTING_CHECKS = {"card": card, "quarantine": quarantine, "keys": keys, "splits": splits,
-                  "tars": tars, "strangers": strangers, "index": index}
+LISTING_CHECKS = {
+    "card": card,
+    "quarantine": quarantine,
+    "keys": keys,
+    "splits": splits,
+    "tars": tars,
+    "strangers": strangers,
+    "index": index,
+}
 
 
 def read_sample(manifest: Manifest, reader: Reader, schema: Schema, row: int) -> tuple[Stored, list[str]]:

@@ -62,8 +62,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def overview() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  tarpon {name:<{width}}  {command.does}" for name, command in COMMANDS.items()]
-    return "\n".join(["usage: tarpon COMMAND [--option VALUE ...]    (--help after a command lists its options)", "", *lines, "",
-                      "train with: deepspeed train/launch.py TASK --data SHARDS --out RUN [--config FILE] [--section.option VALUE]"])
+    return "\n".join(
+        [
+            "usage: tarpon COMMAND [--option VALUE ...]    (--help after a command lists its options)",
+            "",
+            *lines,
+            "",
+            "train with: deepspeed train/launch.py TASK --data SHARDS --out RUN [--config FILE] [--section.option VALUE]",
+        ]
+    )
 
 
 def find(words: list[str]) -> tuple[str, list[str]]:
@@ -89,7 +96,7 @@ def options(name: str, function: Callable, words: Sequence[str]) -> dict:
     for i, word in enumerate(words):
         if word.startswith("--"):
             option, equals, value = word.partition("=")
-            word = option.replace("-", "_").replace("__", "--", 1) + equals + value  # noqa: PLW2901
+            word = option.replace("-", "_").replace("__", "--", 1) + equals + value
         spelt.append(word)
         if word in flags and (i + 1 == len(words) or words[i + 1].startswith("-")):
             spelt.append("true")  # a bare flag

@@ -20,8 +20,10 @@ def mouse(*, out: str, videos: int = 12, seed: int = 7, size: int = 512, faults:
     begun = time.perf_counter()
     made = mice.write(Path(out), videos=videos, seed=seed, size=size, faults=faults, workers=workers or None)
     shares = ", ".join(f"{name} {share:.1%}" for name, share in made["shares"].items())
-    print(f"{made['videos']} videos, {made['animals']} animals, {made['trials']} trials, {made['frames']} frames in "
-          f"{time.perf_counter() - begun:.0f} s: {out}\n{shares}")
+    print(
+        f"{made['videos']} videos, {made['animals']} animals, {made['trials']} trials, {made['frames']} frames in "
+        f"{time.perf_counter() - begun:.0f} s: {out}\n{shares}"
+    )
     for fault in made["faults"]:
         print(f"  fault {fault['kind']}: {fault['file']}")
     return 0

@@ -26,8 +26,10 @@ def run(*, build: bool = False) -> int:
     import torch
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    print(f"torch {torch.__version__}, {'GPU: ' + ', '.join(gpus) if gpus else 'no CUDA GPU: everything runs on the CPU'}, "
-          f"{len(os.sched_getaffinity(0))} cores")
+    print(
+        f"torch {torch.__version__}, {'GPU: ' + ', '.join(gpus) if gpus else 'no CUDA GPU: everything runs on the CPU'}, "
+        f"{len(os.sched_getaffinity(0))} cores"
+    )
     lacking = [] if gpus else missing()
     if lacking:
         raise ValueError("; ".join(lacking))

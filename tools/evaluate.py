@@ -13,7 +13,17 @@ from tarpon.train.engine import Place
 from tarpon.train.evaluate import evaluate
 from tarpon.train.tasks import TASKS
 
-HEADLINES = ("macro_f1", "macro_f1_low", "macro_f1_high", "majority_macro_f1", "accuracy", "segment_f1_50", "edit", "keypoint_mae", "loss")
+HEADLINES = (
+    "macro_f1",
+    "macro_f1_low",
+    "macro_f1_high",
+    "majority_macro_f1",
+    "accuracy",
+    "segment_f1_50",
+    "edit",
+    "keypoint_mae",
+    "loss",
+)
 
 
 def run(run: str, *, data: str | None = None, split: str = "test", json: str | None = None) -> int:
@@ -35,7 +45,13 @@ def run(run: str, *, data: str | None = None, split: str = "test", json: str | N
     best, _ = checkpoint.load_tensors(folder / checkpoint.BEST)
     checkpoint.load_weights(problem.model.to(device), best, name=str(folder / checkpoint.BEST))
     scalars = evaluate(problem, split).scalars
-    print("\n".join(table((f"{split} of {settings.data}", ""), [(name, f"{scalars[name]:.4f}") for name in HEADLINES if name in scalars])))
+    print(
+        "\n".join(
+            table(
+                (f"{split} of {settings.data}", ""), [(name, f"{scalars[name]:.4f}") for name in HEADLINES if name in scalars]
+            )
+        )
+    )
     if json:
         Path(json).write_text(jsonlib.dumps({split: scalars}, indent=2) + "\n")
     return 0

@@ -81,8 +81,10 @@ def counted(junit: str) -> Found:
     bad = [case.get("name", "?") for case in cases if case.find("failure") is not None or case.find("error") is not None]
     skipped = sum(case.find("skipped") is not None for case in cases)
     passed = len(cases) - len(bad) - skipped
-    return Found(said=f"{passed} passed, {len(bad)} failed, {skipped} skipped" + (f": {', '.join(bad)}" if bad else ""),
-                 ok=passed > 0 and not bad)
+    return Found(
+        said=f"{passed} passed, {len(bad)} failed, {skipped} skipped" + (f": {', '.join(bad)}" if bad else ""),
+        ok=passed > 0 and not bad,
+    )
 
 
 def packed(setup: Bench, seconds: float) -> Found:
@@ -90,21 +92,45 @@ def packed(setup: Bench, seconds: float) -> Found:
     end, lab = time.monotonic() + seconds, setup.folder / "lab"
     tarpon("demo", "mouse", out=lab, videos=setup.videos, size=setup.size, seconds=end - time.monotonic())
     for codec in setup.codecs:
-        tarpon("pack", "mouse", videos=lab / "Videos", annotations=lab / "Annotations", out=setup.shards(codec), codec=codec,
-               split=setup.split, seconds=end - time.monotonic())
+        tarpon(
+            "pack",
+            "mouse",
+            videos=lab / "Videos",
+            annotations=lab / "Annotations",
+            out=setup.shards(codec),
+            codec=codec,
+            split=setup.split,
+            seconds=end - time.monotonic(),
+        )
     return Found(said=f"{setup.videos} videos packed as {', '.join(setup.codecs)}")
 
 
 def loaded(setup: Bench, seconds: float, *, codec: str) -> Found:
     """The loader on one codec's shards, beside the usual way and decoding alone."""
     lab, figures, work = setup.folder / "lab", setup.folder / f"loader_{codec}.json", setup.workload
-    tarpon("bench", "loader", shards=setup.shards(codec), videos=lab / "Videos", annotations=lab / "Annotations", json=figures,
-           device=setup.device, seconds_a_repeat=setup.seconds, repeats=setup.repeats, warm_up=setup.seconds, size=work.size,
-           window=work.frames, batch=work.batch, seconds=seconds)
+    tarpon(
+        "bench",
+        "loader",
+        shards=setup.shards(codec),
+        videos=lab / "Videos",
+        annotations=lab / "Annotations",
+        json=figures,
+        device=setup.device,
+        seconds_a_repeat=setup.seconds,
+        repeats=setup.repeats,
+        warm_up=setup.seconds,
+        size=work.size,
+        window=work.frames,
+        batch=work.batch,
+        seconds=seconds,
+    )
     told = json.loads(figures.read_text())
     ratios = {f"{codec} {name}": ratio for name, ratio in told["ratios"].items()}
-    return Found(said=", ".join(f"{name.split('_over_')[1]} x {ratio:.2f}" for name, ratio in told["ratios"].items()),
-                 rows=[row | {"name": f"{codec}: {row['name']}"} for row in told["rows"]], ratios=ratios)
+    return Found(
+        said=", ".join(f"{name.split('_over_')[1]} x {ratio:.2f}" for name, ratio in told["ratios"].items()),
+        rows=[row | {"name": f"{codec}: {row['name']}"} for row in told["rows"]],
+        ratios=ratios,
+    )
 
 
 def tarpon(*words: str, seconds: float, **options: object) -> None:
@@ -192,12 +218,19 @@ def attempt(part: Part, setup: Bench, *, seconds: float) -> Found:
 def against_ceiling(rows: Sequence[dict]) -> dict[str, float]:
     """How near each training comes to the resident one."""
     top = next((row["per_second"] for row in rows if row["name"] == RESIDENT), None)
-    return {} if top is None else {f"{row['name'].partition(':')[0]} train_over_resident": row["per_second"] / top
-                                   for row in rows if row["name"].endswith(": training end to end")}
+    return (
+        {}
+        if top is None
+        else {
+            f"{row['name'].partition(':')[0]} train_over_resident": row["per_second"] / top
+            for row in rows
+            if row["name"].endswith(": training end to end")
+        }
+    )
 
 
 def file_name(gpu: str) -> str:
-    """"NVIDIA H200" -> "nvidia_h200"."""
+    """ "NVIDIA H200" -> "nvidia_h200"."""
     return re.sub(r"[^a-z0-9]+", "_", gpu.lower()).strip("_")
 
 
@@ -211,17 +244,21 @@ def cells(row: dict) -> list[str]:
 
 def summary(told: dict) -> list[str]:
     """The figures for a terminal."""
-    return [*table(HEAD, [cells(row) for row in told["rows"]]), "",
-            *(f"{name} {ratio:.2f}" for name, ratio in told["ratios"].items()),
-            *(f"FAILED {part['name']}: {part['said']}" for part in told["parts"] if not part["ok"])]
+    return [
+        *table(HEAD, [cells(row) for row in told["rows"]]),
+        "",
+        *(f"{name} {ratio:.2f}" for name, ratio in told["ratios"].items()),
+        *(f"FAILED {part['name']}: {part['said']}" for part in told["parts"] if not part["ok"]),
+    ]
 
 
 def markdown(told: dict) -> list[str]:
     """The figures as a page: what was run, the rows, the ratios."""
     where = told["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
-    parts = [(part["name"], "ok" if part["ok"] else "failed", part["seconds"], one_cell(part["said"]))
-             for part in told["parts"]]
+    parts = [
+        (part["name"], "ok" if part["ok"] else "failed", part["seconds"], one_cell(part["said"])) for part in told["parts"]
+    ]
     return [
         f"# {where['gpu'] or where['cpu']}", "",
         f"`tarpon gpu` on {where['cpu']}, {where['cores']} cores, {where['memory_gib']} GiB; {versions}.", "",

@@ -36,8 +36,9 @@ def call(words: Sequence[str], *, seconds: float, cwd: Path | None = None, allow
     begun = time.monotonic()
     with tempfile.TemporaryFile("w+") as log:
         # a session of its own: with it everything the command starts can be ended
-        process = subprocess.Popen(list(words), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=cwd,
-                                   start_new_session=True)
+        process = subprocess.Popen(
+            list(words), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=cwd, start_new_session=True
+        )
         try:
             peak = _watch(process, until=begun + seconds)
         finally:

@@ -32,8 +32,10 @@ class Workload:
 
     def __post_init__(self) -> None:
         if self.warm_up % self.log_every or self.steps % self.log_every or self.warm_up >= self.steps:
-            raise ValueError(f"warm_up={self.warm_up} and steps={self.steps} must be multiples of log_every={self.log_every}, "
-                             f"the first below the second")
+            raise ValueError(
+                f"warm_up={self.warm_up} and steps={self.steps} must be multiples of log_every={self.log_every}, "
+                f"the first below the second"
+            )
 
     @classmethod
     def on(cls, gpu_gib: float) -> "Workload":
@@ -43,10 +45,21 @@ class Workload:
     def words(self, shards: Path, out: Path) -> list[str]:
         """The training's options."""
         options = {
-            "data": shards, "out": out, "steps": self.steps, "micro_batch": self.batch, "global_batch": self.batch,
-            "log_every": self.log_every, "eval_every": 10**6, "freeze_backbone_epochs": 0, "early_stop_patience": 0,
-            "engine.dtype": self.dtype, "model.backbone.name": self.backbone, "model.backbone.pretrained": "false",
-            "model.backbone.image_size": self.size, "window.train_frames": self.frames, "window.val_frames": self.frames,
+            "data": shards,
+            "out": out,
+            "steps": self.steps,
+            "micro_batch": self.batch,
+            "global_batch": self.batch,
+            "log_every": self.log_every,
+            "eval_every": 10**6,
+            "freeze_backbone_epochs": 0,
+            "early_stop_patience": 0,
+            "engine.dtype": self.dtype,
+            "model.backbone.name": self.backbone,
+            "model.backbone.pretrained": "false",
+            "model.backbone.image_size": self.size,
+            "window.train_frames": self.frames,
+            "window.val_frames": self.frames,
         }
         if self.frames_per_pass is not None:
             options["model.backbone.frames_per_pass"] = self.frames_per_pass
@@ -84,8 +97,10 @@ def resident(shards: Path, folder: Path, work: Workload, *, seconds: float) -> d
     """A row of the benchmark: the same model and engine on one batch that stays where it is."""
     folder.mkdir(parents=True, exist_ok=True)
     figures = folder / "resident.json"
-    peak = call([sys.executable, "-m", "tarpon.tools.gpu_train", str(figures), str(work.warm_up), *work.words(shards, folder)],
-                seconds=seconds)
+    peak = call(
+        [sys.executable, "-m", "tarpon.tools.gpu_train", str(figures), str(work.warm_up), *work.words(shards, folder)],
+        seconds=seconds,
+    )
     return {"unit": "frames", **json.loads(figures.read_text()), "peak_mib": peak.host, "gpu_mib": peak.gpu}
 
 
@@ -101,8 +116,15 @@ def stay(words: Sequence[str], *, warm_up: int) -> dict[str, float | None]:
     problem = task.build(run, options, place)
     # clones: the loader's own buffers go back to DALI
     batch = {name: value.clone() for name, value in next(problem.batches(0, 0)).items()}
-    engine = Engine(place, problem.model, problem.groups, optim=run.optim, options=run.engine, micro_batch=run.micro_batch,
-                    accumulation=run.accumulation(place.world))
+    engine = Engine(
+        place,
+        problem.model,
+        problem.groups,
+        optim=run.optim,
+        options=run.engine,
+        micro_batch=run.micro_batch,
+        accumulation=run.accumulation(place.world),
+    )
     problem.freeze(False)
     engine.train()
     engine.set_rate(run.optim.lr, backbone=True)

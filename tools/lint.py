@@ -45,11 +45,20 @@ def run(shards: str, *, json: bool = False) -> int:
     manifest = _open(shards)
     checks = _examine(manifest)
     if json:
-        print(jsonlib.dumps({
-            "shards": shards, "samples": len(manifest), "ok": not any(checks.values()),
-            "checks": {name: {"ok": not found, "findings": [{"where": f.where, "what": f.what} for f in found]}
-                       for name, found in checks.items()},
-        }, indent=2))
+        print(
+            jsonlib.dumps(
+                {
+                    "shards": shards,
+                    "samples": len(manifest),
+                    "ok": not any(checks.values()),
+                    "checks": {
+                        name: {"ok": not found, "findings": [{"where": f.where, "what": f.what} for f in found]}
+                        for name, found in checks.items()
+                    },
+                },
+                indent=2,
+            )
+        )
     else:
         print("\n".join(_table(shards, manifest, checks)))
     return int(any(checks.values()))
@@ -82,7 +91,7 @@ def _examine(manifest: Manifest, *, workers: int | None = None) -> dict[str, lis
 
 def _samples(manifest: Manifest, rows: Sequence[int], *, workers: int) -> Iterator[Finding]:
     """Findings of every sample, from a pool of processes: reading, hashing and decoding are the slow part."""
-    chunks = [rows[i:i + CHUNK] for i in range(0, len(rows), CHUNK)]
+    chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
     workers = min(workers, len(chunks))
     with tqdm(total=len(rows), desc="lint", unit="sample", disable=not sys.stderr.isatty()) as bar:
         if workers <= 1:

@@ -48,9 +48,23 @@ def count_classes(manifest: Manifest, split: str) -> tuple[np.ndarray, np.ndarra
 
 
 def _videos(manifest: Manifest) -> Iterator[str]:
-    columns = {name: manifest.column(name) for name in
-               ("source_sha256", "subject", "width", "height", "clip_width", "clip_height", "codec", "fps", "frames",
-                "clip_size", "keypoints_size", "body_length")}
+    columns = {
+        name: manifest.column(name)
+        for name in (
+            "source_sha256",
+            "subject",
+            "width",
+            "height",
+            "clip_width",
+            "clip_height",
+            "codec",
+            "fps",
+            "frames",
+            "clip_size",
+            "keypoints_size",
+            "body_length",
+        )
+    }
     sizes = Counter(zip(*(columns[name].tolist() for name in ("width", "height", "clip_width", "clip_height")), strict=True))
     gop = manifest.card.get("settings", {}).get("clip", {}).get("gop", "unknown")
     yield f"videos: {len(set(columns['source_sha256']))}, of {len(set(columns['subject']) - {''}) or 'unnamed'} subject(s)"
@@ -58,11 +72,14 @@ def _videos(manifest: Manifest) -> Iterator[str]:
         yield f"size: {width} x {height} stored as {clip_width} x {clip_height} in {count} clips"
     rates = ", ".join(f"{rate:g}" for rate in sorted(set(columns["fps"].tolist())))
     size = columns["clip_size"].sum()
-    yield (f"clips: {', '.join(sorted(set(columns['codec'])))}, a key frame every {gop}, {rates} frames/s, "
-           f"{size / 2**20:.1f} MiB, {size / max(columns['frames'].sum(), 1):.0f} bytes a frame")
+    yield (
+        f"clips: {', '.join(sorted(set(columns['codec'])))}, a key frame every {gop}, {rates} frames/s, "
+        f"{size / 2**20:.1f} MiB, {size / max(columns['frames'].sum(), 1):.0f} bytes a frame"
+    )
     names, body = manifest.card.get("settings", {}).get("keypoints", ()), columns["body_length"]
     yield f"points: {', '.join(names) or 'none'}; in {int((columns['keypoints_size'] > 0).sum())} of {len(manifest)} clips" + (
-        f"; body length {np.nanmin(body):.0f} to {np.nanmax(body):.0f} pixels" if np.isfinite(body).any() else "")
+        f"; body length {np.nanmin(body):.0f} to {np.nanmax(body):.0f} pixels" if np.isfinite(body).any() else ""
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +107,11 @@ def picks(manifest: Manifest, *, count: int, seed: int) -> list[Pick]:
     # each class as a queue: first one frame of every trial, then the second of every trial, ...
     queues = {}
     for action, by_row in sorted(frames.items()):
-        rank = [(turn, place, row, int(frame)) for place, row in enumerate(rng.permutation(list(by_row)))
-                for turn, frame in enumerate(by_row[row][:count])]
+        rank = [
+            (turn, place, row, int(frame))
+            for place, row in enumerate(rng.permutation(list(by_row)))
+            for turn, frame in enumerate(by_row[row][:count])
+        ]
         queues[action] = [Pick(row=int(row), frame=frame, action=action) for _, _, row, frame in sorted(rank)]
     taken: list[Pick] = []
     for turn in range(count):

@@ -19,10 +19,24 @@ from tarpon.tools.table import table
 SHOWN = 40  # faults printed; the file holds all
 
 
-def mouse(*, videos: str, out: str, annotations: str | None = None, keypoints: str = ",".join(MOUSE_POINTS), pose: str = "dlc",
-          individual: str | None = None, trial_frames: int = 360, offset: int | None = None, group: str = "video",
-          split: str = "0.7,0.15,0.15", seed: int = 0, codec: str = "vp9", gop: int = 16, short_side: int = 256,
-          workers: int = 0) -> int:
+def mouse(
+    *,
+    videos: str,
+    out: str,
+    annotations: str | None = None,
+    keypoints: str = ",".join(MOUSE_POINTS),
+    pose: str = "dlc",
+    individual: str | None = None,
+    trial_frames: int = 360,
+    offset: int | None = None,
+    group: str = "video",
+    split: str = "0.7,0.15,0.15",
+    seed: int = 0,
+    codec: str = "vp9",
+    gop: int = 16,
+    short_side: int = 224,
+    workers: int = 0,
+) -> int:
     """Pack videos, DeepLabCut files and annotation CSVs into shards; run again after a kill it goes on.
 
     Args:
@@ -42,20 +56,34 @@ def mouse(*, videos: str, out: str, annotations: str | None = None, keypoints: s
         short_side: pixels; larger videos are made smaller once, here.
         workers: processes; 0: one a core.
     """
-    chosen = source.MouseSource(keypoints=tuple(name.strip() for name in keypoints.split(",") if name.strip()), pose=pose,
-                                individual=individual, trial_frames=trial_frames, offset=offset, group=group,
-                                clip=ClipFormat(codec=codec, gop=gop, short_side=short_side))
+    chosen = source.MouseSource(
+        keypoints=tuple(name.strip() for name in keypoints.split(",") if name.strip()),
+        pose=pose,
+        individual=individual,
+        trial_frames=trial_frames,
+        offset=offset,
+        group=group,
+        clip=ClipFormat(codec=codec, gop=gop, short_side=short_side),
+    )
     begun = time.perf_counter()
     units, faults = source.scan(Path(videos), Path(annotations) if annotations else None, chosen)
     manifest, faults = pack(
-        units, faults, make=source.make, schema=source.SCHEMA, settings=source.settings(chosen),
+        units,
+        faults,
+        make=source.make,
+        schema=source.SCHEMA,
+        settings=source.settings(chosen),
         packing=Packing(out=Path(out), split=shares(split), seed=seed, workers=workers or len(os.sched_getaffinity(0))),
-        histogram=lambda rows: np.stack(rows["histogram"].to_pylist()), card={"classes": list(source.CLASSES)})
+        histogram=lambda rows: np.stack(rows["histogram"].to_pylist()),
+        card={"classes": list(source.CLASSES)},
+    )
     if manifest is None:
         print("\n".join(quarantine(faults)))
-        print(f"No samples found in {videos}. Likely causes: video, DeepLabCut and annotation names do not match "
-              f"(<stem>.mp4, <stem>DLC_*.csv, prediction_<stem>.mp4_<trial>.csv), other body parts (--keypoints), "
-              f"another trial length (--trial_frames), or no DeepLabCut files (--pose none).")
+        print(
+            f"No samples found in {videos}. Likely causes: video, DeepLabCut and annotation names do not match "
+            f"(<stem>.mp4, <stem>DLC_*.csv, prediction_<stem>.mp4_<trial>.csv), other body parts (--keypoints), "
+            f"another trial length (--trial_frames), or no DeepLabCut files (--pose none)."
+        )
         return 1
     print("\n".join(packed(manifest, faults, seconds=time.perf_counter() - begun)))
     return 0
@@ -79,13 +107,21 @@ def packed(manifest: Manifest, faults: Sequence[Fault], *, seconds: float) -> li
         frames = sum(taken["frames"].to_pylist()) if "frames" in taken.column_names else ""
         rows.append((split, len(taken), len(set(taken["group"].to_pylist())), frames))
     size = sum(path.stat().st_size for path in Path(manifest.root).glob("*.tar"))
-    return [*quarantine(faults), "", *table(("split", "samples", "groups", "frames"), rows), "",
-            f"{len(manifest)} packed, {len(faults)} in quarantine, {size / 2**20:.1f} MiB in {manifest.card['shards']} shards, "
-            f"{seconds:.0f} s: {manifest.root}"]
+    return [
+        *quarantine(faults),
+        "",
+        *table(("split", "samples", "groups", "frames"), rows),
+        "",
+        f"{len(manifest)} packed, {len(faults)} in quarantine, {size / 2**20:.1f} MiB in {manifest.card['shards']} shards, "
+        f"{seconds:.0f} s: {manifest.root}",
+    ]
 
 
 def quarantine(faults: Sequence[Fault]) -> list[str]:
     if not faults:
         return []
-    lines = ["Not packed:", *table(("file", "row", "reason"), [(f.file, "" if f.row is None else f.row, f.reason) for f in faults[:SHOWN]])]
+    lines = [
+        "Not packed:",
+        *table(("file", "row", "reason"), [(f.file, "" if f.row is None else f.row, f.reason) for f in faults[:SHOWN]]),
+    ]
     return lines + ([f"... and {len(faults) - SHOWN} more in {QUARANTINE}"] if len(faults) > SHOWN else [])

@@ -36,8 +36,10 @@ class Spent:
 
     def line(self) -> str:
         total = max(self.decode + self.model + self.rest, 1e-9)
-        return (f"{self.frames / total:.0f} frames/s: decode {self.decode / total:.0%}, model {self.model / total:.0%}, "
-                f"rest {self.rest / total:.0%}")
+        return (
+            f"{self.frames / total:.0f} frames/s: decode {self.decode / total:.0%}, model {self.model / total:.0%}, "
+            f"rest {self.rest / total:.0%}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,7 +60,9 @@ class Tagger:
         return sum(2**i for i in range(self.options.model.layers)) + CONTEXT
 
 
-def mouse(*, checkpoint: str, videos: str, out: str, pose: str = "auto", individual: str | None = None, chunk: int = 360) -> int:
+def mouse(
+    *, checkpoint: str, videos: str, out: str, pose: str = "auto", individual: str | None = None, chunk: int = 360
+) -> int:
     """Label every frame of every video in a folder.
 
     Args:
@@ -103,8 +107,14 @@ def load_tagger(path: Path) -> Tagger:
     model = build_model(MOUSE.without_download(options), held["kp_names"])
     load_weights(model, held["model_state_dict"], name=str(path))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Tagger(model=model.to(device).eval(), options=options, classes=held["classes"], points=held["kp_names"],
-                  clip=video.ClipFormat(**held["args"]["clip"]), device=device)
+    return Tagger(
+        model=model.to(device).eval(),
+        options=options,
+        classes=held["classes"],
+        points=held["kp_names"],
+        clip=video.ClipFormat(**held["args"]["clip"]),
+        device=device,
+    )
 
 
 def track_of(path: Path, tagger: Tagger, *, pose: str, individual: str | None) -> tuple[np.ndarray | None, str]:
@@ -123,7 +133,10 @@ def label(path: Path, tagger: Tagger, xyl: np.ndarray | None, out: Path, *, chun
     """Predict one video in overlapping chunks and write its files as it goes; returns the number of frames."""
     info = video.probe(path)
     points, count = tagger.model.keypoint is not None, 0
-    with atomic.replacing(out / f"{path.stem}_predictions.csv") as table_draft, open(table_draft, "w", newline="") as table_file:
+    with (
+        atomic.replacing(out / f"{path.stem}_predictions.csv") as table_draft,
+        open(table_draft, "w", newline="") as table_file,
+    ):
         actions = csv.writer(table_file)
         actions.writerow(["Frame", "Action", *(f"{name}_prob" for name in tagger.classes)])
         keypoints = []
@@ -138,7 +151,9 @@ def label(path: Path, tagger: Tagger, xyl: np.ndarray | None, out: Path, *, chun
     return count
 
 
-def windows(path: Path, tagger: Tagger, xyl: np.ndarray | None, info: video.VideoInfo, *, chunk: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+def windows(
+    path: Path, tagger: Tagger, xyl: np.ndarray | None, info: video.VideoInfo, *, chunk: int
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Probabilities (n, C) and points (n, K, 2) in 0..1 of successive stretches of a video, each frame once."""
     held: list[Tensor] = []  # frames not yet let go, as (3, S, S) uint8
     first, done, reach = 0, 0, tagger.reach  # video frame of held[0]; frames answered
@@ -157,7 +172,7 @@ def windows(path: Path, tagger: Tagger, xyl: np.ndarray | None, info: video.Vide
             continue
         probs, xy = answer(tagger, torch.stack(held), pose_of(xyl, first, len(held), tagger, scale=scale))
         begun, low = time.perf_counter(), done - first
-        yield probs[low:low + ready], None if xy is None else xy[low:low + ready]
+        yield probs[low : low + ready], None if xy is None else xy[low : low + ready]
         done += ready
         drop = max(done - reach - first, 0)
         del held[:drop]
@@ -184,10 +199,10 @@ def pose_of(xyl: np.ndarray | None, first: int, count: int, tagger: Tagger, *, s
         return None
     part = np.zeros((count, len(tagger.points), 3), np.float32)
     if xyl is not None and np.isfinite(scale) and scale > 0:
-        have = xyl[first:first + count]
+        have = xyl[first : first + count]
         seen = (have[..., 2] >= tagger.options.window.kp_likelihood) & np.isfinite(have[..., :2]).all(-1)
-        part[:len(have), :, :2] = np.where(seen[..., None], have[..., :2] / scale, 0)
-        part[:len(have), :, 2] = seen
+        part[: len(have), :, :2] = np.where(seen[..., None], have[..., :2] / scale, 0)
+        part[: len(have), :, 2] = seen
     return torch.from_numpy(part)[None].to(tagger.device)
 
 
@@ -209,10 +224,13 @@ def answer(tagger: Tagger, frames: Tensor, pose: Tensor | None) -> tuple[np.ndar
 
 def write_track(path: Path, xy: np.ndarray, points: list[str]) -> None:
     """Predicted points (T, K, 2) in source pixels as a DeepLabCut CSV; without likelihood, for the model gives none."""
-    head = ("scorer", *(["tarpon"] * 2 * len(points))), ("bodyparts", *(name for name in points for _ in "xy")), ("coords", *("x", "y") * len(points))
+    head = (
+        ("scorer", *(["tarpon"] * 2 * len(points))),
+        ("bodyparts", *(name for name in points for _ in "xy")),
+        ("coords", *("x", "y") * len(points)),
+    )
     with atomic.replacing(path) as draft, open(draft, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerows(head)
         for number, row in enumerate(xy.reshape(len(xy), -1)):
             writer.writerow([number, *(f"{value:.3f}" for value in row)])
-

@@ -32,8 +32,9 @@ def read_run(run: Path) -> Record:
     """Read a run folder; ValueError names what keeps it from being one."""
     missing = [name for name in ("run.yaml", "metrics.jsonl") if not (run / name).is_file()]
     if missing:
-        raise ValueError(f"{run} is not a run folder: it has no {' and no '.join(missing)}; "
-                         "give the folder that training wrote")
+        raise ValueError(
+            f"{run} is not a run folder: it has no {' and no '.join(missing)}; give the folder that training wrote"
+        )
     metrics = _json(run / "metrics.json")
     loaded = {split: load_trials(path) for split in SPLITS if (path := run / "predictions" / f"{split}.npz").is_file()}
     _, classes, points = next(iter(loaded.values()), ([], [], []))

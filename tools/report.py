@@ -97,10 +97,18 @@ def _result(record: Record) -> str:
         return text("metrics.json has no scores yet, so there is no result to show: training has not finished.", kind="warn")
     parts = []
     if record.split == "val":
-        parts.append(text("There is no test split in this run. The scores are those of val, on which the best weights were "
-                          "chosen, so they flatter the model.", kind="warn"))
-    boxes = [(f"{record.split}: {label}", f"{scores[name]:.3f}", [*_small_print(name, scores), meaning])
-             for name, label, meaning in HEADLINES if name in scores]
+        parts.append(
+            text(
+                "There is no test split in this run. The scores are those of val, on which the best weights were "
+                "chosen, so they flatter the model.",
+                kind="warn",
+            )
+        )
+    boxes = [
+        (f"{record.split}: {label}", f"{scores[name]:.3f}", [*_small_print(name, scores), meaning])
+        for name, label, meaning in HEADLINES
+        if name in scores
+    ]
     if not boxes:
         return "".join(parts) + text("This task has none of the headline scores; all its scores are listed below.")
     if "keypoint_mae" not in scores:
@@ -133,14 +141,23 @@ def _split_words(record: Record) -> str:
     if shared:
         parts = [text(f"Leak: {_few(shared)} has trials in val and in test. Do not trust the test scores.", kind="warn")]
     else:
-        parts = [text("The data were split by group (what belongs together: an animal, a video or a session), never by frame "
-                      "or by trial, so that no group is both learnt from and tested on.")]
+        parts = [
+            text(
+                "The data were split by group (what belongs together: an animal, a video or a session), never by frame "
+                "or by trial, so that no group is both learnt from and tested on."
+            )
+        ]
     for split, names in groups.items():
         parts.append(text(f"{split}: {_count(record.trials[split], 'trial')} of {_count(names, 'group')} ({_few(names)})."))
     readings = sum(any(name.startswith("test/") for name in line) for line in record.lines)
     if readings > 1:
-        parts.append(text(f"The log holds {readings} readings of test: it no longer tells how the model does on data that "
-                          "nobody has looked at.", kind="warn"))
+        parts.append(
+            text(
+                f"The log holds {readings} readings of test: it no longer tells how the model does on data that "
+                "nobody has looked at.",
+                kind="warn",
+            )
+        )
     elif "test" in record.metrics:
         parts.append(text("The best weights were chosen on val. Test was read once, at the end, with those weights."))
     return "".join(parts)
@@ -160,27 +177,40 @@ def _classes(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
         return text("There are no labelled frames with predictions, so there is no confusion matrix and no table of classes.")
     names = key_names(classes)
     scores = frame_scores(counts, names=names)
-    rows = [(shown, f"{scores[f'support_{name}']:,.0f}", f"{scores[f'support_{name}'] / counts.sum():.1%}",
-             *(_number(scores[f"{kind}_{name}"]) for kind in ("precision", "recall", "f1")))
-            for shown, name in zip(classes, names, strict=True)]
+    rows = [
+        (
+            shown,
+            f"{scores[f'support_{name}']:,.0f}",
+            f"{scores[f'support_{name}'] / counts.sum():.1%}",
+            *(_number(scores[f"{kind}_{name}"]) for kind in ("precision", "recall", "f1")),
+        )
+        for shown, name in zip(classes, names, strict=True)
+    ]
     bars = figures.f1_bars([scores[f"f1_{name}"] for name in names], support=counts.sum(1).tolist(), classes=classes)
     matrix = figures.confusion(counts, classes=classes)
     header = ("class", "true frames", "share", "precision", "recall", "F1")
-    return (table(header, rows, colours=figures.class_colours(len(classes)))
-            + image(bars, caption="F1 of each class, with the number of true frames it rests on.")
-            + image(matrix, caption="Frames by true class (row) and predicted class (column)."))
+    return (
+        table(header, rows, colours=figures.class_colours(len(classes)))
+        + image(bars, caption="F1 of each class, with the number of true frames it rests on.")
+        + image(matrix, caption="Frames by true class (row) and predicted class (column).")
+    )
 
 
 def _trial_table(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
     if not trials:
         return text("There are no predictions in this run folder, so there is no table of trials.")
-    rows = [(trial.key, trial.group, f"{len(trial.actions):,}", *(_number(scores.get(name, np.nan)) for name in TRIAL_COLUMNS))
-            for trial, scores in zip(trials[:MAX_ROWS], score_trials(trials[:MAX_ROWS], classes=classes), strict=True)]
+    rows = [
+        (trial.key, trial.group, f"{len(trial.actions):,}", *(_number(scores.get(name, np.nan)) for name in TRIAL_COLUMNS))
+        for trial, scores in zip(trials[:MAX_ROWS], score_trials(trials[:MAX_ROWS], classes=classes), strict=True)
+    ]
     more = f" The first {MAX_ROWS} of {len(trials):,} trials are listed." if len(trials) > MAX_ROWS else ""
-    words = ("Each trial by itself: F1@50 is of whole bouts, points is the mean error of the keypoints; a dash is a score that "
-             "is not defined there.")
-    return (table(("trial", "group", "frames", "accuracy", "macro F1", "edit", "F1@50", "points"), rows)
-            + text(words + more, kind="soft"))
+    words = (
+        "Each trial by itself: F1@50 is of whole bouts, points is the mean error of the keypoints; a dash is a score that "
+        "is not defined there."
+    )
+    return table(("trial", "group", "frames", "accuracy", "macro F1", "edit", "F1@50", "points"), rows) + text(
+        words + more, kind="soft"
+    )
 
 
 def _ethograms(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
@@ -202,8 +232,12 @@ def _keypoints(trials: Sequence[Trial], *, classes: Sequence[str], points: Seque
     if frames is None:
         return "".join(parts) + text("No stored frames were given, so no points are drawn on them.")
     spread = np.unique(np.linspace(0, len(answered) - 1, MAX_SHOWN).round().astype(int))
-    parts.append(text("Circles are the true points that are visible, crosses the predicted ones, and a line joins the two. "
-                      "For each trial two frames at fixed places and the frame with the largest error."))
+    parts.append(
+        text(
+            "Circles are the true points that are visible, crosses the predicted ones, and a line joins the two. "
+            "For each trial two frames at fixed places and the frame with the largest error."
+        )
+    )
     return "".join([*parts, *(_point_frames(answered[place], classes=classes, frames=frames) for place in spread)])
 
 
@@ -212,8 +246,16 @@ def _point_table(counts: np.ndarray, *, points: Sequence[str]) -> str:
     rows = []
     for name, row in [*zip(points, counts, strict=True), ("all points", counts.sum(0))]:
         scores = keypoint_scores(row)
-        rows.append((name, f"{row[0]:,.0f}", _number(scores["keypoint_mae"], digits=4),
-                     _number(scores["keypoint_mae_px"], digits=1), _number(scores["pck_05"]), _number(scores["pck_10"])))
+        rows.append(
+            (
+                name,
+                f"{row[0]:,.0f}",
+                _number(scores["keypoint_mae"], digits=4),
+                _number(scores["keypoint_mae_px"], digits=1),
+                _number(scores["pck_05"]),
+                _number(scores["pck_10"]),
+            )
+        )
     return table(("point", "visible frames", "mean error", "in px", "within 5% of the longer side", "within 10%"), rows)
 
 
@@ -226,10 +268,16 @@ def _point_frames(trial: Trial, *, classes: Sequence[str], frames: Frames) -> st
         chosen[int((error.sum(1) / np.maximum(visible.sum(1), 1)).argmax())] = ", largest error"
     places = sorted(chosen)
     words = ["not labelled" if trial.actions[place] < 0 else classes[trial.actions[place]] for place in places]
-    titles = [f"frame {place}{chosen[place]}\ntrue: {word}, predicted: {classes[trial.predicted[place]]}"
-              for place, word in zip(places, words, strict=True)]
-    drawn = figures.points(frames(trial.key, places), true=None if trial.keypoints is None else trial.keypoints[places],
-                           predicted=trial.keypoints_pred[places], titles=titles)
+    titles = [
+        f"frame {place}{chosen[place]}\ntrue: {word}, predicted: {classes[trial.predicted[place]]}"
+        for place, word in zip(places, words, strict=True)
+    ]
+    drawn = figures.points(
+        frames(trial.key, places),
+        true=None if trial.keypoints is None else trial.keypoints[places],
+        predicted=trial.keypoints_pred[places],
+        titles=titles,
+    )
     return image(drawn, caption=f"{trial.key} (group {trial.group})", colours=PALETTE)
 
 

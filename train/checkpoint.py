@@ -59,8 +59,15 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
         raise ValueError(f"{path}: not a readable checkpoint ({error})") from error
 
 
-def save_last(folder: Path, *, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], at: Position, plateau: Plateau,
-              fingerprint: str) -> None:
+def save_last(
+    folder: Path,
+    *,
+    model: Mapping[str, Tensor],
+    optimizer: Mapping[str, Tensor],
+    at: Position,
+    plateau: Plateau,
+    fingerprint: str,
+) -> None:
     tensors = {f"model/{name}": value for name, value in model.items()} | {f"optimizer/{k}": v for k, v in optimizer.items()}
     save_tensors(folder / LAST, tensors, {"position": asdict(at), "plateau": asdict(plateau), "fingerprint": fingerprint})
 
@@ -69,9 +76,13 @@ def load_last(folder: Path, *, fingerprint: str) -> tuple[dict[str, Tensor], dic
     """Model tensors, optimizer tensors, position, plateau; ValueError when the run's data or seed are not the same."""
     tensors, meta = load_tensors(folder / LAST)
     if meta["fingerprint"] != fingerprint:
-        raise ValueError(f"{folder / LAST} was trained on other data, seed or batch size; resume with the same, or use a new --out")
-    split = {part: {name.removeprefix(f"{part}/"): value for name, value in tensors.items() if name.startswith(f"{part}/")}
-             for part in ("model", "optimizer")}
+        raise ValueError(
+            f"{folder / LAST} was trained on other data, seed or batch size; resume with the same, or use a new --out"
+        )
+    split = {
+        part: {name.removeprefix(f"{part}/"): value for name, value in tensors.items() if name.startswith(f"{part}/")}
+        for part in ("model", "optimizer")
+    }
     return split["model"], split["optimizer"], Position(**meta["position"]), Plateau(**meta["plateau"])
 
 

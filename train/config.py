@@ -21,8 +21,10 @@ class Optim:
 
     def __post_init__(self) -> None:
         if self.lr <= 0 or self.weight_decay < 0 or self.backbone_lr_scale <= 0 or self.clip_norm < 0:
-            raise ValueError(f"optim.lr={self.lr} and backbone_lr_scale={self.backbone_lr_scale} must be above 0 (freeze_backbone_epochs "
-                             f"holds the backbone still); weight_decay={self.weight_decay} and clip_norm={self.clip_norm} at least 0")
+            raise ValueError(
+                f"optim.lr={self.lr} and backbone_lr_scale={self.backbone_lr_scale} must be above 0 (freeze_backbone_epochs "
+                f"holds the backbone still); weight_decay={self.weight_decay} and clip_norm={self.clip_norm} at least 0"
+            )
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
             raise ValueError(f"optim.beta1={self.beta1} and beta2={self.beta2} must be in [0, 1)")
 
@@ -41,8 +43,10 @@ class Schedule:
         if self.kind not in ("cosine", "plateau", "constant"):
             raise ValueError(f"schedule.kind={self.kind!r} must be cosine, plateau or constant")
         if self.warmup_epochs < 0 or self.min_lr < 0 or self.patience < 1 or not 0 < self.factor < 1:
-            raise ValueError(f"schedule: warmup_epochs={self.warmup_epochs} and min_lr={self.min_lr} must be at least 0, "
-                             f"patience={self.patience} at least 1, factor={self.factor} between 0 and 1")
+            raise ValueError(
+                f"schedule: warmup_epochs={self.warmup_epochs} and min_lr={self.min_lr} must be at least 0, "
+                f"patience={self.patience} at least 1, factor={self.factor} between 0 and 1"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +75,10 @@ class LoaderOptions:
 
     def __post_init__(self) -> None:
         if self.threads < 0 or self.prefetch < 1 or self.bad_rows < 0:
-            raise ValueError(f"loader: threads={self.threads} and bad_rows={self.bad_rows} must be at least 0, "
-                             f"prefetch={self.prefetch} at least 1")
+            raise ValueError(
+                f"loader: threads={self.threads} and bad_rows={self.bad_rows} must be at least 0, "
+                f"prefetch={self.prefetch} at least 1"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +116,9 @@ class Run:
     def accumulation(self, world: int) -> int:
         """Micro-batches a process an optimizer step."""
         if self.global_batch % (self.micro_batch * world):
-            raise ValueError(f"global_batch={self.global_batch} must be a multiple of micro_batch x processes = "
-                             f"{self.micro_batch} x {world}")
+            raise ValueError(
+                f"global_batch={self.global_batch} must be a multiple of micro_batch x processes = {self.micro_batch} x {world}"
+            )
         return self.global_batch // (self.micro_batch * world)
 
 
@@ -121,8 +128,11 @@ class UsageError(ValueError):
 
 def parser_for(options: type, *, recipe: dict, task: str) -> jsonargparse.ArgumentParser:
     """Every field of Run and of the task's own options as a dotted option, over the recipe's values."""
-    parser = jsonargparse.ArgumentParser(prog=f"train/launch.py {task}", exit_on_error=False,
-                                         description=f"Train the {task} task; every option can also stand in --config FILE (YAML).")
+    parser = jsonargparse.ArgumentParser(
+        prog=f"train/launch.py {task}",
+        exit_on_error=False,
+        description=f"Train the {task} task; every option can also stand in --config FILE (YAML).",
+    )
     parser.add_argument("--config", action="config")
     for owner in (Run, options):
         parser.add_class_arguments(owner, None)

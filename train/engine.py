@@ -62,8 +62,13 @@ def connect() -> Place:
     else:
         say_if_op_compiles()
     deepspeed.init_distributed(verbose=False)
-    return Place(rank=int(os.environ["RANK"]), world=int(os.environ["WORLD_SIZE"]), local_rank=local,
-                 local_world=int(os.environ.get("LOCAL_SIZE", os.environ["WORLD_SIZE"])), device=device)
+    return Place(
+        rank=int(os.environ["RANK"]),
+        world=int(os.environ["WORLD_SIZE"]),
+        local_rank=local,
+        local_world=int(os.environ.get("LOCAL_SIZE", os.environ["WORLD_SIZE"])),
+        device=device,
+    )
 
 
 def disconnect() -> None:
@@ -81,19 +86,23 @@ def say_if_op_compiles() -> None:
         print("First run here: DeepSpeed compiles its CPU communication op, one to two minutes, once.", flush=True)
 
 
-def deepspeed_dict(options: EngineOptions, *, micro_batch: int, accumulation: int, world: int, clip_norm: float,
-                   bf16: bool) -> dict:
+def deepspeed_dict(
+    options: EngineOptions, *, micro_batch: int, accumulation: int, world: int, clip_norm: float, bf16: bool
+) -> dict:
     """DeepSpeed's own configuration: the run's values over those of `deepspeed_config`.
 
     Raises:
         ValueError: the file contradicts the run, or configures what the run owns.
     """
     ours = {
-        "train_batch_size": micro_batch * accumulation * world, "train_micro_batch_size_per_gpu": micro_batch,
-        "gradient_accumulation_steps": accumulation, "gradient_clipping": clip_norm,
+        "train_batch_size": micro_batch * accumulation * world,
+        "train_micro_batch_size_per_gpu": micro_batch,
+        "gradient_accumulation_steps": accumulation,
+        "gradient_clipping": clip_norm,
         "zero_optimization": {"stage": options.zero_stage},
         "torch_autocast": {"enabled": bf16, "dtype": "bfloat16"},
-        "steps_per_print": 10**9, "zero_allow_untested_optimizer": True,
+        "steps_per_print": 10**9,
+        "zero_allow_untested_optimizer": True,
     }
     if options.deepspeed_config is None:
         return ours
@@ -107,7 +116,7 @@ def deepspeed_dict(options: EngineOptions, *, micro_batch: int, accumulation: in
     theirs = _given(theirs)
     for name in ("fp16", "bf16", "zero_optimization", "torch_autocast"):
         if not isinstance(theirs.get(name, {}), dict):
-            raise ValueError(f"deepspeed_config {path}: {name}={theirs[name]} must be an object or \"auto\"")
+            raise ValueError(f'deepspeed_config {path}: {name}={theirs[name]} must be an object or "auto"')
     for name, owner in (("optimizer", "optim"), ("scheduler", "schedule")):
         if theirs.pop(name, None) is not None:
             raise ValueError(f"deepspeed_config {path}: {name!r} is the run's own; remove it and set --{owner}.*")
@@ -115,15 +124,20 @@ def deepspeed_dict(options: EngineOptions, *, micro_batch: int, accumulation: in
         raise ValueError(f"deepspeed_config {path}: fp16 is not supported; use --engine.dtype bf16")
     asked = theirs.pop("bf16", {}).get("enabled", bf16)
     if asked != bf16:
-        raise ValueError(f"deepspeed_config {path}: bf16.enabled={asked}, the run has engine.dtype {'bf16' if bf16 else 'fp32'}; "
-                         f"make them agree")
+        raise ValueError(
+            f"deepspeed_config {path}: bf16.enabled={asked}, the run has engine.dtype {'bf16' if bf16 else 'fp32'}; "
+            f"make them agree"
+        )
     return _merge(ours, theirs, f"deepspeed_config {path}: ")
 
 
 def _given(values: dict) -> dict:
     """Without what is "auto" (or null), as in files made for other trainers: the run's value, or DeepSpeed's default."""
-    return {name: _given(value) if isinstance(value, dict) else value for name, value in values.items()
-            if value not in ("auto", None)}
+    return {
+        name: _given(value) if isinstance(value, dict) else value
+        for name, value in values.items()
+        if value not in ("auto", None)
+    }
 
 
 def _merge(ours: dict, theirs: dict, place: str) -> dict:
@@ -147,18 +161,43 @@ class Engine:
             "/no_decay". Every group is built up front; a frozen one has rate 0 until it thaws.
     """
 
-    def __init__(self, place: Place, model: nn.Module, groups: Mapping[str, Mapping[str, nn.Parameter]], *, optim: Optim,
-                 options: EngineOptions, micro_batch: int, accumulation: int) -> None:
+    def __init__(
+        self,
+        place: Place,
+        model: nn.Module,
+        groups: Mapping[str, Mapping[str, nn.Parameter]],
+        *,
+        optim: Optim,
+        options: EngineOptions,
+        micro_batch: int,
+        accumulation: int,
+    ) -> None:
         import deepspeed
 
         self.place, self.model, self._groups = place, model, groups
         self.bf16 = options.dtype == "bf16" or (options.dtype == "auto" and place.device.type == "cuda")
         model.to(place.device)
         self._adam = torch.optim.AdamW(
-            [{"params": list(group.values()), "name": name, "weight_decay": 0.0 if name.endswith("/no_decay") else optim.weight_decay}
-             for name, group in groups.items()], lr=optim.lr, betas=(optim.beta1, optim.beta2), fused=place.device.type == "cuda")
-        config = deepspeed_dict(options, micro_batch=micro_batch, accumulation=accumulation, world=place.world,
-                                clip_norm=optim.clip_norm, bf16=self.bf16)
+            [
+                {
+                    "params": list(group.values()),
+                    "name": name,
+                    "weight_decay": 0.0 if name.endswith("/no_decay") else optim.weight_decay,
+                }
+                for name, group in groups.items()
+            ],
+            lr=optim.lr,
+            betas=(optim.beta1, optim.beta2),
+            fused=place.device.type == "cuda",
+        )
+        config = deepspeed_dict(
+            options,
+            micro_batch=micro_batch,
+            accumulation=accumulation,
+            world=place.world,
+            clip_norm=optim.clip_norm,
+            bf16=self.bf16,
+        )
         self._engine, *_ = deepspeed.initialize(model=model, optimizer=self._adam, config=config, dist_init_required=False)
         self._scale = {"backbone": optim.backbone_lr_scale, "rest": 1.0}
 

@@ -10,8 +10,14 @@ from tarpon.train.meter import Meter
 from tarpon.train.task import Problem, Result
 
 
-def evaluate(problem: Problem, split: str, *, autocast: Callable[[], AbstractContextManager] = nullcontext,
-             mean: Callable[[Tensor], Tensor] = lambda values: values, gather: Callable[[object], list] = lambda part: [part]) -> Result:
+def evaluate(
+    problem: Problem,
+    split: str,
+    *,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    mean: Callable[[Tensor], Tensor] = lambda values: values,
+    gather: Callable[[object], list] = lambda part: [part],
+) -> Result:
     """Score a split; the loss and its terms are among the scalars.
 
     Args:

@@ -155,8 +155,9 @@ def points(images: np.ndarray, *, true: np.ndarray | None, predicted: np.ndarray
         titles: one a frame, of one line or two.
     """
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or not len(images) == len(titles) > 0:
-        raise ValueError(f"points wants images (n, H, W, 3) uint8 and n titles; got {images.shape} {images.dtype}, "
-                         f"{len(titles)} titles")
+        raise ValueError(
+            f"points wants images (n, H, W, 3) uint8 and n titles; got {images.shape} {images.dtype}, {len(titles)} titles"
+        )
     columns = min(3, len(images))
     rows = -(-len(images) // columns)
     height, width = images.shape[1:3]
@@ -191,13 +192,18 @@ def _panels(lines: Sequence[Mapping[str, float]], *, classes: Sequence[str]) -> 
     panels = (
         _Panel(title="Loss", series=_coloured(losses), wide=True),
         _Panel(title="Scores on val", series=_coloured(scores[: len(SERIES_COLOURS)]), share=True),
-        _Panel(title="F1 of each class on val", share=True,
-               series={name: per_class[name] for name in ordered if name in names}),
+        _Panel(
+            title="F1 of each class on val", share=True, series={name: per_class[name] for name in ordered if name in names}
+        ),
         _Panel(title="Learning rate", series=_coloured([name for name in names if name == "lr" or name.startswith("lr/")])),
-        _Panel(title="Keypoint error on val, share of the image side",
-               series=_coloured([name for name in names if name == "val/keypoint_mae"])),
-        _Panel(title="Share of the time spent waiting for data",
-               series=_coloured([name for name in names if name == "loader/wait_share"])),
+        _Panel(
+            title="Keypoint error on val, share of the image side",
+            series=_coloured([name for name in names if name == "val/keypoint_mae"]),
+        ),
+        _Panel(
+            title="Share of the time spent waiting for data",
+            series=_coloured([name for name in names if name == "loader/wait_share"]),
+        ),
     )
     return [panel for panel in panels if panel.series]
 
@@ -220,8 +226,16 @@ def _curve_panel(axes: Axes, panel: _Panel, *, lines: Sequence[Mapping[str, floa
     values = values[np.isfinite(values)]
     for name, colour in panel.series.items():
         step, value = np.array([(line["step"], line[name]) for line in lines if name in line], dtype=float).T
-        axes.plot(step, value, color=colour, linewidth=1.4, label=_plain(name.removeprefix("val/f1_")), markersize=2.5,
-                  marker="o" if len(step) < 40 else None, linestyle="--" if name == "val/loss" else "-")
+        axes.plot(
+            step,
+            value,
+            color=colour,
+            linewidth=1.4,
+            label=_plain(name.removeprefix("val/f1_")),
+            markersize=2.5,
+            marker="o" if len(step) < 40 else None,
+            linestyle="--" if name == "val/loss" else "-",
+        )
     if panel.wide and values.size and values.min() > 0 and values.max() > 50 * values.min():
         axes.set_yscale("log")  # a keypoint term of 0.002 beside an action term of 2 would be a flat line
     if panel.share:
@@ -255,8 +269,15 @@ def _strips(axes: Axes, trial: Trial, *, colours: Sequence[str]) -> None:
 
 
 def _heat(axes: Axes, trial: Trial, *, classes: Sequence[str]) -> None:
-    axes.imshow(trial.probs.T, aspect="auto", interpolation="nearest", cmap="Greys", vmin=0.0, vmax=1.0,
-                extent=(0, len(trial.probs), len(classes), 0))
+    axes.imshow(
+        trial.probs.T,
+        aspect="auto",
+        interpolation="nearest",
+        cmap="Greys",
+        vmin=0.0,
+        vmax=1.0,
+        extent=(0, len(trial.probs), len(classes), 0),
+    )
     axes.set_yticks(np.arange(len(classes)) + 0.5, [_plain(name, limit=18) for name in classes], fontsize=7)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=8)
@@ -270,11 +291,26 @@ def _draw_points(axes: Axes, true: np.ndarray | None, predicted: np.ndarray | No
         for start, stop in zip(true[shown, :2] * size, predicted[shown] * size, strict=True):
             axes.plot(*zip(start, stop, strict=True), color=PREDICTED_COLOUR, linewidth=1.0)
     if true is not None:
-        axes.plot(*(true[shown, :2] * size).T, linestyle="", marker="o", markersize=7, markerfacecolor="none",
-                  markeredgecolor=TRUE_COLOUR, markeredgewidth=1.4, path_effects=HALO)
+        axes.plot(
+            *(true[shown, :2] * size).T,
+            linestyle="",
+            marker="o",
+            markersize=7,
+            markerfacecolor="none",
+            markeredgecolor=TRUE_COLOUR,
+            markeredgewidth=1.4,
+            path_effects=HALO,
+        )
     if predicted is not None:
-        axes.plot(*(predicted[shown] * size).T, linestyle="", marker="x", markersize=6, color=PREDICTED_COLOUR,
-                  markeredgewidth=1.4, path_effects=HALO)
+        axes.plot(
+            *(predicted[shown] * size).T,
+            linestyle="",
+            marker="x",
+            markersize=6,
+            color=PREDICTED_COLOUR,
+            markeredgewidth=1.4,
+            path_effects=HALO,
+        )
 
 
 def _plain(text: str, *, limit: int = 32) -> str:

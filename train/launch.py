@@ -29,8 +29,10 @@ from tarpon.train.tasks import TASKS
 def main(argv: list[str]) -> int:
     """Exit status: 0 done, 2 the user's mistake (one line said)."""
     words = [word for word in argv if not word.startswith("--local_rank") and word != "--deepspeed"]
-    words = [word.replace("--deepspeed_config", "--engine.deepspeed_config", 1) if word.startswith("--deepspeed_config") else word
-             for word in words]
+    words = [
+        word.replace("--deepspeed_config", "--engine.deepspeed_config", 1) if word.startswith("--deepspeed_config") else word
+        for word in words
+    ]
     first = os.environ.get("RANK", "0") == "0"
     try:
         if not words or words[0] not in TASKS:
@@ -77,13 +79,25 @@ def go(run: Run, problem: Problem, place: Place, *, task: str, text: str) -> Non
         checkpoint.load_weights(problem.model, weights, name=str(out / checkpoint.LAST))
         at = checkpoint.rescaled(at, steps_per_epoch=problem.steps_per_epoch, accumulation=run.accumulation(place.world))
         state = State(at=at, plateau=plateau)
-    engine = Engine(place, problem.model, problem.groups, optim=run.optim, options=run.engine, micro_batch=run.micro_batch,
-                    accumulation=run.accumulation(place.world))
+    engine = Engine(
+        place,
+        problem.model,
+        problem.groups,
+        optim=run.optim,
+        options=run.engine,
+        micro_batch=run.micro_batch,
+        accumulation=run.accumulation(place.world),
+    )
     if optimizer:
         engine.load_optimizer_state(optimizer)
     sink = Fan()
     if place.first:
-        sink = Fan([JsonLines(out / "metrics.jsonl", keep_to=state.at.step), TensorBoard(out / "tensorboard", purge_step=state.at.step)])
+        sink = Fan(
+            [
+                JsonLines(out / "metrics.jsonl", keep_to=state.at.step),
+                TensorBoard(out / "tensorboard", purge_step=state.at.step),
+            ]
+        )
         print("\n".join(problem.say), flush=True)
         print(smoke(problem, engine, run), flush=True)
         begin(out, place, engine, task=task, text=text)
@@ -92,8 +106,14 @@ def go(run: Run, problem: Problem, place: Place, *, task: str, text: str) -> Non
         engine.share_buffers()
         held = engine.optimizer_state()
         if place.first:
-            checkpoint.save_last(out, model=checkpoint.model_tensors(problem.model), optimizer=held, at=state.at,
-                                 plateau=state.plateau, fingerprint=problem.fingerprint)
+            checkpoint.save_last(
+                out,
+                model=checkpoint.model_tensors(problem.model),
+                optimizer=held,
+                at=state.at,
+                plateau=state.plateau,
+                fingerprint=problem.fingerprint,
+            )
         engine.barrier()
 
     def keep_best(result: Result) -> None:
@@ -117,9 +137,12 @@ def smoke(problem: Problem, engine: Engine, run: Run) -> str:
     batch = next(iter(problem.split("val")))
     shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in batch.items() if value.ndim > 1)
     weights = sum(p.numel() for group in problem.groups.values() for p in group.values())
-    return (f"batch     {shapes}\nsteps     {problem.steps_per_epoch} an epoch, global batch {run.global_batch} over {engine.place.world} "
-            f"process(es) on {engine.place.device.type}, {'bf16' if engine.bf16 else 'fp32'}, ZeRO {run.engine.zero_stage}; "
-            f"weights and optimizer {16 * weights / 2**20:.0f} MiB, a batch {batch_bytes(batch) / 2**20:.0f} MiB")
+    return (
+        f"batch     {shapes}\n"
+        f"steps     {problem.steps_per_epoch} an epoch, global batch {run.global_batch} over "
+        f"{engine.place.world} process(es) on {engine.place.device.type}, {'bf16' if engine.bf16 else 'fp32'}, ZeRO {run.engine.zero_stage}; "
+        f"weights and optimizer {16 * weights / 2**20:.0f} MiB, a batch {batch_bytes(batch) / 2**20:.0f} MiB"
+    )
 
 
 def batch_bytes(batch: dict) -> int:
@@ -129,12 +152,27 @@ def batch_bytes(batch: dict) -> int:
 def begin(out: Path, place: Place, engine: Engine, *, task: str, text: str) -> None:
     """run.yaml: the whole configuration, once nothing refuses it. run.json: which task, and what it runs on."""
     import deepspeed
+
     atomic.write_text(out / "run.yaml", text)
     gpu = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else None
-    atomic.write_text(out / "run.json", json.dumps({
-        "task": task, "started": time.strftime("%Y-%m-%d %H:%M:%S"), "python": platform.python_version(), "torch": torch.__version__,
-        "deepspeed": deepspeed.__version__, "device": gpu or "cpu", "processes": place.world, "cores": len(os.sched_getaffinity(0)),
-        "dtype": "bf16" if engine.bf16 else "fp32"}, indent=2) + "\n")
+    atomic.write_text(
+        out / "run.json",
+        json.dumps(
+            {
+                "task": task,
+                "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "deepspeed": deepspeed.__version__,
+                "device": gpu or "cpu",
+                "processes": place.world,
+                "cores": len(os.sched_getaffinity(0)),
+                "dtype": "bf16" if engine.bf16 else "fp32",
+            },
+            indent=2,
+        )
+        + "\n",
+    )
 
 
 def finish(out: Path, problem: Problem, engine: Engine, sink: Fan, state: State, score: Callable[[str], Result]) -> None:
@@ -148,14 +186,21 @@ def finish(out: Path, problem: Problem, engine: Engine, sink: Fan, state: State,
         if engine.place.first:
             result.save(out / "predictions" / f"{split}.npz")
             if split == "test":
-                sink.write(state.at.step, {f"test/{name}": value for name, value in result.scalars.items()}, epoch=state.at.epoch)
+                sink.write(
+                    state.at.step, {f"test/{name}": value for name, value in result.scalars.items()}, epoch=state.at.epoch
+                )
                 for name, pixels in result.pictures().items():
                     sink.image(state.at.step, f"test/{name}", pixels)
     if engine.place.first:
-        atomic.write_text(out / "metrics.json", json.dumps({**scores, "best_step": meta["step"], "steps": state.at.step}, indent=2) + "\n")
+        atomic.write_text(
+            out / "metrics.json", json.dumps({**scores, "best_step": meta["step"], "steps": state.at.step}, indent=2) + "\n"
+        )
         problem.export(out, best, scores["val"])
         sink.close()
-        print("  ".join(f"{split} {name} {scores[split][name]:.4f}" for split in scores for name in (problem.select, "loss")), flush=True)
+        print(
+            "  ".join(f"{split} {name} {scores[split][name]:.4f}" for split in scores for name in (problem.select, "loss")),
+            flush=True,
+        )
         print(f"run folder {out}", flush=True)
     engine.barrier()
 

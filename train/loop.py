@@ -28,8 +28,17 @@ class State:
     plateau: Plateau
 
 
-def train(run: Run, problem: Problem, engine: Engine, sink: Fan, *, state: State, evaluate: Callable[[], Result],
-          save: Callable[[State], None], keep_best: Callable[[Result], None]) -> State:
+def train(
+    run: Run,
+    problem: Problem,
+    engine: Engine,
+    sink: Fan,
+    *,
+    state: State,
+    evaluate: Callable[[], Result],
+    save: Callable[[State], None],
+    keep_best: Callable[[Result], None],
+) -> State:
     """Train from `state.at` to the run's last step, or until early stopping; evaluates, saves and logs on the way."""
     accumulation = run.accumulation(engine.place.world)
     epoch_micros = problem.steps_per_epoch * accumulation
@@ -38,7 +47,9 @@ def train(run: Run, problem: Problem, engine: Engine, sink: Fan, *, state: State
     meter, clock = Meter(), Clock(problem)
     # as it was for the step before: a run resumed where the backbone thaws must go through the thaw
     freezing = Freezing(problem, engine, frozen=max(state.at.epoch - (state.at.micro == 0), 0) < run.freeze_backbone_epochs)
-    bar = tqdm(total=total, initial=state.at.step, unit="step", desc="train", disable=not engine.place.first or not sys.stderr.isatty())
+    bar = tqdm(
+        total=total, initial=state.at.step, unit="step", desc="train", disable=not engine.place.first or not sys.stderr.isatty()
+    )
     batches = problem.batches(state.at.epoch, state.at.micro)
     engine.train()
     while state.at.step < total and not (run.early_stop_patience and state.plateau.since >= run.early_stop_patience):
@@ -75,8 +86,10 @@ def train(run: Run, problem: Problem, engine: Engine, sink: Fan, *, state: State
             state.plateau = observe(state.plateau, value, step=at.step, patience=run.schedule.patience)
             sink.write(at.step, {f"val/{name}": v for name, v in result.scalars.items()}, epoch=at.epoch)
             if engine.place.first:
-                tqdm.write(f"step {at.step}/{total}  epoch {at.epoch}  val {problem.select} {value:.4f}  loss "
-                           f"{result.scalars['loss']:.4f}" + ("  best" if state.plateau.since == 0 else ""))
+                tqdm.write(
+                    f"step {at.step}/{total}  epoch {at.epoch}  val {problem.select} {value:.4f}  loss "
+                    f"{result.scalars['loss']:.4f}" + ("  best" if state.plateau.since == 0 else "")
+                )
             if state.plateau.since == 0:
                 keep_best(result)
             engine.train()
@@ -116,8 +129,11 @@ class Freezing:
         for part in [part for part, watch in self._watched.items() if self._steps[part] >= PROOF_STEPS]:
             still = self._watched.pop(part).expect_moved()
             if still and self._engine.place.first:
-                print(f"warning: {len(still)} parameters of the {part} have not moved (unused by the model?): "
-                      f"{', '.join(still[:5])}", flush=True)
+                print(
+                    f"warning: {len(still)} parameters of the {part} have not moved (unused by the model?): "
+                    f"{', '.join(still[:5])}",
+                    flush=True,
+                )
 
 
 class Clock:
@@ -135,7 +151,9 @@ class Clock:
 
     def read(self, world: int) -> dict[str, float]:
         spent = max(time.perf_counter() - self._begun, 1e-9)
-        scalars = {f"{self._problem.unit}_per_s": self._done * world / spent,
-                   "loader/wait_share": (self._problem.wait_s() - self._waited) / spent}
+        scalars = {
+            f"{self._problem.unit}_per_s": self._done * world / spent,
+            "loader/wait_share": (self._problem.wait_s() - self._waited) / spent,
+        }
         self.restart()
         return scalars

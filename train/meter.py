@@ -30,7 +30,9 @@ class Meter:
         values = mean(torch.stack(list(self._totals.values())) / self._count).tolist()
         scalars = dict(zip(self._totals, values, strict=True))
         if not all(map(math.isfinite, values)):
-            raise FloatingPointError(f"non-finite loss within the last {self._count} micro-batches: {scalars}; "
-                                     f"lower optim.lr, or look at the data with `tarpon look`")
+            raise FloatingPointError(
+                f"non-finite loss within the last {self._count} micro-batches: {scalars}; "
+                f"lower optim.lr, or look at the data with `tarpon look`"
+            )
         self._totals, self._count = {}, 0
         return scalars

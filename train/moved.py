@@ -13,7 +13,9 @@ class Watch:
     """Sums of every parameter, to compare with later."""
 
     def __init__(self, groups: Mapping[str, Mapping[str, nn.Parameter]], part: str) -> None:
-        self._named = {name: p for group, members in groups.items() if group.startswith(f"{part}/") for name, p in members.items()}
+        self._named = {
+            name: p for group, members in groups.items() if group.startswith(f"{part}/") for name, p in members.items()
+        }
         self._part, self._before = part, self._sums()
 
     def _sums(self) -> dict[str, tuple[float, float]]:

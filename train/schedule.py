@@ -39,5 +39,5 @@ def learning_rate(optim: Optim, schedule: Schedule, *, step: int, total: int, wa
         done = (step - warmup) / max(total - 1 - warmup, 1)
         return floor + (optim.lr - floor) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
     if schedule.kind == "plateau":
-        return max(optim.lr * schedule.factor ** falls, min(schedule.min_lr, optim.lr))
+        return max(optim.lr * schedule.factor**falls, min(schedule.min_lr, optim.lr))
     return optim.lr

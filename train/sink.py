@@ -36,6 +36,7 @@ class TensorBoard:
 
     def __init__(self, folder: Path, *, purge_step: int | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import; only rank 0 needs it
+
         self._writer = SummaryWriter(str(folder), purge_step=purge_step)
 
     def write(self, step: int, scalars: Mapping[str, float], *, epoch: int) -> None:

@@ -36,8 +36,10 @@ def find_point(name: str, parts: Sequence[str]) -> str | None:
     """The file's own name of a point: the same text, else the same but for case and separators, else an alias."""
     if name in parts:
         return name
-    for same in (lambda part: _plain(part) == _plain(name),
-                 lambda part: _plain(name) in _MEANING and _MEANING.get(_plain(part)) == _MEANING[_plain(name)]):
+    for same in (
+        lambda part: _plain(part) == _plain(name),
+        lambda part: _plain(name) in _MEANING and _MEANING.get(_plain(part)) == _MEANING[_plain(name)],
+    ):
         hits = [part for part in parts if same(part)]
         if len(hits) > 1:
             raise ValueError(f"body parts {', '.join(hits)} all mean {name}; name the one to use in --keypoints")
@@ -76,8 +78,9 @@ def read_track(path: Path, points: Sequence[str], *, individual: str | None = No
         header, values = [header[i] for i in keep], values[:, keep]
     if index != list(range(len(index))):
         wrong = next(i for i, frame in enumerate(index) if frame != i)
-        raise ValueError(f"row {wrong + 1} is frame {index[wrong]}, frame {wrong} was expected; "
-                         f"the file must hold every frame once")
+        raise ValueError(
+            f"row {wrong + 1} is frame {index[wrong]}, frame {wrong} was expected; the file must hold every frame once"
+        )
     parts = list(dict.fromkeys(column[1] for column in header))
     place = {column[1:]: i for i, column in enumerate(header)}
     out = np.zeros((len(values), len(points), 3), np.float32)
@@ -111,8 +114,10 @@ def _read_csv(path: Path) -> tuple[Header, list[int], np.ndarray]:
         raise ValueError("holds no coordinates")
     width = len(names["coords"])
     animal = names.get("individuals", [None] * width)
-    header = [(animal[i] and animal[i].strip(), names["bodyparts"][i].strip(), names["coords"][i].strip().lower())
-              for i in range(first, width)]
+    header = [
+        (animal[i] and animal[i].strip(), names["bodyparts"][i].strip(), names["coords"][i].strip().lower())
+        for i in range(first, width)
+    ]
     values = np.full((len(rows), width - first), np.nan)
     for number, row in enumerate(rows):
         if len(row) != width:
@@ -135,8 +140,14 @@ def _read_h5(path: Path) -> tuple[Header, list[int], np.ndarray]:
         raise ValueError("reading .h5 needs pandas and tables: pip install 'tarpon[h5]', or export the CSV") from error
     frame = pd.read_hdf(path)
     levels = list(frame.columns.names)
-    header = [(column[levels.index("individuals")] if "individuals" in levels else None,
-               column[levels.index("bodyparts")], column[levels.index("coords")]) for column in frame.columns]
+    header = [
+        (
+            column[levels.index("individuals")] if "individuals" in levels else None,
+            column[levels.index("bodyparts")],
+            column[levels.index("coords")],
+        )
+        for column in frame.columns
+    ]
     index = [int(i) for i in frame.index] if frame.index.dtype.kind == "i" else list(range(len(frame)))
     return header, index, frame.to_numpy(float)
 

@@ -31,19 +31,31 @@ SCHEMA = Schema(
     kind="mouse",
     components=(
         Component(name="clip.mp4", holds="the trial's frames, re-encoded; T frames at the stored size"),
-        Component(name="keypoints.npy", holds="(T, K, 3) float32: x, y in source pixels (NaN: not labelled), likelihood",
-                  optional=True),
+        Component(
+            name="keypoints.npy",
+            holds="(T, K, 3) float32: x, y in source pixels (NaN: not labelled), likelihood",
+            optional=True,
+        ),
         Component(name="actions.npy", holds="(T,) int8: original 8 classes, -1 unlabelled"),
         Component(name="proof.npy", holds="(T, 8, 8) uint8: mean luma of the source frames"),
         Component(name="meta.json", holds="the sample's manifest row, readable without the manifest"),
     ),
     columns=(
-        ("video", pa.string()), ("subject", pa.string()), ("trial", pa.int32()), ("first_frame", pa.int64()),
-        ("frames", pa.int32()), ("fps", pa.float64()), ("width", pa.int32()), ("height", pa.int32()),
-        ("clip_width", pa.int32()), ("clip_height", pa.int32()), ("codec", pa.string()),
+        ("video", pa.string()),
+        ("subject", pa.string()),
+        ("trial", pa.int32()),
+        ("first_frame", pa.int64()),
+        ("frames", pa.int32()),
+        ("fps", pa.float64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("clip_width", pa.int32()),
+        ("clip_height", pa.int32()),
+        ("codec", pa.string()),
         ("body_length", pa.float32()),  # source pixels; NaN without points
         ("stimulus_frame", pa.int32()),  # within the trial
-        ("actions", pa.list_(pa.int8())), ("histogram", pa.list_(pa.int32())),
+        ("actions", pa.list_(pa.int8())),
+        ("histogram", pa.list_(pa.int32())),
     ),
 )
 
@@ -183,8 +195,10 @@ def read_labels(path: Path, trial: int, source: MouseSource) -> Labels:
         offset = 15 if len(rows) == source.trial_frames - 15 else 0
     full = source.trial_frames - offset
     if len(rows) != full and not (begin > 0 and 0 < len(rows) < full):
-        raise ValueError(f"{len(rows)} rows; a trial of {source.trial_frames} frames has {source.trial_frames}, or "
-                         f"{source.trial_frames - 15} from frame 15 (--trial_frames, --offset)")
+        raise ValueError(
+            f"{len(rows)} rows; a trial of {source.trial_frames} frames has {source.trial_frames}, or "
+            f"{source.trial_frames - 15} from frame 15 (--trial_frames, --offset)"
+        )
     stimulus = 60
     for name in STIMULUS:
         if name in columns and (text := (rows[0][columns[name]] or "").strip()):
@@ -229,8 +243,9 @@ def make(unit: VideoUnit) -> Iterator[Sample | Fault]:
             continue
         end = labels.first + len(labels.actions)
         if track is not None and end > len(track.xyl):
-            yield Fault(file=Path(file).name,
-                        reason=f"needs frames up to {end - 1}, {Path(unit.points).name} has {len(track.xyl)} rows")
+            yield Fault(
+                file=Path(file).name, reason=f"needs frames up to {end - 1}, {Path(unit.points).name} has {len(track.xyl)} rows"
+            )
         else:
             wanted.append((labels, Path(file).name))
     if unit.trials and not wanted:
@@ -240,8 +255,9 @@ def make(unit: VideoUnit) -> Iterator[Sample | Fault]:
     yield from _cut(unit, info, track, wanted, source_hash)
 
 
-def _cut(unit: VideoUnit, info: video.VideoInfo, track: Track | None, wanted: list,
-         source_hash: str) -> Iterator[Sample | Fault]:
+def _cut(
+    unit: VideoUnit, info: video.VideoInfo, track: Track | None, wanted: list, source_hash: str
+) -> Iterator[Sample | Fault]:
     """Decode once, front to back, encoding each trial as its frames come by."""
     path, span = Path(unit.path), unit.source.trial_frames
     whole = not unit.trials  # no annotations: every full trial, for its points
@@ -261,8 +277,11 @@ def _cut(unit: VideoUnit, info: video.VideoInfo, track: Track | None, wanted: li
             queue = [(Labels(trial=count // span + 1, first=count, actions=blank, stimulus=60), path.name)]
         if current is None and queue and count == queue[0][0].first:
             labels, file = queue.pop(0)
-            current = _Cutting(labels=labels, file=file, encoder=video.ClipEncoder(
-                unit.source.clip, width=info.width, height=info.height, fps=info.fps))
+            current = _Cutting(
+                labels=labels,
+                file=file,
+                encoder=video.ClipEncoder(unit.source.clip, width=info.width, height=info.height, fps=info.fps),
+            )
         tainted = frame.is_corrupt or (tainted and not frame.key_frame)  # damage drifts on to the next key frame, unmarked
         if current is not None and current.add(frame, clean=not tainted):
             yield current.finish(unit, info, track, source_hash)
@@ -276,8 +295,9 @@ def _cut(unit: VideoUnit, info: video.VideoInfo, track: Track | None, wanted: li
     if whole and (problem or count < span):
         yield Fault(file=path.name, reason=problem or f"{count} frames, a trial has {span}")
     if whole and track is not None and len(track.xyl) < (full := count // span * span):
-        yield Fault(file=Path(unit.points).name,
-                    reason=f"{len(track.xyl)} rows, the whole trials of {path.name} have {full} frames")
+        yield Fault(
+            file=Path(unit.points).name, reason=f"{len(track.xyl)} rows, the whole trials of {path.name} have {full} frames"
+        )
 
 
 class _Cutting:
@@ -312,20 +332,35 @@ class _Cutting:
             return Fault(file=path.name, reason=f"trial {labels.trial}: frame proof fails: {error}")
         stem, frames = path.name[: -len(".mp4")], len(labels.actions)
         group = unit.source.group_of(stem)
-        xyl = None if track is None else track.xyl[labels.first:labels.first + frames]
+        xyl = None if track is None else track.xyl[labels.first : labels.first + frames]
         clip_width, clip_height = unit.source.clip.fit(info.width, info.height)
         subject = re.search(r"(?<![A-Za-z0-9])\d+[MF](?![A-Za-z0-9])", stem)
         row = {
-            "group": group, "source": path.name, "source_sha256": source_hash, "video": stem,
+            "group": group,
+            "source": path.name,
+            "source_sha256": source_hash,
+            "video": stem,
             "subject": subject.group(0) if subject else "",
-            "trial": labels.trial, "first_frame": labels.first, "frames": frames, "fps": float(info.fps),
-            "width": info.width, "height": info.height, "clip_width": clip_width, "clip_height": clip_height,
-            "codec": unit.source.clip.codec, "body_length": float("nan") if xyl is None else body_length(xyl),
-            "stimulus_frame": labels.stimulus, "actions": labels.actions.tolist(),
+            "trial": labels.trial,
+            "first_frame": labels.first,
+            "frames": frames,
+            "fps": float(info.fps),
+            "width": info.width,
+            "height": info.height,
+            "clip_width": clip_width,
+            "clip_height": clip_height,
+            "codec": unit.source.clip.codec,
+            "body_length": float("nan") if xyl is None else body_length(xyl),
+            "stimulus_frame": labels.stimulus,
+            "actions": labels.actions.tolist(),
             "histogram": np.bincount(labels.actions[labels.actions >= 0], minlength=len(CLASSES)).tolist(),
         }
-        files = {"clip.mp4": clip, "actions.npy": npy(labels.actions), "proof.npy": npy(proof),
-                 "meta.json": json.dumps({k: v for k, v in row.items() if v == v and k != "actions"}).encode()}
+        files = {
+            "clip.mp4": clip,
+            "actions.npy": npy(labels.actions),
+            "proof.npy": npy(proof),
+            "meta.json": json.dumps({k: v for k, v in row.items() if v == v and k != "actions"}).encode(),
+        }
         if xyl is not None:
             files["keypoints.npy"] = npy(xyl)
         return Sample(key=f"{safe_key(stem)}-t{labels.trial}", files=files, row=row)

@@ -103,7 +103,10 @@ def test_jitter_is_in_the_pose_input_only(mouse_shards, make_loader, drawn):
     seen = plain["pose"][0, ..., 2] == 1
     body = mouse_shards.value(0, "body_length")
     torch.testing.assert_close(
-        (moved["pose"] - plain["pose"])[0, ..., :2][seen], torch.from_numpy(jitter).expand(T, 6, 2)[seen] * 128 / body, rtol=1e-3, atol=1e-5
+        (moved["pose"] - plain["pose"])[0, ..., :2][seen],
+        torch.from_numpy(jitter).expand(T, 6, 2)[seen] * 128 / body,
+        rtol=1e-3,
+        atol=1e-5,
     )
     assert not moved["pose"][0][~seen].any()
     torch.testing.assert_close(plain["pose"][0, ..., :2], plain["keypoints"][0, ..., :2] * 128 / body)

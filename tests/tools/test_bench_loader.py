@@ -34,17 +34,28 @@ def test_both_ways_deliver_the_same_pictures_and_labels(setup, mouse_shards):
     augment = ClipAugment(brightness_p=1, contrast_p=1, drop_p=1, noise_p=0, roll_p=1, jitter_sd=0)
     cut = bench_loader.cuts(setup, amount=1)[0]
     manifest = mouse_shards
-    row = next(row for row in manifest.rows("train") if manifest.value(row, "source") == cut.video.name
-               and manifest.value(row, "first_frame") == cut.first)
+    row = next(
+        row
+        for row in manifest.rows("train")
+        if manifest.value(row, "source") == cut.video.name and manifest.value(row, "first_frame") == cut.first
+    )
     draw = draw_clip(augment, seed=3, epoch=0, slot=0, frames=FRAMES, points=6)
-    fields = ClipFields(frames=FRAMES, size=SIZE, mean=bench_loader.MEAN, std=bench_loader.STD, likelihood=0.9,
-                        merge=tuple(range(8)), swap=tuple(range(6)))
+    fields = ClipFields(
+        frames=FRAMES,
+        size=SIZE,
+        mean=bench_loader.MEAN,
+        std=bench_loader.STD,
+        likelihood=0.9,
+        merge=tuple(range(8)),
+        swap=tuple(range(6)),
+    )
     feed = ClipFeed(manifest, Reader(manifest), fields, pool=manifest.rows("train"), budget=Budget(0))
     loader = ClipLoader(ClipGraph(size=SIZE, batch=1, resize=False, noise=False), feed, device=None, threads=1)
     ours = next(loader.run([[Window(row=int(row), start=100, draw=draw)]]))
     cut = mouse_loader.Cut(video=cut.video, first=cut.first, trial=cut.trial, start=100, actions=cut.actions, draw=draw)
-    clip, actions = mouse_loader.VideoWindows([cut], frames=FRAMES, size=SIZE, mean=bench_loader.MEAN, std=bench_loader.STD,
-                                              noise_sd=0)[0]
+    clip, actions = mouse_loader.VideoWindows(
+        [cut], frames=FRAMES, size=SIZE, mean=bench_loader.MEAN, std=bench_loader.STD, noise_sd=0
+    )[0]
     assert actions.tolist() == ours["actions"][0].tolist()
     std = np.array(bench_loader.STD)[:, None, None]
     one, two = clip.numpy() * std, ours["clip"][0].numpy() * std  # of full scale
@@ -71,15 +82,29 @@ def test_without_augmentation_the_baseline_delivers_the_frames_as_they_are():
 @pytest.mark.slow
 def test_a_run_writes_exactly_the_agreed_json(setup, capsys, tmp_path):
     """A whole run with every variant in its own process, a moment each."""
-    assert bench_loader.run(setup.shards, setup.videos, setup.annotations, json=str(tmp_path / "b.json"), seconds=0.05,
-                            repeats=1, warm_up=0, size=SIZE, window=FRAMES) == 0
+    assert (
+        bench_loader.run(
+            setup.shards,
+            setup.videos,
+            setup.annotations,
+            json=str(tmp_path / "b.json"),
+            seconds=0.05,
+            repeats=1,
+            warm_up=0,
+            size=SIZE,
+            window=FRAMES,
+        )
+        == 0
+    )
     told = json.loads((tmp_path / "b.json").read_text())
     assert set(told) == {"rows", "ratios", "machine"}
     assert all(set(row) == {"name", "unit", "per_second", "peak_mib"} for row in told["rows"])
     speed = {row["name"]: row["per_second"] for row in told["rows"]}
     assert list(speed) == [bench_loader.TARPON, bench_loader.BASELINE, bench_loader.DECODE]
-    assert told["ratios"] == {"tarpon_over_baseline": speed[bench_loader.TARPON] / speed[bench_loader.BASELINE],
-                              "tarpon_over_decode": speed[bench_loader.TARPON] / speed[bench_loader.DECODE]}
+    assert told["ratios"] == {
+        "tarpon_over_baseline": speed[bench_loader.TARPON] / speed[bench_loader.BASELINE],
+        "tarpon_over_decode": speed[bench_loader.TARPON] / speed[bench_loader.DECODE],
+    }
     assert {"cpu", "cores", "memory_gib", "gpu", "load_average", "versions"} == set(told["machine"])
     assert all(row["peak_mib"] > 50 for row in told["rows"])
     assert "times the frames of the usual way" in capsys.readouterr().out
@@ -123,8 +148,13 @@ def test_peak_memory_counts_a_tree_once():
 
 def test_a_variants_value_error_is_raised_here(setup, tmp_path):
     with pytest.raises(ValueError, match="no manifest"):
-        bench.measure("x", bench_loader.dali_steps, unit="frames", timing=bench.Timing(seconds=1),
-                      arguments={"setup": replace(setup, shards=str(tmp_path)), "switches": {}})
+        bench.measure(
+            "x",
+            bench_loader.dali_steps,
+            unit="frames",
+            timing=bench.Timing(seconds=1),
+            arguments={"setup": replace(setup, shards=str(tmp_path)), "switches": {}},
+        )
 
 
 def test_rate_counts_what_was_delivered_and_times_at_least_one_step():

@@ -27,22 +27,25 @@ def test_every_command_loads_and_explains_itself(name, capsys):
     assert f"tarpon {name}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("words", "part"), [
-    (["packk"], "no command"),
-    (["pack", "bird"], "pack mouse"),
-    (["pack", "mouse"], "videos"),
-    (["pack", "mouse", "--videos", "a", "--out", "b", "--codek", "vp9"], "codek"),
-    (["pack", "mouse", "--videos", "nowhere", "--out", "b"], "nowhere: no such folder"),
-    (["pack", "mouse", "--videos", ".", "--out", "b", "--codec", "divx"], "vp9, mjpeg, h264, hevc"),
-    (["pack", "mouse", "--videos", ".", "--out", "b", "--gop", "many"], "gop"),
-    (["pack", "mouse", "--videos", ".", "--out", "b", "--split", "1,2"], "three numbers"),
-    (["pack", "mouse", "--videos", ".", "--out", "b", "--group", "("], "regular expression"),
-    (["lint", "nowhere"], "nowhere"),
-    (["look"], "shards"),
-    (["report", "nowhere"], "nowhere"),
-    (["evaluate", "nowhere"], "nowhere"),
-    (["predict", "mouse", "--checkpoint", "nowhere.pt", "--videos", ".", "--out", "o"], "nowhere.pt"),
-])
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["packk"], "no command"),
+        (["pack", "bird"], "pack mouse"),
+        (["pack", "mouse"], "videos"),
+        (["pack", "mouse", "--videos", "a", "--out", "b", "--codek", "vp9"], "codek"),
+        (["pack", "mouse", "--videos", "nowhere", "--out", "b"], "nowhere: no such folder"),
+        (["pack", "mouse", "--videos", ".", "--out", "b", "--codec", "divx"], "vp9, mjpeg, h264, hevc"),
+        (["pack", "mouse", "--videos", ".", "--out", "b", "--gop", "many"], "gop"),
+        (["pack", "mouse", "--videos", ".", "--out", "b", "--split", "1,2"], "three numbers"),
+        (["pack", "mouse", "--videos", ".", "--out", "b", "--group", "("], "regular expression"),
+        (["lint", "nowhere"], "nowhere"),
+        (["look"], "shards"),
+        (["report", "nowhere"], "nowhere"),
+        (["evaluate", "nowhere"], "nowhere"),
+        (["predict", "mouse", "--checkpoint", "nowhere.pt", "--videos", ".", "--out", "o"], "nowhere.pt"),
+    ],
+)
 def test_mistakes_are_one_line_and_status_2(words, part, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(words) == 2
@@ -52,12 +55,34 @@ def test_mistakes_are_one_line_and_status_2(words, part, capsys, tmp_path, monke
 
 
 def test_hyphens_and_underscores_are_the_same_and_flags_need_no_value(tmp_path, capsys):
-    assert cli.main(["demo", "mouse", "--out", str(tmp_path / "lab"), "--videos=2", "--size", "64", "--workers", "1", "--faults"]) == 0
+    assert (
+        cli.main(["demo", "mouse", "--out", str(tmp_path / "lab"), "--videos=2", "--size", "64", "--workers", "1", "--faults"])
+        == 0
+    )
     out = capsys.readouterr().out
     assert "videos, " in out
     assert "fault blank_action" in out
-    assert cli.main(["pack", "mouse", "--videos", str(tmp_path / "lab/Videos"), "--annotations", str(tmp_path / "lab/Annotations"),
-                     "--out", str(tmp_path / "shards"), "--short-side", "64", "--split", "1,0,0", "--workers", "1"]) == 0
+    assert (
+        cli.main(
+            [
+                "pack",
+                "mouse",
+                "--videos",
+                str(tmp_path / "lab/Videos"),
+                "--annotations",
+                str(tmp_path / "lab/Annotations"),
+                "--out",
+                str(tmp_path / "shards"),
+                "--short-side",
+                "64",
+                "--split",
+                "1,0,0",
+                "--workers",
+                "1",
+            ]
+        )
+        == 0
+    )
     out = capsys.readouterr().out
     assert "Action is blank" in out
     manifest = open_manifest(tmp_path / "shards")
@@ -78,6 +103,7 @@ def test_nothing_to_pack_is_status_1_with_likely_causes(tmp_path, capsys):
 
 def test_shards_of_another_schema_version_are_refused(tmp_path, capsys, mouse_shards):
     import shutil
+
     copy = tmp_path / "old"
     shutil.copytree(mouse_shards.root, copy)
     card = json.loads((copy / "dataset.json").read_text())

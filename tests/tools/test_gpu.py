@@ -135,8 +135,11 @@ def test_speed_is_frames_over_time_after_the_warm_up():
 
 
 def test_training_is_told_as_a_share_of_the_resident_one():
-    rows = [{"name": gpu.RESIDENT, "per_second": 200.0}, {"name": "vp9: training end to end", "per_second": 50.0},
-            {"name": "vp9: tarpon", "per_second": 70.0}]
+    rows = [
+        {"name": gpu.RESIDENT, "per_second": 200.0},
+        {"name": "vp9: training end to end", "per_second": 50.0},
+        {"name": "vp9: tarpon", "per_second": 70.0},
+    ]
     assert gpu.against_ceiling(rows) == {"vp9 train_over_resident": 0.25}
     assert gpu.against_ceiling(rows[1:]) == {}
 
@@ -160,8 +163,10 @@ def test_a_small_gpu_takes_the_frames_in_passes():
 def test_a_command_that_hangs_is_ended_with_all_it_started(tmp_path):
     """Parent and child each write their process id."""
     begun, pid_file = time.monotonic(), tmp_path / "pids"
-    code = (f"import os, time; os.fork(); open({str(pid_file)!r}, 'a').write(f'{{os.getpid()}}\\n'); "
-            "print('begun', flush=True); time.sleep(60)")
+    code = (
+        f"import os, time; os.fork(); open({str(pid_file)!r}, 'a').write(f'{{os.getpid()}}\\n'); "
+        "print('begun', flush=True); time.sleep(60)"
+    )
     words = [sys.executable, "-c", code]
     with pytest.raises(Failed, match="was ended after 1 s: begun"):
         call(words, seconds=1)

@@ -67,12 +67,14 @@ def rewrite(shards, edit, *, truthful=True):
 
 def only(component, edit):
     """An edit of one component's content, as array or JSON or bytes."""
+
     def apply(name, content):
         if name.partition(".")[2] != component:
             return content
         if component.endswith(".npy"):
             return mouse.npy(edit(np.load(io.BytesIO(content))))
         return json.dumps(edit(json.loads(content))).encode() if component.endswith(".json") else edit(content)
+
     return apply
 
 

@@ -24,8 +24,7 @@ def test_class_counts_add_up_to_what_the_annotation_files_hold(mouse_lab, mouse_
 def test_bouts_are_counted_a_trial_at_a_time(mouse_shards):
     bouts = sum(look_mouse.count_classes(mouse_shards, split)[1].sum() for split in SPLITS)
     # by hand: one bout at the start of each trial and one more at every change of label
-    expected = sum(1 + sum(a != b for a, b in pairwise(actions))
-                   for actions in mouse_shards.table["actions"].to_pylist())
+    expected = sum(1 + sum(a != b for a, b in pairwise(actions)) for actions in mouse_shards.table["actions"].to_pylist())
     assert bouts == expected
 
 

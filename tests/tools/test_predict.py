@@ -14,15 +14,19 @@ from tarpon.tools import cli, predict
 from tarpon.train import config
 from tarpon.train.metrics.trial import Trial, save_trials
 from tarpon.train.tasks import mouse_export
-from tarpon.train.tasks.mouse import MouseOptions, ModelOptions, build_model
+from tarpon.train.tasks.mouse import ModelOptions, MouseOptions, build_model
 
 POINTS = ("mouth", "tail_base", "L_frontpaw", "R_frontpaw", "L_hindpaw", "R_hindpaw")
 
 
 def checkpoint(folder, *, pose_input=True, model_type="multitask"):
     """An exported model with random weights."""
-    model = ModelOptions(backbone=FrameBackbone(name="test_vit", pretrained=False, image_size=32), hidden=16,
-                         pose_input=pose_input, model_type=model_type)
+    model = ModelOptions(
+        backbone=FrameBackbone(name="test_vit", pretrained=False, image_size=32),
+        hidden=16,
+        pose_input=pose_input,
+        model_type=model_type,
+    )
     options = MouseOptions(model=model)
     torch.manual_seed(0)
     net = build_model(options, POINTS)
@@ -31,8 +35,15 @@ def checkpoint(folder, *, pose_input=True, model_type="multitask"):
     trial = Trial(key="a", group="a", actions=rng.integers(0, 6, 20), probs=probs, size=(64, 64))
     (folder / "predictions").mkdir(parents=True)
     save_trials(folder / "predictions" / "val.npz", [trial], classes=options.classes, points=())
-    mouse_export.export(folder, net.state_dict(), {"macro_f1": 0.1}, options=options, run=config.Run(data="d"), points=POINTS,
-                        clip={"codec": "vp9", "gop": 16, "short_side": 64, "multiple": 16})
+    mouse_export.export(
+        folder,
+        net.state_dict(),
+        {"macro_f1": 0.1},
+        options=options,
+        run=config.Run(data="d"),
+        points=POINTS,
+        clip={"codec": "vp9", "gop": 16, "short_side": 64, "multiple": 16},
+    )
     return folder / mouse_export.NAME
 
 
@@ -55,8 +66,20 @@ def rows_of(path):
 def test_chunks_do_not_change_the_answers(tmp_path, one_video, pose_input, pose):
     weights = checkpoint(tmp_path / "run", pose_input=pose_input)
     for chunk in (97, 100_000):
-        words = ["predict", "mouse", "--checkpoint", str(weights), "--videos", str(one_video), "--out", str(tmp_path / str(chunk)),
-                 "--pose", pose, "--chunk", str(chunk)]
+        words = [
+            "predict",
+            "mouse",
+            "--checkpoint",
+            str(weights),
+            "--videos",
+            str(one_video),
+            "--out",
+            str(tmp_path / str(chunk)),
+            "--pose",
+            pose,
+            "--chunk",
+            str(chunk),
+        ]
         assert cli.main(words) == 0
     stem = next(one_video.glob("*.mp4")).stem
     few, whole = (rows_of(tmp_path / chunk / f"{stem}_predictions.csv") for chunk in ("97", "100000"))
@@ -86,7 +109,10 @@ def test_a_bad_video_costs_only_itself(tmp_path, one_video, capsys):
     shutil.copytree(one_video, folder)
     (folder / "broken.mp4").write_bytes(b"not a video")
     weights = checkpoint(tmp_path / "run", model_type="action_only")
-    assert cli.main(["predict", "mouse", "--checkpoint", str(weights), "--videos", str(folder), "--out", str(tmp_path / "out")]) == 1
+    assert (
+        cli.main(["predict", "mouse", "--checkpoint", str(weights), "--videos", str(folder), "--out", str(tmp_path / "out")])
+        == 1
+    )
     out = capsys.readouterr().out
     assert "1 of 2 videos labelled" in out
     assert "broken.mp4" in out
@@ -100,7 +126,10 @@ def test_a_track_shorter_than_the_video_is_refused(tmp_path, one_video, capsys):
     path = next(folder.glob("*.csv"))
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:100]))
     weights = checkpoint(tmp_path / "run")
-    assert cli.main(["predict", "mouse", "--checkpoint", str(weights), "--videos", str(folder), "--out", str(tmp_path / "out")]) == 1
+    assert (
+        cli.main(["predict", "mouse", "--checkpoint", str(weights), "--videos", str(folder), "--out", str(tmp_path / "out")])
+        == 1
+    )
     assert "DeepLabCut file has 97 rows" in capsys.readouterr().out
     assert not list((tmp_path / "out").glob("*_predictions.csv"))
 

@@ -54,8 +54,14 @@ def test_the_machine_is_taken_from_its_file_and_else_from_the_scores(run):
     assert record.metrics == {"val": {"accuracy": 0.5}}
 
 
-@pytest.mark.parametrize(("absent", "missing"), [(("run.yaml", "metrics.jsonl"), "no run.yaml and no metrics.jsonl"),
-                                                 (("metrics.jsonl",), "no metrics.jsonl"), (("run.yaml",), "no run.yaml")])
+@pytest.mark.parametrize(
+    ("absent", "missing"),
+    [
+        (("run.yaml", "metrics.jsonl"), "no run.yaml and no metrics.jsonl"),
+        (("metrics.jsonl",), "no metrics.jsonl"),
+        (("run.yaml",), "no run.yaml"),
+    ],
+)
 def test_a_folder_that_is_no_run_is_refused_by_what_it_lacks(run, absent, missing):
     for name in absent:
         (run / name).unlink()

@@ -15,8 +15,17 @@ from tarpon.train.metrics.trial import Trial, save_trials
 
 CLASSES = ["rest", "paw_withdraw", "walk"]
 POINTS = ["mouth", "tail_base"]
-SECTIONS = ["result", "how-the-split-was-made", "training", "classes", "trials", "ethograms", "keypoints", "all-metrics",
-            "configuration-and-machine"]
+SECTIONS = [
+    "result",
+    "how-the-split-was-made",
+    "training",
+    "classes",
+    "trials",
+    "ethograms",
+    "keypoints",
+    "all-metrics",
+    "configuration-and-machine",
+]
 
 
 class Page(HTMLParser):
@@ -72,8 +81,15 @@ def make_trial(key, group, *, seed, frames=40, keypoints=True):
     probs = (np.eye(3)[actions] + 1.6 * rng.random((frames, 3))).astype(np.float32)
     places = rng.uniform(0.2, 0.8, (frames, 2, 2)).astype(np.float32)
     seen = np.concatenate([places, np.ones((frames, 2, 1), np.float32)], axis=2)
-    return Trial(key=key, group=group, actions=actions, probs=probs / probs.sum(1, keepdims=True), size=(64, 48),
-                 keypoints=seen if keypoints else None, keypoints_pred=places + np.float32(0.01) if keypoints else None)
+    return Trial(
+        key=key,
+        group=group,
+        actions=actions,
+        probs=probs / probs.sum(1, keepdims=True),
+        size=(64, 48),
+        keypoints=seen if keypoints else None,
+        keypoints_pred=places + np.float32(0.01) if keypoints else None,
+    )
 
 
 def make_run(folder, *, splits=("val", "test"), keypoints=True, classes=CLASSES, groups=("m1", "m2"), curves=False):
@@ -81,8 +97,10 @@ def make_run(folder, *, splits=("val", "test"), keypoints=True, classes=CLASSES,
     (folder / "predictions").mkdir(parents=True)
     metrics = {}
     for place, split in enumerate(splits):
-        trials = [make_trial(f"{split}_trial_{i}", f"{split} {group}", seed=10 * place + i, keypoints=keypoints)
-                  for i, group in enumerate(groups)]
+        trials = [
+            make_trial(f"{split}_trial_{i}", f"{split} {group}", seed=10 * place + i, keypoints=keypoints)
+            for i, group in enumerate(groups)
+        ]
         points = POINTS if keypoints else []
         save_trials(folder / "predictions" / f"{split}.npz", trials, classes=classes, points=points)
         metrics[split] = score(trials, classes=classes, points=points)
@@ -96,9 +114,11 @@ def make_run(folder, *, splits=("val", "test"), keypoints=True, classes=CLASSES,
 
 def grey_frames(asked):
     """Stored frames of a 64 x 48 video, and a note of what was asked for."""
+
     def frames(key, places):
         asked[key] = list(places)
         return np.full((len(places), 48, 64, 3), 90, np.uint8)
+
     return frames
 
 
@@ -115,8 +135,16 @@ def test_every_section_is_there_in_order_with_its_pictures(whole):
     assert [name for name in page.text if name != "head"] == SECTIONS
     assert "Run mouse-7" in page.text["head"]
     assert {name: len(page.pictures(name)) for name in SECTIONS} == {
-        "result": 0, "how-the-split-was-made": 0, "training": 1, "classes": 2, "trials": 0, "ethograms": 1, "keypoints": 3,
-        "all-metrics": 0, "configuration-and-machine": 0}
+        "result": 0,
+        "how-the-split-was-made": 0,
+        "training": 1,
+        "classes": 2,
+        "trials": 0,
+        "ethograms": 1,
+        "keypoints": 3,
+        "all-metrics": 0,
+        "configuration-and-machine": 0,
+    }
     assert all(picture.std() > 5 for name in SECTIONS for picture in page.pictures(name))  # not blank
     assert (run / "report.html").stat().st_size < 3e6
 
@@ -137,8 +165,17 @@ def test_headlines_are_the_test_scores_with_interval_and_bar(whole):
     run, page, _ = whole
     scores = json.loads((run / "metrics.json").read_text())["test"]
     text = page.text["result"]
-    for name in ("macro_f1", "f1_paw_withdraw", "accuracy", "segment_f1_50", "edit", "keypoint_mae", "macro_f1_low",
-                 "macro_f1_high", "majority_macro_f1"):
+    for name in (
+        "macro_f1",
+        "f1_paw_withdraw",
+        "accuracy",
+        "segment_f1_50",
+        "edit",
+        "keypoint_mae",
+        "macro_f1_low",
+        "macro_f1_high",
+        "majority_macro_f1",
+    ):
         assert f"{scores[name]:.3f}" in text, name
     assert f"95% interval over groups {scores['macro_f1_low']:.3f} to {scores['macro_f1_high']:.3f}" in text
     assert "always the commonest class: 0.600" in text  # three fifths of every trial are rest

@@ -25,9 +25,19 @@ from tarpon.train.task import Problem, Result
 ROOT = Path(__file__).resolve().parents[2]
 # test_vit has layer norms only, so its answers do not depend on how a batch is shared out
 TINY = [
-    "--model.backbone.name=test_vit", "--model.backbone.pretrained=false", "--model.backbone.image_size=32",
-    "--model.hidden=16", "--window.train_frames=24", "--window.val_frames=160", "--engine.dtype=fp32", "--loader.threads=1",
-    "--micro_batch=1", "--log_every=1", "--eval_every=100", "--freeze_backbone_epochs=1", "--optim.lr=1e-3",
+    "--model.backbone.name=test_vit",
+    "--model.backbone.pretrained=false",
+    "--model.backbone.image_size=32",
+    "--model.hidden=16",
+    "--window.train_frames=24",
+    "--window.val_frames=160",
+    "--engine.dtype=fp32",
+    "--loader.threads=1",
+    "--micro_batch=1",
+    "--log_every=1",
+    "--eval_every=100",
+    "--freeze_backbone_epochs=1",
+    "--optim.lr=1e-3",
     "--schedule.warmup_epochs=1",
 ]
 
@@ -176,11 +186,24 @@ def toy() -> Callable[..., Problem]:
             return {"label": (each * (batch["row"] >= 0)).mean()}  # a padded row counts 0, as in the windows' losses
 
         problem = Problem(
-            model=model, inputs=("x",), groups=parameter_groups(model), freeze=model.freeze, loss=loss,
-            steps_per_epoch=steps_per_epoch, batches=batches, splits=("val",),
+            model=model,
+            inputs=("x",),
+            groups=parameter_groups(model),
+            freeze=model.freeze,
+            loss=loss,
+            steps_per_epoch=steps_per_epoch,
+            batches=batches,
+            splits=("val",),
             split=lambda name: iter([batch(99, np.arange(4))]),
-            metric=lambda _: Rows(score), select="score", wait_s=lambda: 0.0, frames=lambda b: len(b["x"]), unit="rows",
-            fingerprint="toy", say=(), export=lambda *_: None)
+            metric=lambda _: Rows(score),
+            select="score",
+            wait_s=lambda: 0.0,
+            frames=lambda b: len(b["x"]),
+            unit="rows",
+            fingerprint="toy",
+            say=(),
+            export=lambda *_: None,
+        )
         return replace(problem, **changes)
 
     return make

@@ -34,20 +34,23 @@ def test_recipes_parse_and_the_command_line_comes_after_them(path):
     assert (run, chosen) != parsed(task, "--data=d", "--epochs=77")[:2]
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (("--optim.rate=1",), "optim.rate"),
-    (("--nonsense=1",), "nonsense"),
-    (("--epochs=many",), "epochs"),
-    (("--optim.lr=fast",), "lr"),
-    (("--epochs=0",), "epochs=0 must be at least 1"),
-    (("--schedule.kind=step",), "must be cosine, plateau or constant"),
-    (("--engine.zero_stage=3",), "must be 0, 1 or 2"),
-    (("--engine.dtype=fp16",), "must be auto, fp32 or bf16"),
-    (("--optim.backbone_lr_scale=0",), "freeze_backbone_epochs"),
-    (("--model.model_type=single",), "multitask or action_only"),
-    (("--merge=[0,1]",), "8 stored actions"),
-    (("--config=nowhere.yaml",), "nowhere.yaml"),
-])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--optim.rate=1",), "optim.rate"),
+        (("--nonsense=1",), "nonsense"),
+        (("--epochs=many",), "epochs"),
+        (("--optim.lr=fast",), "lr"),
+        (("--epochs=0",), "epochs=0 must be at least 1"),
+        (("--schedule.kind=step",), "must be cosine, plateau or constant"),
+        (("--engine.zero_stage=3",), "must be 0, 1 or 2"),
+        (("--engine.dtype=fp16",), "must be auto, fp32 or bf16"),
+        (("--optim.backbone_lr_scale=0",), "freeze_backbone_epochs"),
+        (("--model.model_type=single",), "multitask or action_only"),
+        (("--merge=[0,1]",), "8 stored actions"),
+        (("--config=nowhere.yaml",), "nowhere.yaml"),
+    ],
+)
 def test_mistakes_are_one_line_with_the_name_of_the_option(words, said):
     with pytest.raises(UsageError) as caught:
         parsed("mouse", "--data=d", *words)

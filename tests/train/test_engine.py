@@ -32,9 +32,17 @@ def test_batch_sizes_follow_from_the_run():
 
 
 def test_a_file_adds_what_the_run_does_not_own(merged):
-    made = merged({"zero_optimization": {"stage": 1, "reduce_bucket_size": 5000}, "wall_clock_breakdown": True,
-                   "train_batch_size": 24, "gradient_clipping": 1.0, "steps_per_print": 5, "bf16": {"enabled": False}},
-                  zero_stage=1)
+    made = merged(
+        {
+            "zero_optimization": {"stage": 1, "reduce_bucket_size": 5000},
+            "wall_clock_breakdown": True,
+            "train_batch_size": 24,
+            "gradient_clipping": 1.0,
+            "steps_per_print": 5,
+            "bf16": {"enabled": False},
+        },
+        zero_stage=1,
+    )
     assert made["zero_optimization"] == {"stage": 1, "reduce_bucket_size": 5000}
     assert made["wall_clock_breakdown"] is True
     assert made["train_batch_size"] == 24
@@ -42,30 +50,43 @@ def test_a_file_adds_what_the_run_does_not_own(merged):
 
 def test_auto_is_the_run_s_value_everywhere(merged):
     plain = deepspeed_dict(EngineOptions(), **SIZES)
-    assert merged({
-        "train_batch_size": "auto", "train_micro_batch_size_per_gpu": "auto", "gradient_accumulation_steps": "auto",
-        "gradient_clipping": "auto", "optimizer": "auto", "scheduler": None, "fp16": {"enabled": "auto"},
-        "bf16": {"enabled": "auto"},
-        "zero_optimization": {"stage": "auto", "reduce_bucket_size": "auto"},
-    }) == plain
+    assert (
+        merged(
+            {
+                "train_batch_size": "auto",
+                "train_micro_batch_size_per_gpu": "auto",
+                "gradient_accumulation_steps": "auto",
+                "gradient_clipping": "auto",
+                "optimizer": "auto",
+                "scheduler": None,
+                "fp16": {"enabled": "auto"},
+                "bf16": {"enabled": "auto"},
+                "zero_optimization": {"stage": "auto", "reduce_bucket_size": "auto"},
+            }
+        )
+        == plain
+    )
     assert merged({"zero_optimization": "auto", "bf16": "auto", "fp16": {"enabled": False}}) == plain
 
 
-@pytest.mark.parametrize(("theirs", "said"), [
-    ({"train_batch_size": 8}, "train_batch_size=8 contradicts the run's 24"),
-    ({"gradient_accumulation_steps": 1}, "gradient_accumulation_steps=1 contradicts"),
-    ({"gradient_clipping": 0.5}, "gradient_clipping=0.5 contradicts"),
-    ({"zero_optimization": {"stage": 3}}, "zero_optimization.stage=3 contradicts the run's 0"),
-    ({"zero_optimization": 2}, "zero_optimization=2 must be an object"),
-    ({"optimizer": {"type": "Adam"}}, "'optimizer' is the run's own; remove it and set --optim"),
-    ({"scheduler": {"type": "WarmupLR"}}, "'scheduler' is the run's own"),
-    ({"bf16": {"enabled": True}}, "bf16.enabled=True, the run has engine.dtype fp32"),
-    ({"bf16": True}, "bf16=True must be an object"),
-    ({"fp16": {"enabled": True}}, "fp16 is not supported"),
-    ({"torch_autocast": {"enabled": True}}, "torch_autocast.enabled=True contradicts"),
-    ([1], "a JSON object is needed, got list"),
-    ("{", "cannot be read"),
-])
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
+        ({"train_batch_size": 8}, "train_batch_size=8 contradicts the run's 24"),
+        ({"gradient_accumulation_steps": 1}, "gradient_accumulation_steps=1 contradicts"),
+        ({"gradient_clipping": 0.5}, "gradient_clipping=0.5 contradicts"),
+        ({"zero_optimization": {"stage": 3}}, "zero_optimization.stage=3 contradicts the run's 0"),
+        ({"zero_optimization": 2}, "zero_optimization=2 must be an object"),
+        ({"optimizer": {"type": "Adam"}}, "'optimizer' is the run's own; remove it and set --optim"),
+        ({"scheduler": {"type": "WarmupLR"}}, "'scheduler' is the run's own"),
+        ({"bf16": {"enabled": True}}, "bf16.enabled=True, the run has engine.dtype fp32"),
+        ({"bf16": True}, "bf16=True must be an object"),
+        ({"fp16": {"enabled": True}}, "fp16 is not supported"),
+        ({"torch_autocast": {"enabled": True}}, "torch_autocast.enabled=True contradicts"),
+        ([1], "a JSON object is needed, got list"),
+        ("{", "cannot be read"),
+    ],
+)
 def test_contradictions_are_refused_in_one_line(merged, theirs, said):
     with pytest.raises(ValueError) as caught:
         merged(theirs)
@@ -86,8 +107,9 @@ def engine_of(place, toy):
     def make(stage: int, dtype: str = "fp32") -> tuple[Engine, object]:
         problem = toy()
         options = EngineOptions(zero_stage=stage, dtype=dtype)
-        engine = Engine(place, problem.model, problem.groups, optim=Optim(lr=0.01), options=options, micro_batch=4,
-                        accumulation=1)
+        engine = Engine(
+            place, problem.model, problem.groups, optim=Optim(lr=0.01), options=options, micro_batch=4, accumulation=1
+        )
         return engine, problem
 
     return make
@@ -118,8 +140,15 @@ def test_optimizer_state_goes_from_any_stage_to_any_other(engine_of, before, aft
 
     problem = replace(engine_of(0)[1])
     problem.model.load_state_dict(weights)
-    engine = Engine(engine.place, problem.model, problem.groups, optim=Optim(lr=0.01), micro_batch=4, accumulation=1,
-                    options=EngineOptions(zero_stage=after, dtype="fp32"))
+    engine = Engine(
+        engine.place,
+        problem.model,
+        problem.groups,
+        optim=Optim(lr=0.01),
+        micro_batch=4,
+        accumulation=1,
+        options=EngineOptions(zero_stage=after, dtype="fp32"),
+    )
     engine.load_optimizer_state(state)
     again = engine.optimizer_state()
     assert all(torch.equal(state[name], again[name]) for name in state)
@@ -128,8 +157,15 @@ def test_optimizer_state_goes_from_any_stage_to_any_other(engine_of, before, aft
 
 def test_a_frozen_backbone_has_no_rate_and_the_scale_is_applied(place, toy):
     problem = toy()
-    engine = Engine(place, problem.model, problem.groups, optim=Optim(lr=1.0, backbone_lr_scale=0.1), micro_batch=4,
-                    accumulation=1, options=EngineOptions(dtype="fp32"))
+    engine = Engine(
+        place,
+        problem.model,
+        problem.groups,
+        optim=Optim(lr=1.0, backbone_lr_scale=0.1),
+        micro_batch=4,
+        accumulation=1,
+        options=EngineOptions(dtype="fp32"),
+    )
     for backbone in (False, True):
         engine.set_rate(0.5, backbone=backbone)
         rates = {group["name"]: group["lr"] for group in engine._engine.optimizer.param_groups}

@@ -25,8 +25,10 @@ def scored(toy, table, *, world: int, micro: int) -> dict[str, float]:
     """Ranks one after another; each but the last only leaves its part, the last sees them all."""
     parts, values, result = [], [], None
     for turns in shares(world, micro, 7):
-        batches = [{name: column[np.maximum(rows, 0)] for name, column in table.items()} | {"row": torch.from_numpy(rows)}
-                   for rows in turns]
+        batches = [
+            {name: column[np.maximum(rows, 0)] for name, column in table.items()} | {"row": torch.from_numpy(rows)}
+            for rows in turns
+        ]
         problem = toy(split=lambda name, batches=batches: iter(batches))
 
         def mean(value: torch.Tensor) -> torch.Tensor:

@@ -21,8 +21,10 @@ def trial(actions, predicted, *, key="a", classes=3):
 def strips(axes):
     """Per strip, top first: the (start, stop, colour) of its bouts in order of time."""
     return [
-        sorted((*path.get_extents().intervalx.tolist(), tuple(colour[:3]))
-               for path, colour in zip(strip.get_paths(), strip.get_facecolors(), strict=True))
+        sorted(
+            (*path.get_extents().intervalx.tolist(), tuple(colour[:3]))
+            for path, colour in zip(strip.get_paths(), strip.get_facecolors(), strict=True)
+        )
         for strip in axes.collections
     ]
 
@@ -142,6 +144,7 @@ def test_ethogram_draws_the_bouts_of_truth_above_those_of_the_prediction():
 def test_ethogram_legend_names_every_class_and_grey_only_where_needed():
     def legend(actions):
         return [text.get_text() for text in figures.ethogram([trial(actions, [0, 0])], classes=CLASSES).legends[0].get_texts()]
+
     assert legend([0, 1]) == CLASSES
     assert legend([0, -1]) == [*CLASSES, "not labelled"]
 

@@ -35,14 +35,22 @@ class Trainer:
     def __init__(self, place: Place, data: str, *, stage: int, saved: tuple | None = None) -> None:
         run = Run(data=data, optim=Optim(lr=LR), engine=EngineOptions(zero_stage=stage, dtype="bf16"))
         backbone = FrameBackbone(name=BACKBONE, pretrained=False, image_size=SIZE)
-        options = MouseOptions(model=ModelOptions(backbone=backbone, hidden=32),
-                               window=WindowOptions(train_frames=FRAMES, val_frames=FRAMES))
+        options = MouseOptions(
+            model=ModelOptions(backbone=backbone, hidden=32), window=WindowOptions(train_frames=FRAMES, val_frames=FRAMES)
+        )
         self.problem: Problem = MOUSE.build(run, options, place)
         self.batch: Batch = {name: value.clone() for name, value in next(self.problem.batches(0, 0)).items()}
         if saved is not None:
             checkpoint.load_weights(self.problem.model, saved[0], name="saved")
-        self.engine = Engine(place, self.problem.model, self.problem.groups, optim=run.optim, options=run.engine,
-                             micro_batch=run.micro_batch, accumulation=1)
+        self.engine = Engine(
+            place,
+            self.problem.model,
+            self.problem.groups,
+            optim=run.optim,
+            options=run.engine,
+            micro_batch=run.micro_batch,
+            accumulation=1,
+        )
         if saved is not None:
             self.engine.load_optimizer_state(saved[1])
         self.frozen, self.done = False, 0
@@ -70,8 +78,12 @@ class Trainer:
 
     def weights(self, part: str) -> dict[str, torch.Tensor]:
         """Copies of the parameters of `backbone` or `rest`."""
-        return {name: parameter.detach().clone() for group, members in self.problem.groups.items()
-                if group.startswith(f"{part}/") for name, parameter in members.items()}
+        return {
+            name: parameter.detach().clone()
+            for group, members in self.problem.groups.items()
+            if group.startswith(f"{part}/")
+            for name, parameter in members.items()
+        }
 
 
 def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -144,15 +156,33 @@ def test_a_saved_state_goes_on_as_if_never_stopped(trainer, stage):
 def trained(data: str, out, *words: str) -> dict[int, float]:
     """Losses by step of a training in a process of its own."""
     options = {
-        "data": data, "out": out, "log_every": 1, "eval_every": 1000, "freeze_backbone_epochs": 0, "early_stop_patience": 0,
-        "optim.lr": LR, "schedule.kind": "constant", "schedule.warmup_epochs": 0, "engine.dtype": "bf16",
-        "model.backbone.name": BACKBONE, "model.backbone.pretrained": "false", "model.backbone.image_size": SIZE,
-        "model.hidden": 32, "window.train_frames": FRAMES, "window.val_frames": 120,
+        "data": data,
+        "out": out,
+        "log_every": 1,
+        "eval_every": 1000,
+        "freeze_backbone_epochs": 0,
+        "early_stop_patience": 0,
+        "optim.lr": LR,
+        "schedule.kind": "constant",
+        "schedule.warmup_epochs": 0,
+        "engine.dtype": "bf16",
+        "model.backbone.name": BACKBONE,
+        "model.backbone.pretrained": "false",
+        "model.backbone.image_size": SIZE,
+        "model.hidden": 32,
+        "window.train_frames": FRAMES,
+        "window.val_frames": 120,
     }
     given = [f"--{name}={value}" for name, value in options.items()]
     alone = {name: value for name, value in os.environ.items() if name not in LAUNCHED}
-    done = subprocess.run([sys.executable, launch.__file__, "mouse", *given, *words], env=alone, capture_output=True, text=True,
-                          timeout=200, check=False)
+    done = subprocess.run(
+        [sys.executable, launch.__file__, "mouse", *given, *words],
+        env=alone,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return {line["step"]: line["loss"] for line in lines if "loss" in line}

@@ -54,8 +54,14 @@ def test_one_process_under_zero_1_goes_on_as_two_under_zero_2_within_an_epoch(ru
 
 @pytest.mark.slow
 def test_two_processes_agree_on_batch_norms_and_on_scores(run, spawn, tmp_path):
-    options = ("--model.backbone.name=lcnet_035", "--model.backbone.image_size=64", "--freeze_backbone_epochs=0",
-               "--global_batch=2", "--steps=4", "--optim.lr=1e-2")
+    options = (
+        "--model.backbone.name=lcnet_035",
+        "--model.backbone.image_size=64",
+        "--freeze_backbone_epochs=0",
+        "--global_batch=2",
+        "--steps=4",
+        "--optim.lr=1e-2",
+    )
     finished(spawn("two", *options, processes=2))
     out = tmp_path / "two"
     logged = next(line for line in map(json.loads, (out / "metrics.jsonl").read_text().splitlines()) if "val/loss" in line)
@@ -166,8 +172,18 @@ def test_the_best_weights_are_those_of_the_best_score(whole):
 
 def test_the_exported_checkpoint_holds_plain_values_alone(whole):
     held = torch.load(whole / "best_model_multitask.pt", map_location="cpu", weights_only=True)
-    assert set(held) == {"model_state_dict", "ema_state_dict", "classes", "orig_classes", "col_map", "merge_idxs",
-                         "best_thresholds", "kp_names", "val_metrics", "args"}
+    assert set(held) == {
+        "model_state_dict",
+        "ema_state_dict",
+        "classes",
+        "orig_classes",
+        "col_map",
+        "merge_idxs",
+        "best_thresholds",
+        "kp_names",
+        "val_metrics",
+        "args",
+    }
     best, meta = load_tensors(whole / "best.safetensors")
     assert held["model_state_dict"].keys() == best.keys()
     assert all(torch.equal(held["model_state_dict"][name], best[name]) for name in best)
@@ -212,18 +228,21 @@ def refuse(capfd, shards, tiny, tmp_path):
     return lambda *options: refused(capfd, "mouse", f"--data={shards}", f"--out={tmp_path / 'out'}", *tiny, *options)
 
 
-@pytest.mark.parametrize(("options", "said"), [
-    (("--data=nowhere",), "nowhere: no manifest.parquet here"),
-    (("--optim.learning=1",), "optim.learning"),
-    (("--epochs=x",), "epochs"),
-    (("--micro_batch=2", "--global_batch=3"), "global_batch=3 must be a multiple of micro_batch x processes = 2 x 1"),
-    (("--global_batch=6",), "5 training rows cannot fill one step of global_batch=6"),
-    (("--resume=true",), "no such checkpoint"),
-    (("--model.backbone.name=nonesuch",), "unknown backbone 'nonesuch'"),
-    (("--deepspeed_config=nowhere.json",), "nowhere.json: cannot be read"),
-    (("--deepspeed_config", "nowhere.json"), "nowhere.json: cannot be read"),
-    (("--optim.lr=1e30", "--global_batch=2", "--optim.clip_norm=0", "--freeze_backbone_epochs=0"), "non-finite loss"),
-])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--data=nowhere",), "nowhere: no manifest.parquet here"),
+        (("--optim.learning=1",), "optim.learning"),
+        (("--epochs=x",), "epochs"),
+        (("--micro_batch=2", "--global_batch=3"), "global_batch=3 must be a multiple of micro_batch x processes = 2 x 1"),
+        (("--global_batch=6",), "5 training rows cannot fill one step of global_batch=6"),
+        (("--resume=true",), "no such checkpoint"),
+        (("--model.backbone.name=nonesuch",), "unknown backbone 'nonesuch'"),
+        (("--deepspeed_config=nowhere.json",), "nowhere.json: cannot be read"),
+        (("--deepspeed_config", "nowhere.json"), "nowhere.json: cannot be read"),
+        (("--optim.lr=1e30", "--global_batch=2", "--optim.clip_norm=0", "--freeze_backbone_epochs=0"), "non-finite loss"),
+    ],
+)
 def test_mistakes_are_one_line_and_status_2(refuse, options, said):
     assert said in refuse(*options)
 
@@ -237,16 +256,20 @@ def test_weights_that_cannot_be_had_name_the_three_choices(refuse, tmp_path, mon
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
-    said = refuse("--model.backbone.name=vit_tiny_patch16_224", "--model.backbone.pretrained=true",
-                  "--model.backbone.image_size=224")
+    said = refuse(
+        "--model.backbone.name=vit_tiny_patch16_224", "--model.backbone.pretrained=true", "--model.backbone.image_size=224"
+    )
     assert all(choice in said for choice in ("pretrained: true", "weights: FILE", "pretrained: false"))
 
 
-@pytest.mark.parametrize(("change", "said"), [
-    ({"schema_version": 999}, "schema version 999"),
-    ({"kind": "fish"}, "holds fish data, mouse is needed"),
-    (None, "no manifest.parquet here"),
-])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"schema_version": 999}, "schema version 999"),
+        ({"kind": "fish"}, "holds fish data, mouse is needed"),
+        (None, "no manifest.parquet here"),
+    ],
+)
 def test_shards_of_another_kind_or_version(refuse, shards, tmp_path, change, said):
     other = tmp_path / "other"
     other.mkdir()

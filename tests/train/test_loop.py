@@ -14,8 +14,17 @@ from tarpon.train.loop import State, train
 from tarpon.train.schedule import Plateau
 from tarpon.train.sink import Fan, JsonLines
 
-RUN = Run(data="toy", micro_batch=4, global_batch=4, epochs=3, log_every=1, freeze_backbone_epochs=0,
-          optim=Optim(lr=0.01), schedule=Schedule(warmup_epochs=0), engine=EngineOptions(dtype="fp32"))
+RUN = Run(
+    data="toy",
+    micro_batch=4,
+    global_batch=4,
+    epochs=3,
+    log_every=1,
+    freeze_backbone_epochs=0,
+    optim=Optim(lr=0.01),
+    schedule=Schedule(warmup_epochs=0),
+    engine=EngineOptions(dtype="fp32"),
+)
 
 
 @pytest.fixture
@@ -24,8 +33,15 @@ def trained(place, toy, tmp_path):
 
     def go(run: Run = RUN, *, state: State | None = None, **given):
         problem = toy(**given)
-        engine = Engine(place, problem.model, problem.groups, optim=run.optim, options=run.engine, micro_batch=run.micro_batch,
-                        accumulation=run.accumulation(1))
+        engine = Engine(
+            place,
+            problem.model,
+            problem.groups,
+            optim=run.optim,
+            options=run.engine,
+            micro_batch=run.micro_batch,
+            accumulation=run.accumulation(1),
+        )
         weights, saved, best = [{n: p.detach().clone() for n, p in problem.model.named_parameters()}], [], []
 
         def score():
@@ -35,8 +51,16 @@ def trained(place, toy, tmp_path):
         path = tmp_path / "metrics.jsonl"
         path.unlink(missing_ok=True)
         state = state or State(at=Position(), plateau=Plateau())
-        last = train(run, problem, engine, Fan([JsonLines(path, keep_to=0)]), state=state,
-                     evaluate=score, save=lambda s: saved.append(s.at), keep_best=best.append)
+        last = train(
+            run,
+            problem,
+            engine,
+            Fan([JsonLines(path, keep_to=0)]),
+            state=state,
+            evaluate=score,
+            save=lambda s: saved.append(s.at),
+            keep_best=best.append,
+        )
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         return {"lines": lines, "weights": weights, "saved": saved, "best": best, "state": last}
 
@@ -62,8 +86,14 @@ def test_the_backbone_is_still_while_frozen_and_moves_after(trained, stage, dtyp
 @pytest.mark.parametrize("stage", [0, 1, 2])
 def test_the_first_step_after_the_thaw_is_adam_s_first(trained, stage):
     """Adam's bias correction makes a first step of the size of the rate; a counter that ran on while frozen would not."""
-    run = replace(RUN, freeze_backbone_epochs=1, steps=13, engine=EngineOptions(zero_stage=stage, dtype="fp32"),
-                  optim=Optim(lr=0.01, weight_decay=0.0), schedule=Schedule(kind="constant", warmup_epochs=0))
+    run = replace(
+        RUN,
+        freeze_backbone_epochs=1,
+        steps=13,
+        engine=EngineOptions(zero_stage=stage, dtype="fp32"),
+        optim=Optim(lr=0.01, weight_decay=0.0),
+        schedule=Schedule(kind="constant", warmup_epochs=0),
+    )
     _, frozen, thawed = trained(run, steps_per_epoch=12)["weights"]
     step = (thawed["encoder.weight"] - frozen["encoder.weight"]).abs()
     assert float(step.median()) == pytest.approx(0.01, rel=0.01)
@@ -83,8 +113,10 @@ def stuck(model: torch.nn.Module) -> dict:
 
 def test_a_frozen_backbone_that_moves_stops_the_run(trained, toy):
     model = toy().model
-    problem = {"model": model, "groups": {"rest/decay": dict(model.named_parameters()),
-                                          "backbone/decay": {"encoder.bias": model.encoder.bias}}}
+    problem = {
+        "model": model,
+        "groups": {"rest/decay": dict(model.named_parameters()), "backbone/decay": {"encoder.bias": model.encoder.bias}},
+    }
     problem["groups"]["rest/decay"].pop("encoder.bias")
 
     def push(on: bool) -> None:

@@ -72,8 +72,11 @@ def test_padding_counts_for_nothing(windows):
 
 def test_a_window_of_padding_alone_counts_zero():
     scores, nothing = torch.randn(1, 5, 3, requires_grad=True), torch.zeros(1, 5, dtype=torch.bool)
-    total = (losses.focal(scores, torch.full((1, 5), -1), gamma=2.5, smoothing=0.1, weights=torch.ones(3))
-             + losses.smoothness(scores, nothing) + losses.points(torch.rand(1, 5, 2, 2), torch.zeros(1, 5, 2, 3), beta=0.1))
+    total = (
+        losses.focal(scores, torch.full((1, 5), -1), gamma=2.5, smoothing=0.1, weights=torch.ones(3))
+        + losses.smoothness(scores, nothing)
+        + losses.points(torch.rand(1, 5, 2, 2), torch.zeros(1, 5, 2, 3), beta=0.1)
+    )
     total.backward()
     assert float(total.detach()) == 0.0
     assert not scores.grad.any()

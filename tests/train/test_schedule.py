@@ -51,8 +51,15 @@ def test_observe_counts_by_hand():
         state = observe(state, value, step=step, patience=2)
         seen.append((state.best, state.best_step, state.since, state.waited, state.falls))
     assert seen == [
-        (0.5, 1, 0, 0, 0), (0.5, 1, 1, 1, 0), (0.5, 1, 2, 0, 1),  # an equal value is no better; two in vain: the rate falls
-        (0.6, 4, 0, 0, 1), (0.6, 4, 1, 1, 1), (0.6, 4, 2, 0, 2), (0.6, 4, 3, 1, 2), (0.6, 4, 4, 0, 3), (0.6, 4, 5, 1, 3),
+        (0.5, 1, 0, 0, 0),
+        (0.5, 1, 1, 1, 0),
+        (0.5, 1, 2, 0, 1),  # an equal value is no better; two in vain: the rate falls
+        (0.6, 4, 0, 0, 1),
+        (0.6, 4, 1, 1, 1),
+        (0.6, 4, 2, 0, 2),
+        (0.6, 4, 3, 1, 2),
+        (0.6, 4, 4, 0, 3),
+        (0.6, 4, 5, 1, 3),
     ]
 
 

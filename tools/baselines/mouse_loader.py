@@ -35,8 +35,17 @@ class VideoWindows(Dataset):
         mean, std: of RGB in 0..1. noise_sd: of full scale.
     """
 
-    def __init__(self, cuts: Sequence[Cut], *, frames: int, size: int, mean: Sequence[float], std: Sequence[float],
-                 noise_sd: float, length: int = 10**7) -> None:
+    def __init__(
+        self,
+        cuts: Sequence[Cut],
+        *,
+        frames: int,
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        noise_sd: float,
+        length: int = 10**7,
+    ) -> None:
         self.cuts, self.frames, self.size, self.noise_sd, self.length = cuts, frames, size, noise_sd, length
         self.mean, self.std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
 
@@ -45,8 +54,9 @@ class VideoWindows(Dataset):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         cut = self.cuts[index % len(self.cuts)]
-        labels, pixels, valid = window_frames(trial=cut.trial, start=cut.start, frames=self.frames, roll=cut.draw.roll,
-                                              dropped=cut.draw.dropped)
+        labels, pixels, valid = window_frames(
+            trial=cut.trial, start=cut.start, frames=self.frames, roll=cut.draw.roll, dropped=cut.draw.dropped
+        )
         first = int(pixels.min())
         clip = read_frames(cut.video, first=cut.first + first, count=int(pixels.max()) - first + 1, size=self.size)
         clip = augmented(clip[pixels - first], cut.draw, noise_sd=self.noise_sd, seed=index)
@@ -104,5 +114,14 @@ def loader(dataset: VideoWindows, *, batch: int, workers: int, pin: bool = False
     """Endless batches of [clip (B, T, 3, H, W), actions (B, T)]."""
     # fork, PyTorch's usual way on Linux, said because a spawned process hands "spawn" on to its own workers: those leave
     # through the interpreter's end and abort when their queue's thread is just then moving a clip into shared memory
-    return iter(DataLoader(dataset, batch_size=batch, num_workers=workers, persistent_workers=True, pin_memory=pin,
-                           worker_init_fn=_single_thread, multiprocessing_context="fork" if workers else None))
+    return iter(
+        DataLoader(
+            dataset,
+            batch_size=batch,
+            num_workers=workers,
+            persistent_workers=True,
+            pin_memory=pin,
+            worker_init_fn=_single_thread,
+            multiprocessing_context="fork" if workers else None,
+        )
+    )

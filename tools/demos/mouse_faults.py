@@ -11,6 +11,7 @@ import av
 
 SHORT = 250  # frames left in a short video; one group of pictures, so that no frame before it is missing
 
+
 @dataclass(frozen=True, kw_only=True)
 class Files:
     """The files of one video with one trial."""

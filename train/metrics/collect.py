@@ -53,15 +53,18 @@ class TrialMetric:
 
         def pictures() -> dict[str, np.ndarray]:
             counts = confusion(trials, len(names.classes))
-            return {"confusion": figures.pixels(figures.confusion(counts, classes=names.classes)),
-                    "ethogram": figures.pixels(figures.ethogram(trials[:8], classes=names.classes))}
+            return {
+                "confusion": figures.pixels(figures.confusion(counts, classes=names.classes)),
+                "ethogram": figures.pixels(figures.ethogram(trials[:8], classes=names.classes)),
+            }
 
         def save(path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             save_trials(path, trials, classes=names.classes, points=names.points if scored else ())
 
-        return Result(scalars=score(trials, classes=names.classes, points=names.points if scored else ()),
-                      save=save, pictures=pictures)
+        return Result(
+            scalars=score(trials, classes=names.classes, points=names.points if scored else ()), save=save, pictures=pictures
+        )
 
     def _trials(self, windows: list[dict]) -> list[Trial]:
         by_row: dict[int, list[dict]] = {}
@@ -72,6 +75,12 @@ class TrialMetric:
             whole = {name: np.concatenate([part[name] for part in parts]) for name in FIELDS if name in parts[0]}
             if "keypoints" in whole and not whole["keypoints"][..., 2].any():
                 del whole["keypoints"]
-            trials.append(Trial(key=self._names.keys[row], group=self._names.groups[row],
-                                size=tuple(int(n) for n in self._names.sizes[row]), **whole))
+            trials.append(
+                Trial(
+                    key=self._names.keys[row],
+                    group=self._names.groups[row],
+                    size=tuple(int(n) for n in self._names.sizes[row]),
+                    **whole,
+                )
+            )
         return trials

@@ -62,6 +62,10 @@ def frame_scores(matrix: np.ndarray, *, names: Sequence[str]) -> dict[str, float
         "majority_macro_f1": macro_f1(always),
     }
     for c, name in enumerate(names):
-        out |= {f"f1_{name}": f1[c], f"precision_{name}": precision[c], f"recall_{name}": recall[c],
-                f"support_{name}": support[c]}
+        out |= {
+            f"f1_{name}": f1[c],
+            f"precision_{name}": precision[c],
+            f"recall_{name}": recall[c],
+            f"support_{name}": support[c],
+        }
     return {key: float(value) for key, value in out.items()}

@@ -9,7 +9,7 @@ from tarpon.train.metrics.confusion import ratio
 from tarpon.train.metrics.trial import Trial
 
 PCK = {"pck_05": 0.05, "pck_10": 0.10}  # a point is right within this share of the frame's longer side
-COLUMNS = 3 + len(PCK)                  # of the counts below
+COLUMNS = 3 + len(PCK)  # of the counts below
 
 
 def keypoint_counts(trial: Trial) -> np.ndarray | None:

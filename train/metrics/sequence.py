@@ -86,9 +86,10 @@ def _segment_scores(trials: Sequence[Trial], *, num_classes: int, rest: int | No
     out = {}
     without = () if rest is None else (rest,)
     for percent in IOU_PERCENT:
-        counts = np.sum([
-            segment_counts(trial.actions, trial.predicted, iou=percent / 100, num_classes=num_classes) for trial in trials
-        ], axis=0)
+        counts = np.sum(
+            [segment_counts(trial.actions, trial.predicted, iou=percent / 100, num_classes=num_classes) for trial in trials],
+            axis=0,
+        )
         out[f"segment_f1_{percent}"] = segment_f1(*counts)
         # bouts match within their class only, so leaving a class out is leaving out its column
         out[f"segment_f1_{percent}_no_rest"] = segment_f1(*np.delete(counts, without, axis=1))
@@ -106,8 +107,11 @@ def _bout_scores(trials: Sequence[Trial], *, names: Sequence[str]) -> dict[str, 
     out = {"onset_error_frames": float(ratio(late.sum(), len(late)))}
     for c, name in enumerate(names):
         of_class = late[label == c]
-        out |= {f"bouts_true_{name}": float(bouts[0, c]), f"bouts_pred_{name}": float(bouts[1, c]),
-                f"onset_error_frames_{name}": float(ratio(of_class.sum(), len(of_class)))}
+        out |= {
+            f"bouts_true_{name}": float(bouts[0, c]),
+            f"bouts_pred_{name}": float(bouts[1, c]),
+            f"onset_error_frames_{name}": float(ratio(of_class.sum(), len(of_class))),
+        }
     return out
 
 

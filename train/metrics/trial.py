@@ -13,8 +13,21 @@ from pathlib import Path
 import numpy as np
 
 FORMAT = 1  # of the file; raised when its fields change
-FIELDS = ("format", "classes", "points", "key", "group", "size", "length", "has_keypoints", "has_keypoints_pred",
-          "actions", "probs", "keypoints", "keypoints_pred")
+FIELDS = (
+    "format",
+    "classes",
+    "points",
+    "key",
+    "group",
+    "size",
+    "length",
+    "has_keypoints",
+    "has_keypoints_pred",
+    "actions",
+    "probs",
+    "keypoints",
+    "keypoints_pred",
+)
 PROB_TOLERANCE = 1e-2  # of a row's sum: half-precision softmax rounds to about 4e-3
 
 
@@ -22,13 +35,13 @@ PROB_TOLERANCE = 1e-2  # of a row's sum: half-precision softmax rounds to about 
 class Trial:
     """One sequence: what was seen and what the model answered. Checked when made (ValueError)."""
 
-    key: str                            # the row's key in the manifest
-    group: str                          # what the split keeps together (video, animal); the unit of the bootstrap
-    actions: np.ndarray                 # (T,) int64 class, -1 unlabelled
-    probs: np.ndarray                   # (T, C) float32, rows sum to 1
-    keypoints: np.ndarray | None = None       # (T, K, 3) float32: x / width, y / height, visible 0 or 1
+    key: str  # the row's key in the manifest
+    group: str  # what the split keeps together (video, animal); the unit of the bootstrap
+    actions: np.ndarray  # (T,) int64 class, -1 unlabelled
+    probs: np.ndarray  # (T, C) float32, rows sum to 1
+    keypoints: np.ndarray | None = None  # (T, K, 3) float32: x / width, y / height, visible 0 or 1
     keypoints_pred: np.ndarray | None = None  # (T, K, 2) float32: x / width, y / height
-    size: tuple[int, int]               # (width, height) of the source in px
+    size: tuple[int, int]  # (width, height) of the source in px
 
     def __post_init__(self) -> None:
         T = len(self.actions) if isinstance(self.actions, np.ndarray) and self.actions.ndim == 1 else 0
@@ -58,17 +71,22 @@ class Trial:
     def _check_values(self) -> None:
         C = self.probs.shape[1]
         if self.actions.min() < -1 or self.actions.max() >= C:
-            raise ValueError(f"trial {self.key}: actions must be in [-1, {C}) for probs of {C} classes, "
-                             f"got {self.actions.min()} to {self.actions.max()}")
+            raise ValueError(
+                f"trial {self.key}: actions must be in [-1, {C}) for probs of {C} classes, "
+                f"got {self.actions.min()} to {self.actions.max()}"
+            )
         off = np.abs(self.probs.sum(1) - 1)
         if not (off <= PROB_TOLERANCE).all() or self.probs.min() < 0:  # NaN fails the first comparison
-            raise ValueError(f"trial {self.key}: rows of probs must be finite, >= 0 and sum to 1; "
-                             "pass probabilities, not logits")
+            raise ValueError(
+                f"trial {self.key}: rows of probs must be finite, >= 0 and sum to 1; pass probabilities, not logits"
+            )
         if self.keypoints is not None:
             visible = self.keypoints[..., 2]
             if not np.isin(visible, (0, 1)).all() or not np.isfinite(self.keypoints[visible > 0]).all():
-                raise ValueError(f"trial {self.key}: keypoints[..., 2] must be 0 or 1, and visible points finite; "
-                                 "threshold the likelihood first")
+                raise ValueError(
+                    f"trial {self.key}: keypoints[..., 2] must be 0 or 1, and visible points finite; "
+                    "threshold the likelihood first"
+                )
         if self.keypoints_pred is not None and not np.isfinite(self.keypoints_pred).all():
             raise ValueError(f"trial {self.key}: keypoints_pred must be finite")
         if len(self.size) != 2 or min(self.size) <= 0:
@@ -89,8 +107,10 @@ def check_trials(trials: Sequence[Trial], *, classes: Sequence[str], points: Seq
     num_points = len(points)
     for trial in trials:
         if trial.probs.shape[1] != len(classes):
-            raise ValueError(f"trial {trial.key}: probs have {trial.probs.shape[1]} classes, "
-                             f"but {len(classes)} are named: {', '.join(classes)}")
+            raise ValueError(
+                f"trial {trial.key}: probs have {trial.probs.shape[1]} classes, "
+                f"but {len(classes)} are named: {', '.join(classes)}"
+            )
         for array in (trial.keypoints, trial.keypoints_pred):
             num_points = num_points or (0 if array is None else array.shape[1])
             if array is not None and array.shape[1] != num_points:
@@ -141,8 +161,10 @@ def load_trials(path: Path) -> tuple[list[Trial], list[str], list[str]]:
         with np.load(file, allow_pickle=False) as stored:
             missing = [name for name in FIELDS if name not in stored.files]
             if missing or stored["format"] != FORMAT:
-                raise ValueError(f"{path}: not a trials file of format {FORMAT} (missing: {', '.join(missing) or 'nothing'}); "
-                                 "write it again with this version")
+                raise ValueError(
+                    f"{path}: not a trials file of format {FORMAT} (missing: {', '.join(missing) or 'nothing'}); "
+                    "write it again with this version"
+                )
             arrays = {name: stored[name] for name in FIELDS}
     length = arrays["length"]
     actions = _split(arrays["actions"], length, has=np.ones(len(length), bool))
@@ -150,8 +172,15 @@ def load_trials(path: Path) -> tuple[list[Trial], list[str], list[str]]:
     keypoints = _split(arrays["keypoints"], length, has=arrays["has_keypoints"])
     keypoints_pred = _split(arrays["keypoints_pred"], length, has=arrays["has_keypoints_pred"])
     trials = [
-        Trial(key=str(arrays["key"][i]), group=str(arrays["group"][i]), actions=actions[i], probs=probs[i],
-              keypoints=keypoints[i], keypoints_pred=keypoints_pred[i], size=tuple(arrays["size"][i].tolist()))
+        Trial(
+            key=str(arrays["key"][i]),
+            group=str(arrays["group"][i]),
+            actions=actions[i],
+            probs=probs[i],
+            keypoints=keypoints[i],
+            keypoints_pred=keypoints_pred[i],
+            size=tuple(arrays["size"][i].tolist()),
+        )
         for i in range(len(length))
     ]
     return trials, arrays["classes"].tolist(), arrays["points"].tolist()

@@ -52,8 +52,10 @@ class ModelOptions:
         if self.norm not in ("frame", "clip"):
             raise ValueError(f"model.norm={self.norm!r} must be frame or clip")
         if self.hidden < 8 or self.layers < 1 or not (0 <= self.dropout < 1 and 0 <= self.head_dropout < 1):
-            raise ValueError(f"model: hidden={self.hidden} must be at least 8, layers={self.layers} at least 1, "
-                             f"dropout={self.dropout} and head_dropout={self.head_dropout} in [0, 1)")
+            raise ValueError(
+                f"model: hidden={self.hidden} must be at least 8, layers={self.layers} at least 1, "
+                f"dropout={self.dropout} and head_dropout={self.head_dropout} in [0, 1)"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +70,14 @@ class LossOptions:
     kp_beta: float = 0.02  # of the frame: where smooth L1 turns linear
 
     def __post_init__(self) -> None:
-        if min(self.focal_gamma, self.lambda_smooth, self.lambda_kp) < 0 or self.kp_beta <= 0 or not 0 <= self.label_smoothing < 1:
-            raise ValueError("loss: focal_gamma, lambda_smooth and lambda_kp must be at least 0, kp_beta above 0, "
-                             "label_smoothing in [0, 1)")
+        if (
+            min(self.focal_gamma, self.lambda_smooth, self.lambda_kp) < 0
+            or self.kp_beta <= 0
+            or not 0 <= self.label_smoothing < 1
+        ):
+            raise ValueError(
+                "loss: focal_gamma, lambda_smooth and lambda_kp must be at least 0, kp_beta above 0, label_smoothing in [0, 1)"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +93,10 @@ class WindowOptions:
 
     def __post_init__(self) -> None:
         if min(self.train_frames, self.val_frames) < 2 or not 0 <= self.kp_likelihood <= 1:
-            raise ValueError(f"window: train_frames={self.train_frames} and val_frames={self.val_frames} must be at least 2, "
-                             f"kp_likelihood={self.kp_likelihood} in [0, 1]")
+            raise ValueError(
+                f"window: train_frames={self.train_frames} and val_frames={self.val_frames} must be at least 2, "
+                f"kp_likelihood={self.kp_likelihood} in [0, 1]"
+            )
         if self.rare_boost_cap < 1 or not 0 <= self.rare_threshold_share <= 1:
             raise ValueError(f"window: rare_boost_cap={self.rare_boost_cap} must be at least 1, rare_threshold_share in [0, 1]")
 
@@ -105,8 +114,10 @@ class MouseOptions:
 
     def __post_init__(self) -> None:
         if len(self.merge) != 8 or not all(-1 <= to < len(self.classes) for to in self.merge):
-            raise ValueError(f"merge={list(self.merge)} must give each of the 8 stored actions a class of 0 to "
-                             f"{len(self.classes) - 1}, or -1 to leave it out")
+            raise ValueError(
+                f"merge={list(self.merge)} must give each of the 8 stored actions a class of 0 to "
+                f"{len(self.classes) - 1}, or -1 to leave it out"
+            )
         if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
             raise ValueError(f"classes={list(self.classes)} must be two or more different names")
 
@@ -120,16 +131,32 @@ def build_model(options: MouseOptions, points: Sequence[str]) -> FrameTagger:
     """The network for these keypoints."""
     model = options.model
     pose = PoseEncoder(PoseGraph.from_points(points), dropout=model.dropout / 2) if model.pose_input and points else None
-    return FrameTagger(model.backbone.build(), classes=len(options.classes), points=len(points), pose=pose, hidden=model.hidden,
-                       layers=model.layers, dropout=model.dropout, head_dropout=model.head_dropout, norm=model.norm,
-                       keypoints=model.model_type == "multitask" and bool(points))
+    return FrameTagger(
+        model.backbone.build(),
+        classes=len(options.classes),
+        points=len(points),
+        pose=pose,
+        hidden=model.hidden,
+        layers=model.layers,
+        dropout=model.dropout,
+        head_dropout=model.head_dropout,
+        norm=model.norm,
+        keypoints=model.model_type == "multitask" and bool(points),
+    )
 
 
 def fields_of(options: MouseOptions, points: Sequence[str], *, frames: int, noise: bool) -> ClipFields:
     mean, std = options.model.backbone.normalisation()
-    return ClipFields(frames=frames, size=options.model.backbone.image_size, mean=mean, std=std,
-                      likelihood=options.window.kp_likelihood, merge=options.merge, swap=mirrored(points),
-                      noise_sd=options.augment.noise_sd if noise and options.augment.noise_p else 0.0)
+    return ClipFields(
+        frames=frames,
+        size=options.model.backbone.image_size,
+        mean=mean,
+        std=std,
+        likelihood=options.window.kp_likelihood,
+        merge=options.merge,
+        swap=mirrored(points),
+        noise_sd=options.augment.noise_sd if noise and options.augment.noise_p else 0.0,
+    )
 
 
 def mirrored(points: Sequence[str]) -> tuple[int, ...]:
@@ -160,15 +187,34 @@ def build(run: Run, options: MouseOptions, place: Place) -> Problem:
     steps = epoch.steps(run.global_batch)
     torch.manual_seed(run.seed)  # the same weights on every rank and in every run
     model = build_model(options, points)
-    weights = losses.balanced_weights(torch.tensor(counts, dtype=torch.float32)).to(place.device) if options.loss.class_weights else None
+    weights = (
+        losses.balanced_weights(torch.tensor(counts, dtype=torch.float32)).to(place.device)
+        if options.loss.class_weights
+        else None
+    )
     loaders = Loaders(run, options, manifest, points, place)
-    windows = TrainWindows(manifest=manifest, augment=options.augment, frames=options.window.train_frames, points=len(points),
-                           seed=run.seed, merge=options.merge, factors=factors)
+    windows = TrainWindows(
+        manifest=manifest,
+        augment=options.augment,
+        frames=options.window.train_frames,
+        points=len(points),
+        seed=run.seed,
+        merge=options.merge,
+        factors=factors,
+    )
 
     def batches(first: int, skip: int) -> Iterator[Batch]:
         slots = itertools.chain.from_iterable(
-            epoch.batches(number, micro=run.micro_batch, accumulation=accumulation, rank=place.rank, world=place.world,
-                          skip=skip if number == first else 0) for number in itertools.count(first))
+            epoch.batches(
+                number,
+                micro=run.micro_batch,
+                accumulation=accumulation,
+                rank=place.rank,
+                world=place.world,
+                skip=skip if number == first else 0,
+            )
+            for number in itertools.count(first)
+        )
         return loaders.train.run(windows(slot) for slot in slots)
 
     def split(name: str) -> Iterator[Batch]:
@@ -176,18 +222,34 @@ def build(run: Run, options: MouseOptions, place: Place) -> Problem:
         turns = plan.in_turn(len(tiled), micro=run.micro_batch, rank=place.rank, world=place.world)
         return loaders.split.run([tiled[i] if i >= 0 else Window(row=-1, start=0) for i in turn] for turn in turns)
 
-    names = TrialNames(keys=manifest.column("key"), groups=manifest.column("group"), classes=options.classes, points=points,
-                       sizes=np.stack([manifest.column("width"), manifest.column("height")], 1))
+    names = TrialNames(
+        keys=manifest.column("key"),
+        groups=manifest.column("group"),
+        classes=options.classes,
+        points=points,
+        sizes=np.stack([manifest.column("width"), manifest.column("height")], 1),
+    )
     return Problem(
-        model=model, inputs=("clip", "valid", "pose") if model.pose is not None else ("clip", "valid"),
-        groups=parameter_groups(model), freeze=model.freeze_backbone,
+        model=model,
+        inputs=("clip", "valid", "pose") if model.pose is not None else ("clip", "valid"),
+        groups=parameter_groups(model),
+        freeze=model.freeze_backbone,
         loss=lambda out, batch: loss(out, batch, options=options.loss, weights=weights),
-        steps_per_epoch=steps, batches=batches, split=split, splits=splits, metric=lambda _: TrialMetric(names), select="macro_f1",
-        wait_s=lambda: loaders.train.wait_s, frames=lambda batch: batch["valid"].numel(), unit="frames",
+        steps_per_epoch=steps,
+        batches=batches,
+        split=split,
+        splits=splits,
+        metric=lambda _: TrialMetric(names),
+        select="macro_f1",
+        wait_s=lambda: loaders.train.wait_s,
+        frames=lambda batch: batch["valid"].numel(),
+        unit="frames",
         fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}",
         say=(*describe(manifest, options, model, points), table),
-        export=lambda folder, best, scores: mouse_export.export(folder, best, scores, options=options, run=run, points=points,
-                                                                   clip=manifest.card["settings"]["clip"]))
+        export=lambda folder, best, scores: mouse_export.export(
+            folder, best, scores, options=options, run=run, points=points, clip=manifest.card["settings"]["clip"]
+        ),
+    )
 
 
 class Loaders:
@@ -216,10 +278,12 @@ class Loaders:
             pool = manifest.rows("train") if training else np.arange(len(manifest))
             feed = ClipFeed(manifest, reader, fields, pool=pool, budget=budget)
             sides = np.concatenate([manifest.column("clip_width"), manifest.column("clip_height")])
-            graph = ClipGraph(size=fields.size, batch=run.micro_batch, resize=bool((sides != fields.size).any()),
-                              noise=augment.noise_p > 0)
-            self._built[name] = ClipLoader(graph, feed, device=place.gpu, threads=run.loader.threads or cores(place),
-                                           prefetch=run.loader.prefetch)
+            graph = ClipGraph(
+                size=fields.size, batch=run.micro_batch, resize=bool((sides != fields.size).any()), noise=augment.noise_p > 0
+            )
+            self._built[name] = ClipLoader(
+                graph, feed, device=place.gpu, threads=run.loader.threads or cores(place), prefetch=run.loader.prefetch
+            )
         return self._built[name]
 
 
@@ -240,8 +304,9 @@ def class_counts(manifest: Manifest, options: MouseOptions, *, split: str) -> np
     return counts
 
 
-def sampling(manifest: Manifest, rows: np.ndarray, options: MouseOptions, *, seed: int,
-             counts: np.ndarray) -> tuple[plan.EpochPlan, np.ndarray | None, str]:
+def sampling(
+    manifest: Manifest, rows: np.ndarray, options: MouseOptions, *, seed: int, counts: np.ndarray
+) -> tuple[plan.EpochPlan, np.ndarray | None, str]:
     """The epoch plan, the boost's frame factors (None: off), and the class table before and after the boost."""
     window, frames = options.window, options.window.train_frames
     factors = plan.rare_factors(counts, threshold_share=window.rare_threshold_share, cap=window.rare_boost_cap)
@@ -255,23 +320,29 @@ def sampling(manifest: Manifest, rows: np.ndarray, options: MouseOptions, *, see
         seen[i] = plan.seen_histogram(labels, chances, length=frames, classes=len(counts))
     boosted = (weights[:, None] * seen).sum(0)
     before, after = counts / max(counts.sum(), 1), boosted / max(boosted.sum(), 1)
-    lines = [f"  {name:<16}{count:>9}{b:>9.1%}{a:>9.1%}{factor:>8.1f}" for name, count, b, a, factor in
-             zip(options.classes, counts, before, after, factors, strict=True)]
+    lines = [
+        f"  {name:<16}{count:>9}{b:>9.1%}{a:>9.1%}{factor:>8.1f}"
+        for name, count, b, a, factor in zip(options.classes, counts, before, after, factors, strict=True)
+    ]
     table = "\n".join([f"  {'class':<16}{'frames':>9}{'share':>9}{'drawn':>9}{'factor':>8}", *lines])
     shard = np.unique(manifest.column("shard")[rows], return_inverse=True)[1]
     uniform = bool((factors == 1).all())
-    return (plan.EpochPlan(rows=rows, shards=shard, seed=seed, weights=None if uniform else weights),
-            None if uniform else factors, table)
+    return (
+        plan.EpochPlan(rows=rows, shards=shard, seed=seed, weights=None if uniform else weights),
+        None if uniform else factors,
+        table,
+    )
 
 
 def describe(manifest: Manifest, options: MouseOptions, model: FrameTagger, points: Sequence[str]) -> list[str]:
     splits = {name: len(manifest.rows(name)) for name in ("train", "val", "test")}
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     backbone, window = options.model.backbone, options.window
+    weights = "pretrained" if backbone.pretrained or backbone.weights else "random weights"
     return [
         f"data      {manifest.root}: {len(manifest)} trials ({', '.join(f'{n} {name}' for name, n in splits.items())}), "
         f"{len(set(manifest.column('group')))} groups, {manifest.card['quarantined']} in quarantine",
-        f"model     {backbone.name} at {backbone.image_size} px ({'random weights' if not (backbone.pretrained or backbone.weights) else 'pretrained'}), "
+        f"model     {backbone.name} at {backbone.image_size} px ({weights}), "
         f"{millions:.1f} M parameters, {options.model.model_type}, {len(points)} points"
         f"{', pose input' if model.pose is not None else ''}, windows of {window.train_frames} frames",
     ]
@@ -279,8 +350,11 @@ def describe(manifest: Manifest, options: MouseOptions, model: FrameTagger, poin
 
 def loss(out: Outputs, batch: Batch, *, options: LossOptions, weights: Tensor | None) -> dict[str, Tensor]:
     """out: action (B, T, C), keypoints (B, T, K, 2). batch: actions (B, T), valid (B, T), keypoints (B, T, K, 3)."""
-    terms = {"action": losses.focal(out["action"], batch["actions"], gamma=options.focal_gamma,
-                                    smoothing=options.label_smoothing, weights=weights)}
+    terms = {
+        "action": losses.focal(
+            out["action"], batch["actions"], gamma=options.focal_gamma, smoothing=options.label_smoothing, weights=weights
+        )
+    }
     if options.lambda_smooth:
         terms["smooth"] = options.lambda_smooth * losses.smoothness(out["action"], batch["valid"])
     if "keypoints" in out and options.lambda_kp:

@@ -16,18 +16,34 @@ from tarpon.train.metrics.trial import load_trials
 NAME = "best_model_multitask.pt"
 
 
-def export(folder: Path, best: Mapping[str, Tensor], scores: dict[str, float], *, options: object, run: Run, points: Sequence[str],
-           clip: dict) -> None:
+def export(
+    folder: Path,
+    best: Mapping[str, Tensor],
+    scores: dict[str, float],
+    *,
+    options: object,
+    run: Run,
+    points: Sequence[str],
+    clip: dict,
+) -> None:
     """Write `best_model_multitask.pt`; thresholds are fitted on the validation predictions of the same weights."""
     trials, classes, _ = load_trials(folder / "predictions" / "val.npz")
     merge = list(options.merge)
-    torch.save({
-        "model_state_dict": dict(best), "ema_state_dict": None, "classes": list(classes), "orig_classes": list(ORIGINAL),
-        "col_map": {old: new for old, new in enumerate(merge)},
-        "merge_idxs": [old for old, new in enumerate(merge) if merge.count(new) > 1 and new >= 0],
-        "best_thresholds": fit_thresholds(trials, classes).tolist(), "kp_names": list(points), "val_metrics": scores,
-        "args": json.loads(json.dumps({"run": asdict(run), "task": asdict(options), "clip": clip})),
-    }, folder / NAME)
+    torch.save(
+        {
+            "model_state_dict": dict(best),
+            "ema_state_dict": None,
+            "classes": list(classes),
+            "orig_classes": list(ORIGINAL),
+            "col_map": dict(enumerate(merge)),
+            "merge_idxs": [old for old, new in enumerate(merge) if merge.count(new) > 1 and new >= 0],
+            "best_thresholds": fit_thresholds(trials, classes).tolist(),
+            "kp_names": list(points),
+            "val_metrics": scores,
+            "args": json.loads(json.dumps({"run": asdict(run), "task": asdict(options), "clip": clip})),
+        },
+        folder / NAME,
+    )
 
 
 def load(path: Path) -> dict:
@@ -37,8 +53,9 @@ def load(path: Path) -> dict:
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError... by what the file is
-        raise ValueError(f"{path}: not a checkpoint of the mouse task "
-                         f"({(str(error).splitlines() or [type(error).__name__])[0]})") from error
+        raise ValueError(
+            f"{path}: not a checkpoint of the mouse task ({(str(error).splitlines() or [type(error).__name__])[0]})"
+        ) from error
     missing = {"model_state_dict", "classes", "kp_names", "args"} - set(held if isinstance(held, dict) else ())
     if missing:
         raise ValueError(f"{path}: lacks {', '.join(sorted(missing))}; give a {NAME} written by Tarpon")

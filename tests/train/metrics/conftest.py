@@ -39,10 +39,17 @@ def random_trials() -> Callable[..., list[Trial]]:
             probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
             keypoints = rng.random((T, num_points, 3), dtype=np.float32)
             keypoints[..., 2] = keypoints[..., 2] > 0.3
-            trials.append(Trial(
-                key=f"trial_{n}", group=f"animal_{n % groups}", actions=actions, probs=probs.astype(np.float32),
-                keypoints=keypoints, keypoints_pred=rng.random((T, num_points, 2), dtype=np.float32), size=(640, 480),
-            ))
+            trials.append(
+                Trial(
+                    key=f"trial_{n}",
+                    group=f"animal_{n % groups}",
+                    actions=actions,
+                    probs=probs.astype(np.float32),
+                    keypoints=keypoints,
+                    keypoints_pred=rng.random((T, num_points, 2), dtype=np.float32),
+                    size=(640, 480),
+                )
+            )
         return trials
 
     return make

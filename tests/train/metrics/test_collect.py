@@ -23,9 +23,14 @@ def truth() -> list[dict[str, np.ndarray]]:
     made = []
     for n, length in enumerate(LENGTHS):
         seen = np.full((length, 2, 1), float(n < 2))
-        made.append({"actions": rng.integers(-1, 3, length), "scores": rng.normal(size=(length, 3)).astype(np.float32),
-                     "keypoints": np.concatenate([rng.random((length, 2, 2)), seen], -1).astype(np.float32),
-                     "guess": rng.random((length, 2, 2), np.float32)})
+        made.append(
+            {
+                "actions": rng.integers(-1, 3, length),
+                "scores": rng.normal(size=(length, 3)).astype(np.float32),
+                "keypoints": np.concatenate([rng.random((length, 2, 2)), seen], -1).astype(np.float32),
+                "guess": rng.random((length, 2, 2), np.float32),
+            }
+        )
     return made
 
 

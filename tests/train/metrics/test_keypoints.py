@@ -15,20 +15,24 @@ def test_hand_worked_points(answered):
     # frame 200 x 100 px. Point 0 off by (1/16, 1/8): 12.5 px and 12.5 px, distance 17.7 > 10 but <= 20 of max(200, 100).
     # Point 1 off by (1/32, 0): 6.25 px, right at both. Point 1 of the second frame is hidden and holds NaN.
     trial = with_points(
-        answered, size=(200, 100),
+        answered,
+        size=(200, 100),
         true=[[[0.5, 0.5, 1], [0.25, 0.25, 1]], [[0.5, 0.5, 1], [np.nan, np.nan, 0]]],
         pred=[[[0.5625, 0.375], [0.28125, 0.25]], [[0.5, 0.5], [1, 1]]],
     )
     counts = keypoint_counts(trial)
     assert counts[:, 0].tolist() == [2, 1]
-    assert keypoint_scores(counts.sum(0)) == pytest.approx({
-        "keypoint_mae": (1 / 16 + 1 / 8 + 1 / 32) / 6,  # six visible coordinates
-        "keypoint_mae_px": (12.5 + 12.5 + 6.25) / 6,
-        "pck_05": 2 / 3,
-        "pck_10": 1.0,
-    })
+    assert keypoint_scores(counts.sum(0)) == pytest.approx(
+        {
+            "keypoint_mae": (1 / 16 + 1 / 8 + 1 / 32) / 6,  # six visible coordinates
+            "keypoint_mae_px": (12.5 + 12.5 + 6.25) / 6,
+            "pck_05": 2 / 3,
+            "pck_10": 1.0,
+        }
+    )
     assert keypoint_scores(counts[0], suffix="_mouth") == pytest.approx(
-        {"keypoint_mae_mouth": 3 / 64, "keypoint_mae_px_mouth": 6.25, "pck_05_mouth": 0.5, "pck_10_mouth": 1.0})
+        {"keypoint_mae_mouth": 3 / 64, "keypoint_mae_px_mouth": 6.25, "pck_05_mouth": 0.5, "pck_10_mouth": 1.0}
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))

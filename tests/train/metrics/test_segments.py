@@ -33,9 +33,13 @@ def test_runs_agree_with_groupby():
     rng = np.random.default_rng(0)
     for _ in range(50):
         labels = random_labels(rng)
-        expected = [(at[0], at[-1] + 1, label) for label, at in
-                    ((label, [n for n, _ in part]) for label, part in itertools.groupby(enumerate(labels), lambda x: x[1]))
-                    if label >= 0]
+        expected = [
+            (at[0], at[-1] + 1, label)
+            for label, at in (
+                (label, [n for n, _ in part]) for label, part in itertools.groupby(enumerate(labels), lambda x: x[1])
+            )
+            if label >= 0
+        ]
         assert list(zip(*(part.tolist() for part in runs(labels)), strict=True)) == expected
 
 

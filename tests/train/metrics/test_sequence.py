@@ -83,8 +83,18 @@ def test_segment_f1_pools_counts_and_not_scores(answered):
 def test_undefined_scores_are_left_out(answered):
     # one trial, one group, only rest: no interval, no bout but rest, no keypoints
     out = score([answered([0, 0, -1], [0, 0, 1])], classes=["rest", "lick", "walk"], points=["mouth"])
-    absent = {"macro_f1_low", "keypoint_mae", "pck_05_mouth", "f1_lick", "recall_lick", "precision_lick", "edit_no_rest",
-              "segment_f1_50_no_rest", "onset_error_frames", "keypoint_mae_low"}
+    absent = {
+        "macro_f1_low",
+        "keypoint_mae",
+        "pck_05_mouth",
+        "f1_lick",
+        "recall_lick",
+        "precision_lick",
+        "edit_no_rest",
+        "segment_f1_50_no_rest",
+        "onset_error_frames",
+        "keypoint_mae_low",
+    }
     assert not absent & out.keys()
     assert (out["macro_f1"], out["edit"], out["support_lick"], out["frames"]) == (1.0, 1.0, 0.0, 2.0)
 
@@ -143,7 +153,12 @@ def test_each_trial_is_scored_as_if_alone(random_trials):
 
 def test_names_become_keys():
     assert key_names(["Paw withdraw", "pawShake", "L_frontpaw", "a/b-c", "class 2"]) == [
-        "paw_withdraw", "paw_shake", "l_frontpaw", "a_b_c", "class_2"]
+        "paw_withdraw",
+        "paw_shake",
+        "l_frontpaw",
+        "a_b_c",
+        "class_2",
+    ]
     for names in (["a b", "a_b"], ["", "a"], ["?"]):
         with pytest.raises(ValueError, match="names must differ"):
             key_names(names)

@@ -27,8 +27,13 @@ def test_saved_trials_come_back_the_same(tmp_path, random_trials):
     trials = random_trials(0, count=5)
     hidden = trials[0].keypoints.copy()
     hidden[hidden[..., 2] == 0, :2] = np.nan  # what a hidden point holds must not matter, nor get lost
-    mixed = [replace(trials[0], keypoints=hidden), replace(trials[1], keypoints=None), replace(trials[2], keypoints_pred=None),
-             replace(trials[3], keypoints=None, keypoints_pred=None), trials[4]]
+    mixed = [
+        replace(trials[0], keypoints=hidden),
+        replace(trials[1], keypoints=None),
+        replace(trials[2], keypoints_pred=None),
+        replace(trials[3], keypoints=None, keypoints_pred=None),
+        trials[4],
+    ]
     save_trials(tmp_path / "val.npz", mixed, classes=CLASSES, points=POINTS)
     loaded, classes, points = load_trials(tmp_path / "val.npz")
     assert (classes, points) == (CLASSES, POINTS)
@@ -84,27 +89,38 @@ def test_other_files_are_refused(tmp_path, random_trials):
         load_trials(tmp_path / "none.npz")
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"actions": np.zeros(3, np.int32)}, "actions must be"),
-    ({"actions": np.zeros((3, 1), np.int64)}, "actions must be"),
-    ({"actions": np.zeros(0, np.int64)}, "T >= 1"),
-    ({"actions": np.full(3, 2, np.int64)}, r"in \[-1, 2\)"),
-    ({"actions": np.full(3, -2, np.int64)}, r"in \[-1, 2\)"),
-    ({"probs": np.full((4, 2), 0.5, np.float32)}, "probs must be"),
-    ({"probs": np.full((3, 2), 0.5)}, "probs must be"),
-    ({"probs": np.full((3, 2), 1.0, np.float32)}, "sum to 1"),
-    ({"probs": np.full((3, 2), np.nan, np.float32)}, "sum to 1"),
-    ({"probs": np.tile(np.float32([2, -1]), (3, 1))}, "sum to 1"),
-    ({"keypoints": np.zeros((3, 2, 2), np.float32)}, "keypoints must be"),
-    ({"keypoints": np.full((3, 2, 3), 0.5, np.float32)}, "0 or 1"),
-    ({"keypoints": np.float32([[[np.nan, 0, 1]]] * 3)}, "visible points finite"),
-    ({"keypoints": np.zeros((3, 2, 3), np.float32), "keypoints_pred": np.zeros((3, 3, 2), np.float32)}, "keypoints_pred must"),
-    ({"keypoints_pred": np.full((3, 2, 2), np.nan, np.float32)}, "finite"),
-    ({"size": (0, 5)}, "width, height"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"actions": np.zeros(3, np.int32)}, "actions must be"),
+        ({"actions": np.zeros((3, 1), np.int64)}, "actions must be"),
+        ({"actions": np.zeros(0, np.int64)}, "T >= 1"),
+        ({"actions": np.full(3, 2, np.int64)}, r"in \[-1, 2\)"),
+        ({"actions": np.full(3, -2, np.int64)}, r"in \[-1, 2\)"),
+        ({"probs": np.full((4, 2), 0.5, np.float32)}, "probs must be"),
+        ({"probs": np.full((3, 2), 0.5)}, "probs must be"),
+        ({"probs": np.full((3, 2), 1.0, np.float32)}, "sum to 1"),
+        ({"probs": np.full((3, 2), np.nan, np.float32)}, "sum to 1"),
+        ({"probs": np.tile(np.float32([2, -1]), (3, 1))}, "sum to 1"),
+        ({"keypoints": np.zeros((3, 2, 2), np.float32)}, "keypoints must be"),
+        ({"keypoints": np.full((3, 2, 3), 0.5, np.float32)}, "0 or 1"),
+        ({"keypoints": np.float32([[[np.nan, 0, 1]]] * 3)}, "visible points finite"),
+        (
+            {"keypoints": np.zeros((3, 2, 3), np.float32), "keypoints_pred": np.zeros((3, 3, 2), np.float32)},
+            "keypoints_pred must",
+        ),
+        ({"keypoints_pred": np.full((3, 2, 2), np.nan, np.float32)}, "finite"),
+        ({"size": (0, 5)}, "width, height"),
+    ],
+)
 def test_a_bad_trial_is_refused(change, message):
-    good = {"key": "a", "group": "g", "actions": np.zeros(3, np.int64), "probs": np.full((3, 2), 0.5, np.float32),
-            "size": (4, 4)}
+    good = {
+        "key": "a",
+        "group": "g",
+        "actions": np.zeros(3, np.int64),
+        "probs": np.full((3, 2), 0.5, np.float32),
+        "size": (4, 4),
+    }
     Trial(**good)
     with pytest.raises(ValueError, match=message):
         Trial(**good | change)

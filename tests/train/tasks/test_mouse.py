@@ -13,27 +13,30 @@ from tarpon.train.config import Run
 from tarpon.train.tasks import mouse
 from tarpon.train.tasks.mouse import ModelOptions, MouseOptions, WindowOptions
 
-OPTIONS = MouseOptions(model=ModelOptions(backbone=FrameBackbone(name="test_vit", pretrained=False, image_size=32), hidden=16),
-                       window=WindowOptions(train_frames=24, val_frames=160))
+OPTIONS = MouseOptions(
+    model=ModelOptions(backbone=FrameBackbone(name="test_vit", pretrained=False, image_size=32), hidden=16),
+    window=WindowOptions(train_frames=24, val_frames=160),
+)
 
 
-@pytest.mark.parametrize(("points", "turned"), [
-    (("mouth", "tail_base", "L_frontpaw", "R_frontpaw", "L_hindpaw", "R_hindpaw"), (0, 1, 3, 2, 5, 4)),
-    (("left_ear", "nose", "right_ear"), (2, 1, 0)),
-    (("ear_left", "ear_right", "LeftEye", "RightEye"), (1, 0, 3, 2)),
-    (("wingL", "wingR", "hindlegL4", "hindlegR4", "forelegL1"), (1, 0, 3, 2, 4)),
-    (("paw_l", "paw_r", "l_hip", "r_hip", "LEFT_KNEE", "RIGHT_KNEE"), (1, 0, 3, 2, 5, 4)),
-    (("tail", "lip", "rump", "lower_lip", "collar", "rail"), (0, 1, 2, 3, 4, 5)),  # an l or r within a word is no side
-    (("pawLeft", "pawRight", "earL", "earR"), (1, 0, 3, 2)),
-    (("L_paw", "nose"), (0, 1)),  # no other side: stays
-    ((), ()),
-])
+@pytest.mark.parametrize(
+    ("points", "turned"),
+    [
+        (("mouth", "tail_base", "L_frontpaw", "R_frontpaw", "L_hindpaw", "R_hindpaw"), (0, 1, 3, 2, 5, 4)),
+        (("left_ear", "nose", "right_ear"), (2, 1, 0)),
+        (("ear_left", "ear_right", "LeftEye", "RightEye"), (1, 0, 3, 2)),
+        (("wingL", "wingR", "hindlegL4", "hindlegR4", "forelegL1"), (1, 0, 3, 2, 4)),
+        (("paw_l", "paw_r", "l_hip", "r_hip", "LEFT_KNEE", "RIGHT_KNEE"), (1, 0, 3, 2, 5, 4)),
+        (("tail", "lip", "rump", "lower_lip", "collar", "rail"), (0, 1, 2, 3, 4, 5)),  # an l or r within a word is no side
+        (("pawLeft", "pawRight", "earL", "earR"), (1, 0, 3, 2)),
+        (("L_paw", "nose"), (0, 1)),  # no other side: stays
+        ((), ()),
+    ],
+)
 def test_left_and_right_change_places(points, turned):
     got = mouse.mirrored(points)
     assert got == turned
     assert [got[to] for to in got] == list(range(len(points)))
-
-
 
 
 def test_class_counts_are_those_of_the_stored_labels(shards):
@@ -81,10 +84,12 @@ def test_the_boost_draws_rare_classes_more_often_and_says_so_truly(shards):
     assert sum(table[name][2] for name in rare) > sum(table[name][1] for name in rare)
     run = Run(data=str(shards), global_batch=5, micro_batch=5)
     seen = np.zeros(6)
-    epoch, factors, _ = mouse.sampling(manifest, manifest.rows("train"), options, seed=1,
-                                       counts=mouse.class_counts(manifest, options, split="train"))
-    windows = mouse.TrainWindows(manifest=manifest, augment=options.augment, frames=24, points=6, seed=1, merge=options.merge,
-                                 factors=factors)
+    epoch, factors, _ = mouse.sampling(
+        manifest, manifest.rows("train"), options, seed=1, counts=mouse.class_counts(manifest, options, split="train")
+    )
+    windows = mouse.TrainWindows(
+        manifest=manifest, augment=options.augment, frames=24, points=6, seed=1, merge=options.merge, factors=factors
+    )
     for number in range(400):
         for slot in epoch.batches(number, micro=run.micro_batch, rank=0, world=1):
             for window in windows(slot):
@@ -96,7 +101,8 @@ def test_the_boost_draws_rare_classes_more_often_and_says_so_truly(shards):
 @pytest.fixture
 def problem_of(place, shards):
     return lambda options=OPTIONS, **given: mouse.build(
-        Run(**{"data": str(shards), "micro_batch": 1, "global_batch": 2} | given), options, place)
+        Run(**{"data": str(shards), "micro_batch": 1, "global_batch": 2} | given), options, place
+    )
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(problem_of):
