@@ -137,11 +137,14 @@ def smoke(problem: Problem, engine: Engine, run: Run) -> str:
     batch = next(iter(problem.split("val")))
     shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in batch.items() if value.ndim > 1)
     weights = sum(p.numel() for group in problem.groups.values() for p in group.values())
-    return (
-        f"batch     {shapes}\n"
-        f"steps     {problem.steps_per_epoch} an epoch, global batch {run.global_batch} over "
-        f"{engine.place.world} process(es) on {engine.place.device.type}, {'bf16' if engine.bf16 else 'fp32'}, ZeRO {run.engine.zero_stage}; "
-        f"weights and optimizer {16 * weights / 2**20:.0f} MiB, a batch {batch_bytes(batch) / 2**20:.0f} MiB"
+    place, precision = engine.place, "bf16" if engine.bf16 else "fp32"
+    return "\n".join(
+        [
+            f"batch     {shapes}",
+            f"steps     {problem.steps_per_epoch} an epoch, global batch {run.global_batch} over {place.world} process(es) on "
+            f"{place.device.type}, {precision}, ZeRO {run.engine.zero_stage}",
+            f"memory    weights and optimizer {16 * weights / 2**20:.0f} MiB, a batch {batch_bytes(batch) / 2**20:.0f} MiB",
+        ]
     )
 
 
