@@ -19,8 +19,9 @@ from tarpon.shards.sources.dlc import body_length, read_track
 from tarpon.tools.table import table
 from tarpon.train.checkpoint import load_weights
 from tarpon.train.config import parser_for
-from tarpon.train.tasks.mouse import MOUSE, MouseOptions, build_model
+from tarpon.train.tasks.mouse import MOUSE, build_model
 from tarpon.train.tasks.mouse_export import load
+from tarpon.train.tasks.mouse_options import MouseOptions
 
 CONTEXT = 8  # frames beyond the TCN's reach that pose changes look back on, and then some
 

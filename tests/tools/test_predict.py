@@ -14,7 +14,8 @@ from tarpon.tools import cli, predict
 from tarpon.train import config
 from tarpon.train.metrics.trial import Trial, save_trials
 from tarpon.train.tasks import mouse_export
-from tarpon.train.tasks.mouse import ModelOptions, MouseOptions, build_model
+from tarpon.train.tasks.mouse import build_model
+from tarpon.train.tasks.mouse_options import ModelOptions, MouseOptions
 
 POINTS = ("mouth", "tail_base", "L_frontpaw", "R_frontpaw", "L_hindpaw", "R_hindpaw")
 

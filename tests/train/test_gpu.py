@@ -14,7 +14,8 @@ from tarpon.train import checkpoint, launch
 from tarpon.train.config import EngineOptions, Optim, Run
 from tarpon.train.engine import Engine, Place, connect
 from tarpon.train.task import Batch, Problem
-from tarpon.train.tasks.mouse import MOUSE, ModelOptions, MouseOptions, WindowOptions
+from tarpon.train.tasks.mouse import MOUSE
+from tarpon.train.tasks.mouse_options import ModelOptions, MouseOptions, WindowOptions
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")]
 LR, FRAMES, SIZE = 1e-3, 16, 64

@@ -4,21 +4,20 @@ import itertools
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tarpon.models.backbones import FrameBackbone
 from tarpon.models.pose import PoseEncoder, PoseGraph
 from tarpon.models.tagger import FrameTagger, parameter_groups
 from tarpon.pipelines.clip import ClipGraph, check_codec
 from tarpon.pipelines.feed import ClipFeed, ClipFields, TrainWindows, Window, merged, tiled_windows
 from tarpon.pipelines.loader import Batch, ClipLoader
 from tarpon.shards import plan
-from tarpon.shards.draws import NONE, ClipAugment
+from tarpon.shards.draws import NONE
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
@@ -28,98 +27,7 @@ from tarpon.train.engine import Place
 from tarpon.train.metrics.collect import TrialMetric, TrialNames
 from tarpon.train.task import Outputs, Problem, Task
 from tarpon.train.tasks import mouse_export
-
-CLASSES = ("rest", "paw_withdraw", "paw_lick", "paw_shake", "walk", "active")
-MERGE = (0, 1, 2, 1, 3, 1, 4, 5)  # paw_guard and flinch count as paw_withdraw
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelOptions:
-    """The network."""
-
-    backbone: FrameBackbone = field(default_factory=FrameBackbone)
-    model_type: str = "multitask"  # multitask: actions and keypoints | action_only
-    pose_input: bool = True  # False needs no DeepLabCut file when predicting
-    hidden: int = 256  # TCN channels
-    layers: int = 3  # TCN blocks, dilations 1, 2, 4, ...
-    norm: str = "frame"  # frame: per frame, the same for any window length | clip: over the clip, as published
-    dropout: float = 0.3
-    head_dropout: float = 0.2
-
-    def __post_init__(self) -> None:
-        if self.model_type not in ("multitask", "action_only"):
-            raise ValueError(f"model.model_type={self.model_type!r} must be multitask or action_only")
-        if self.norm not in ("frame", "clip"):
-            raise ValueError(f"model.norm={self.norm!r} must be frame or clip")
-        if self.hidden < 8 or self.layers < 1 or not (0 <= self.dropout < 1 and 0 <= self.head_dropout < 1):
-            raise ValueError(
-                f"model: hidden={self.hidden} must be at least 8, layers={self.layers} at least 1, "
-                f"dropout={self.dropout} and head_dropout={self.head_dropout} in [0, 1)"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossOptions:
-    """The terms, each on its own switch."""
-
-    focal_gamma: float = 2.5  # 0 = cross-entropy
-    label_smoothing: float = 0.1
-    class_weights: bool = True  # inverse frequency of the hard label
-    lambda_smooth: float = 1e-3  # times the change of log-probabilities from frame to frame
-    lambda_kp: float = 1.0  # times the keypoint term
-    kp_beta: float = 0.02  # of the frame: where smooth L1 turns linear
-
-    def __post_init__(self) -> None:
-        if (
-            min(self.focal_gamma, self.lambda_smooth, self.lambda_kp) < 0
-            or self.kp_beta <= 0
-            or not 0 <= self.label_smoothing < 1
-        ):
-            raise ValueError(
-                "loss: focal_gamma, lambda_smooth and lambda_kp must be at least 0, kp_beta above 0, label_smoothing in [0, 1)"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class WindowOptions:
-    """What a training sample is."""
-
-    train_frames: int = 345
-    val_frames: int = 345  # windows that tile a trial in evaluation
-    kp_likelihood: float = 0.9  # a point below it is invisible
-    rare_boost: bool = True  # windows with rare classes come more often
-    rare_threshold_share: float = 0.02  # a class under this share of labelled frames is rare
-    rare_boost_cap: float = 30.0
-
-    def __post_init__(self) -> None:
-        if min(self.train_frames, self.val_frames) < 2 or not 0 <= self.kp_likelihood <= 1:
-            raise ValueError(
-                f"window: train_frames={self.train_frames} and val_frames={self.val_frames} must be at least 2, "
-                f"kp_likelihood={self.kp_likelihood} in [0, 1]"
-            )
-        if self.rare_boost_cap < 1 or not 0 <= self.rare_threshold_share <= 1:
-            raise ValueError(f"window: rare_boost_cap={self.rare_boost_cap} must be at least 1, rare_threshold_share in [0, 1]")
-
-
-@dataclass(frozen=True, kw_only=True)
-class MouseOptions:
-    """Everything of the mouse task beside the run."""
-
-    model: ModelOptions = field(default_factory=ModelOptions)
-    loss: LossOptions = field(default_factory=LossOptions)
-    window: WindowOptions = field(default_factory=WindowOptions)
-    augment: ClipAugment = field(default_factory=ClipAugment)
-    classes: tuple[str, ...] = CLASSES  # after merging
-    merge: tuple[int, ...] = MERGE  # class of each of the 8 stored actions; -1 leaves it out
-
-    def __post_init__(self) -> None:
-        if len(self.merge) != 8 or not all(-1 <= to < len(self.classes) for to in self.merge):
-            raise ValueError(
-                f"merge={list(self.merge)} must give each of the 8 stored actions a class of 0 to "
-                f"{len(self.classes) - 1}, or -1 to leave it out"
-            )
-        if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
-            raise ValueError(f"classes={list(self.classes)} must be two or more different names")
+from tarpon.train.tasks.mouse_options import LossOptions, MouseOptions
 
 
 def recipe() -> dict:
@@ -294,7 +202,7 @@ def cores(place: Place) -> int:
 
 def class_counts(manifest: Manifest, options: MouseOptions, *, split: str) -> np.ndarray:
     """Labelled frames of each merged class in a split, (C,) int64; ValueError when there is none."""
-    stored = np.array(manifest.table["histogram"].take(manifest.rows(split)).to_pylist()).reshape(-1, len(MERGE)).sum(0)
+    stored = np.array(manifest.table["histogram"].take(manifest.rows(split)).to_pylist()).reshape(-1, len(options.merge)).sum(0)
     counts = np.zeros(len(options.classes), np.int64)
     for old, new in enumerate(options.merge):
         if new >= 0:

@@ -10,8 +10,8 @@ import torch
 from tarpon.models.backbones import FrameBackbone
 from tarpon.shards.manifest import open_manifest
 from tarpon.train.config import Run
-from tarpon.train.tasks import mouse
-from tarpon.train.tasks.mouse import ModelOptions, MouseOptions, WindowOptions
+from tarpon.train.tasks import mouse, mouse_options
+from tarpon.train.tasks.mouse_options import ModelOptions, MouseOptions, WindowOptions
 
 OPTIONS = MouseOptions(
     model=ModelOptions(backbone=FrameBackbone(name="test_vit", pretrained=False, image_size=32), hidden=16),
@@ -43,7 +43,7 @@ def test_class_counts_are_those_of_the_stored_labels(shards):
     manifest = open_manifest(shards)
     for split in ("train", "val", "test"):
         labels = np.concatenate([manifest.lists("actions", np.array([row]))[0] for row in manifest.rows(split)])
-        want = np.bincount(np.array(mouse.MERGE)[labels[labels >= 0]], minlength=6)
+        want = np.bincount(np.array(mouse_options.MERGE)[labels[labels >= 0]], minlength=6)
         np.testing.assert_array_equal(mouse.class_counts(manifest, OPTIONS, split=split), want)
     out = replace(OPTIONS, merge=(-1,) * 8)
     with pytest.raises(ValueError, match="no labelled train frames after merging"):
@@ -64,7 +64,7 @@ def test_the_table_without_the_boost(shards):
     table, epoch, factors = table_of(manifest, replace(OPTIONS, window=replace(OPTIONS.window, rare_boost=False)))
     assert factors is None
     assert epoch.weights is None
-    assert list(table) == list(mouse.CLASSES)
+    assert list(table) == list(mouse_options.CLASSES)
     counts = mouse.class_counts(manifest, OPTIONS, split="train")
     assert [row[0] for row in table.values()] == counts.tolist()
     assert [row[1] for row in table.values()] == pytest.approx(100 * counts / counts.sum(), abs=0.06)
@@ -94,7 +94,7 @@ def test_the_boost_draws_rare_classes_more_often_and_says_so_truly(shards):
         for slot in epoch.batches(number, micro=run.micro_batch, rank=0, world=1):
             for window in windows(slot):
                 labels = manifest.lists("actions", np.array([window.row]))[0][window.start : window.start + 24]
-                seen += np.bincount(np.array(mouse.MERGE)[labels[labels >= 0]], minlength=6)
+                seen += np.bincount(np.array(mouse_options.MERGE)[labels[labels >= 0]], minlength=6)
     assert 100 * seen / seen.sum() == pytest.approx([row[2] for row in table.values()], abs=1.5)
 
 
