@@ -179,3 +179,10 @@ def test_real_hand_labels_with_blanks_and_image_names(shared_data):
     seen = xyl[..., 2] == 1
     assert (np.isfinite(xyl[..., 0]) == seen).all()
     assert seen.any(0).all()
+
+
+def test_h5_is_the_csv(shared_data):
+    pytest.importorskip("tables", reason="the h5 extra is not installed")
+    folder = shared_data / "mouse_pain_real"
+    one, two = (read_track(next(folder.glob(f"*DLC_*.{kind}")), MOUSE_POINTS).xyl for kind in ("h5", "csv"))
+    np.testing.assert_array_equal(one, two)
