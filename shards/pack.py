@@ -109,27 +109,30 @@ def pack(
         return None, faults
     table = _split(table, histogram, packing)
     write_faults(out / QUARANTINE, faults)
-    write_manifest(
-        out,
-        table,
-        {
-            "kind": schema.kind,
-            "schema_version": VERSION,
-            "made_from": _digest(wanted),
-            "settings": json.loads(settings),
-            "components": {component.name: component.holds for component in schema.components},
-            "samples": len(table),
-            "shards": len(jobs),
-            "splits": dict(Counter(table["split"].to_pylist())),
-            "split": {"ratios": packing.split, "seed": packing.seed, "groups": len(set(table["group"].to_pylist()))},
-            "quarantined": len(faults),
-            "sources_sha256": _digest("".join(sorted(set(table["source_sha256"].to_pylist())))),
-            "versions": versions(),
-            **card,
-        },
-    )
+    split = {"ratios": packing.split, "seed": packing.seed, "groups": len(set(table["group"].to_pylist()))}
+    own = {
+        "made_from": _digest(wanted),
+        "settings": json.loads(settings),
+        "shards": len(jobs),
+        "split": split,
+        "quarantined": len(faults),
+    }
+    write_manifest(out, table, _card(table, schema) | own | card)
     shutil.rmtree(out / "parts")
     return open_manifest(out), faults
+
+
+def _card(table: pa.Table, schema: Schema) -> dict:
+    """What the dataset card says of the rows themselves."""
+    return {
+        "kind": schema.kind,
+        "schema_version": VERSION,
+        "components": {component.name: component.holds for component in schema.components},
+        "samples": len(table),
+        "splits": dict(Counter(table["split"].to_pylist())),
+        "sources_sha256": _digest("".join(sorted(set(table["source_sha256"].to_pylist())))),
+        "versions": versions(),
+    }
 
 
 def _remove_stale(out: Path, names: set[str]) -> None:

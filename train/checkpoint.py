@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -55,7 +55,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
         with safe_open(path, framework="pt") as file:
             meta = json.loads((file.metadata() or {})["tarpon"])
             return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118  not a dict
-    except Exception as error:  # safetensors raises its own class, which it does not export stably
+    except (SafetensorError, KeyError, OSError, ValueError) as error:
         raise ValueError(f"{path}: not a readable checkpoint ({error})") from error
 
 

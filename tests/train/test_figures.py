@@ -92,7 +92,9 @@ def test_curves_of_another_task_show_its_own_scores():
 
 
 def test_curves_survive_a_value_that_is_not_a_number():
-    figures.png(figures.curves([{"step": 1, "loss": float("nan")}, {"step": 2, "loss": 1.0}]))
+    figure = figures.curves([{"step": 1, "loss": float("nan")}, {"step": 2, "loss": 1.0}])
+    assert figures.png(figure).startswith(b"\x89PNG")
+    assert 1.0 in figure.axes[0].lines[0].get_ydata()
 
 
 def test_nothing_to_draw_is_known_beforehand():
@@ -215,5 +217,9 @@ def test_points_refuse_what_is_not_an_rgb_frame(shape, dtype):
 
 def test_names_with_a_dollar_sign_are_text_and_not_mathematics():
     classes = ["cost_$a$", "b$", "$\\frac{"]
-    figures.png(figures.confusion(np.eye(3, dtype=int), classes=classes))
-    figures.png(figures.ethogram([trial([0, 1, 2], [0, 1, 2])], classes=classes))
+    figure = figures.confusion(np.eye(3, dtype=int), classes=classes)
+    assert figures.png(figure).startswith(b"\x89PNG")
+    assert not any(
+        label.get_parse_math() and "$" in label.get_text().replace("\\$", "") for label in figure.axes[0].get_xticklabels()
+    )
+    assert figures.png(figures.ethogram([trial([0, 1, 2], [0, 1, 2])], classes=classes)).startswith(b"\x89PNG")

@@ -51,8 +51,10 @@ def test_every_sink_of_a_fan_gets_everything(tmp_path, path):
     assert steps(path) == [3]
 
 
-def test_a_fan_of_nothing_does_nothing():
+def test_a_fan_of_nothing_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     fan = Fan()
     fan.write(1, {"loss": 1.0}, epoch=0)
     fan.image(1, "x", np.zeros((1, 1, 3), np.uint8))
     fan.close()
+    assert list(tmp_path.iterdir()) == []

@@ -4,10 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor
 
+from tarpon.shards import atomic
 from tarpon.shards.sources.mouse import CLASSES as ORIGINAL
 from tarpon.train.config import Run
 from tarpon.train.metrics.thresholds import fit_thresholds
@@ -29,21 +31,22 @@ def export(
     """Write `best_model_multitask.pt`; thresholds are fitted on the validation predictions of the same weights."""
     trials, classes, _ = load_trials(folder / "predictions" / "val.npz")
     merge = list(options.merge)
-    torch.save(
-        {
-            "model_state_dict": dict(best),
-            "ema_state_dict": None,
-            "classes": list(classes),
-            "orig_classes": list(ORIGINAL),
-            "col_map": dict(enumerate(merge)),
-            "merge_idxs": [old for old, new in enumerate(merge) if merge.count(new) > 1 and new >= 0],
-            "best_thresholds": fit_thresholds(trials, classes).tolist(),
-            "kp_names": list(points),
-            "val_metrics": scores,
-            "args": json.loads(json.dumps({"run": asdict(run), "task": asdict(options), "clip": clip})),
-        },
-        folder / NAME,
-    )
+    with atomic.replacing(folder / NAME) as draft:
+        torch.save(
+            {
+                "model_state_dict": dict(best),
+                "ema_state_dict": None,
+                "classes": list(classes),
+                "orig_classes": list(ORIGINAL),
+                "col_map": dict(enumerate(merge)),
+                "merge_idxs": [old for old, new in enumerate(merge) if merge.count(new) > 1 and new >= 0],
+                "best_thresholds": fit_thresholds(trials, classes).tolist(),
+                "kp_names": list(points),
+                "val_metrics": scores,
+                "args": json.loads(json.dumps({"run": asdict(run), "task": asdict(options), "clip": clip})),
+            },
+            draft,
+        )
 
 
 def load(path: Path) -> dict:
@@ -52,7 +55,7 @@ def load(path: Path) -> dict:
         raise ValueError(f"{path}: no such checkpoint; give a run's {NAME}")
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError... by what the file is
+    except (UnpicklingError, EOFError, RuntimeError, OSError, LookupError, ValueError) as error:  # by what the file is
         raise ValueError(
             f"{path}: not a checkpoint of the mouse task ({(str(error).splitlines() or [type(error).__name__])[0]})"
         ) from error
