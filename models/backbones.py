@@ -4,6 +4,7 @@ B clips, T frames, N = B*T frames in a row, D channels, h x w cells of the featu
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -80,8 +81,7 @@ class FrameBackbone:
         except (OSError, RuntimeError) as error:
             if not wanted["pretrained"]:
                 raise
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"weights of {self.name} cannot be had ({reason}); {CHOICES}") from error
+            raise ValueError(f"weights of {self.name} cannot be had ({first_line(error)}); {CHOICES}") from error
 
 
 class FrameEncoder(nn.Module):
@@ -92,7 +92,11 @@ class FrameEncoder(nn.Module):
         grid_dim: channels of the feature map.
         grid_size: (h, w) of the feature map at `image_size`.
         frozen: set by `freeze`, never directly.
+        reach, phase: frames on either side that a frame's output depends on, and what the start of a chunk must be
+            a multiple of for the chunk to answer as the whole video does: here none and any.
     """
+
+    reach, phase = 0, 1
 
     def __init__(
         self,
@@ -132,7 +136,7 @@ class FrameEncoder(nn.Module):
             )
         frames = clip.flatten(0, 1).to(next(self.net.parameters()).dtype)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            pooled, grid = self._passes(frames)
+            pooled, grid = in_passes(self._encode, frames, size=self.frames_per_pass)
         return pooled.unflatten(0, clip.shape[:2]), grid.unflatten(0, clip.shape[:2])
 
     def freeze(self, on: bool = True) -> None:
@@ -152,17 +156,6 @@ class FrameEncoder(nn.Module):
         """Names of parameters that timm says must not decay (position embeddings, tokens, bias tables)."""
         listed = getattr(self.net, "no_weight_decay", set)()
         return {f"net.{name}" for name in listed}
-
-    def _passes(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        if self.frames_per_pass is None or len(frames) <= self.frames_per_pass:
-            return self._encode(frames)
-        chunks = frames.split(self.frames_per_pass)
-        if torch.is_grad_enabled():
-            parts = [checkpoint(self._encode, chunk, use_reentrant=False) for chunk in chunks]
-        else:
-            parts = [self._encode(chunk) for chunk in chunks]
-        pooled, grid = zip(*parts, strict=True)
-        return torch.cat(pooled), torch.cat(grid)
 
     def _encode(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3, H, W) -> (N, dim), (N, h, w, grid_dim)."""
@@ -198,6 +191,23 @@ class FrameEncoder(nn.Module):
         self.grid_size = (grid.shape[1], grid.shape[2])
 
 
+def in_passes(encode: Callable[[Tensor], tuple[Tensor, ...]], items: Tensor, *, size: int | None) -> tuple[Tensor, ...]:
+    """`encode(items)` by at most `size` rows at a time; with a gradient, each pass is computed again in the backward."""
+    if size is None or len(items) <= size:
+        return encode(items)
+    chunks = items.split(size)
+    if torch.is_grad_enabled():
+        parts = [checkpoint(encode, chunk, use_reentrant=False) for chunk in chunks]
+    else:
+        parts = [encode(chunk) for chunk in chunks]
+    return tuple(torch.cat(same) for same in zip(*parts, strict=True))
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says, short enough for a line of ours."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def _check_name(name: str) -> None:
     """A timm name, and a tag that exists for it."""
     architecture, _, tag = name.partition(".")
@@ -223,8 +233,7 @@ def _load(net: nn.Module, path: str) -> None:
     try:
         result = load_checkpoint(net, path, strict=False, filter_fn=convert)
     except (RuntimeError, KeyError, TypeError, AttributeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"weights={path} do not fit {type(net).__name__}: {reason}") from error
+        raise ValueError(f"weights={path} do not fit {type(net).__name__}: {first_line(error)}") from error
     if result.missing_keys:
         some = ", ".join(result.missing_keys[:3])
         raise ValueError(

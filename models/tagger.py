@@ -10,9 +10,6 @@ from tarpon.models.heads import ActionHead, KeypointHead
 from tarpon.models.pose import PoseEncoder
 from tarpon.models.tcn import TCN
 
-# Parameters with two or more axes that are no matrices of weights, by the last part of their name.
-SPARED = ("temperature", "token", "tokens", "embed", "embedding", "bias", "scale", "shift", "gamma", "bias_table")
-
 
 class FrameTagger(nn.Module):
     """Frames -> encoder -> [visual, pose] -> TCN -> actions; frames -> encoder -> keypoints.
@@ -83,28 +80,3 @@ class FrameTagger(nn.Module):
     def freeze_backbone(self, on: bool = True) -> None:
         """Hold the encoder still (True) or let it learn (False)."""
         self.encoder.freeze(on)
-
-
-def parameter_groups(model: nn.Module, *, backbone: str = "encoder") -> dict[str, dict[str, nn.Parameter]]:
-    """Trainable parameters by what the optimiser should do with them.
-
-    Norms, biases, everything with one axis, temperatures, tokens and embeddings have no decay.
-
-    Args:
-        backbone: name of the submodule with a learning rate of its own; its `no_weight_decay()`, if any, is heeded.
-
-    Returns:
-        Parameter name -> parameter for "backbone/decay", "backbone/no_decay", "rest/decay", "rest/no_decay",
-        in the order of `named_parameters`; empty groups are left out.
-    """
-    listed = getattr(model.get_submodule(backbone), "no_weight_decay", set)()
-    spared = {f"{backbone}.{name}" for name in listed}
-    groups = {f"{part}/{kind}": {} for part in ("backbone", "rest") for kind in ("decay", "no_decay")}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        part = "backbone" if name.startswith(f"{backbone}.") else "rest"
-        last = name.rpartition(".")[2]
-        no_decay = parameter.ndim <= 1 or name in spared or last.endswith(SPARED)
-        groups[f"{part}/{'no_decay' if no_decay else 'decay'}"][name] = parameter
-    return {name: group for name, group in groups.items() if group}

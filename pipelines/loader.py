@@ -7,23 +7,34 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from tarpon.pipelines.clip import OUTPUTS, ClipGraph
+from tarpon.pipelines.clip import ClipGraph
 from tarpon.pipelines.feed import ClipFeed, Window
+from tarpon.pipelines.image import ImageGraph
+from tarpon.pipelines.image_feed import ImageFeed, Shot
 
 Batch = dict[str, Tensor]
 
 
-class ClipLoader:
+class Loader:
     """Runs one graph over one stream of work after another.
 
     Args:
-        graph: what to build; feed: where arrays come from.
+        graph: what to build; feed: where arrays come from; outputs: names of what the graph delivers, in its order.
         device: GPU ordinal, or None for a CPU.
         threads: decoding threads; prefetch: batches made ahead of the caller.
     """
 
-    def __init__(self, graph: ClipGraph, feed: ClipFeed, *, device: int | None, threads: int = 2, prefetch: int = 2) -> None:
-        self.feed = feed
+    def __init__(
+        self,
+        graph: ClipGraph | ImageGraph,
+        feed: ClipFeed | ImageFeed,
+        *,
+        outputs: Sequence[str],
+        device: int | None,
+        threads: int = 2,
+        prefetch: int = 2,
+    ) -> None:
+        self.feed, self._outputs = feed, tuple(outputs)
         self._source: Iterator = iter(())
         # arrays handed to DALI without a copy must outlive their batch: what is queued, in the making and just delivered
         self._held: deque = deque(maxlen=2 * prefetch + 4)
@@ -46,14 +57,14 @@ class ClipLoader:
             except StopIteration:
                 self._unfinished = False
                 self._pipeline.reset()
-            except RuntimeError:  # a bad clip among what is thrown away
+            except RuntimeError:  # a bad sample among what is thrown away
                 continue
 
-    def run(self, work: Iterable[Sequence[Window]]) -> Iterator[Batch]:
+    def run(self, work: Iterable[Sequence[Window]] | Iterable[Sequence[Shot]]) -> Iterator[Batch]:
         """Batches of the work, in order; then the loader can be run again.
 
         Raises:
-            ValueError: a clip does not decode, naming the samples that were in flight.
+            ValueError: a sample does not decode, naming the samples that were in flight.
         """
         self._drain()
         self._source, self._unfinished = iter(self.feed.batches(work)), True
@@ -66,7 +77,7 @@ class ClipLoader:
                 self._pipeline.reset()
                 return
             except RuntimeError as error:
-                rows = sorted({int(row) for arrays in self._held for row in arrays[ClipFeed.NAMES.index("row")]})
+                rows = sorted({int(row) for arrays in self._held for row in arrays[self.feed.NAMES.index("row")]})
                 keys = ", ".join(str(self.feed.manifest.value(row, "key")) for row in rows if row >= 0)
                 reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
                 raise ValueError(
@@ -75,4 +86,4 @@ class ClipLoader:
                 ) from error
             self.wait_s += time.perf_counter() - begun
             self.batches += 1
-            yield {name: torch.from_dlpack(output.as_tensor()) for name, output in zip(OUTPUTS, outputs, strict=True)}
+            yield {name: torch.from_dlpack(output.as_tensor()) for name, output in zip(self._outputs, outputs, strict=True)}

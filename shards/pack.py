@@ -22,6 +22,7 @@ from tarpon.shards.split import assign_splits, check_leak
 from tarpon.shards.writer import Make, ShardJob, read_parts, write_shards
 
 QUARANTINE = "quarantine.jsonl"
+Assign = Callable[[pa.Table], Sequence[str]]  # rows -> the split of each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ class Packing:
     out: Path
     split: tuple[float, float, float] = (0.7, 0.15, 0.15)  # shares of train, val, test groups
     seed: int = 0  # of the split
+    given: tuple[str, ...] = ()  # splits that the source's own files say: what they share with others is not ours to mend
     workers: int = 1  # processes
     shard_size: int = 16384  # most units of size (frames, images) in a tar
 
@@ -60,8 +62,9 @@ def pack(
     schema: Schema,
     settings: str,
     packing: Packing,
-    histogram: Callable[[pa.Table], np.ndarray],
-    card: dict,
+    histogram: Callable[[pa.Table], np.ndarray] | None = None,
+    assign: Assign | None = None,
+    card: dict | Callable[[pa.Table], dict],
     executor: Executor | None = None,
     progress: bool = True,
 ) -> tuple[Manifest | None, list[Fault]]:
@@ -69,8 +72,9 @@ def pack(
 
     Args:
         units: source units in order; faults: what scanning already found.
-        histogram: rows -> (rows, C) label counts, for the split.
-        card: the kind's own entries of the dataset card.
+        histogram: rows -> (rows, C) label counts, for `by_group`; or give
+        assign: rows -> their splits. Where `make` gave a sample its split, the rows hold it.
+        card: the kind's own entries of the dataset card, or rows -> them.
 
     Returns:
         The opened manifest, or None when no sample could be packed, and every fault.
@@ -107,17 +111,16 @@ def pack(
     if not len(table):
         write_faults(out / QUARANTINE, faults)
         return None, faults
-    table = _split(table, histogram, packing)
+    table = _split(table, assign or by_group(histogram, packing), given=packing.given)
     write_faults(out / QUARANTINE, faults)
-    split = {"ratios": packing.split, "seed": packing.seed, "groups": len(set(table["group"].to_pylist()))}
     own = {
         "made_from": _digest(wanted),
         "settings": json.loads(settings),
         "shards": len(jobs),
-        "split": split,
+        "split": _told(table, packing),
         "quarantined": len(faults),
     }
-    write_manifest(out, table, _card(table, schema) | own | card)
+    write_manifest(out, table, _card(table, schema) | own | (card(table) if callable(card) else card))
     shutil.rmtree(out / "parts")
     return open_manifest(out), faults
 
@@ -153,21 +156,36 @@ def _check_keys(keys: pa.ChunkedArray) -> None:
         )
 
 
-def _split(table: pa.Table, histogram: Callable[[pa.Table], np.ndarray], packing: Packing) -> pa.Table:
-    groups = table["group"].to_pylist()
-    counts: dict[str, np.ndarray] = {}
-    for group, row in zip(groups, histogram(table), strict=True):
-        counts[group] = counts.get(group, 0) + row
-    split = assign_splits(counts, ratios=packing.split, seed=packing.seed)
-    splits = [split[group] for group in groups]
-    check_leak(groups, splits)
-    return table.set_column(table.column_names.index("split"), "split", pa.array(splits))
+def by_group(histogram: Callable[[pa.Table], np.ndarray], packing: Packing) -> Assign:
+    """The usual split: whole groups, stratified by their labels, in the shares of `packing`."""
+
+    def assign(table: pa.Table) -> list[str]:
+        groups = table["group"].to_pylist()
+        counts: dict[str, np.ndarray] = {}
+        for group, row in zip(groups, histogram(table), strict=True):
+            counts[group] = counts.get(group, 0) + row
+        split = assign_splits(counts, ratios=packing.split, seed=packing.seed)
+        return [split[group] for group in groups]
+
+    return assign
+
+
+def _split(table: pa.Table, assign: Assign, *, given: Sequence[str]) -> pa.Table:
+    splits = assign(table)
+    check_leak(table["group"].to_pylist(), splits, given=given)
+    return table.set_column(table.column_names.index("split"), "split", pa.array(splits, pa.string()))
+
+
+def _told(table: pa.Table, packing: Packing) -> dict:
+    """What the card says of the split."""
+    told = {"ratios": packing.split, "seed": packing.seed, "groups": len(set(table["group"].to_pylist()))}
+    return told | ({"given": packing.given} if packing.given else {})
 
 
 def versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in ("tarpon", "numpy", "pyarrow", "webdataset", "av")},
+        **{name: importlib.metadata.version(name) for name in ("tarpon", "numpy", "pyarrow", "webdataset", "av", "pillow")},
     }
 
 

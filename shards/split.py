@@ -1,7 +1,9 @@
 """Train, validation and test by group (animal, video, well, session), never by row."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -66,9 +68,45 @@ def assign_splits(
     return result
 
 
-def check_leak(groups: Sequence[str], splits: Sequence[str]) -> None:
-    """ValueError naming the first group that stands in two splits."""
+def check_leak(groups: Sequence[str], splits: Sequence[str], *, given: Collection[str] = ()) -> None:
+    """ValueError naming the first group that stands in two splits; rows of a `given` split are not looked at."""
     seen: dict[str, str] = {}
     for group, split in zip(groups, splits, strict=True):
-        if seen.setdefault(group, split) != split:
+        if split not in given and seen.setdefault(group, split) != split:
             raise ValueError(f"group {group!r} is in both {seen[group]} and {split}: a leak; split by group again")
+
+
+def hold_out(classes: Sequence[str], groups: Sequence[str], *, share: float, seed: int = 0) -> np.ndarray:
+    """Which rows to hold out of a set, class by class and by whole groups.
+
+    Args:
+        classes, groups: of every row. A group counts for the class that most of its rows have.
+        share: of each class's rows, in [0, 1).
+        seed: another one picks other groups.
+
+    Returns:
+        (rows,) bool. Does not depend on the order of the rows, nor a class's choice on the other classes.
+
+    Of a class of n rows, round(share * n) are wanted. Its groups are passed in an order drawn by hash, and one is taken where
+    that brings the count nearer to what is wanted; one group always stays. So a class of one group stays whole, as does one
+    too small for half a row to be wanted (of 3 rows or fewer at 0.15), and the result is near the share, not equal to it.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"share={share} of the rows to hold out must be in [0, 1)")
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, group in zip(classes, groups, strict=True):
+        counts[group][name] += 1
+    members: dict[str, list[str]] = defaultdict(list)
+    for group in sorted(counts, key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).digest()):
+        members[min(counts[group], key=lambda name: (-counts[group][name], name))].append(group)
+    taken: set[str] = set()
+    for own in members.values():
+        sizes = {group: counts[group].total() for group in own}
+        left = math.floor(share * sum(sizes.values()) + 0.5)
+        standing = len(own)
+        for group in own:
+            if standing > 1 and abs(left - sizes[group]) < abs(left):
+                taken.add(group)
+                left -= sizes[group]
+                standing -= 1
+    return np.fromiter((group in taken for group in groups), bool, len(groups))

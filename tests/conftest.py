@@ -1,6 +1,8 @@
 """What many tests read: a small synthetic lab, packed once, one with every fault, and real data where it is at hand."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,8 @@ import pytest
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.pack import Packing, pack
 from tarpon.shards.quarantine import Fault
-from tarpon.shards.sources import mouse
+from tarpon.shards.sources import fish, mouse
+from tarpon.tools.demos import fish as fish_demo
 from tarpon.tools.demos import mouse as demo
 
 THIRDS = (0.34, 0.33, 0.33)
@@ -83,3 +86,51 @@ def broken_lab(tmp_path_factory) -> tuple[Path, dict]:
     """A lab folder with every kind of fault beside good videos, and what was written."""
     out = tmp_path_factory.mktemp("broken_lab")
     return out, demo.write(out, videos=1, size=64, faults=True, workers=2)
+
+
+@pytest.fixture(scope="session")
+def pack_fish() -> Callable[..., tuple[Manifest | None, list[Fault]]]:
+    """Pack a FishNet folder in this process: (lab, out, source=, val_share=, seed=) -> manifest, faults."""
+
+    def run(
+        lab: Path,
+        out: Path,
+        *,
+        source: fish.FishSource | None = None,
+        val_share: float = 0.15,
+        seed: int = 17,
+        shard_size: int = 4096,
+    ) -> tuple[Manifest | None, list[Fault]]:
+        source = source or fish.FishSource()
+        units, faults = fish.scan(lab / "images", lab / "anns", source)
+        packing = Packing(out=out, split=(1 - val_share, val_share, 0), seed=seed, given=("test",), shard_size=shard_size)
+        with ThreadPoolExecutor(1) as pool:
+            return pack(
+                units,
+                faults,
+                make=fish.make,
+                schema=fish.SCHEMA,
+                settings=fish.settings(source),
+                packing=packing,
+                assign=partial(fish.assign, val_share=val_share, seed=seed),
+                card=fish.card,
+                executor=pool,
+                progress=False,
+            )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def fish_lab(tmp_path_factory) -> Path:
+    """150 images of 96 pixels in 12 families, with the faults of the demo."""
+    out = tmp_path_factory.mktemp("fish_lab")
+    fish_demo.write(out, images=150, families=12, size=96, workers=1)
+    return out
+
+
+@pytest.fixture(scope="session")
+def fish_shards(tmp_path_factory, fish_lab, pack_fish) -> Manifest:
+    """That folder, packed with the defaults."""
+    manifest, _ = pack_fish(fish_lab, tmp_path_factory.mktemp("fish_shards"))
+    return manifest

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tarpon.pipelines.clip import ClipGraph, check_codec
+from tarpon.pipelines.clip import OUTPUTS, ClipGraph, check_codec
 from tarpon.pipelines.feed import ClipFeed, ClipFields, TrainWindows, Window
-from tarpon.pipelines.loader import ClipLoader
+from tarpon.pipelines.loader import Loader
 from tarpon.shards.draws import ClipAugment
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.plan import EpochPlan
@@ -197,7 +197,7 @@ def dali_steps(*, setup: Setup, switches: dict[str, bool]) -> Iterator[int]:
     )
     feed = ClipFeed(manifest, Reader(manifest), fields, pool=rows, budget=Budget(0))
     warnings.filterwarnings("ignore", message="The external source node")  # a stage turned off leaves its inputs unused
-    loader = ClipLoader(graph, feed, device=setup.device, threads=setup.cores)
+    loader = Loader(graph, feed, outputs=OUTPUTS, device=setup.device, threads=setup.cores)
     for batch in loader.run(windows(manifest, rows, setup)):
         _wait(setup.device)
         yield batch["clip"].shape[0] * batch["clip"].shape[1]

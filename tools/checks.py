@@ -8,7 +8,7 @@ import io
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,7 @@ class Kind:
 
     schema: Schema
     checks: dict[str, Callable[[Stored], Iterator[str]]]  # name -> what is wrong with a sample
+    nullable: frozenset[str] = frozenset()  # columns whose cells may be empty: what is not known of a sample
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,7 +87,7 @@ def list_tars(manifest: Manifest, schema: Schema) -> Listing:
     return Listing(manifest=manifest, schema=schema, tars=tars, broken=broken)
 
 
-def columns(manifest: Manifest, schema: Schema) -> Iterator[Wrong]:
+def columns(manifest: Manifest, schema: Schema, *, nullable: Collection[str] = ()) -> Iterator[Wrong]:
     """The manifest has the kind's columns, of the kind's types, and the card the kind's components."""
     have, want = manifest.table.schema, schema.arrow()
     for name in want.names:
@@ -94,7 +95,7 @@ def columns(manifest: Manifest, schema: Schema) -> Iterator[Wrong]:
             yield "manifest.parquet", f"has no column {name}"
         elif have.field(name).type != want.field(name).type:
             yield "manifest.parquet", f"column {name} is {have.field(name).type}, {want.field(name).type} is expected"
-        elif manifest.table[name].null_count:
+        elif name not in nullable and manifest.table[name].null_count:
             yield "manifest.parquet", f"column {name} has {manifest.table[name].null_count} empty cells"
     for name in sorted(set(have.names) - set(want.names)):
         yield "manifest.parquet", f"column {name} is not one of {schema.kind} data"
@@ -141,17 +142,21 @@ def keys(listing: Listing) -> Iterator[Wrong]:
 
 
 def splits(listing: Listing) -> Iterator[Wrong]:
-    """No group and no source file is in two splits, and no split that was asked for is empty."""
-    table = listing.manifest.table
+    """No group and no source file is in two splits, and no split that was asked for is empty.
+
+    A split that the source's own files gave (`split.given` of the card) may hold groups of others.
+    """
+    table, told = listing.manifest.table, listing.manifest.card.get("split", {})
     names = table["split"].to_pylist()
     for name in sorted(set(names) - set(SPLITS)):
         yield "manifest.parquet", f"split {name!r} is not one of {', '.join(SPLITS)}"
-    for column, what in (("group", ""), ("source_sha256", "one source file under two names: ")):
+    given = told.get("given", ())
+    for column, what, free in (("group", "", given), ("source_sha256", "one source file under two names: ", ())):
         try:
-            check_leak(table[column].to_pylist(), names)
+            check_leak(table[column].to_pylist(), names, given=free)
         except ValueError as error:
             yield "manifest.parquet", what + str(error)
-    ratios = listing.manifest.card.get("split", {}).get("ratios", (1, 1, 1))
+    ratios = told.get("ratios", (1, 1, 1))
     for name, ratio in zip(SPLITS, ratios, strict=True):
         if ratio > 0 and name not in names:
             yield "manifest.parquet", f"the {name} split is empty"

@@ -28,11 +28,17 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "demo mouse": Command(target="demo:mouse", does="write a synthetic mouse lab folder"),
+    "demo fish": Command(target="demo:fish", does="write a synthetic FishNet folder"),
     "pack mouse": Command(target="pack:mouse", does="a lab folder of videos, points and labels -> shards"),
+    "pack fish": Command(target="pack_fish:fish", does="a FishNet folder of images and annotations -> shards"),
     "lint": Command(target="lint:run", takes=("shards",), does="prove that shards are whole and true"),
     "look": Command(target="look:run", takes=("shards",), does="counts, classes, splits and a contact sheet of shards"),
+    "features": Command(target="features:run", takes=("shards",), does="every image once through a frozen backbone"),
+    "features import": Command(target="features_import:run", takes=("folder",), does="published FishNet features -> our own"),
     "evaluate": Command(target="evaluate:run", takes=("run",), does="score a run's best weights on shards"),
     "predict mouse": Command(target="predict:mouse", does="label whole videos with a trained model"),
+    "predict fish": Command(target="predict_fish:fish", does="families and attributes of a folder of images"),
+    "ablate mouse": Command(target="ablate:mouse", does="what each part of a recipe is worth, over several seeds"),
     "report": Command(target="report:run", takes=("run",), does="one HTML file of a run folder"),
     "bench loader": Command(target="bench_loader:run", does="frames/s of the loader against what labs do today"),
     "gpu": Command(target="gpu:run", does="check and time everything on an NVIDIA GPU"),

@@ -11,6 +11,7 @@ from tarpon.train import checkpoint
 from tarpon.train.config import parser_for, read_run
 from tarpon.train.engine import Place
 from tarpon.train.evaluate import evaluate
+from tarpon.train.folder import read_encoders
 from tarpon.train.tasks import TASKS
 
 HEADLINES = (
@@ -41,7 +42,7 @@ def run(run: str, *, data: str | None = None, split: str = "test", json: str | N
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     place = Place(rank=0, world=1, local_rank=0, local_world=1, device=device)
     settings = replace(settings, data=data or settings.data, global_batch=settings.micro_batch)
-    problem = task.build(settings, task.without_download(options), place)
+    problem = task.build(settings, task.without_download(options), place, encoders=read_encoders(folder))
     best, _ = checkpoint.load_tensors(folder / checkpoint.BEST)
     checkpoint.load_weights(problem.model.to(device), best, name=str(folder / checkpoint.BEST))
     scalars = evaluate(problem, split).scalars

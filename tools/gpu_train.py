@@ -116,15 +116,7 @@ def stay(words: Sequence[str], *, warm_up: int) -> dict[str, float | None]:
     problem = task.build(run, options, place)
     # clones: the loader's own buffers go back to DALI
     batch = {name: value.clone() for name, value in next(problem.batches(0, 0)).items()}
-    engine = Engine(
-        place,
-        problem.model,
-        problem.groups,
-        optim=run.optim,
-        options=run.engine,
-        micro_batch=run.micro_batch,
-        accumulation=run.accumulation(place.world),
-    )
+    engine = Engine.of(run, place, problem.model, problem.groups)
     problem.freeze(False)
     engine.train()
     engine.set_rate(run.optim.lr, backbone=True)

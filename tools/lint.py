@@ -12,10 +12,14 @@ from tqdm import tqdm
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.reader import Reader
 from tarpon.tools.checks import LISTING_CHECKS, Finding, Kind, columns, list_tars, read_sample
+from tarpon.tools.checks_fish import FISH
 from tarpon.tools.checks_mouse import MOUSE
 
-KINDS: dict[str, Kind] = {"mouse": MOUSE}
-CHUNK = 8  # samples a process takes at a time
+KINDS: dict[str, Kind] = {"mouse": MOUSE, "fish": FISH}
+CHUNK, CHUNKS = (
+    8,
+    32,
+)  # samples a process takes at a time, at least; how often it comes for more, at most: it opens the manifest
 SHOWN = 20  # findings of one check that are printed
 
 
@@ -76,7 +80,12 @@ def _open(shards: str) -> Manifest:
 def _examine(manifest: Manifest, *, workers: int | None = None) -> dict[str, list[Finding]]:
     """Findings by check, in the order of checking; where the columns are wrong no other check can be made."""
     kind = KINDS[manifest.card["kind"]]
-    found = {"columns": [Finding(check="columns", where=where, what=what) for where, what in columns(manifest, kind.schema)]}
+    found = {
+        "columns": [
+            Finding(check="columns", where=where, what=what)
+            for where, what in columns(manifest, kind.schema, nullable=kind.nullable)
+        ]
+    }
     if found["columns"]:
         return found
     listing = list_tars(manifest, kind.schema)
@@ -91,17 +100,18 @@ def _examine(manifest: Manifest, *, workers: int | None = None) -> dict[str, lis
 
 def _samples(manifest: Manifest, rows: Sequence[int], *, workers: int) -> Iterator[Finding]:
     """Findings of every sample, from a pool of processes: reading, hashing and decoding are the slow part."""
-    chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
+    chunk = max(CHUNK, len(rows) // (workers * CHUNKS))
+    chunks = [rows[i : i + chunk] for i in range(0, len(rows), chunk)]
     workers = min(workers, len(chunks))
     with tqdm(total=len(rows), desc="lint", unit="sample", disable=not sys.stderr.isatty()) as bar:
         if workers <= 1:
-            for chunk in chunks:
-                yield from check_samples(manifest.root, chunk)
-                bar.update(len(chunk))
+            for part in chunks:
+                yield from check_samples(manifest.root, part)
+                bar.update(len(part))
             return
         # spawn: the caller may hold threads, which do not survive a fork
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            pending = {pool.submit(check_samples, manifest.root, chunk): chunk for chunk in chunks}
+            pending = {pool.submit(check_samples, manifest.root, part): part for part in chunks}
             for done in as_completed(pending):
                 yield from done.result()
                 bar.update(len(pending[done]))

@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from tarpon.shards import atomic
 from tarpon.shards.manifest import SPLITS, Manifest, open_manifest
 from tarpon.shards.pack import QUARANTINE
 from tarpon.shards.quarantine import Fault, read_faults
-from tarpon.tools import look_mouse
+from tarpon.tools import look_fish, look_mouse
 from tarpon.tools.table import table
 
 SHEET = "contact_sheet.png"
@@ -24,11 +26,14 @@ class Looks:
     sheet: Callable[..., bytes]  # (manifest, count=, seed=) -> PNG
 
 
-KINDS = {"mouse": Looks(tables=look_mouse.tables, sheet=look_mouse.sheet)}
+KINDS = {
+    "mouse": Looks(tables=look_mouse.tables, sheet=look_mouse.sheet),
+    "fish": Looks(tables=look_fish.tables, sheet=look_fish.sheet),
+}
 
 
 def run(shards: str, *, out: str | None = None, frames: int = 24, seed: int = 0) -> int:
-    """Print what a packed data set holds and draw some of its labelled frames.
+    """Print what a packed data set holds and draw some of its pictures.
 
     Args:
         shards: folder that `tarpon pack` wrote.
@@ -61,14 +66,14 @@ def run(shards: str, *, out: str | None = None, frames: int = 24, seed: int = 0)
 
 
 def split_table(manifest: Manifest) -> Iterator[str]:
-    """Groups, samples and frames of each split."""
-    groups, frames = manifest.column("group"), manifest.column("frames")
+    """Groups, samples and, of clips, frames of each split."""
+    groups = manifest.column("group")
+    frames = manifest.column("frames") if "frames" in manifest.table.column_names else None
     rows = []
-    for split in SPLITS:
-        members = manifest.rows(split)
-        rows.append([split, len(set(groups[members])), len(members), int(frames[members].sum())])
-    total = ["all", len(set(groups)), len(manifest), int(frames.sum())]
-    yield from table(["split", "groups", "samples", "frames"], [*rows, total])
+    for name, members in [*((split, manifest.rows(split)) for split in SPLITS), ("all", np.arange(len(manifest)))]:
+        counted = [] if frames is None else [int(frames[members].sum())]
+        rows.append([name, len(set(groups[members])), len(members), *counted])
+    yield from table(["split", "groups", "samples", "frames"][: len(rows[0])], rows)
 
 
 def quarantine_table(faults: Sequence[Fault]) -> Iterator[str]:

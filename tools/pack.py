@@ -104,13 +104,13 @@ def packed(manifest: Manifest, faults: Sequence[Fault], *, seconds: float) -> li
     rows = []
     for split in ("train", "val", "test"):
         taken = manifest.table.take(pa.array(manifest.rows(split)))
-        frames = sum(taken["frames"].to_pylist()) if "frames" in taken.column_names else ""
-        rows.append((split, len(taken), len(set(taken["group"].to_pylist())), frames))
+        frames = (sum(taken["frames"].to_pylist()),) if "frames" in taken.column_names else ()
+        rows.append((split, len(taken), len(set(taken["group"].to_pylist())), *frames))
     size = sum(path.stat().st_size for path in Path(manifest.root).glob("*.tar"))
     return [
         *quarantine(faults),
         "",
-        *table(("split", "samples", "groups", "frames"), rows),
+        *table(("split", "samples", "groups", "frames")[: len(rows[0])], rows),
         "",
         f"{len(manifest)} packed, {len(faults)} in quarantine, {size / 2**20:.1f} MiB in {manifest.card['shards']} shards, "
         f"{seconds:.0f} s: {manifest.root}",

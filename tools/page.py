@@ -2,6 +2,7 @@
 
 import base64
 import html
+import math
 from collections.abc import Iterable, Sequence
 
 from matplotlib.figure import Figure
@@ -47,6 +48,13 @@ def page(title: str, sections: Sequence[tuple[str, str]]) -> str:
 def text(words: str, *, kind: str = "") -> str:
     """A paragraph; kind is "", "soft" (an aside) or "warn" (must not be missed)."""
     return f'<p class="{kind}">{html.escape(words)}</p>' if kind else f"<p>{html.escape(words)}</p>"
+
+
+def number(value: float, *, digits: int = 3) -> str:
+    """Whole numbers without decimals, an undefined score as a dash."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:,.{digits}f}"
 
 
 def cards(rows: Iterable[tuple[str, str, Sequence[str]]]) -> str:

@@ -1,10 +1,11 @@
 """What training left in a run folder, read into one record."""
 
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tarpon.train.metrics.trial import Trial, load_trials
+import numpy as np
 
 SPLITS = ("test", "val")  # the first that a run has is the one reported
 
@@ -14,18 +15,19 @@ class Record:
     """What a run folder holds; a part that is missing is empty."""
 
     name: str
+    task: str  # of run.json
     config: str  # the text of run.yaml
     lines: list[dict[str, float]]  # of metrics.jsonl
     metrics: dict[str, dict[str, float]]  # split -> name -> value, from metrics.json
     machine: dict[str, object]  # run.json, or the machine block of metrics.json
-    trials: dict[str, list[Trial]]  # split -> trials, from predictions/
+    predictions: dict[str, Path]  # split -> the task's own npz file
+    groups: dict[str, list[str]]  # split -> what the split kept together (animal, video, well), one name a predicted sample
     classes: list[str]
-    points: list[str]
 
     @property
     def split(self) -> str:
         """The split that is reported: test where there is one; "" before any was scored."""
-        return next((split for split in SPLITS if split in self.metrics or split in self.trials), "")
+        return next((split for split in SPLITS if split in self.metrics or split in self.predictions), "")
 
 
 def read_run(run: Path) -> Record:
@@ -35,19 +37,29 @@ def read_run(run: Path) -> Record:
         raise ValueError(
             f"{run} is not a run folder: it has no {' and no '.join(missing)}; give the folder that training wrote"
         )
-    metrics = _json(run / "metrics.json")
-    loaded = {split: load_trials(path) for split in SPLITS if (path := run / "predictions" / f"{split}.npz").is_file()}
-    _, classes, points = next(iter(loaded.values()), ([], [], []))
+    metrics, facts = _json(run / "metrics.json"), _json(run / "run.json")
+    predictions = {split: path for split in SPLITS if (path := run / "predictions" / f"{split}.npz").is_file()}
+    names = {split: _names(path) for split, path in predictions.items()}
     return Record(
         name=run.resolve().name,
+        task=str(facts.get("task", "")),
         config=(run / "run.yaml").read_text(encoding="utf-8"),
         lines=_json_lines(run / "metrics.jsonl"),
         metrics={split: metrics[split] for split in SPLITS if metrics.get(split)},
-        machine=_json(run / "run.json") or metrics.get("machine", {}),
-        trials={split: trials for split, (trials, _, _) in loaded.items()},
-        classes=classes,
-        points=points,
+        machine=facts or metrics.get("machine", {}),
+        predictions=predictions,
+        groups={split: groups for split, (groups, _) in names.items()},
+        classes=next((classes for _, classes in names.values()), []),
     )
+
+
+def _names(path: Path) -> tuple[list[str], list[str]]:
+    """`group` and `classes` of a file of predictions, which every task's file may have; an array that is not there is empty."""
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: not an npz file of predictions, or cut short; write it again")
+    with np.load(path, allow_pickle=False) as stored:
+        group, classes = (stored[name].tolist() if name in stored.files else [] for name in ("group", "classes"))
+    return group, classes
 
 
 def _json(path: Path) -> dict:

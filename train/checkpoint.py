@@ -64,16 +64,29 @@ def save_last(
     *,
     model: Mapping[str, Tensor],
     optimizer: Mapping[str, Tensor],
+    ema: Mapping[str, Tensor],
     at: Position,
     plateau: Plateau,
     fingerprint: str,
 ) -> None:
-    tensors = {f"model/{name}": value for name, value in model.items()} | {f"optimizer/{k}": v for k, v in optimizer.items()}
+    parts = {"model": model, "optimizer": optimizer, "ema": ema}
+    tensors = {f"{part}/{name}": value for part, held in parts.items() for name, value in held.items()}
     save_tensors(folder / LAST, tensors, {"position": asdict(at), "plateau": asdict(plateau), "fingerprint": fingerprint})
 
 
-def load_last(folder: Path, *, fingerprint: str) -> tuple[dict[str, Tensor], dict[str, Tensor], Position, Plateau]:
-    """Model tensors, optimizer tensors, position, plateau; ValueError when the run's data or seed are not the same."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Last:
+    """What a run goes on from."""
+
+    model: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    ema: dict[str, Tensor]  # empty where it was off
+    at: Position
+    plateau: Plateau
+
+
+def load_last(folder: Path, *, fingerprint: str) -> Last:
+    """ValueError when the run's data or seed are not the same."""
     tensors, meta = load_tensors(folder / LAST)
     if meta["fingerprint"] != fingerprint:
         raise ValueError(
@@ -81,9 +94,9 @@ def load_last(folder: Path, *, fingerprint: str) -> tuple[dict[str, Tensor], dic
         )
     split = {
         part: {name.removeprefix(f"{part}/"): value for name, value in tensors.items() if name.startswith(f"{part}/")}
-        for part in ("model", "optimizer")
+        for part in ("model", "optimizer", "ema")
     }
-    return split["model"], split["optimizer"], Position(**meta["position"]), Plateau(**meta["plateau"])
+    return Last(**split, at=Position(**meta["position"]), plateau=Plateau(**meta["plateau"]))
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, name: str) -> None:

@@ -29,24 +29,54 @@ class Optim:
             raise ValueError(f"optim.beta1={self.beta1} and beta2={self.beta2} must be in [0, 1)")
 
 
+SCHEDULES = ("cosine", "linear", "step", "plateau", "constant", "none")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """Learning rate over time, set at every optimizer step."""
 
-    kind: str = "cosine"  # cosine | plateau | constant; each after the warm-up
+    kind: str = "cosine"  # cosine | linear | step | plateau | constant (or none); each after the warm-up
     warmup_epochs: float = 3.0
     min_lr: float = 1e-6
     patience: int = 10  # plateau: evaluations without a better selection metric before the rate falls
-    factor: float = 0.5  # plateau: how far it falls
+    step_epochs: int = 10  # step: epochs after the warm-up between falls
+    factor: float = 0.5  # plateau and step: how far it falls
 
     def __post_init__(self) -> None:
-        if self.kind not in ("cosine", "plateau", "constant"):
-            raise ValueError(f"schedule.kind={self.kind!r} must be cosine, plateau or constant")
-        if self.warmup_epochs < 0 or self.min_lr < 0 or self.patience < 1 or not 0 < self.factor < 1:
+        if self.kind not in SCHEDULES:
+            raise ValueError(f"schedule.kind={self.kind!r} must be one of {', '.join(SCHEDULES)}")
+        if self.warmup_epochs < 0 or self.min_lr < 0 or min(self.patience, self.step_epochs) < 1 or not 0 < self.factor < 1:
             raise ValueError(
                 f"schedule: warmup_epochs={self.warmup_epochs} and min_lr={self.min_lr} must be at least 0, "
-                f"patience={self.patience} at least 1, factor={self.factor} between 0 and 1"
+                f"patience={self.patience} and step_epochs={self.step_epochs} at least 1, factor={self.factor} between 0 and 1"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmaOptions:
+    """Exponential moving average of the weights; when on, it is what is evaluated, selected and exported."""
+
+    on: bool = False
+    decay: float = 0.999  # reached by way of (1 + step) / (10 + step)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.decay < 1:
+            raise ValueError(f"ema.decay={self.decay} must be between 0 and 1; 0.999 averages over about 1000 steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WandbOptions:
+    """Weights & Biases beside TensorBoard: `pip install "tarpon[wandb]"`; WANDB_MODE=offline needs no account."""
+
+    on: bool = False
+    project: str | None = None
+    entity: str | None = None
+    name: str | None = None  # of the run; unset: made of the main options
+
+    def __post_init__(self) -> None:
+        if self.on and not self.project:
+            raise ValueError("wandb.on=true needs wandb.project: the project on your own account that the run goes to")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +130,8 @@ class Run:
     save_every: int = 0  # optimizer steps between checkpoints; 0: at every evaluation
     optim: Optim = field(default_factory=Optim)
     schedule: Schedule = field(default_factory=Schedule)
+    ema: EmaOptions = field(default_factory=EmaOptions)
+    wandb: WandbOptions = field(default_factory=WandbOptions)
     engine: EngineOptions = field(default_factory=EngineOptions)
     loader: LoaderOptions = field(default_factory=LoaderOptions)
 

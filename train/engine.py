@@ -5,7 +5,6 @@ own ways fail in silence: a parameter that thaws after `initialize` never moves,
 batch size for a metric, and optimizer files need another world's size and unpickling to load.
 """
 
-import json
 import os
 import socket
 import sys
@@ -16,7 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tarpon.train.config import EngineOptions, Optim
+from tarpon.train.config import EngineOptions, Optim, Run
+from tarpon.train.deepspeed_config import deepspeed_dict
 
 ADAM = ("exp_avg", "exp_avg_sq")
 
@@ -71,6 +71,14 @@ def connect() -> Place:
     )
 
 
+def told(place: Place, value: object) -> object:
+    """Rank 0's value, on every rank."""
+    held = [value]
+    if place.world > 1:
+        torch.distributed.broadcast_object_list(held, src=0)
+    return held[0]
+
+
 def disconnect() -> None:
     """Leave the processes; only at the end of this one: DeepSpeed keeps hold of a group and cannot join another."""
     if torch.distributed.is_initialized():
@@ -84,73 +92,6 @@ def say_if_op_compiles() -> None:
     root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
     if os.environ.get("RANK", "0") == "0" and not any(root.glob("**/deepspeed_shm_comm*.so")):
         print("First run here: DeepSpeed compiles its CPU communication op, one to two minutes, once.", flush=True)
-
-
-def deepspeed_dict(
-    options: EngineOptions, *, micro_batch: int, accumulation: int, world: int, clip_norm: float, bf16: bool
-) -> dict:
-    """DeepSpeed's own configuration: the run's values over those of `deepspeed_config`.
-
-    Raises:
-        ValueError: the file contradicts the run, or configures what the run owns.
-    """
-    ours = {
-        "train_batch_size": micro_batch * accumulation * world,
-        "train_micro_batch_size_per_gpu": micro_batch,
-        "gradient_accumulation_steps": accumulation,
-        "gradient_clipping": clip_norm,
-        "zero_optimization": {"stage": options.zero_stage},
-        "torch_autocast": {"enabled": bf16, "dtype": "bfloat16"},
-        "steps_per_print": 10**9,
-        "zero_allow_untested_optimizer": True,
-    }
-    if options.deepspeed_config is None:
-        return ours
-    path = Path(options.deepspeed_config)
-    try:
-        theirs = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"deepspeed_config {path}: cannot be read ({error})") from error
-    if not isinstance(theirs, dict):
-        raise ValueError(f"deepspeed_config {path}: a JSON object is needed, got {type(theirs).__name__}")
-    theirs = _given(theirs)
-    for name in ("fp16", "bf16", "zero_optimization", "torch_autocast"):
-        if not isinstance(theirs.get(name, {}), dict):
-            raise ValueError(f'deepspeed_config {path}: {name}={theirs[name]} must be an object or "auto"')
-    for name, owner in (("optimizer", "optim"), ("scheduler", "schedule")):
-        if theirs.pop(name, None) is not None:
-            raise ValueError(f"deepspeed_config {path}: {name!r} is the run's own; remove it and set --{owner}.*")
-    if theirs.pop("fp16", {}).get("enabled"):
-        raise ValueError(f"deepspeed_config {path}: fp16 is not supported; use --engine.dtype bf16")
-    asked = theirs.pop("bf16", {}).get("enabled", bf16)
-    if asked != bf16:
-        raise ValueError(
-            f"deepspeed_config {path}: bf16.enabled={asked}, the run has engine.dtype {'bf16' if bf16 else 'fp32'}; "
-            f"make them agree"
-        )
-    return _merge(ours, theirs, f"deepspeed_config {path}: ")
-
-
-def _given(values: dict) -> dict:
-    """Without what is "auto" (or null), as in files made for other trainers: the run's value, or DeepSpeed's default."""
-    return {
-        name: _given(value) if isinstance(value, dict) else value
-        for name, value in values.items()
-        if value not in ("auto", None)
-    }
-
-
-def _merge(ours: dict, theirs: dict, place: str) -> dict:
-    merged = dict(theirs)
-    for name, value in ours.items():
-        other = theirs.get(name, value)
-        if isinstance(value, dict):
-            merged[name] = _merge(value, other, f"{place}{name}.")
-        elif other != value and name != "steps_per_print":
-            raise ValueError(f"{place}{name}={other} contradicts the run's {value}; remove it there or change the run")
-        else:
-            merged[name] = value
-    return merged
 
 
 class Engine:
@@ -188,7 +129,7 @@ class Engine:
             ],
             lr=optim.lr,
             betas=(optim.beta1, optim.beta2),
-            fused=place.device.type == "cuda",
+            fused=True,
         )
         config = deepspeed_dict(
             options,
@@ -200,6 +141,19 @@ class Engine:
         )
         self._engine, *_ = deepspeed.initialize(model=model, optimizer=self._adam, config=config, dist_init_required=False)
         self._scale = {"backbone": optim.backbone_lr_scale, "rest": 1.0}
+
+    @classmethod
+    def of(cls, run: Run, place: Place, model: nn.Module, groups: Mapping[str, Mapping[str, nn.Parameter]]) -> "Engine":
+        """The engine of a run."""
+        return cls(
+            place,
+            model,
+            groups,
+            optim=run.optim,
+            options=run.engine,
+            micro_batch=run.micro_batch,
+            accumulation=run.accumulation(place.world),
+        )
 
     def __call__(self, **inputs: Tensor) -> dict[str, Tensor]:
         return self._engine(**inputs)

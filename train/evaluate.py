@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -39,4 +40,4 @@ def evaluate(
     # the padding that fills the last batches added losses of 0; how much there is depends on the number of processes
     losses = {name: value * sum(rows) / sum(real) for name, value in meter.read(mean).items()}
     result = metric.read(list(parts))
-    return Result(scalars=losses | result.scalars, save=result.save, pictures=result.pictures)
+    return replace(result, scalars=losses | result.scalars)

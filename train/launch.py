@@ -1,27 +1,25 @@
 """`deepspeed train/launch.py TASK [--config FILE] [--section.option VALUE]`: train, select, test once, write it all down."""
 
-import json
 import os
-import platform
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path.pop(0)  # started as a script: our own file names must not hide other packages' modules
 
-import torch
+import yaml
 
-from tarpon.shards import atomic
 from tarpon.train import checkpoint
 from tarpon.train.checkpoint import Position
 from tarpon.train.config import Run, UsageError, fail, parse, parser_for
-from tarpon.train.engine import Engine, Place, connect, disconnect
+from tarpon.train.ema import Ema
+from tarpon.train.engine import Engine, Place, connect, disconnect, told
 from tarpon.train.evaluate import evaluate
+from tarpon.train.folder import RunFolder, prepare, read_encoders
 from tarpon.train.loop import State, train
 from tarpon.train.schedule import Plateau
-from tarpon.train.sink import Fan, JsonLines, TensorBoard
+from tarpon.train.sink import Fan, JsonLines, TensorBoard, WandB
+from tarpon.train.spelling import respelt
 from tarpon.train.task import Problem, Result
 from tarpon.train.tasks import TASKS
 
@@ -39,12 +37,11 @@ def main(argv: list[str]) -> int:
             raise UsageError(f"task {words[0] if words else '(none)'!r} must be one of {', '.join(TASKS)}")
         task = TASKS[words[0]]
         parser = parser_for(task.options, recipe=task.recipe(), task=words[0])
-        run, options, text = parse(parser, task.options, respelt(words[1:], task.spellings))
-        place = connect()
-        if place.first:
-            prepare(run)
-        problem = task.build(run, options, place)
-        go(run, problem, place, task=words[0], text=text)
+        run, options, text = parse(parser, task.options, respelt(words[1:], task.spellings, task.refused))
+        place, name = connect(), task.name(run, options)
+        run = told(place, prepare(run, name=name if task.named_folder else None) if place.first else None)
+        problem = task.build(run, options, place, encoders=read_encoders(Path(run.out)) if run.resume else None)
+        go(run, problem, place, task=words[0], name=name, text=text)
     except (ValueError, FloatingPointError, OSError) as error:
         if os.environ.get("TARPON_DEBUG"):
             raise
@@ -52,84 +49,71 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def respelt(words: list[str], spellings: dict[str, str]) -> list[str]:
-    """Options under their other names, as `--name value` or `--name=value`, turned into ours."""
-    out = []
-    for word in words:
-        name, equals, value = word.partition("=")
-        ours = spellings.get(name.removeprefix("--")) if name.startswith("--") else None
-        out.append(f"--{ours}{equals}{value}" if ours else word)
-    return out
-
-
-def prepare(run: Run) -> None:
-    """Make the run folder; a finished or running one is not overwritten by another run."""
-    out = Path(run.out)
-    if not run.resume and (out / "metrics.jsonl").exists():
-        raise ValueError(f"{out} holds a run already; give another --out, go on with --resume true, or delete it")
-    out.mkdir(parents=True, exist_ok=True)
-
-
-def go(run: Run, problem: Problem, place: Place, *, task: str, text: str) -> None:
+def go(run: Run, problem: Problem, place: Place, *, task: str, name: str, text: str) -> None:
     """Train to the end and report: the test split is read once, with the best weights."""
     out, state = Path(run.out), State(at=Position(), plateau=Plateau())
-    optimizer: dict = {}
-    if run.resume:
-        weights, optimizer, at, plateau = checkpoint.load_last(out, fingerprint=problem.fingerprint)
-        checkpoint.load_weights(problem.model, weights, name=str(out / checkpoint.LAST))
-        at = checkpoint.rescaled(at, steps_per_epoch=problem.steps_per_epoch, accumulation=run.accumulation(place.world))
-        state = State(at=at, plateau=plateau)
-    engine = Engine(
-        place,
-        problem.model,
-        problem.groups,
-        optim=run.optim,
-        options=run.engine,
-        micro_batch=run.micro_batch,
-        accumulation=run.accumulation(place.world),
-    )
-    if optimizer:
-        engine.load_optimizer_state(optimizer)
-    sink = Fan()
+    last = checkpoint.load_last(out, fingerprint=problem.fingerprint) if run.resume else None
+    if last:
+        checkpoint.load_weights(problem.model, last.model, name=str(out / checkpoint.LAST))
+        at = checkpoint.rescaled(last.at, steps_per_epoch=problem.steps_per_epoch, accumulation=run.accumulation(place.world))
+        state = State(at=at, plateau=last.plateau)
+    engine, ema = Engine.of(run, place, problem.model, problem.groups), Ema(problem.model, run.ema)
+    if last:
+        engine.load_optimizer_state(last.optimizer)
+        ema.load(last.ema)
+    config = flat(yaml.safe_load(text))
+    sink = sinks(run, task=task, name=name, step=state.at.step, config=config) if place.first else Fan()
     if place.first:
-        sink = Fan(
-            [
-                JsonLines(out / "metrics.jsonl", keep_to=state.at.step),
-                TensorBoard(out / "tensorboard", purge_step=state.at.step),
-            ]
-        )
         print("\n".join(problem.say), flush=True)
         print(smoke(problem, engine, run), flush=True)
-        begin(out, place, engine, task=task, text=text)
-
-    def save(state: State) -> None:
-        engine.share_buffers()
-        held = engine.optimizer_state()
-        if place.first:
-            checkpoint.save_last(
-                out,
-                model=checkpoint.model_tensors(problem.model),
-                optimizer=held,
-                at=state.at,
-                plateau=state.plateau,
-                fingerprint=problem.fingerprint,
-            )
-        engine.barrier()
-
-    def keep_best(result: Result) -> None:
-        if place.first:
-            checkpoint.save_tensors(out / checkpoint.BEST, checkpoint.model_tensors(problem.model), {"step": state.at.step})
-            result.save(out / "predictions" / "val.npz")
-            for name, pixels in result.pictures().items():
-                sink.image(state.at.step, f"val/{name}", pixels)
+    folder = RunFolder(out, problem, engine, ema, sink)
+    folder.begin(task=task, text=text)
 
     def score(split: str) -> Result:
         engine.share_buffers()
         return evaluate(problem, split, autocast=engine.autocast, mean=engine.mean, gather=engine.gather)
 
-    state = train(run, problem, engine, sink, state=state, evaluate=lambda: score("val"), save=save, keep_best=keep_best)
-    engine.barrier()
-    finish(out, problem, engine, sink, state, score)
+    state = train(
+        run,
+        problem,
+        engine,
+        sink,
+        state=state,
+        ema=ema,
+        evaluate=lambda: score("val"),
+        save=folder.save,
+        keep_best=lambda result: folder.keep_best(result, step=state.at.step),
+    )
+    folder.finish(state, score, config=config)
+
+
+def sinks(run: Run, *, task: str, name: str, step: int, config: dict) -> Fan:
+    """Where this run's numbers go; what an earlier part of it wrote past `step` is dropped."""
+    out = Path(run.out)
+    chosen = [JsonLines(out / "metrics.jsonl", keep_to=step), TensorBoard(out / "tensorboard", purge_step=step)]
+    if run.wandb.on:
+        chosen.append(
+            WandB(
+                out,
+                project=run.wandb.project,
+                entity=run.wandb.entity,
+                name=run.wandb.name or name,
+                config=config,
+                tags=(task,),
+            )
+        )
+    return Fan(chosen)
+
+
+def flat(values: dict, prefix: str = "") -> dict[str, object]:
+    """Nested options as dotted names with plain values."""
+    out: dict[str, object] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            out |= flat(value, f"{prefix}{name}.")
+        else:
+            out[f"{prefix}{name}"] = value if isinstance(value, (bool, int, float, str)) else str(value)
+    return out
 
 
 def smoke(problem: Problem, engine: Engine, run: Run) -> str:
@@ -150,62 +134,6 @@ def smoke(problem: Problem, engine: Engine, run: Run) -> str:
 
 def batch_bytes(batch: dict) -> int:
     return sum(value.numel() * value.element_size() for value in batch.values())
-
-
-def begin(out: Path, place: Place, engine: Engine, *, task: str, text: str) -> None:
-    """run.yaml: the whole configuration, once nothing refuses it. run.json: which task, and what it runs on."""
-    import deepspeed
-
-    atomic.write_text(out / "run.yaml", text)
-    gpu = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else None
-    atomic.write_text(
-        out / "run.json",
-        json.dumps(
-            {
-                "task": task,
-                "started": time.strftime("%Y-%m-%d %H:%M:%S"),
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "deepspeed": deepspeed.__version__,
-                "device": gpu or "cpu",
-                "processes": place.world,
-                "cores": len(os.sched_getaffinity(0)),
-                "dtype": "bf16" if engine.bf16 else "fp32",
-            },
-            indent=2,
-        )
-        + "\n",
-    )
-
-
-def finish(out: Path, problem: Problem, engine: Engine, sink: Fan, state: State, score: Callable[[str], Result]) -> None:
-    """Best weights back in, both splits scored with them, everything written."""
-    best, meta = checkpoint.load_tensors(out / checkpoint.BEST)
-    checkpoint.load_weights(problem.model, best, name=str(out / checkpoint.BEST))
-    scores = {}
-    for split in problem.splits:
-        result = score(split)
-        scores[split] = result.scalars
-        if engine.place.first:
-            result.save(out / "predictions" / f"{split}.npz")
-            if split == "test":
-                sink.write(
-                    state.at.step, {f"test/{name}": value for name, value in result.scalars.items()}, epoch=state.at.epoch
-                )
-                for name, pixels in result.pictures().items():
-                    sink.image(state.at.step, f"test/{name}", pixels)
-    if engine.place.first:
-        atomic.write_text(
-            out / "metrics.json", json.dumps({**scores, "best_step": meta["step"], "steps": state.at.step}, indent=2) + "\n"
-        )
-        problem.export(out, best, scores["val"])
-        sink.close()
-        print(
-            "  ".join(f"{split} {name} {scores[split][name]:.4f}" for split in scores for name in (problem.select, "loss")),
-            flush=True,
-        )
-        print(f"run folder {out}", flush=True)
-    engine.barrier()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from tarpon.train.checkpoint import Position
 from tarpon.train.config import Run
+from tarpon.train.ema import Ema
 from tarpon.train.engine import Engine
 from tarpon.train.meter import Meter
 from tarpon.train.moved import Watch
@@ -35,6 +36,7 @@ def train(
     sink: Fan,
     *,
     state: State,
+    ema: Ema,
     evaluate: Callable[[], Result],
     save: Callable[[State], None],
     keep_best: Callable[[Result], None],
@@ -43,7 +45,6 @@ def train(
     accumulation = run.accumulation(engine.place.world)
     epoch_micros = problem.steps_per_epoch * accumulation
     total = run.steps or run.epochs * problem.steps_per_epoch
-    warmup = round(run.schedule.warmup_epochs * problem.steps_per_epoch)
     meter, clock = Meter(), Clock(problem)
     # as it was for the step before: a run resumed where the backbone thaws must go through the thaw
     freezing = Freezing(problem, engine, frozen=max(state.at.epoch - (state.at.micro == 0), 0) < run.freeze_backbone_epochs)
@@ -55,7 +56,14 @@ def train(
     while state.at.step < total and not (run.early_stop_patience and state.plateau.since >= run.early_stop_patience):
         at, batch = state.at, next(batches)
         freezing.set(at.epoch < run.freeze_backbone_epochs)
-        rate = learning_rate(run.optim, run.schedule, step=at.step, total=total, warmup=warmup, falls=state.plateau.falls)
+        rate = learning_rate(
+            run.optim,
+            run.schedule,
+            step=at.step,
+            total=total,
+            epoch_steps=problem.steps_per_epoch,
+            falls=state.plateau.falls,
+        )
         engine.set_rate(rate, backbone=not freezing.frozen)
         # dropout is a function of the place in the run, so resuming needs no generator state
         torch.manual_seed((run.seed * 1_000_003 + at.epoch * epoch_micros + at.micro) * engine.place.world + engine.place.rank)
@@ -73,6 +81,7 @@ def train(
             continue
         bar.update()
         freezing.count()
+        ema.update(at.step)
         evaluates = at.step == total or (ended and at.epoch % run.eval_every == 0)
         saves = evaluates or (run.save_every and at.step % run.save_every == 0)
         if saves or at.step % run.log_every == 0:  # a checkpoint does not hold the meter: a resumed run starts it anew too
@@ -81,17 +90,18 @@ def train(
             bar.set_postfix({"loss": f"{scalars['loss']:.3f}", "wait": f"{scalars['loader/wait_share']:.0%}"})
         if evaluates:
             freezing.check()
-            result = evaluate()
-            value = result.scalars[problem.select]
-            state.plateau = observe(state.plateau, value, step=at.step, patience=run.schedule.patience)
+            with ema.in_model():
+                result = evaluate()
+                value = result.scalars[problem.select]
+                state.plateau = observe(state.plateau, value, step=at.step, patience=run.schedule.patience)
+                if state.plateau.since == 0:
+                    keep_best(result)
             sink.write(at.step, {f"val/{name}": v for name, v in result.scalars.items()}, epoch=at.epoch)
             if engine.place.first:
                 tqdm.write(
                     f"step {at.step}/{total}  epoch {at.epoch}  val {problem.select} {value:.4f}  loss "
                     f"{result.scalars['loss']:.4f}" + ("  best" if state.plateau.since == 0 else "")
                 )
-            if state.plateau.since == 0:
-                keep_best(result)
             engine.train()
         if saves:
             save(state)

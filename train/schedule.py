@@ -26,18 +26,25 @@ def observe(plateau: Plateau, value: float, *, step: int, patience: int) -> Plat
     return replace(plateau, since=plateau.since + 1, waited=0 if fell else waited, falls=plateau.falls + fell)
 
 
-def learning_rate(optim: Optim, schedule: Schedule, *, step: int, total: int, warmup: int, falls: int = 0) -> float:
-    """Rate for optimizer step `step` (0 is the first) of `total`.
+def learning_rate(optim: Optim, schedule: Schedule, *, step: int, total: int, epoch_steps: int = 1, falls: int = 0) -> float:
+    """Rate for optimizer step `step` (0 is the first) of `total`, with `epoch_steps` an epoch.
 
-    Linear warm-up over `warmup` steps that reaches the full rate at its end, then half a cosine to min_lr at the last
-    step, or the full rate times factor**falls (plateau), or the full rate.
+    Linear warm-up that reaches the full rate at its end, then: half a cosine (cosine) or a straight line (linear) to min_lr
+    at the last step; the full rate times factor to the power of falls seen (plateau) or of step_epochs passed (step), not
+    below min_lr; or the full rate (constant, none).
     """
+    warmup = round(schedule.warmup_epochs * epoch_steps)
     if step < warmup:
         return optim.lr * (step + 1) / warmup
-    if schedule.kind == "cosine":
-        floor = min(schedule.min_lr, optim.lr)
-        done = (step - warmup) / max(total - 1 - warmup, 1)
-        return floor + (optim.lr - floor) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-    if schedule.kind == "plateau":
-        return max(optim.lr * schedule.factor**falls, min(schedule.min_lr, optim.lr))
+    floor = min(schedule.min_lr, optim.lr)
+    left = 1 - min((step - warmup) / max(total - 1 - warmup, 1), 1.0)
+    match schedule.kind:
+        case "cosine":
+            return floor + (optim.lr - floor) * 0.5 * (1 - math.cos(math.pi * left))
+        case "linear":
+            return floor + (optim.lr - floor) * left
+        case "plateau":
+            return max(optim.lr * schedule.factor**falls, floor)
+        case "step":
+            return max(optim.lr * schedule.factor ** ((step - warmup) // (schedule.step_epochs * epoch_steps)), floor)
     return optim.lr

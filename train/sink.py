@@ -1,10 +1,14 @@
-"""Where scalars and pictures go: metrics.jsonl, TensorBoard, or nowhere. All share write and image."""
+"""Where scalars, pictures and curves go: metrics.jsonl, TensorBoard, Weights & Biases, or nowhere. All share their methods."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from tarpon.shards import atomic
+
+Value = bool | int | float | str | None  # of an option
 
 
 class JsonLines:
@@ -27,6 +31,12 @@ class JsonLines:
     def image(self, step: int, name: str, pixels: np.ndarray) -> None:
         """Pictures have no place in a text file."""
 
+    def pr_curve(self, step: int, name: str, positive: np.ndarray, scores: np.ndarray) -> None:
+        """Nor have curves; average precision is among the scalars."""
+
+    def hparams(self, values: Mapping[str, Value], scores: Mapping[str, float]) -> None:
+        """run.yaml and metrics.json hold them."""
+
     def close(self) -> None:
         self._file.close()
 
@@ -47,14 +57,104 @@ class TensorBoard:
         """pixels (H, W, 3) uint8."""
         self._writer.add_image(name, pixels, step, dataformats="HWC")
 
+    def pr_curve(self, step: int, name: str, positive: np.ndarray, scores: np.ndarray) -> None:
+        """A precision-recall curve with a slider over the steps. positive (N,) bool, scores (N,) in [0, 1]."""
+        self._writer.add_pr_curve(name, positive, scores, step)
+
+    def hparams(self, values: Mapping[str, Value], scores: Mapping[str, float]) -> None:
+        """Options and final scores, for the table that compares runs.
+
+        The scores are written as scalars best/<name>, where the table finds them: under their own names they would be points
+        of the curves. None is left out.
+        """
+        from torch.utils.tensorboard.summary import hparams
+
+        best = {f"best/{name}": value for name, value in scores.items()}
+        for summary in hparams(dict(values), best):  # SummaryWriter.add_hparams would make a second run, a folder below
+            self._writer.file_writer.add_summary(summary)
+        for name, value in best.items():
+            self._writer.add_scalar(name, value, 0)
+
     def close(self) -> None:
         self._writer.close()
+
+
+class WandB:
+    """A run on Weights & Biases, or with WANDB_MODE=offline in the run folder, to be sent with `wandb sync` later.
+
+    The run's id is kept in FOLDER/wandb_id.txt, and where there is one that run is gone on with. Weights & Biases takes no step
+    twice: what a resumed run does again is left as it was, and it was the same. Offline each part is a folder of its own with
+    that id, and `wandb sync` sends those of one run in the order of their start.
+
+    Args:
+        folder: the run folder.
+        project, entity: where the run belongs; entity None is the user's own default.
+        config: options to sort and filter runs by.
+
+    Raises:
+        ValueError: wandb is not installed, or refuses (not logged in, unknown project).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        project: str,
+        entity: str | None = None,
+        name: str,
+        config: Mapping[str, object],
+        tags: Sequence[str] = (),
+    ) -> None:
+        try:
+            from wandb import Error, Image, init
+        except ImportError as error:
+            raise ValueError("Weights & Biases is not installed: pip install 'tarpon[wandb]', or run without it") from error
+        known = folder / "wandb_id.txt"
+        self._image = Image
+        try:
+            self._run = init(
+                dir=str(folder),
+                project=project,
+                entity=entity,
+                name=name,
+                config=dict(config),
+                tags=list(tags),
+                id=known.read_text().strip() if known.exists() else None,
+                resume="allow",
+            )
+        except Error as error:
+            said = " ".join(str(error).split()).rstrip(".")
+            raise ValueError(f"Weights & Biases: {said}; set WANDB_MODE=offline to keep the run here") from error
+        if not self._run.disabled:  # WANDB_MODE=disabled: there is no such run to go on with
+            atomic.write_text(known, f"{self._run.id}\n")
+        self._first = self._run.step  # the next step it takes: 0, or past the last one of the run that is gone on with
+
+    def write(self, step: int, scalars: Mapping[str, float], *, epoch: int) -> None:
+        self._log(step, {**scalars, "epoch": epoch})
+
+    def image(self, step: int, name: str, pixels: np.ndarray) -> None:
+        """pixels (H, W, 3) uint8."""
+        self._log(step, {name: self._image(pixels)})
+
+    def pr_curve(self, step: int, name: str, positive: np.ndarray, scores: np.ndarray) -> None:
+        """The picture of the curves and average precision say it; a table of every frame would be sent for each curve."""
+
+    def hparams(self, values: Mapping[str, Value], scores: Mapping[str, float]) -> None:
+        self._run.config.update(dict(values), allow_val_change=True)
+        self._run.summary.update({f"best/{name}": value for name, value in scores.items()})
+
+    def close(self) -> None:
+        self._run.finish()
+
+    def _log(self, step: int, values: dict) -> None:
+        if step >= self._first:
+            self._run.log(values, step=step)
 
 
 class Fan:
     """Several sinks as one; with none of them it is the sink of every rank but the first."""
 
-    def __init__(self, sinks: Sequence[JsonLines | TensorBoard] = ()) -> None:
+    def __init__(self, sinks: Sequence[JsonLines | TensorBoard | WandB] = ()) -> None:
         self._sinks = sinks
 
     def write(self, step: int, scalars: Mapping[str, float], *, epoch: int) -> None:
@@ -64,6 +164,14 @@ class Fan:
     def image(self, step: int, name: str, pixels: np.ndarray) -> None:
         for sink in self._sinks:
             sink.image(step, name, pixels)
+
+    def pr_curve(self, step: int, name: str, positive: np.ndarray, scores: np.ndarray) -> None:
+        for sink in self._sinks:
+            sink.pr_curve(step, name, positive, scores)
+
+    def hparams(self, values: Mapping[str, Value], scores: Mapping[str, float]) -> None:
+        for sink in self._sinks:
+            sink.hparams(values, scores)
 
     def close(self) -> None:
         for sink in self._sinks:

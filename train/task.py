@@ -12,7 +12,6 @@ import numpy as np
 from torch import Tensor, nn
 
 from tarpon.train.config import Run
-from tarpon.train.engine import Place
 
 Batch = Mapping[str, Tensor]
 Outputs = Mapping[str, Tensor]
@@ -25,6 +24,7 @@ class Result:
     scalars: dict[str, float]  # the contract's metrics in snake case
     save: Callable[[Path], None]  # write the predictions it was computed from
     pictures: Callable[[], dict[str, np.ndarray]]  # name -> (H, W, 3) uint8, for TensorBoard
+    pr_curves: Callable[[], dict[str, tuple[np.ndarray, np.ndarray]]] = dict  # name -> (N,) bool truth, (N,) scores
 
 
 class Metric(Protocol):
@@ -55,7 +55,8 @@ class Problem:
     unit: str  # that unit
     fingerprint: str  # of the data and their order; a resumed run must have the same
     say: tuple[str, ...]  # lines printed at the start
-    export: Callable[[Path, Mapping[str, Tensor], dict[str, float]], None]  # (run folder, best weights, val scalars) -> files
+    export: Callable[[Path, Mapping[str, Tensor], dict[str, dict[str, float]]], None]  # (run folder, best weights, scores)
+    encoders: dict = field(default_factory=dict)  # what labels and inputs are called, by number: part of what is learnt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,9 @@ class Task:
 
     options: type  # frozen dataclass of the task's own options
     recipe: Callable[[], dict]  # values over the defaults: the full default run
-    build: Callable[[Run, object, Place], Problem]
+    build: Callable[..., Problem]  # (Run, options, Place, encoders=those of the run that is gone on with or scored, or None)
+    name: Callable[[Run, object], str]  # what to call a run with these options
+    named_folder: bool = False  # a run makes a folder of its own, its name and the time, in --out
     without_download: Callable[[object], object]  # options for a model whose weights are loaded over it
-    spellings: dict[str, str] = field(default_factory=dict)  # other names for options: theirs -> ours, dotted
+    spellings: dict[str, tuple[str, ...]] = field(default_factory=dict)  # other names for options: theirs -> ours, dotted
+    refused: dict[str, str] = field(default_factory=dict)  # names of theirs that nothing takes -> what to do

@@ -5,7 +5,7 @@ import torch
 
 from tarpon.models.backbones import FrameBackbone
 from tarpon.models.pose import MOUSE_POINTS, PoseEncoder, PoseGraph
-from tarpon.models.tagger import FrameTagger, parameter_groups
+from tarpon.models.tagger import FrameTagger
 
 
 def tagger(name: str = "test_vit", *, pose: bool = True, **options) -> FrameTagger:
@@ -93,32 +93,6 @@ def test_bf16_runs(cast):
         out = (model.bfloat16() if cast else model)(**batch())
     assert all(value.dtype == torch.float32 and value.isfinite().all() for value in out.values())
     sum(value.sum() for value in out.values()).backward()
-
-
-def test_parameter_groups_hold_each_parameter_once_and_in_its_place():
-    model = tagger()
-    groups = parameter_groups(model)
-    names = [name for group in groups.values() for name in group]
-    assert sorted(names) == sorted(name for name, _ in model.named_parameters())
-    place = {name: group for group, members in groups.items() for name in members}
-    assert place["encoder.net.blocks.0.attn.qkv.weight"] == "backbone/decay"
-    for name in (
-        "encoder.net.pos_embed",
-        "encoder.net.cls_token",
-        "encoder.net.norm.weight",
-        "encoder.net.blocks.0.attn.qkv.bias",
-    ):
-        assert place[name] == "backbone/no_decay"
-    for name in (
-        "tcn.blocks.1.weight",
-        "action.linear.weight",
-        "pose.linear.weight",
-        "keypoint.heatmap.weight",
-        "keypoint.offset",
-    ):
-        assert place[name] == "rest/decay"
-    for name in ("tcn.blocks.1.scale", "tcn.blocks.1.bias", "visual.0.weight", "keypoint.log_temperature"):
-        assert place[name] == "rest/no_decay"
 
 
 def test_mistakes_are_explained():

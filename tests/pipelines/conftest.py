@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tarpon.pipelines.clip import ClipGraph
+from tarpon.pipelines.clip import OUTPUTS, ClipGraph
 from tarpon.pipelines.feed import ClipFeed, ClipFields
-from tarpon.pipelines.loader import ClipLoader
+from tarpon.pipelines.loader import Loader
 from tarpon.shards.draws import ClipDraw
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.quarantine import Budget
@@ -49,7 +49,7 @@ def packed_as(tmp_path_factory, mouse_lab, mouse_shards, pack_mouse) -> Callable
 
 
 @pytest.fixture
-def make_loader() -> Callable[..., ClipLoader]:
+def make_loader() -> Callable[..., Loader]:
     """(manifest, frames=, batch=, size=, noise_sd=, limit=, device=, prefetch=) -> loader of grey levels 0..255."""
 
     def make(
@@ -63,11 +63,11 @@ def make_loader() -> Callable[..., ClipLoader]:
         device: int | None = None,
         prefetch: int = 2,
         resize: bool = False,
-    ) -> ClipLoader:
+    ) -> Loader:
         fields = ClipFields(frames=frames, size=size, likelihood=LIKELIHOOD, merge=MERGE, swap=SWAP, noise_sd=noise_sd, **GREYS)
         feed = ClipFeed(manifest, Reader(manifest), fields, pool=np.arange(len(manifest)), budget=Budget(limit=limit))
         graph = ClipGraph(size=size, batch=batch, resize=resize, noise=noise_sd > 0)
-        return ClipLoader(graph, feed, device=device, prefetch=prefetch)
+        return Loader(graph, feed, outputs=OUTPUTS, device=device, prefetch=prefetch)
 
     return make
 

@@ -170,3 +170,31 @@ def test_cut_shards_by_size(toy):
     assert [len(run) for run in cut_shards(units, shard_size=1000, shards=2)] == [5, 5]
     assert [len(run) for run in cut_shards(units, shard_size=1)] == [1] * 10
     assert sum(cut_shards(units, shard_size=30), ()) == tuple(units)
+
+
+def test_a_source_may_assign_the_splits_and_a_given_one_may_share_groups(toy, tmp_path):
+    def run(out, given, assign):
+        with ThreadPoolExecutor(1) as pool:
+            return pack(
+                [toy.Unit(1), toy.Unit(2), toy.Unit(3)],
+                [],
+                make=toy.make,
+                schema=toy.SCHEMA,
+                settings="{}",
+                card=lambda table: {"rows": len(table)},
+                packing=Packing(out=tmp_path / out, given=given),
+                assign=assign,
+                executor=pool,
+                progress=False,
+            )[0]
+
+    def shared(table):
+        return ["test" if key.endswith("-0") else "train" for key in table["key"].to_pylist()]
+
+    manifest = run("given", ("test",), shared)
+    assert manifest.table["split"].to_pylist() == ["test", "train"] * 3
+    assert manifest.card["rows"] == 6
+    assert manifest.card["split"]["given"] == ["test"]
+    with pytest.raises(ValueError, match="'g1' is in both test and train"):
+        run("refused", (), shared)
+    assert not (tmp_path / "refused" / MANIFEST).exists()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tarpon.shards.split import assign_splits, check_leak
+from tarpon.shards.split import assign_splits, check_leak, hold_out
 
 
 def lab(seed: int, *, groups: int = 40) -> dict[str, np.ndarray]:
@@ -74,3 +74,77 @@ def test_a_leak_is_named():
     check_leak(["a", "a", "b"], ["train", "train", "val"])
     with pytest.raises(ValueError, match="'a' is in both train and val"):
         check_leak(["a", "b", "a"], ["train", "val", "val"])
+
+
+def test_a_given_split_may_share_groups():
+    groups, splits = ["a", "a", "b", "b"], ["train", "test", "val", "test"]
+    check_leak(groups, splits, given=("test",))
+    with pytest.raises(ValueError, match="both train and test"):
+        check_leak(groups, splits)
+    with pytest.raises(ValueError, match="both val and train"):
+        check_leak([*groups, "b"], [*splits, "train"], given=("test",))
+
+
+def tail(seed: int) -> tuple[list[str], list[str]]:
+    """Rows of 30 classes of 200 to 1 rows; groups of about three rows."""
+    rng = np.random.default_rng(seed)
+    classes, groups = [], []
+    for number in range(30):
+        count = int(200 / (number + 1) ** 1.2) or 1
+        classes += [f"class{number}"] * count
+        groups += [f"{number}-{group}" for group in rng.integers(0, max(1, count // 3), count)]
+    return classes, groups
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_held_out_is_near_the_share_of_every_class_and_never_all(seed):
+    classes, groups = tail(seed)
+    held = hold_out(classes, groups, share=0.15, seed=seed)
+    assert not {g for g, out in zip(groups, held, strict=True) if out} & {
+        g for g, out in zip(groups, held, strict=True) if not out
+    }
+    for name in set(classes):
+        mine = np.array([out for c, out in zip(classes, held, strict=True) if c == name])
+        assert not mine.all()
+        assert mine.sum() <= 0.15 * len(mine) + 5
+        if len(mine) >= 60:
+            assert mine.mean() == pytest.approx(0.15, abs=0.04)
+    assert held.mean() == pytest.approx(0.15, abs=0.03)
+
+
+def test_holding_out_by_hand():
+    """Of 10 rows 2 are wanted (1.5 rounded up); a group of 4 would overshoot by as much as none falls short, so it stays."""
+    groups = [f"{i}" for i in range(10)]
+    assert hold_out(["a"] * 10, groups, share=0.15).sum() == 2
+    assert hold_out(["a"] * 10, ["x"] * 4 + ["y"] * 6, share=0.15).sum() == 0
+    assert hold_out(["a"] * 10, ["x"] * 3 + ["y"] * 7, share=0.15).tolist() == [True] * 3 + [False] * 7
+    assert hold_out(["a"] * 10, ["x"] * 10, share=0.15).sum() == 0
+    assert hold_out(["a", "b", "c", "c"], ["1", "2", "3", "4"], share=0.15).sum() == 0  # singletons and a pair
+    assert hold_out(["a"] * 4, ["1", "2", "3", "4"], share=0.15).sum() == 1
+    assert hold_out(["a"] * 2, ["1", "2"], share=0.9).sum() == 1  # one group always stays
+    assert hold_out(["a"] * 9, [*map(str, range(9))], share=0.0).sum() == 0
+    assert hold_out([], [], share=0.15).tolist() == []
+
+
+def test_holding_out_does_not_depend_on_the_order_of_rows_nor_on_other_classes():
+    classes, groups = tail(0)
+    held = hold_out(classes, groups, share=0.15, seed=3)
+    order = np.random.default_rng(0).permutation(len(classes))
+    again = hold_out([classes[i] for i in order], [groups[i] for i in order], share=0.15, seed=3)
+    assert np.array_equal(again, held[order])
+    own = [i for i, name in enumerate(classes) if name == "class2"]
+    alone = hold_out(["class2"] * len(own), [groups[i] for i in own], share=0.15, seed=3)
+    assert np.array_equal(alone, held[own])
+    assert not np.array_equal(hold_out(classes, groups, share=0.15, seed=4), held)
+
+
+def test_a_group_of_two_classes_is_held_out_whole():
+    for seed in range(20):
+        held = hold_out(["a"] * 5 + ["b"] * 10, ["x", *"1234", "x", *"abcdefghi"], share=0.4, seed=seed)
+        assert held[0] == held[5]
+
+
+@pytest.mark.parametrize("share", [1, -0.1, 2])
+def test_a_wrong_share_is_told(share):
+    with pytest.raises(ValueError, match="share="):
+        hold_out(["a"], ["1"], share=share)

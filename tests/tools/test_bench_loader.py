@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tarpon.pipelines.clip import ClipGraph
+from tarpon.pipelines.clip import OUTPUTS, ClipGraph
 from tarpon.pipelines.feed import ClipFeed, ClipFields, Window
-from tarpon.pipelines.loader import ClipLoader
+from tarpon.pipelines.loader import Loader
 from tarpon.shards.draws import NONE, ClipAugment, draw_clip
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
@@ -50,7 +50,7 @@ def test_both_ways_deliver_the_same_pictures_and_labels(setup, mouse_shards):
         swap=tuple(range(6)),
     )
     feed = ClipFeed(manifest, Reader(manifest), fields, pool=manifest.rows("train"), budget=Budget(0))
-    loader = ClipLoader(ClipGraph(size=SIZE, batch=1, resize=False, noise=False), feed, device=None, threads=1)
+    loader = Loader(ClipGraph(size=SIZE, batch=1, resize=False, noise=False), feed, outputs=OUTPUTS, device=None, threads=1)
     ours = next(loader.run([[Window(row=int(row), start=100, draw=draw)]]))
     cut = mouse_loader.Cut(video=cut.video, first=cut.first, trial=cut.trial, start=100, actions=cut.actions, draw=draw)
     clip, actions = mouse_loader.VideoWindows(

@@ -32,7 +32,8 @@ def test_a_run_in_progress_is_read_with_empty_parts(run):
     record = read_run(run)
     assert (record.name, record.config, record.split) == ("run", "task: mouse\n", "")
     assert [line["step"] for line in record.lines] == [1, 2, 3]
-    assert (record.metrics, record.machine, record.trials, record.classes, record.points) == ({}, {}, {}, [], [])
+    assert (record.task, record.metrics, record.machine, record.predictions) == ("", {}, {}, {})
+    assert (record.groups, record.classes) == ({}, [])
 
 
 def test_test_is_reported_where_there_is_one_and_val_otherwise(run):
@@ -41,8 +42,25 @@ def test_test_is_reported_where_there_is_one_and_val_otherwise(run):
     add_trials(run, "test")
     record = read_run(run)
     assert record.split == "test"
-    assert {split: trials[0].key for split, trials in record.trials.items()} == {"test": "test", "val": "val"}
+    assert record.predictions == {split: run / "predictions" / f"{split}.npz" for split in ("test", "val")}
+    assert record.groups == {"test": ["g"], "val": ["g"]}
     assert record.classes == ["rest", "walk"]
+
+
+def test_predictions_of_a_task_without_groups_or_classes_are_no_fault_and_half_a_file_is(run):
+    (run / "predictions").mkdir()
+    np.savez(run / "predictions" / "val.npz", hours=np.zeros(3))
+    record = read_run(run)
+    assert (record.split, record.groups, record.classes) == ("val", {"val": []}, [])
+    whole = (run / "predictions" / "val.npz").read_bytes()
+    (run / "predictions" / "val.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"val\.npz: not an npz file"):
+        read_run(run)
+
+
+def test_the_task_is_that_of_run_json(run):
+    (run / "run.json").write_text(json.dumps({"task": "mouse", "gpu": "two"}))
+    assert read_run(run).task == "mouse"
 
 
 def test_the_machine_is_taken_from_its_file_and_else_from_the_scores(run):

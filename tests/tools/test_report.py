@@ -20,6 +20,7 @@ SECTIONS = [
     "how-the-split-was-made",
     "training",
     "classes",
+    "bouts",
     "trials",
     "ethograms",
     "keypoints",
@@ -108,7 +109,9 @@ def make_run(folder, *, splits=("val", "test"), keypoints=True, classes=CLASSES,
     (folder / "run.yaml").write_text("task: mouse\noptim:\n  lr: 5.0e-05\n")
     lines = [{"step": step, "epoch": 0, "loss": 1.0 / step, "val/macro_f1": 0.4} for step in (1, 2, 3)] if curves else []
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (folder / "run.json").write_text(json.dumps({"machine": {"gpu": "one H200"}, "versions": {"torch": "2.11"}}))
+    (folder / "run.json").write_text(
+        json.dumps({"task": "mouse", "machine": {"gpu": "one H200"}, "versions": {"torch": "2.11"}})
+    )
     return folder
 
 
@@ -139,6 +142,7 @@ def test_every_section_is_there_in_order_with_its_pictures(whole):
         "how-the-split-was-made": 0,
         "training": 1,
         "classes": 2,
+        "bouts": 0,
         "trials": 0,
         "ethograms": 1,
         "keypoints": 3,
@@ -202,6 +206,59 @@ def test_the_class_table_agrees_with_the_metrics(whole):
         assert got == pytest.approx([scores[f"{kind}_{name}"] for kind in ("precision", "recall", "f1")], abs=6e-4)
 
 
+def test_the_bout_table_agrees_with_the_metrics(whole):
+    run, page, _ = whole
+    scores = json.loads((run / "metrics.json").read_text())["test"]
+    rows = page.rows["bouts"][: 1 + len(CLASSES)]
+    assert rows[0][:4] == ["class", "true bouts", "predicted bouts", "found"]
+    for name, true, predicted, found, length, *_ in rows[1:]:
+        assert int(true) == scores[f"bouts_true_{name}"]
+        assert int(predicted) == scores[f"bouts_pred_{name}"]
+        assert int(found) <= int(true)
+        assert int(length) % 4 == 0  # every bout of the made trials is 8, 16 or 24 frames long
+
+
+def test_every_bout_of_the_rare_class_is_told(tmp_path):
+    run = make_run(tmp_path / "run", splits=("test",), groups=("m1",))
+    true = np.array([0, 0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0])
+    answers = np.array([0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0])
+    blind = Trial(key="blind", group="m", actions=true, probs=np.eye(3, dtype=np.float32)[0 * true], size=(64, 48))
+    seen = Trial(key="seen", group="m", actions=true, probs=np.eye(3, dtype=np.float32)[answers], size=(64, 48))
+    save_trials(run / "predictions" / "test.npz", [blind, seen], classes=CLASSES, points=[])
+    rows = Page(write_report(run)).rows["bouts"][1 + len(CLASSES) :]
+    assert rows == [
+        ["trial with paw_withdraw", "true onset", "true offset", "predicted onset", "predicted offset", "overlap"],
+        ["blind", "2", "5", "–", "–", "0.00"],
+        ["blind", "9", "9", "–", "–", "0.00"],
+        ["seen", "2", "5", "4", "7", "0.33"],
+        ["seen", "9", "9", "4", "7", "0.00"],
+    ]
+
+
+def test_a_long_list_of_rare_bouts_is_cut_and_says_so(tmp_path):
+    run = make_run(tmp_path / "run", splits=("test",), groups=("m1",))
+    true = np.arange(140) % 2
+    trial = Trial(key="flicker", group="m", actions=true, probs=np.eye(3, dtype=np.float32)[true], size=(64, 48))
+    save_trials(run / "predictions" / "test.npz", [trial], classes=CLASSES, points=[])
+    page = Page(write_report(run))
+    assert len(page.rows["bouts"]) == 1 + len(CLASSES) + 1 + 50
+    assert "The first 50 of 70 are listed." in page.text["bouts"]
+
+
+def test_a_run_that_names_no_task_gets_what_every_task_has_and_an_unknown_task_is_refused(tmp_path):
+    run = make_run(tmp_path / "run", splits=("test",))
+    (run / "run.json").unlink()
+    page = Page(write_report(run))
+    general = ["result", "how-the-split-was-made", "training", "all-metrics", "configuration-and-machine"]
+    assert [name for name in page.text if name != "head"] == general
+    assert "does not say which task" in page.text["result"]
+    assert "test: 2 samples of 2 groups" in page.text["how-the-split-was-made"]
+    assert "not recorded" in page.text["configuration-and-machine"]
+    (run / "run.json").write_text('{"task": "weather"}')
+    with pytest.raises(ValueError, match=r"'weather' run; there is: mouse"):
+        write_report(run)
+
+
 def test_the_trial_table_has_one_row_a_trial(whole):
     header, *rows = whole[1].rows["trials"]
     assert [row[:3] for row in rows] == [[f"test_trial_{i}", f"test m{i + 1}", "40"] for i in range(3)]
@@ -244,7 +301,7 @@ def test_words_from_the_folder_are_text_and_never_markup(tmp_path):
     classes = ["rest", f"{evil}\"'&", "walk"]
     run = make_run(tmp_path / "a <b>&amp; run", classes=classes, groups=(evil, "m2"))
     (run / "run.yaml").write_text(f"note: '</pre>{evil}'\n")
-    (run / "run.json").write_text(json.dumps({evil: {"<img src=x onerror=y>": evil}}))
+    (run / "run.json").write_text(json.dumps({"task": "mouse", evil: {"<img src=x onerror=y>": evil}}))
     (run / "metrics.json").write_text(json.dumps({"test": {"macro_f1": 0.5, evil: 0.25}}))
     path = write_report(run)
     page = Page(path)
@@ -269,7 +326,7 @@ def test_without_a_test_split_val_is_shown_and_said_to_flatter(tmp_path):
 def test_without_keypoints_their_figures_are_left_out_with_a_sentence(tmp_path):
     page = Page(write_report(make_run(tmp_path / "run", keypoints=False), frames=grey_frames({})))
     assert "no predicted keypoints" in page.text["keypoints"]
-    assert "no keypoint error" in page.text["result"]
+    assert "Not defined in this run: Keypoint error." in page.text["result"]
     assert page.pictures("keypoints") == []
     assert page.rows["trials"][1][-1] == "–"
 
@@ -285,9 +342,9 @@ def test_a_run_that_has_just_begun_has_a_report_of_sentences(tmp_path):
     page = Page(write_report(begun(tmp_path)))
     assert [name for name in page.text if name != "head"] == SECTIONS
     assert page.images == {}
+    assert "no bouts to compare" in page.text["bouts"]
     assert "training has not finished" in page.text["result"]
     assert "no curves" in page.text["training"]
-    assert "not recorded" in page.text["configuration-and-machine"]
 
 
 def test_one_group_has_no_interval_and_says_so(tmp_path):
@@ -310,7 +367,8 @@ def test_a_leak_and_a_test_split_read_twice_are_told(tmp_path):
 def begun(folder):
     """The folder of a run that has just begun."""
     folder.mkdir(exist_ok=True)
-    (folder / "run.yaml").write_text("task: cells\n")
+    (folder / "run.yaml").write_text("seed: 1\n")
+    (folder / "run.json").write_text('{"task": "mouse"}')
     (folder / "metrics.jsonl").write_text("")
     return folder
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tarpon.models.tagger import parameter_groups
+from tarpon.models.groups import parameter_groups
 from tarpon.train import launch
 from tarpon.train.engine import Place, connect
 from tarpon.train.task import Problem, Result

@@ -22,12 +22,13 @@ def model():
 def test_a_round_trip_changes_nothing(tmp_path, model, plateau):
     weights, at = checkpoint.model_tensors(model), Position(step=9, epoch=2, micro=3)
     optimizer = {"step/a": torch.tensor([9.0]), "exp_avg/a": torch.randn(4, 3)}
-    checkpoint.save_last(tmp_path, model=weights, optimizer=optimizer, at=at, plateau=plateau, fingerprint="f")
+    ema = {"0.weight": torch.randn(4, 3)}
+    checkpoint.save_last(tmp_path, model=weights, optimizer=optimizer, ema=ema, at=at, plateau=plateau, fingerprint="f")
     got = checkpoint.load_last(tmp_path, fingerprint="f")
-    for before, after in zip((weights, optimizer), got[:2], strict=True):
+    for before, after in ((weights, got.model), (optimizer, got.optimizer), (ema, got.ema)):
         assert before.keys() == after.keys()
         assert all(torch.equal(before[name], after[name]) and before[name].dtype == after[name].dtype for name in before)
-    assert got[2:] == (at, plateau)
+    assert (got.at, got.plateau) == (at, plateau)
     assert math.isinf(Plateau().best)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.safetensors"]
 
@@ -59,7 +60,7 @@ def test_a_file_of_others_and_a_missing_one(tmp_path):
 
 
 def test_other_data_are_refused(tmp_path, model):
-    checkpoint.save_last(tmp_path, model={}, optimizer={}, at=Position(), plateau=Plateau(), fingerprint="a")
+    checkpoint.save_last(tmp_path, model={}, optimizer={}, ema={}, at=Position(), plateau=Plateau(), fingerprint="a")
     with pytest.raises(ValueError, match="other data, seed or batch size"):
         checkpoint.load_last(tmp_path, fingerprint="b")
 

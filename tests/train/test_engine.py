@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tarpon.train.config import EngineOptions, Optim
-from tarpon.train.engine import Engine, deepspeed_dict
+from tarpon.train.deepspeed_config import deepspeed_dict
+from tarpon.train.engine import Engine
 
 SIZES = {"micro_batch": 2, "accumulation": 3, "world": 4, "clip_norm": 1.0, "bf16": False}
 

@@ -84,6 +84,23 @@ def test_stopping_at_step_7_and_going_on_is_bit_identical_with_dropout(run, loss
     assert same(losses(out), unbroken)
 
 
+def test_an_average_of_the_weights_goes_on_bit_identically_and_is_what_is_exported(run, tmp_path):
+    options = (*CONSTANT, "--use_ema", "--ema_decay=0.9", "--eval_every=1")
+    whole = run("unbroken", *options, "--steps=8")
+    run("broken", *options, "--steps=5")
+    broken = run("broken", *options, "--steps=8", "--resume=true")
+    ends = [load_tensors(out / "checkpoints" / "last.safetensors")[0] for out in (whole, broken)]
+    assert any(name.startswith("ema/") for name in ends[0])
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    held = torch.load(whole / "best_model_multitask.pt", map_location="cpu", weights_only=True)
+    best, meta = load_tensors(whole / "best.safetensors")
+    assert all(torch.equal(held["ema_state_dict"][name], value) for name, value in best.items())
+    if meta["step"] == 8:  # the best may be an earlier one
+        assert all(torch.equal(ends[0][f"ema/{name}"], best[name]) for name in best)
+    with pytest.raises(AssertionError):  # what it was trained without cannot be gone on with
+        run("broken", *CONSTANT, "--steps=9", "--resume=true")
+
+
 @pytest.mark.parametrize("stage", [0, 1])
 def test_going_on_where_the_backbone_thaws_is_bit_identical(run, losses, stage):
     options = (*CONSTANT, f"--engine.zero_stage={stage}", "--freeze_backbone_epochs=2")
@@ -122,7 +139,7 @@ def until(step: int):
     """The loop, left by an early stop after a step (with the horizon of the whole run)."""
     real = launch.train
 
-    def short(run, problem, engine, sink, *, state, evaluate, save, keep_best):
+    def short(run, problem, engine, sink, *, state, ema, evaluate, save, keep_best):
         class Stop(Exception):
             """Enough."""
 
@@ -135,7 +152,7 @@ def until(step: int):
                     raise Stop
 
         try:
-            return real(run, problem, engine, Sink(), state=state, evaluate=evaluate, save=save, keep_best=keep_best)
+            return real(run, problem, engine, Sink(), state=state, ema=ema, evaluate=evaluate, save=save, keep_best=keep_best)
         except Stop:
             keep_best(evaluate())
             return state
@@ -195,6 +212,17 @@ def test_the_exported_checkpoint_holds_plain_values_alone(whole):
     assert meta["step"] == json.loads((whole / "metrics.json").read_text())["best_step"]
 
 
+def test_a_video_backbone_trains_and_thaws(run):
+    """One training trial of two steps an epoch; the loop itself refuses a backbone that does not move once thawed."""
+    sizes = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    tiny = [f"--model.video_backbone.overrides.{name}={value}" for name, value in sizes.items()]
+    options = ("--backbone_type=videomae2_3d", "--model.video_backbone.pretrained=false", "--img_size=32", *tiny)
+    out = run("video", *options, "--global_batch=2", "--steps=14", "--window.val_frames=360")
+    held = torch.load(out / "best_model_multitask.pt", map_location="cpu", weights_only=True)
+    assert held["args"]["task"]["model"]["backbone_type"] == "videomae2_3d"
+    assert any(name.startswith("encoder.") for name in held["model_state_dict"])
+
+
 def test_predictions_are_whole_trials(whole, shards):
     manifest = open_manifest(shards)
     for split in ("val", "test"):
@@ -210,7 +238,10 @@ def test_tensorboard_has_scalars_and_pictures(whole):
     events = EventAccumulator(str(whole / "tensorboard"))
     events.Reload()
     assert {"loss", "lr", "val/macro_f1", "test/macro_f1", "loader/wait_share"} <= set(events.Tags()["scalars"])
-    assert {"val/confusion", "val/ethogram", "test/confusion"} <= set(events.Tags()["images"])
+    pictures = {"confusion", "ethogram", "pr_curves", "frames"}
+    assert {f"{split}/{name}" for split in ("val", "test") for name in pictures} <= set(events.Tags()["images"])
+    assert {"val/pr_rest", "test/pr_rest"} <= set(events.PluginTagToContent("pr_curves"))
+    assert "best/test/macro_f1" in events.Tags()["scalars"]  # beside the options, on the HPARAMS page
 
 
 def refused(capfd, *words: str) -> str:

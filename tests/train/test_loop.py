@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tarpon.train.checkpoint import Position
-from tarpon.train.config import EngineOptions, Optim, Run, Schedule
+from tarpon.train.config import EmaOptions, EngineOptions, Optim, Run, Schedule
+from tarpon.train.ema import Ema, decay_at
 from tarpon.train.engine import Engine
 from tarpon.train.evaluate import evaluate
 from tarpon.train.loop import State, train
@@ -33,15 +34,7 @@ def trained(place, toy, tmp_path):
 
     def go(run: Run = RUN, *, state: State | None = None, **given):
         problem = toy(**given)
-        engine = Engine(
-            place,
-            problem.model,
-            problem.groups,
-            optim=run.optim,
-            options=run.engine,
-            micro_batch=run.micro_batch,
-            accumulation=run.accumulation(1),
-        )
+        engine, ema = Engine.of(run, place, problem.model, problem.groups), Ema(problem.model, run.ema)
         weights, saved, best = [{n: p.detach().clone() for n, p in problem.model.named_parameters()}], [], []
 
         def score():
@@ -57,12 +50,13 @@ def trained(place, toy, tmp_path):
             engine,
             Fan([JsonLines(path, keep_to=0)]),
             state=state,
+            ema=ema,
             evaluate=score,
             save=lambda s: saved.append(s.at),
             keep_best=best.append,
         )
         lines = [json.loads(line) for line in path.read_text().splitlines()]
-        return {"lines": lines, "weights": weights, "saved": saved, "best": best, "state": last}
+        return {"lines": lines, "weights": weights, "saved": saved, "best": best, "state": last, "ema": ema}
 
     return go
 
@@ -169,3 +163,26 @@ def test_accumulation_gives_the_steps_of_the_whole_batch(trained):
 def test_a_loss_that_is_no_number_stops_the_run(trained):
     with pytest.raises(FloatingPointError, match="non-finite loss"):
         trained(loss=lambda out, batch: {"label": out["score"].mean() * float("nan")})
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_what_is_evaluated_is_the_average_and_training_goes_on_from_its_own_weights(trained, stage):
+    run = replace(RUN, epochs=2, engine=EngineOptions(dtype="fp32", zero_stage=stage))
+    plain, averaged = trained(run), trained(replace(run, ema=EmaOptions(on=True)))
+    losses = [[line["loss"] for line in got["lines"] if "loss" in line] for got in (plain, averaged)]
+    assert losses[0] == losses[1]  # the average changes nothing of the training
+    live, mean = plain["weights"][-1], averaged["weights"][-1]
+    assert all(not torch.equal(live[name], mean[name]) for name in live)
+    assert all(torch.equal(mean[name], value) for name, value in averaged["ema"].tensors().items())
+
+
+def test_the_average_is_that_of_the_weights_after_each_step(trained):
+    """eval_every 1 and one step an epoch show the weights after every step to a run without an average."""
+    run = replace(RUN, epochs=6)
+    steps = trained(run, steps_per_epoch=1)["weights"]
+    mean = {name: value.double() for name, value in steps[0].items()}
+    for number, weights in enumerate(steps[1:], start=1):
+        keep = decay_at(number, decay=0.999)
+        mean = {name: keep * mean[name] + (1 - keep) * weights[name].double() for name in mean}
+    got = trained(replace(run, ema=EmaOptions(on=True)), steps_per_epoch=1)["ema"].tensors()
+    assert all(torch.allclose(got[name].double(), mean[name], atol=1e-6) for name in mean)

@@ -1,6 +1,7 @@
 """Learning rates worked out by hand, and what counts as a plateau."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,9 @@ from tarpon.train.schedule import Plateau, learning_rate, observe
 
 
 def rates(schedule: Schedule, *, total: int, warmup: int, lr: float = 1.0, falls: int = 0) -> list[float]:
-    return [learning_rate(Optim(lr=lr), schedule, step=s, total=total, warmup=warmup, falls=falls) for s in range(total)]
+    """With one step an epoch."""
+    schedule = replace(schedule, warmup_epochs=warmup)
+    return [learning_rate(Optim(lr=lr), schedule, step=s, total=total, falls=falls) for s in range(total)]
 
 
 def test_warm_up_and_cosine_by_hand():
@@ -65,3 +68,20 @@ def test_observe_counts_by_hand():
 
 def test_the_first_value_is_the_best_even_at_zero():
     assert observe(Plateau(), 0.0, step=3, patience=1).best_step == 3
+
+
+def test_a_straight_line_by_hand():
+    got = rates(Schedule(kind="linear", min_lr=0.2), total=7, warmup=2)
+    assert got == pytest.approx([0.5, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2])
+
+
+def test_stairs_by_hand():
+    stairs = Schedule(kind="step", step_epochs=2, factor=0.1, warmup_epochs=1, min_lr=0.005)
+    got = [learning_rate(Optim(lr=1.0), stairs, step=step, total=99, epoch_steps=2) for step in range(16)]
+    # two steps an epoch: one epoch of warm-up, then a fall every two epochs, never below the minimum
+    assert got == pytest.approx([0.5, 1.0] + [1.0] * 4 + [0.1] * 4 + [0.01] * 4 + [0.005] * 2)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "linear", "step", "plateau", "constant", "none"])
+def test_every_kind_warms_up(kind):
+    assert rates(Schedule(kind=kind), total=20, warmup=4)[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])

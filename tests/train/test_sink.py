@@ -1,12 +1,15 @@
 """Lines of a run, its stop and its going on."""
 
+import importlib.util
 import json
 
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
+from tensorboard.util.tensor_util import make_ndarray
 
-from tarpon.train.sink import Fan, JsonLines, TensorBoard
+from tarpon.train.sink import Fan, JsonLines, TensorBoard, WandB
 
 
 @pytest.fixture
@@ -56,5 +59,96 @@ def test_a_fan_of_nothing_leaves_nothing(tmp_path, monkeypatch):
     fan = Fan()
     fan.write(1, {"loss": 1.0}, epoch=0)
     fan.image(1, "x", np.zeros((1, 1, 3), np.uint8))
+    fan.pr_curve(1, "x", np.array([True]), np.array([0.5]))
+    fan.hparams({"lr": 1.0}, {"val/macro_f1": 0.5})
     fan.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_options_and_scores_stand_in_the_run_itself(tmp_path, path):
+    sink = Fan([JsonLines(path, keep_to=0), TensorBoard(tmp_path / "tb")])
+    sink.write(7, {"val/macro_f1": 0.25}, epoch=1)
+    sink.hparams({"optim.lr": 5e-5, "model": "vit_small", "ema.on": True, "weights": None}, {"val/macro_f1": 0.75})
+    sink.close()
+    assert [file.is_dir() for file in (tmp_path / "tb").iterdir()] == [False]  # one event file, no run below
+    events = EventAccumulator(str(tmp_path / "tb"))
+    events.Reload()
+    content = events.PluginTagToContent("hparams")
+    stored = metadata.parse_session_start_info_plugin_data(content[metadata.SESSION_START_INFO_TAG]).hparams
+    assert {name: value.number_value or value.string_value for name, value in stored.items()} == {
+        "optim.lr": 5e-5,
+        "model": "vit_small",
+        "ema.on": 1.0,
+    }
+    experiment = metadata.parse_experiment_plugin_data(content[metadata.EXPERIMENT_TAG])
+    assert [metric.name.tag for metric in experiment.metric_infos] == ["best/val/macro_f1"]
+    assert [event.value for event in events.Scalars("best/val/macro_f1")] == [0.75]
+    assert [(event.step, event.value) for event in events.Scalars("val/macro_f1")] == [(7, 0.25)]
+    assert steps(path) == [7]
+
+
+def test_tensorboard_has_the_precision_recall_curve(tmp_path):
+    sink = TensorBoard(tmp_path)
+    sink.pr_curve(5, "val/pr_walk", np.array([True, False, True, False]), np.array([0.9, 0.8, 0.7, 0.1], np.float32))
+    sink.close()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert "val/pr_walk" in events.PluginTagToContent("pr_curves")
+    (event,) = events.Tensors("val/pr_walk")
+    *_, precision, recall = make_ndarray(event.tensor_proto)  # at 127 thresholds, rising
+    assert event.step == 5
+    assert (precision[0], recall[0]) == (0.5, 1.0)
+    assert (precision[95], recall[95]) == (0.5, 0.5)  # threshold 0.75: two are taken, one of them rightly
+    assert (precision[108], recall[108]) == (1.0, 0.5)  # 0.86
+
+
+@pytest.fixture
+def wandb(monkeypatch):
+    """The library, its runs kept in the folder; it reads its environment once, so each test ends its service."""
+    library = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    yield library
+    library.teardown()
+
+
+def test_wandb_keeps_one_run_over_a_resume(wandb, tmp_path):
+    for loss in (0.53125, 0.28125):
+        config = {"optim.lr": 5e-5}
+        sink = WandB(tmp_path, project="p", entity="lab", name="vit_small_b2", config=config, tags=["multitask"])
+        sink.write(3, {"loss": loss, "val/macro_f1": 0.5}, epoch=1)
+        sink.image(3, "val/confusion", np.zeros((4, 5, 3), np.uint8))
+        sink.pr_curve(3, "val/pr_walk", np.array([True]), np.array([0.5]))
+        sink.hparams({"optim.lr": 5e-5, "weights": None}, {"val/macro_f1": 0.625})
+        sink.close()
+        wandb.teardown()  # the end of the process: its service writes the last lines only then
+    run = (tmp_path / "wandb_id.txt").read_text().strip()
+    logs = list((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert logs
+    assert {log.name for log in logs} == {f"run-{run}.wandb"}
+    stored = b"".join(log.read_bytes() for log in logs)  # values stand in it as JSON
+    for words in (b"vit_small_b2", b"multitask", b"optim.lr", b"0.53125", b"0.28125", b"best/val/macro_f1", b"0.625"):
+        assert words in stored
+    assert list((tmp_path / "wandb").glob("offline-run-*/files/media/images/val/confusion_3_*.png"))
+
+
+def test_wandb_switched_off_leaves_no_run_to_go_on_with(wandb, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    sink = WandB(tmp_path, project="p", name="n", config={})
+    sink.write(1, {"loss": 1.0}, epoch=0)
+    sink.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wandb_without_an_account_is_one_line(wandb, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_API_KEY", "not a key")
+    with pytest.raises(ValueError, match=r"^Weights & Biases: .*; set WANDB_MODE=offline to keep the run here$"):
+        WandB(tmp_path, project="p", name="n", config={})
+    assert not (tmp_path / "wandb_id.txt").exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("wandb") is not None, reason="wandb is installed")
+def test_without_wandb_the_user_is_told_what_to_install(tmp_path):
+    with pytest.raises(ValueError, match=r"pip install 'tarpon\[wandb\]'"):
+        WandB(tmp_path, project="p", name="n", config={})

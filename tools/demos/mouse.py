@@ -8,7 +8,7 @@ import datetime
 import os
 from collections.abc import Iterable
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import av
 import numpy as np
 from tqdm import tqdm
 
-from tarpon.tools.demos.mouse_behaviour import FPS, NUM_ACTIONS, Animal, perform, schedule
+from tarpon.tools.demos.mouse_behaviour import FPS, NUM_ACTIONS, Animal, perform, schedule, schedule_apart
 from tarpon.tools.demos.mouse_drawing import POINTS, figure, floor, frames
 from tarpon.tools.demos.mouse_faults import good_pair, spoil, spoilt_stems
 from tarpon.tools.demos.mouse_tracking import SCORER, track, write_dlc
@@ -44,16 +44,25 @@ class Session:
     late: tuple[bool, ...]  # a trial each: annotation starts LATE frames in
     size: int  # frame side in pixels
     seed: tuple[int, int]
+    apart: bool = False  # the trials have different actions
 
 
 def write(
-    out: Path, *, videos: int = 12, seed: int = 7, size: int = 512, faults: bool = False, workers: int | None = None
+    out: Path,
+    *,
+    videos: int = 12,
+    seed: int = 7,
+    size: int = 512,
+    faults: bool = False,
+    apart: bool = False,
+    workers: int | None = None,
 ) -> dict:
     """Write `out/Videos` and `out/Annotations`.
 
     Args:
         videos: good videos, of two or three trials of 360 frames each; about three videos for two animals.
         size: frame side in pixels, a multiple of 16 from 64 up.
+        apart: each trial of a video has its own actions, to catch who reads one trial's frames with another's labels.
         faults: also write one video or file of every kind that packing must refuse, beside the good ones.
         workers: processes; None takes one a usable core. The files do not depend on it.
 
@@ -66,7 +75,7 @@ def write(
     _check(out, videos=videos, size=size, workers=workers)
     for folder in FOLDERS:
         (out / folder).mkdir(parents=True, exist_ok=True)
-    good = _sessions(videos, seed=seed, size=size)
+    good = [replace(session, apart=apart) for session in _sessions(videos, seed=seed, size=size)]
     bad = []
     if faults:
         good += _extra(good_pair(), seed=seed, first=1000, size=min(size, FAULT_SIDE))
@@ -167,7 +176,7 @@ def _collect(pool: Executor, sessions: list[Session], *, out: Path, bar: tqdm) -
 def write_session(session: Session, out: Path) -> np.ndarray:
     """Write one video, its DLC file and its annotations; (8,) labelled frames of each action."""
     rng = np.random.default_rng(session.seed)
-    labels = schedule(len(session.late), frames=TRIAL_FRAMES, rng=rng)
+    labels = (schedule_apart if session.apart else schedule)(len(session.late), frames=TRIAL_FRAMES, rng=rng)
     ground = floor(session.animal, size=session.size, rng=rng)
     points, pictures, last = [], [], None
     for trial in labels:

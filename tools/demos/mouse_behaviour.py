@@ -38,6 +38,9 @@ HABITS = {
 }
 # Pain sequences: what tends to come straight after what, as weights over a default of 1.
 FOLLOWS = {WITHDRAW: {LICK: 5.0, SHAKE: 3.0, GUARD: 2.0}, SHAKE: {LICK: 3.0}, FLINCH: {WALK: 3.0, ACTIVE: 2.0}}
+# What each trial of a video holds beside rest when trials are made to differ: whoever reads trial 1 for all of them must fail.
+APART = ((WALK,), (LICK,), (ACTIVE, SHAKE))
+APART_SHARE = 0.45  # of a trial's frames that are not rest
 OPENERS = (WALK, ACTIVE)  # a trial may start in the middle of nothing else, so a late first label loses no rare bout
 
 
@@ -92,6 +95,24 @@ def schedule(trials: int, *, frames: int, rng: np.random.Generator) -> np.ndarra
         busy = [sum(length for _, length in load) + rng.uniform(0, 12) for load in loads]
         loads[int(np.argmin(busy))].append(bout)
     return np.stack([_trial(load, frames=frames, rng=rng) for load in loads])
+
+
+def schedule_apart(trials: int, *, frames: int, rng: np.random.Generator) -> np.ndarray:
+    """Actions of one video whose trials have none in common but rest: trial k has those of APART[k % 3].
+
+    Returns:
+        (trials, frames) int64 actions 0..7.
+    """
+    made = []
+    for trial in range(trials):
+        load, left = [], APART_SHARE * frames
+        actions = APART[trial % len(APART)]
+        while left > 0:
+            action = actions[len(load) % len(actions)]
+            load.append((action, int(rng.integers(HABITS[action].shortest, HABITS[action].longest + 1))))
+            left -= load[-1][1]
+        made.append(_trial(load, frames=frames, rng=rng))
+    return np.stack(made)
 
 
 def _trial(bouts: list[tuple[int, int]], *, frames: int, rng: np.random.Generator) -> np.ndarray:

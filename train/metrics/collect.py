@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from tarpon.train import figures
-from tarpon.train.metrics.sequence import confusion, score
+from tarpon.train import figures, figures_classes, figures_trials
+from tarpon.train.figures_trials import Frames
+from tarpon.train.metrics.confusion import confusion
+from tarpon.train.metrics.ranking import average_precision, one_against_rest, precision_recall
+from tarpon.train.metrics.sequence import key_names, score
 from tarpon.train.metrics.trial import Trial, save_trials
 from tarpon.train.task import Result
 
@@ -27,10 +30,14 @@ class TrialNames:
 
 
 class TrialMetric:
-    """Windows in, scored trials out."""
+    """Windows in, scored trials out.
 
-    def __init__(self, names: TrialNames) -> None:
-        self._names = names
+    Args:
+        frames: stored frames of a trial, for the picture of true and predicted points; None: no such picture.
+    """
+
+    def __init__(self, names: TrialNames, *, frames: Frames | None = None) -> None:
+        self._names, self._frames = names, frames
         self._windows: list[dict[str, np.ndarray]] = []
 
     def add(self, out: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
@@ -51,20 +58,34 @@ class TrialMetric:
         trials, names = self._trials([window for part in parts for window in part]), self._names
         scored = any(trial.keypoints is not None for trial in trials)
 
-        def pictures() -> dict[str, np.ndarray]:
-            counts = confusion(trials, len(names.classes))
-            return {
-                "confusion": figures.pixels(figures.confusion(counts, classes=names.classes)),
-                "ethogram": figures.pixels(figures.ethogram(trials[:8], classes=names.classes)),
-            }
-
         def save(path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             save_trials(path, trials, classes=names.classes, points=names.points if scored else ())
 
         return Result(
-            scalars=score(trials, classes=names.classes, points=names.points if scored else ()), save=save, pictures=pictures
+            scalars=score(trials, classes=names.classes, points=names.points if scored else ()),
+            save=save,
+            pictures=lambda: self._pictures(trials),
+            pr_curves=lambda: one_against_rest(trials, names=key_names(names.classes)),
         )
+
+    def _pictures(self, trials: list[Trial]) -> dict[str, np.ndarray]:
+        classes = self._names.classes
+        counts = confusion(trials, len(classes))
+        drawn = {
+            "confusion": figures_classes.confusion(counts, classes=classes),
+            "pr_curves": figures_classes.precision_recall(
+                precision_recall(trials),
+                average=average_precision(trials, len(classes)).tolist(),
+                support=counts.sum(1).tolist(),
+                classes=classes,
+            ),
+            "ethogram": figures_trials.ethogram(trials[:8], classes=classes),
+        }
+        samples = self._frames and figures_trials.point_samples(trials, classes=classes, frames=self._frames)
+        if samples:
+            drawn["frames"] = samples
+        return {name: figures.pixels(figure) for name, figure in drawn.items()}
 
     def _trials(self, windows: list[dict]) -> list[Trial]:
         by_row: dict[int, list[dict]] = {}

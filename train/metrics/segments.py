@@ -32,6 +32,14 @@ def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return start[kept], stop[kept], label[kept]
 
 
+def blanked(true: np.ndarray, pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both sequences with pred blanked where true is unlabelled; ValueError unless they are (T,) of one length."""
+    true, pred = np.asarray(true), np.asarray(pred)
+    if true.ndim != 1 or true.shape != pred.shape:
+        raise ValueError(f"true and pred must be (T,) label sequences of one length, got {true.shape} and {pred.shape}")
+    return true, np.where(true < 0, -1, pred)
+
+
 def match_bouts(true: np.ndarray, pred: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pair true and predicted bouts of the same class, best overlap first, each bout at most once.
 
@@ -41,7 +49,7 @@ def match_bouts(true: np.ndarray, pred: np.ndarray) -> tuple[np.ndarray, np.ndar
     Returns:
         (M,) int64 index into the runs of true, (M,) int64 index into the runs of pred, (M,) float64 IoU > 0, descending.
     """
-    true, pred = _blank(true, pred)
+    true, pred = blanked(true, pred)
     true_id, true_size = _run_ids(true)
     pred_id, pred_size = _run_ids(pred)
     # two intervals share one contiguous piece, so counting frames by pair of run ids gives every overlap in one pass
@@ -61,7 +69,7 @@ def match_bouts(true: np.ndarray, pred: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 def bout_counts(true: np.ndarray, pred: np.ndarray, *, num_classes: int) -> np.ndarray:
     """(2, C) int64 number of bouts of each class: row 0 true, row 1 predicted."""
-    return np.stack([np.bincount(runs(labels)[2], minlength=num_classes) for labels in _blank(true, pred)])
+    return np.stack([np.bincount(runs(labels)[2], minlength=num_classes) for labels in blanked(true, pred)])
 
 
 def segment_counts(
@@ -95,7 +103,7 @@ def edit_score(true: np.ndarray, pred: np.ndarray, *, ignore: Collection[int] = 
 
     Asks whether the right bouts come in the right order, whatever their lengths. NaN when neither side has a bout.
     """
-    left, right = (runs(labels)[2] for labels in _blank(true, pred))
+    left, right = (runs(labels)[2] for labels in blanked(true, pred))
     left, right = left[~np.isin(left, list(ignore))], right[~np.isin(right, list(ignore))]
     longer = max(len(left), len(right))
     return float(ratio(longer - _levenshtein(left, right), longer))
@@ -110,20 +118,13 @@ def onset_errors(true: np.ndarray, pred: np.ndarray, *, iou: float = ONSET_IOU) 
     Returns:
         (N,) int64 predicted minus true start in frames, (N,) int64 class, for pairs of match_bouts with IoU >= iou.
     """
-    blank_true, blank_pred = _blank(true, pred)
+    blank_true, blank_pred = blanked(true, pred)
     start, _, label = runs(blank_true)
     i, j, overlap = match_bouts(true, pred)
     before = np.concatenate([[-1], blank_true])[start]  # label of the frame before each bout
     kept = (overlap >= iou) & (before[i] >= 0)
     i, j = i[kept], j[kept]
     return runs(blank_pred)[0][j] - start[i], label[i]
-
-
-def _blank(true: np.ndarray, pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    true, pred = np.asarray(true), np.asarray(pred)
-    if true.ndim != 1 or true.shape != pred.shape:
-        raise ValueError(f"true and pred must be (T,) label sequences of one length, got {true.shape} and {pred.shape}")
-    return true, np.where(true < 0, -1, pred)
 
 
 def _run_ids(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

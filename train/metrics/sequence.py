@@ -12,6 +12,7 @@ import numpy as np
 from tarpon.train.metrics.bootstrap import bootstrap_interval
 from tarpon.train.metrics.confusion import confusion, frame_scores, macro_f1, ratio
 from tarpon.train.metrics.keypoints import COLUMNS, keypoint_counts, keypoint_mae, keypoint_scores
+from tarpon.train.metrics.ranking import ranking_scores
 from tarpon.train.metrics.segments import bout_counts, edit_score, onset_errors, segment_counts, segment_f1
 from tarpon.train.metrics.trial import Trial, check_trials
 
@@ -24,7 +25,8 @@ def score(
     """Score a split. Undefined scores (a class without frames, no keypoints, one group) are left out, never NaN.
 
     Keys: trials, frames (labelled), accuracy, balanced_accuracy, macro_f1 (_low, _high: 95% over groups),
-    majority_macro_f1; f1_, precision_, recall_, support_, bouts_true_, bouts_pred_ and onset_error_frames_<class>;
+    majority_macro_f1, average_precision; average_precision_, f1_, precision_, recall_, support_, bouts_true_, bouts_pred_ and
+    onset_error_frames_<class>;
     segment_f1_10, _25, _30, _50 and edit, each also with _no_rest; onset_error_frames (mean absolute);
     keypoint_mae (_low, _high), keypoint_mae_px, pck_05, pck_10, each of the four also with _<point>.
 
@@ -46,6 +48,7 @@ def score(
     parts = [
         {"trials": float(len(trials))},
         frame_scores(confusion(trials, len(classes)), names=names),
+        ranking_scores(trials, names=names),
         _segment_scores(trials, num_classes=len(classes), rest=rest),
         _bout_scores(trials, names=names),
         _point_scores(trials, points=points),

@@ -1,6 +1,7 @@
 """The tasks by name: a new one is one module and one line here."""
 
 from tarpon.train.task import Task
+from tarpon.train.tasks.fish import FISH
 from tarpon.train.tasks.mouse import MOUSE
 
-TASKS: dict[str, Task] = {"mouse": MOUSE}
+TASKS: dict[str, Task] = {"fish": FISH, "mouse": MOUSE}

@@ -11,23 +11,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tarpon.models.groups import parameter_groups
 from tarpon.models.pose import PoseEncoder, PoseGraph
-from tarpon.models.tagger import FrameTagger, parameter_groups
-from tarpon.pipelines.clip import ClipGraph, check_codec
+from tarpon.models.tagger import FrameTagger
+from tarpon.pipelines.clip import OUTPUTS, ClipGraph, check_codec
 from tarpon.pipelines.feed import ClipFeed, ClipFields, TrainWindows, Window, merged, tiled_windows
-from tarpon.pipelines.loader import Batch, ClipLoader
+from tarpon.pipelines.loader import Batch, Loader
 from tarpon.shards import plan
 from tarpon.shards.draws import NONE
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
+from tarpon.shards.sources.video import frames_at
 from tarpon.train import losses
 from tarpon.train.config import Run
 from tarpon.train.engine import Place
 from tarpon.train.metrics.collect import TrialMetric, TrialNames
 from tarpon.train.task import Outputs, Problem, Task
 from tarpon.train.tasks import mouse_export
+from tarpon.train.tasks.mouse_names import run_name
 from tarpon.train.tasks.mouse_options import LossOptions, MouseOptions
+from tarpon.train.tasks.mouse_spellings import REFUSED, SPELLINGS
 
 
 def recipe() -> dict:
@@ -40,7 +44,7 @@ def build_model(options: MouseOptions, points: Sequence[str]) -> FrameTagger:
     model = options.model
     pose = PoseEncoder(PoseGraph.from_points(points), dropout=model.dropout / 2) if model.pose_input and points else None
     return FrameTagger(
-        model.backbone.build(),
+        model.encoder.build(),
         classes=len(options.classes),
         points=len(points),
         pose=pose,
@@ -54,10 +58,10 @@ def build_model(options: MouseOptions, points: Sequence[str]) -> FrameTagger:
 
 
 def fields_of(options: MouseOptions, points: Sequence[str], *, frames: int, noise: bool) -> ClipFields:
-    mean, std = options.model.backbone.normalisation()
+    mean, std = options.model.encoder.normalisation()
     return ClipFields(
         frames=frames,
-        size=options.model.backbone.image_size,
+        size=options.model.encoder.image_size,
         mean=mean,
         std=std,
         likelihood=options.window.kp_likelihood,
@@ -80,12 +84,17 @@ def mirrored(points: Sequence[str]) -> tuple[int, ...]:
     return tuple(index.get(pattern.sub(turn, name, count=1), i) for i, name in enumerate(points))
 
 
-def build(run: Run, options: MouseOptions, place: Place) -> Problem:
+def build(run: Run, options: MouseOptions, place: Place, *, encoders: dict | None = None) -> Problem:
     """The task met with its shards."""
     manifest = open_manifest(run.data, kind="mouse")
     for codec in sorted(set(manifest.column("codec"))):
         check_codec(codec, device=place.gpu)
     points = tuple(manifest.card["settings"]["keypoints"]) if manifest.card["settings"]["pose"] == "dlc" else ()
+    if encoders and encoders["keypoints"] != list(points):
+        raise ValueError(
+            f"{manifest.root} was packed with the points {', '.join(points) or '(none)'}, the run learnt "
+            f"{', '.join(encoders['keypoints']) or '(none)'}; pack again with these --keypoints"
+        )
     rows, counts = manifest.rows("train"), class_counts(manifest, options, split="train")
     splits = ("val", "test") if len(manifest.rows("test")) else ("val",)
     for split in splits:
@@ -137,6 +146,7 @@ def build(run: Run, options: MouseOptions, place: Place) -> Problem:
         points=points,
         sizes=np.stack([manifest.column("width"), manifest.column("height")], 1),
     )
+    row_of = {key: row for row, key in enumerate(names.keys)}
     return Problem(
         model=model,
         inputs=("clip", "valid", "pose") if model.pose is not None else ("clip", "valid"),
@@ -147,15 +157,22 @@ def build(run: Run, options: MouseOptions, place: Place) -> Problem:
         batches=batches,
         split=split,
         splits=splits,
-        metric=lambda _: TrialMetric(names),
+        metric=lambda _: TrialMetric(names, frames=lambda key, at: frames_at(loaders.reader.read(row_of[key], "clip"), at)),
         select="macro_f1",
         wait_s=lambda: loaders.train.wait_s,
         frames=lambda batch: batch["valid"].numel(),
         unit="frames",
         fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}",
+        encoders={"keypoints": list(points)},
         say=(*describe(manifest, options, model, points), table),
         export=lambda folder, best, scores: mouse_export.export(
-            folder, best, scores, options=options, run=run, points=points, clip=manifest.card["settings"]["clip"]
+            folder,
+            best,
+            scores["val"],
+            options=options,
+            run=run,
+            points=points,
+            clip=manifest.card["settings"]["clip"],
         ),
     )
 
@@ -164,33 +181,38 @@ class Loaders:
     """The training and the evaluation pipeline, each built when first used."""
 
     def __init__(self, run: Run, options: MouseOptions, manifest: Manifest, points: Sequence[str], place: Place) -> None:
-        reader = Reader(manifest, cache=Path(run.loader.cache) if run.loader.cache else None)
-        self._parts = (run, options, manifest, points, place, reader, Budget(run.loader.bad_rows))
-        self._built: dict[str, ClipLoader] = {}
+        self.reader = Reader(manifest, cache=Path(run.loader.cache) if run.loader.cache else None)
+        self._parts = (run, options, manifest, points, place, Budget(run.loader.bad_rows))
+        self._built: dict[str, Loader] = {}
 
     @property
-    def train(self) -> ClipLoader:
+    def train(self) -> Loader:
         return self._get("train")
 
     @property
-    def split(self) -> ClipLoader:
+    def split(self) -> Loader:
         return self._get("split")
 
-    def _get(self, name: str) -> ClipLoader:
+    def _get(self, name: str) -> Loader:
         if name not in self._built:
-            run, options, manifest, points, place, reader, budget = self._parts
+            run, options, manifest, points, place, budget = self._parts
             training = name == "train"
             augment = options.augment if training else NONE
             frames = options.window.train_frames if training else options.window.val_frames
             fields = fields_of(options, points, frames=frames, noise=training)
             pool = manifest.rows("train") if training else np.arange(len(manifest))
-            feed = ClipFeed(manifest, reader, fields, pool=pool, budget=budget)
+            feed = ClipFeed(manifest, self.reader, fields, pool=pool, budget=budget)
             sides = np.concatenate([manifest.column("clip_width"), manifest.column("clip_height")])
             graph = ClipGraph(
                 size=fields.size, batch=run.micro_batch, resize=bool((sides != fields.size).any()), noise=augment.noise_p > 0
             )
-            self._built[name] = ClipLoader(
-                graph, feed, device=place.gpu, threads=run.loader.threads or cores(place), prefetch=run.loader.prefetch
+            self._built[name] = Loader(
+                graph,
+                feed,
+                outputs=OUTPUTS,
+                device=place.gpu,
+                threads=run.loader.threads or cores(place),
+                prefetch=run.loader.prefetch,
             )
         return self._built[name]
 
@@ -245,7 +267,7 @@ def sampling(
 def describe(manifest: Manifest, options: MouseOptions, model: FrameTagger, points: Sequence[str]) -> list[str]:
     splits = {name: len(manifest.rows(name)) for name in ("train", "val", "test")}
     millions = sum(p.numel() for p in model.parameters()) / 1e6
-    backbone, window = options.model.backbone, options.window
+    backbone, window = options.model.encoder, options.window
     weights = "pretrained" if backbone.pretrained or backbone.weights else "random weights"
     return [
         f"data      {manifest.root}: {len(manifest)} trials ({', '.join(f'{n} {name}' for name, n in splits.items())}), "
@@ -272,8 +294,27 @@ def loss(out: Outputs, batch: Batch, *, options: LossOptions, weights: Tensor | 
 
 def without_download(options: MouseOptions) -> MouseOptions:
     """The same network with random weights, to load trained ones over."""
-    backbone = replace(options.model.backbone, pretrained=False, weights=None)
-    return replace(options, model=replace(options.model, backbone=backbone))
+    return replace(options, model=options.model.without_weights())
 
 
-MOUSE = Task(options=MouseOptions, recipe=recipe, build=build, without_download=without_download)
+def name(run: Run, options: MouseOptions) -> str:
+    """As the published system names its runs."""
+    return run_name(
+        backbone=options.model.encoder.name,
+        batch=run.global_batch,
+        lr=run.optim.lr,
+        gamma=options.loss.focal_gamma,
+        smoothing=options.loss.label_smoothing,
+        weight_decay=run.optim.weight_decay,
+    )
+
+
+MOUSE = Task(
+    options=MouseOptions,
+    name=name,
+    recipe=recipe,
+    build=build,
+    without_download=without_download,
+    spellings=SPELLINGS,
+    refused=REFUSED,
+)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -14,6 +14,7 @@ from tarpon.shards.sources.mouse import CLASSES as ORIGINAL
 from tarpon.train.config import Run
 from tarpon.train.metrics.thresholds import fit_thresholds
 from tarpon.train.metrics.trial import load_trials
+from tarpon.train.tasks.mouse_options import MouseOptions
 
 NAME = "best_model_multitask.pt"
 
@@ -23,19 +24,24 @@ def export(
     best: Mapping[str, Tensor],
     scores: dict[str, float],
     *,
-    options: object,
+    options: MouseOptions,
     run: Run,
     points: Sequence[str],
     clip: dict,
 ) -> None:
-    """Write `best_model_multitask.pt`; thresholds are fitted on the validation predictions of the same weights."""
+    """Write `best_model_multitask.pt`; thresholds are fitted on the validation predictions of the same weights.
+
+    With an average of the weights (EMA) both state dicts hold it: it is what was selected, and whoever loads either gets
+    the model that the scores are of.
+    `args.rebuild` are the options that make the same network without a download or any file, to load the weights over.
+    """
     trials, classes, _ = load_trials(folder / "predictions" / "val.npz")
-    merge = list(options.merge)
+    merge, rebuild = list(options.merge), replace(options, model=options.model.without_weights())
     with atomic.replacing(folder / NAME) as draft:
         torch.save(
             {
                 "model_state_dict": dict(best),
-                "ema_state_dict": None,
+                "ema_state_dict": dict(best) if run.ema.on else None,
                 "classes": list(classes),
                 "orig_classes": list(ORIGINAL),
                 "col_map": dict(enumerate(merge)),
@@ -43,7 +49,9 @@ def export(
                 "best_thresholds": fit_thresholds(trials, classes).tolist(),
                 "kp_names": list(points),
                 "val_metrics": scores,
-                "args": json.loads(json.dumps({"run": asdict(run), "task": asdict(options), "clip": clip})),
+                "args": json.loads(
+                    json.dumps({"run": asdict(run), "task": asdict(options), "rebuild": asdict(rebuild), "clip": clip})
+                ),
             },
             draft,
         )

@@ -1,8 +1,9 @@
 """What can be set for the mouse task: frozen records that check themselves."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tarpon.models.backbones import FrameBackbone
+from tarpon.models.video_backbone import VideoBackbone
 from tarpon.shards.draws import ClipAugment
 
 CLASSES = ("rest", "paw_withdraw", "paw_lick", "paw_shake", "walk", "active")
@@ -13,7 +14,9 @@ MERGE = (0, 1, 2, 1, 3, 1, 4, 5)  # paw_guard and flinch count as paw_withdraw
 class ModelOptions:
     """The network."""
 
+    backbone_type: str = "vit_2d"  # vit_2d: `backbone` frame by frame | videomae2_3d: `video_backbone` on 16-frame clips
     backbone: FrameBackbone = field(default_factory=FrameBackbone)
+    video_backbone: VideoBackbone = field(default_factory=VideoBackbone)
     model_type: str = "multitask"  # multitask: actions and keypoints | action_only
     pose_input: bool = True  # False needs no DeepLabCut file when predicting
     hidden: int = 256  # TCN channels
@@ -23,6 +26,8 @@ class ModelOptions:
     head_dropout: float = 0.2
 
     def __post_init__(self) -> None:
+        if self.backbone_type not in ("vit_2d", "videomae2_3d"):
+            raise ValueError(f"model.backbone_type={self.backbone_type!r} must be vit_2d or videomae2_3d")
         if self.model_type not in ("multitask", "action_only"):
             raise ValueError(f"model.model_type={self.model_type!r} must be multitask or action_only")
         if self.norm not in ("frame", "clip"):
@@ -32,6 +37,17 @@ class ModelOptions:
                 f"model: hidden={self.hidden} must be at least 8, layers={self.layers} at least 1, "
                 f"dropout={self.dropout} and head_dropout={self.head_dropout} in [0, 1)"
             )
+
+    @property
+    def encoder(self) -> FrameBackbone | VideoBackbone:
+        """The description of the backbone that was chosen."""
+        return self.backbone if self.backbone_type == "vit_2d" else self.video_backbone
+
+    def without_weights(self) -> "ModelOptions":
+        """The same network with random weights, to load trained ones over; needs no network and no file."""
+        if self.backbone_type == "vit_2d":
+            return replace(self, backbone=replace(self.backbone, pretrained=False, weights=None))
+        return replace(self, video_backbone=self.video_backbone.without_weights())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,101 @@
+"""One picture of a lab as a shard stores it: an upright 8-bit RGB JPEG, no larger than asked.
+
+Every picture is decoded once, here, so that training meets none that does not decode. The source's own bytes are kept where
+they are such a JPEG already; all else is encoded anew.
+"""
+
+import io
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+QUALITY = 95  # of what is encoded anew, without chroma subsampling: the picture may be scaled again in training
+UPRIGHT = 1  # EXIF orientation of a picture that is stored as it is shown
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)  # all that Pillow raises
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Picture:
+    """One picture ready for a tar."""
+
+    content: bytes  # JPEG
+    width: int  # pixels as stored
+    height: int
+    verbatim: bool  # the source's own bytes
+
+
+def as_jpeg(content: bytes, *, short_side: int = 0) -> Picture:
+    """A file's bytes as what is stored.
+
+    Args:
+        content: any image file that Pillow reads; of several pictures the first.
+        short_side: pixels; a picture whose shorter side is longer is made smaller. 0: never.
+
+    Raises:
+        ValueError: in one line, what keeps the file from being decoded.
+    """
+    if not content:
+        raise ValueError("the file is empty")
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            picture.load()
+            pixels = _upright(picture)
+            stands = pixels is picture and _is_plain_jpeg(picture)
+            rgb = _rgb(pixels)
+    except UnidentifiedImageError as error:
+        raise ValueError("not an image of a known format") from error
+    except BROKEN as error:
+        raise ValueError(f"does not decode ({str(error).partition(' (')[0]})") from error  # without counts: reasons are counted
+    smaller = fitted(rgb, short_side=short_side)
+    if stands and smaller is rgb:
+        return Picture(content=content, width=rgb.width, height=rgb.height, verbatim=True)
+    return Picture(content=encode_jpeg(smaller), width=smaller.width, height=smaller.height, verbatim=False)
+
+
+def fitted(picture: Image.Image, *, short_side: int) -> Image.Image:
+    """The picture itself, or a smaller one of the same shape whose shorter side is `short_side` pixels. 0: itself."""
+    side = min(picture.size)
+    if not 0 < short_side < side:
+        return picture
+    size = tuple(max(1, round(length * short_side / side)) for length in picture.size)
+    return picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+
+
+def encode_jpeg(picture: Image.Image, *, quality: int = QUALITY) -> bytes:
+    """An RGB picture as a baseline JPEG without chroma subsampling."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="JPEG", quality=quality, subsampling="4:4:4")
+    return buffer.getvalue()
+
+
+def _is_plain_jpeg(picture: Image.Image) -> bool:
+    """True where every decoder gives the same pixels: 8-bit YCbCr."""
+    coded_rgb = picture.info.get("adobe_transform") == 0  # a marker that some decoders do not look at
+    return picture.format == "JPEG" and picture.mode == "RGB" and not coded_rgb
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """The picture itself, or a copy turned as its EXIF says: some readers heed the tag and some do not."""
+    try:
+        orientation = picture.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
+        return picture if orientation == UPRIGHT else ImageOps.exif_transpose(picture)
+    except (SyntaxError, struct.error, ValueError):
+        return picture.copy()  # unreadable EXIF: as it lies, encoded anew without it
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode == "RGB":
+        return picture
+    if picture.mode.startswith("I"):  # 16 bits, or 16 bits held in 32
+        grey = np.asarray(picture).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise ValueError(f"pixels from {grey.min()} to {grey.max()}; 8 or 16 bits are read")
+        return Image.fromarray((grey >> 8).astype(np.uint8)).convert("RGB")
+    if picture.mode == "F":
+        raise ValueError("pixels are floating point numbers; 8 or 16 bits are read")
+    if picture.has_transparency_data:
+        clear = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
+    return picture.convert("RGB")

@@ -1,0 +1,108 @@
+"""What is stored is an upright 8-bit RGB JPEG; the source's own bytes where they are one; nothing that does not decode."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tarpon.shards.sources.images import as_jpeg, fitted
+
+
+def picture(width: int = 40, height: int = 24) -> Image.Image:
+    """Red to the left, blue to the right, brighter downwards: any turn is seen."""
+    x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0.3, 1, height))
+    return Image.fromarray((255 * np.stack([(1 - x) * y, 0 * x, x * y], -1)).astype(np.uint8))
+
+
+def coded(image: Image.Image, form: str = "JPEG", **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def pixels(content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as stored:
+        assert (stored.format, stored.mode) == ("JPEG", "RGB")
+        assert stored.getexif().get(0x0112, 1) == 1
+        return np.asarray(stored).astype(int)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 30, "subsampling": "4:2:0"}])
+def test_a_jpeg_is_kept_byte_for_byte(options):
+    content = coded(picture(), **options)
+    stored = as_jpeg(content, short_side=24)
+    assert stored.content == content
+    assert (stored.width, stored.height, stored.verbatim) == (40, 24, True)
+
+
+@pytest.mark.parametrize(("form", "mode", "expected"), [
+    ("PNG", "RGB", picture()),
+    ("PNG", "L", picture().convert("L")),
+    ("PNG", "P", picture().convert("P", palette=Image.Palette.ADAPTIVE)),
+    ("PNG", "1", picture().convert("1")),
+    ("JPEG", "L", picture().convert("L")),
+    ("JPEG", "CMYK", picture().convert("CMYK")),
+    ("WEBP", "RGB", picture()),
+    ("GIF", "P", picture().convert("P", palette=Image.Palette.ADAPTIVE)),
+])  # fmt: skip
+def test_other_formats_and_modes_become_rgb_jpegs(form, mode, expected):
+    assert expected.mode == mode
+    stored = as_jpeg(coded(expected, form))
+    assert not stored.verbatim
+    found = pixels(stored.content)
+    assert found.shape == (24, 40, 3)
+    difference = np.abs(found - np.asarray(expected.convert("RGB"))).mean()
+    assert difference < (12 if mode == "1" else 5)  # a dithered picture is the worst that JPEG can meet
+
+
+def test_sixteen_bits_keep_their_brightness():
+    deep = np.linspace(0, 65535, 40 * 24).reshape(24, 40).astype(np.uint16)
+    found = pixels(as_jpeg(coded(Image.fromarray(deep), "PNG")).content)
+    np.testing.assert_allclose(found[..., 0], deep >> 8, atol=6)
+
+
+def test_clear_parts_turn_white():
+    image = picture().convert("RGBA")
+    image.paste((0, 0, 0, 0), (0, 0, 16, 24))
+    assert pixels(as_jpeg(coded(image, "PNG")).content)[:, :14].min() > 240
+
+
+def test_a_turned_picture_is_stored_upright():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned a quarter clockwise
+    stored = as_jpeg(coded(picture(), exif=exif))
+    assert (stored.width, stored.height, stored.verbatim) == (24, 40, False)
+    np.testing.assert_allclose(pixels(stored.content), np.rot90(np.asarray(picture()), -1), atol=25)
+    exif[0x0112] = 1
+    assert as_jpeg(coded(picture(), exif=exif)).verbatim
+
+
+def test_a_jpeg_that_holds_rgb_is_encoded_anew():
+    assert not as_jpeg(coded(picture(), keep_rgb=True)).verbatim
+
+
+@pytest.mark.parametrize(("side", "size"), [(0, (300, 100)), (100, (300, 100)), (50, (150, 50)), (200, (300, 100))])
+def test_only_the_shorter_side_counts_and_nothing_grows(side, size):
+    content = coded(picture(300, 100))
+    stored = as_jpeg(content, short_side=side)
+    assert (stored.width, stored.height) == size
+    assert pixels(stored.content).shape == (size[1], size[0], 3)
+    assert stored.verbatim == (size == (300, 100))
+
+
+def test_a_thin_picture_keeps_a_pixel():
+    assert fitted(Image.new("RGB", (4000, 40)), short_side=32).size == (3200, 32)
+
+
+@pytest.mark.parametrize(("content", "reason"), [
+    (b"", "the file is empty"),
+    (b"404 Not Found\n", "not an image"),
+    (coded(picture(400, 400))[:2000], "does not decode"),
+    (coded(picture(), "PNG")[:-40], "does not decode"),
+    (coded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "floating point"),
+])  # fmt: skip
+def test_what_does_not_decode_is_told_in_one_line(content, reason):
+    with pytest.raises(ValueError, match=reason) as told:
+        as_jpeg(content)
+    assert "\n" not in str(told.value)

@@ -1,0 +1,91 @@
+"""Other names for options, on the command line and in files."""
+
+import dataclasses
+
+import pytest
+import yaml
+
+from tarpon.train.config import UsageError, parse, parser_for
+from tarpon.train.spelling import respelt
+from tarpon.train.tasks.mouse import MOUSE
+from tarpon.train.tasks.mouse_options import MouseOptions
+
+NAMES = {"rate": ("optim.lr",), "size": ("a", "b"), "use_it": ("it.on",)}
+REFUSED = {"gone": "say it when packing"}
+
+
+def given(*words: str) -> list[str]:
+    return respelt(words, NAMES, REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("words", "want"),
+    [
+        (("--rate", "1e-3", "--c", "2"), ["--optim.lr=1e-3", "--c", "2"]),
+        (("--rate=1e-3",), ["--optim.lr=1e-3"]),
+        (("--size", "4"), ["--a=4", "--b=4"]),
+        (("--use_it", "--c=1"), ["--it.on=true", "--c=1"]),
+        (("--c=1", "--use_it"), ["--c=1", "--it.on=true"]),
+        (("--use_it", "false"), ["--it.on=false"]),
+        (("--rate", "1", "-2", ".5", "--c"), ["--optim.lr=[1, -2, .5]", "--c"]),
+        (("--use-it",), ["--it.on=true"]),
+        (("rate", "--optim.lr=2"), ["rate", "--optim.lr=2"]),
+    ],
+)
+def test_command_lines(words, want):
+    assert given(*words) == want
+
+
+def test_what_nothing_takes_is_refused_with_what_to_do(tmp_path):
+    with pytest.raises(UsageError, match="gone is no option of training: say it when packing"):
+        given("--gone", "3")
+    path = tmp_path / "c.yaml"
+    path.write_text("gone: 3\n")
+    with pytest.raises(UsageError, match="c.yaml: gone is no option"):
+        given("--config", str(path))
+
+
+def test_files(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("rate: 0.5\noptim:\n  beta1: 0.8\nsize: 3\n")
+    (word,) = given("--config", str(path))
+    assert yaml.safe_load(word.removeprefix("--config=")) == {"optim": {"beta1": 0.8, "lr": 0.5}, "a": 3, "b": 3}
+    path.write_text("optim:\n  lr: 0.5\n")
+    assert given(f"--config={path}") == [f"--config={path}"]
+    path.write_text("rate: 0.5\noptim:\n  lr: 0.6\n")
+    with pytest.raises(UsageError, match="also sets to 0.6; give it once"):
+        given("--config", str(path))
+    with pytest.raises(UsageError, match="nowhere.yaml: cannot be read"):
+        given("--config", "nowhere.yaml")
+
+
+def mouse(*words: str):
+    parser = parser_for(MOUSE.options, recipe=MOUSE.recipe(), task="mouse")
+    return parse(parser, MOUSE.options, respelt(["--data=d", *words], MOUSE.spellings, MOUSE.refused))[:2]
+
+
+@pytest.mark.parametrize("spelling", [("--scheduler", "--early_stop_patience"), ("--lr_schedule", "--early_stopping_patience")])
+def test_both_guides_spellings_of_the_mouse_task(spelling):
+    run, _ = mouse(spelling[0], "plateau", spelling[1], "7")
+    assert (run.schedule.kind, run.early_stop_patience) == ("plateau", 7)
+
+
+def test_the_published_command_line_sets_what_it_says(tmp_path):
+    path = tmp_path / "guide.yaml"
+    path.write_text("lr: 1e-4\nfocal_gamma: 2.0\nlr_schedule: plateau\nearly_stopping_patience: 9\nuse_ema: true\n")
+    words = "--batch_size 4 --train_T 180 --kp_jitter_std 0.01 --hidden_dim 128 --tcn_layers 4 --use_ema --ema_decay 0.99"
+    run, options = mouse(*words.split(), "--config", str(path))
+    assert (run.micro_batch, run.global_batch, run.ema.on, run.ema.decay) == (4, 4, True, 0.99)
+    assert (run.optim.lr, run.schedule.kind, run.early_stop_patience) == (1e-4, "plateau", 9)
+    assert (options.window.train_frames, options.augment.jitter_sd, options.loss.focal_gamma) == (180, 0.01, 2.0)
+    assert (options.model.hidden, options.model.layers) == (128, 4)
+
+
+def test_every_spelling_of_the_mouse_task_names_an_option():
+    run, options = mouse()
+    for names in MOUSE.spellings.values():
+        for dotted in names:
+            section, *rest = dotted.split(".")
+            value = getattr(options if section in {f.name for f in dataclasses.fields(MouseOptions)} else run, section)
+            for part in rest:
+                value = getattr(value, part)

@@ -1,0 +1,230 @@
+"""`tarpon features SHARDS`: every image once through a frozen backbone, into a cache that training maps.
+
+`deepspeed tools/features.py SHARDS ...` does the same on all GPUs: each process takes every so-many-th chunk.
+"""
+
+import importlib.metadata
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
+    sys.path.pop(0)  # started as a script: our own file names must not hide other packages' modules
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from tarpon.models.backbones import FrameBackbone
+from tarpon.models.image import SCALES, ImageEncoder
+from tarpon.pipelines.image import OUTPUTS, ImageGraph
+from tarpon.pipelines.image_feed import ImageFeed, ImageFields, Reads, in_order
+from tarpon.pipelines.loader import Loader
+from tarpon.shards import plan
+from tarpon.shards.features import DTYPES, FeatureCache, class_lists, labels_of
+from tarpon.shards.manifest import Manifest, open_manifest
+from tarpon.shards.quarantine import Budget
+from tarpon.shards.reader import Reader
+from tarpon.train.engine import Place, connect, disconnect
+
+COLUMN = "jpg"  # the component that is looked at
+LIBRARIES = {"tarpon", "torch", "timm", "numpy", "pyarrow", "nvidia-dali-cuda120", "nvidia-dali-cuda130"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How an image becomes a vector: all that a cache and a prediction must agree in."""
+
+    backbone: FrameBackbone
+    resize: int = 256  # pixels, shorter side before the crop
+    l2: bool = True
+    multi_scale: bool = False
+
+    def encoder(self) -> ImageEncoder:
+        return ImageEncoder(self.backbone, l2=self.l2, multi_scale=self.multi_scale)
+
+    def loader(self, manifest: Manifest, reader: Reads, *, batch: int, device: int | None, threads: int) -> Loader:
+        """Batches of normalised crops; a bad image stops it, named: a cache has no row to put in its place."""
+        mean, std = self.backbone.normalisation()
+        fields = ImageFields(column=COLUMN, mean=mean, std=std)
+        feed = ImageFeed(manifest, reader, fields, pool=np.arange(len(manifest)), budget=Budget(limit=0))
+        graph = ImageGraph(batch=batch, size=self.backbone.image_size, resize=self.resize)
+        return Loader(graph, feed, outputs=OUTPUTS, device=device, threads=threads)
+
+    def card(self, encoder: ImageEncoder) -> dict:
+        """The recipe as a cache's card tells it."""
+        mean, std = self.backbone.normalisation()
+        return {
+            "backbone": self.backbone.name,
+            "weights_sha256": encoder.weights_sha256(),
+            "transform": {
+                "resize": self.resize,
+                "crop": self.backbone.image_size,
+                "interpolation": "bicubic, antialiased",
+                "mean": list(mean),
+                "std": list(std),
+            },
+            "l2": self.l2,
+            "multi_scale": list(SCALES) if self.multi_scale else None,
+            "dim": encoder.dim,
+        }
+
+    @classmethod
+    def from_card(cls, card: Mapping, *, weights: str | None = None, pretrained: bool = True) -> "Recipe":
+        """The recipe of a cache's card. Whether the weights are the same too, `check` tells."""
+        if card.get("transform") is None:
+            raise ValueError("these features were imported: how they were made is not known, so no image can join them")
+        transform = card["transform"]
+        backbone = FrameBackbone(name=card["backbone"], weights=weights, pretrained=pretrained, image_size=transform["crop"])
+        return cls(backbone=backbone, resize=transform["resize"], l2=card["l2"], multi_scale=bool(card["multi_scale"]))
+
+    def check(self, encoder: ImageEncoder, card: Mapping) -> None:
+        """ValueError when the encoder's weights are not those the card's features were made with."""
+        if encoder.weights_sha256() != card["weights_sha256"]:
+            raise ValueError(
+                f"the weights of {self.backbone.name} are not those that the features were made with; give the same --weights"
+            )
+
+
+def encode(encoder: ImageEncoder, loader: Loader, rows: np.ndarray, *, batch: int, device: torch.device) -> Iterator[Tensor]:
+    """Vectors of rows in their order, a batch at a time: (at most `batch`, D) float32 on the CPU. bfloat16 on a GPU."""
+    turns = plan.in_turn(len(rows), micro=batch, rank=0, world=1)
+    work = (np.where(turn >= 0, rows[turn], -1) for turn in turns)
+    for images in loader.run(in_order(work)):
+        real = images["row"] >= 0
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            vectors = encoder(images["image"])
+        yield vectors.float().cpu()[real.cpu()]
+
+
+def run(
+    shards: str,
+    *,
+    backbone: str,
+    out: str,
+    weights: str | None = None,
+    pretrained: bool = True,
+    multi_scale: bool = False,
+    dtype: str = "fp16",
+    l2: bool = True,
+    batch: int = 64,
+    image_size: int = 224,
+    resize: int = 256,
+    threads: int = 0,
+) -> int:
+    """Compute every image's vector once; run again after a kill it goes on, with any number of processes.
+
+    Args:
+        shards: folder that `tarpon pack` wrote from images.
+        backbone: timm name, with or without a pretrained tag; the class token is taken where it has one.
+        out: folder for the features.
+        weights: local .safetensors or .pt file of the backbone.
+        pretrained: weights from the hub or its cache; false: random ones.
+        multi_scale: mean over the image at 1, 0.707 and 0.5 of its size.
+        dtype: fp16 or fp32, of the stored vectors.
+        l2: vectors of length 1.
+        batch: images a pass, in each process.
+        image_size: side of the crop in the middle, in pixels.
+        resize: shorter side before the crop, in pixels.
+        threads: decoding threads a process; 0: its share of the cores.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype={dtype!r} must be {' or '.join(DTYPES)}")
+    if batch < 1 or threads < 0:
+        raise ValueError(f"batch={batch} must be at least 1 and threads={threads} at least 0")
+    manifest = open_manifest(shards)
+    if COLUMN not in manifest.card["components"]:
+        raise ValueError(f"{shards}: holds {manifest.card['kind']} data without {COLUMN} images; give shards of images")
+    described = FrameBackbone(name=backbone, weights=weights, pretrained=pretrained, image_size=image_size)
+    recipe = Recipe(backbone=described, resize=resize, l2=l2, multi_scale=multi_scale)
+    ImageGraph(batch=batch, size=image_size, resize=resize)  # says what is wrong before the weights are fetched
+    place = connect()
+    encoder = recipe.encoder().to(place.device)
+    cache = FeatureCache(out=Path(out), card=card_of(recipe, encoder, manifest, place, dtype=dtype))
+    if cache.check():
+        if place.first:
+            cache.clear()
+            print(f"{out} holds these features already")
+        return 0
+    if place.first:
+        cache.begin()
+    wait_for_all(place)
+    took = fill(cache, recipe, encoder, manifest, place, batch=batch, threads=threads or share_of_cores(place))
+    wait_for_all(place)
+    if place.first:
+        cache.finish(labels_of(manifest))
+        print(took, f"{len(manifest)} vectors of {encoder.dim} numbers, {dtype}: {out}", sep="\n")
+    return 0
+
+
+def card_of(recipe: Recipe, encoder: ImageEncoder, manifest: Manifest, place: Place, *, dtype: str) -> dict:
+    """The card of the features of these shards, made here."""
+    installed = {d.name: d.version for d in importlib.metadata.distributions() if d.name in LIBRARIES}
+    return {
+        **recipe.card(encoder),
+        "dtype": dtype,
+        "computed_in": "bf16" if place.device.type == "cuda" else "fp32",
+        "count": len(manifest),
+        "kind": manifest.card["kind"],
+        "manifest": manifest.fingerprint(),
+        "classes": class_lists(manifest.card),
+        "versions": dict(sorted(installed.items())),
+    }
+
+
+def fill(
+    cache: FeatureCache,
+    recipe: Recipe,
+    encoder: ImageEncoder,
+    manifest: Manifest,
+    place: Place,
+    *,
+    batch: int,
+    threads: int,
+) -> str:
+    """Write the chunks that this process owes; returns rows/s and the share of the time it waited for images."""
+    chunks = cache.chunks(rank=place.rank, world=place.world)
+    if not chunks:
+        return "nothing was left to compute"
+    rows = np.concatenate([np.arange(chunk.start, chunk.stop) for chunk in chunks])
+    loader = recipe.loader(manifest, Reader(manifest), batch=batch, device=place.gpu, threads=threads)
+    begun, held, left = time.perf_counter(), [], iter(chunks)
+    chunk, have = next(left), 0
+    with tqdm(total=len(rows), unit="row", desc="features", disable=not place.first) as bar:
+        for vectors in encode(encoder, loader, rows, batch=batch, device=place.device):
+            bar.update(len(vectors))
+            while have + len(vectors) >= len(chunk):  # the batch ends this chunk, and may begin the next
+                last, vectors = vectors[: len(chunk) - have], vectors[len(chunk) - have :]
+                cache.write(chunk, torch.cat([*held, last]).numpy())
+                held, have = [], 0
+                chunk = next(left, range(sys.maxsize))
+            held.append(vectors)
+            have += len(vectors)
+    seconds = time.perf_counter() - begun
+    return f"{len(rows) / seconds:.0f} rows/s a process, {loader.wait_s / seconds:.0%} of the time waiting for images"
+
+
+def wait_for_all(place: Place) -> None:
+    if place.world > 1:
+        torch.distributed.barrier()
+
+
+def share_of_cores(place: Place) -> int:
+    return max(1, len(os.sched_getaffinity(0)) // max(place.local_world, 1))
+
+
+def main(argv: Sequence[str]) -> int:
+    """As a script under a launcher, whose own words are left out."""
+    from tarpon.tools import cli  # it imports this module when it runs the command
+
+    return cli.main(["features", *(word for word in argv if not word.startswith("--local_rank"))])
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    disconnect()
+    sys.exit(status)

@@ -1,0 +1,137 @@
+"""The run folder: what is written into it, and when. Only rank 0 writes; every rank calls."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from tarpon.shards import atomic
+from tarpon.train import checkpoint
+from tarpon.train.config import Run
+from tarpon.train.ema import Ema
+from tarpon.train.engine import Engine
+from tarpon.train.loop import State
+from tarpon.train.sink import Fan
+from tarpon.train.task import Problem, Result
+
+ENCODERS = "encoders.json"
+
+
+def prepare(run: Run, *, name: str | None) -> Run:
+    """Make the run folder; a finished or running one is not overwritten by another run. By rank 0 alone.
+
+    Args:
+        name: make a folder of this name and the time in `run.out`, unless a run is gone on with; None: `run.out` itself.
+
+    Returns:
+        The run with the folder it got.
+    """
+    if name and not run.resume:
+        run = replace(run, out=str(Path(run.out) / f"{name}_{time.strftime('%Y%m%d_%H%M%S')}"))
+    out = Path(run.out)
+    if not run.resume and (out / "metrics.jsonl").exists():
+        raise ValueError(f"{out} holds a run already; give another --out, go on with --resume true, or delete it")
+    out.mkdir(parents=True, exist_ok=True)
+    return run
+
+
+def read_encoders(folder: Path) -> dict | None:
+    """What the run's labels and inputs are called; None where the folder has not been begun."""
+    path = folder / ENCODERS
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+class RunFolder:
+    """Writes one run's files."""
+
+    def __init__(self, out: Path, problem: Problem, engine: Engine, ema: Ema, sink: Fan) -> None:
+        self.out, self._problem, self._engine, self._ema, self._sink = out, problem, engine, ema, sink
+        self._first = engine.place.first
+
+    def begin(self, *, task: str, text: str) -> None:
+        """run.yaml: the whole configuration, once nothing refuses it; run.json: which task, and what it runs on; encoders."""
+        import deepspeed
+
+        if not self._first:
+            return
+        place = self._engine.place
+        atomic.write_text(self.out / "run.yaml", text)
+        atomic.write_text(self.out / ENCODERS, json.dumps(self._problem.encoders) + "\n")
+        facts = {
+            "task": task,
+            "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "deepspeed": deepspeed.__version__,
+            "device": torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else "cpu",
+            "processes": place.world,
+            "cores": len(os.sched_getaffinity(0)),
+            "dtype": "bf16" if self._engine.bf16 else "fp32",
+        }
+        atomic.write_text(self.out / "run.json", json.dumps(facts, indent=2) + "\n")
+
+    def save(self, state: State) -> None:
+        """All that the run needs to go on."""
+        self._engine.share_buffers()
+        held = self._engine.optimizer_state()
+        if self._first:
+            checkpoint.save_last(
+                self.out,
+                model=checkpoint.model_tensors(self._problem.model),
+                optimizer=held,
+                ema=self._ema.tensors(),
+                at=state.at,
+                plateau=state.plateau,
+                fingerprint=self._problem.fingerprint,
+            )
+        self._engine.barrier()
+
+    def keep_best(self, result: Result, *, step: int) -> None:
+        """The weights in the model as the best so far, with the validation that says so."""
+        if self._first:
+            checkpoint.save_tensors(self.out / checkpoint.BEST, checkpoint.model_tensors(self._problem.model), {"step": step})
+            result.save(self.out / "predictions" / "val.npz")
+            self._show("val", result, step=step)
+
+    def finish(self, state: State, score: Callable[[str], Result], *, config: dict[str, object]) -> None:
+        """Best weights back in, every split scored with them, everything written.
+
+        Args:
+            config: the run's options as flat plain values, to stand beside its scores.
+        """
+        self._engine.barrier()
+        best, meta = checkpoint.load_tensors(self.out / checkpoint.BEST)
+        checkpoint.load_weights(self._problem.model, best, name=str(self.out / checkpoint.BEST))
+        scores: dict[str, dict[str, float]] = {}
+        for split in self._problem.splits:
+            result = score(split)
+            scores[split] = result.scalars
+            if self._first:
+                result.save(self.out / "predictions" / f"{split}.npz")
+                if split == "test":
+                    test = {f"test/{name}": value for name, value in result.scalars.items()}
+                    self._sink.write(state.at.step, test, epoch=state.at.epoch)
+                    self._show(split, result, step=state.at.step)
+        if self._first:
+            atomic.write_text(
+                self.out / "metrics.json",
+                json.dumps({**scores, "best_step": meta["step"], "steps": state.at.step}, indent=2) + "\n",
+            )
+            self._problem.export(self.out, best, scores)
+            told = (self._problem.select, "loss")
+            self._sink.hparams(config, {f"{split}/{name}": scores[split][name] for split in scores for name in told})
+            self._sink.close()
+            print("  ".join(f"{s} {name} {scores[s][name]:.4f}" for s in scores for name in told), flush=True)
+            print(f"run folder {self.out}", flush=True)
+        self._engine.barrier()
+
+    def _show(self, split: str, result: Result, *, step: int) -> None:
+        for name, pixels in result.pictures().items():
+            self._sink.image(step, f"{split}/{name}", pixels)
+        for name, (truth, given) in result.pr_curves().items():
+            self._sink.pr_curve(step, f"{split}/{name}", truth, given)
