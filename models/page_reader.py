@@ -42,8 +42,7 @@ class PageReader(nn.Module):
             detach_class: and the error in hours does not reach the class head through them. As published it does.
             window: pages W, odd; the middle one is asked for. 1: no TCN.
             tcn_hidden: features of the TCN, which has as many layers as it needs to see the whole window.
-            first_hours: what the untrained model answers about; the median of the training targets saves the steps that
-                would otherwise move the bias there.
+            first_hours: what the untrained model answers about; the median training target saves the steps to get there.
         """
         super().__init__()
         if window < 1 or window % 2 == 0:
@@ -54,8 +53,7 @@ class PageReader(nn.Module):
             raise ValueError("detach_class=true says how the hours see the class; set condition_on_class=true as well")
         self.encoder = encoder
         self.window, self.condition_on_class, self.detach_class = window, condition_on_class, detach_class
-        dim = encoder.dim
-        self.tcn = None
+        dim, self.tcn = encoder.dim, None
         if window > 1:
             layers = math.ceil(math.log2(1 + (window - 1) / (KERNEL - 1)))
             self.tcn = TCN(dim, hidden=tcn_hidden, layers=layers, kernel=KERNEL, dropout=dropout)
@@ -76,7 +74,7 @@ class PageReader(nn.Module):
         """
         if clip.shape[1] != self.window or valid.shape != clip.shape[:2]:
             raise ValueError(
-                f"this model reads windows of {self.window} pages and got clip {tuple(clip.shape)}, valid {tuple(valid.shape)}; "
+                f"this model reads {self.window} pages and got clip {tuple(clip.shape)}, valid {tuple(valid.shape)}; "
                 f"set window of the model and of the data to the same number"
             )
         pooled, _ = self.encoder(clip)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tarpon.pipelines.image_feed import ImageFeed
-
+INPUTS = 5  # arrays a sample, as ImageFields names them
 OUTPUTS = ("image", "row")
 
 
@@ -36,7 +35,7 @@ class ImageGraph:
         """The built DALI pipeline.
 
         Args:
-            source: called for each batch; lists of arrays in the order of ImageFeed.NAMES; StopIteration ends the epoch.
+            source: called for each batch; lists of arrays in the order of ImageFields.names; StopIteration ends the epoch.
             device: GPU ordinal, or None for a CPU.
             threads: decoding threads. prefetch: batches made ahead.
 
@@ -54,9 +53,7 @@ class ImageGraph:
         )
         def graph():
             # no_copy: the loader keeps each batch's arrays alive until DALI is done with them
-            encoded, mean, std, mirror, row = fn.external_source(
-                source=source, num_outputs=len(ImageFeed.NAMES), batch=True, no_copy=True
-            )
+            encoded, mean, std, mirror, row = fn.external_source(source=source, num_outputs=INPUTS, batch=True, no_copy=True)
             sides = fn.peek_image_shape(encoded, dtype=types.INT32)[:2]
             sides = sides * self.resize // fn.reductions.min(sides)
             spare = sides - self.size

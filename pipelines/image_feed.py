@@ -1,7 +1,7 @@
 """Rows and draws -> what the image graph is fed: encoded bytes and parameter arrays, one list entry a sample.
 
-Everything random was drawn by the plan; here it is only applied. A task with more augmentation adds fields to Shot, names
-to NAMES and the operator to the graph: the way of the data stays this one.
+Everything random was drawn by the plan; here it is only applied. How one image becomes arrays is its fields' affair
+(`ImageFields` here, `PageFields` for microscope pages), which also name them; reading ahead and bad samples are the feed's.
 """
 
 import threading
@@ -31,13 +31,34 @@ class Shot:
     mirror: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageFields:
+class Fields(Protocol):
     """How a stored image becomes one sample's arrays."""
 
     column: str  # the manifest's component that holds the encoded image
+    names: tuple[str, ...]  # of the arrays, in the graph's order
+
+    def arrays(self, encoded: np.ndarray, shot: "Shot", row: int) -> dict[str, np.ndarray]:
+        """Args: encoded (n,) uint8 bytes; row: the one that was read, which is another than the shot's where that is bad."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFields:
+    """An image to crop, mirror and normalise."""
+
+    column: str
     mean: tuple[float, ...]  # of the backbone's training images, 0..1, one a channel
     std: tuple[float, ...]
+    names: tuple[str, ...] = ("image", "mean", "std", "mirror", "row")
+
+    def arrays(self, encoded: np.ndarray, shot: Shot, row: int) -> dict[str, np.ndarray]:
+        """As `Fields.arrays`."""
+        return {
+            "image": encoded,
+            "mean": 255 * np.array(self.mean, np.float32),
+            "std": 255 * np.array(self.std, np.float32),
+            "mirror": np.array(shot.mirror, np.int32),
+            "row": np.array(row if shot.row >= 0 else -1, np.int64),
+        }
 
 
 class ImageFeed:
@@ -48,13 +69,11 @@ class ImageFeed:
         budget: bad samples allowed.
     """
 
-    NAMES = ("image", "mean", "std", "mirror", "row")
-
     def __init__(
         self,
         manifest: Manifest,
         reader: Reads,
-        fields: ImageFields,
+        fields: Fields,
         *,
         pool: np.ndarray,
         budget: Budget,
@@ -63,8 +82,7 @@ class ImageFeed:
     ) -> None:
         self.manifest, self.reader, self.fields, self.rows, self.budget = manifest, reader, fields, pool, budget
         self._threads, self._ahead = ThreadPoolExecutor(threads, thread_name_prefix="feed"), ahead
-        self._mean = 255 * np.array(fields.mean, np.float32)
-        self._std = 255 * np.array(fields.std, np.float32)
+        self.NAMES = fields.names
         self._lock = threading.Lock()  # of the budget: samples are made in several threads
 
     def batches(self, work: Iterable[Sequence[Shot]]) -> Iterator[tuple[list[np.ndarray], ...]]:
@@ -77,23 +95,17 @@ class ImageFeed:
         while queue:
             yield self._gather(queue.popleft())
 
-    @staticmethod
-    def _gather(futures: list) -> tuple[list[np.ndarray], ...]:
+    def _gather(self, futures: list) -> tuple[list[np.ndarray], ...]:
         samples = [future.result() for future in futures]
-        return tuple([sample[name] for sample in samples] for name in ImageFeed.NAMES)
+        return tuple([sample[name] for sample in samples] for name in self.NAMES)
 
     def sample(self, shot: Shot) -> dict[str, np.ndarray]:
         """One image's arrays; a bad row spends the budget and the next good row of the pool stands in."""
         row = shot.row if shot.row >= 0 else int(self.rows[0])
         for _ in range(len(self.rows) + 1):
             try:
-                return {
-                    "image": np.frombuffer(self.reader.read(row, self.fields.column), np.uint8),
-                    "mean": self._mean,
-                    "std": self._std,
-                    "mirror": np.array(shot.mirror, np.int32),
-                    "row": np.array(row if shot.row >= 0 else -1, np.int64),
-                }
+                encoded = np.frombuffer(self.reader.read(row, self.fields.column), np.uint8)
+                return self.fields.arrays(encoded, shot, row)
             except BadSample as error:
                 with self._lock:
                     self.budget.spend(error.fault)

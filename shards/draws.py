@@ -101,3 +101,53 @@ def window_frames(
     index = np.clip(asked, 0, trial - 1)
     pixels = index if dropped is None else index[np.maximum.accumulate(np.where(dropped, 0, np.arange(frames)))]
     return index, pixels.astype(np.int32), asked == index
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageAugment:
+    """How a training page of a microscope is varied; *_p is the chance that it is. All zero gives it as it is stored."""
+
+    flip_p: float = 0.5  # left-right and, drawn by itself, upside down: a dish has no up
+    angle: float = 15.0  # degrees at most, either way; what turns in from outside is the page mirrored
+    brightness_p: float = 0.5
+    brightness: float = 0.2  # factor within 1 +- this
+    contrast_p: float = 0.5
+    contrast: float = 0.2  # factor within 1 +- this, about mid grey
+    noise_p: float = 0.3
+    noise_sd: float = 0.02  # of full scale
+
+    def __post_init__(self) -> None:
+        for name in ("flip_p", "brightness_p", "contrast_p", "noise_p"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"augment.{name}={getattr(self, name)} must be in [0, 1]")
+        if not 0 <= self.angle <= 15:
+            raise ValueError(f"augment.angle={self.angle} must be in [0, 15] degrees: pages are mirrored just so far beyond")
+        if not (0 <= self.brightness < 1 and 0 <= self.contrast < 1) or self.noise_sd < 0:
+            raise ValueError(
+                f"augment.brightness={self.brightness} and contrast={self.contrast} must be in [0, 1), "
+                f"noise_sd={self.noise_sd} at least 0"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageDraw:
+    """One page's parameters, or those of all pages of a window."""
+
+    flip_x: bool  # left-right
+    flip_y: bool
+    angle: float  # degrees
+    brightness: float  # factor
+    contrast: float  # factor
+    noise: float | None  # in [0, 1): where in the noise bank, or None
+
+
+def draw_page(augment: PageAugment, *, seed: int, epoch: int, slot: int) -> PageDraw:
+    u = generator(seed, epoch, slot).random(9)
+    return PageDraw(
+        flip_x=bool(u[0] < augment.flip_p),
+        flip_y=bool(u[1] < augment.flip_p),
+        angle=augment.angle * (2 * float(u[2]) - 1),
+        brightness=1 + augment.brightness * (2 * float(u[4]) - 1) if u[3] < augment.brightness_p else 1.0,
+        contrast=1 + augment.contrast * (2 * float(u[6]) - 1) if u[5] < augment.contrast_p else 1.0,
+        noise=float(u[8]) if u[7] < augment.noise_p and augment.noise_sd > 0 else None,
+    )

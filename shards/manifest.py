@@ -94,7 +94,10 @@ def open_manifest(root: str | Path, *, kind: str | None = None) -> Manifest:
     if kind is not None and card.get("kind") != kind:
         raise ValueError(f"{root}: holds {card.get('kind')} data, {kind} is needed; give other shards")
     try:
+        if "://" not in root:
+            return Manifest(root=root, card=card, table=pq.read_table(f"{root}/{MANIFEST}"))
         with files.open(f"{inside}/{MANIFEST}") as file:
-            return Manifest(root=root, card=card, table=pq.read_table(file))
+            # read ahead, Arrow's threads may free a Python buffer while the interpreter ends: an abort after all work was done
+            return Manifest(root=root, card=card, table=pq.read_table(file, pre_buffer=False))
     except pa.ArrowInvalid as error:
         raise ValueError(f"{root}/{MANIFEST}: not readable ({error}); pack again") from error

@@ -32,7 +32,7 @@ def assign_splits(
     wanted = [split for split, ratio in zip(SPLITS, share, strict=True) if ratio > 0]
     if len(groups) < len(wanted):
         raise ValueError(
-            f"{len(groups)} group(s) cannot fill {', '.join(wanted)} without a leak; give more videos, "
+            f"{len(groups)} group(s) cannot fill {', '.join(wanted)} without a leak; give more recordings, "
             f"a finer --group, or ratios with a 0 for what is not needed"
         )
     names = sorted(groups, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
@@ -110,3 +110,66 @@ def hold_out(classes: Sequence[str], groups: Sequence[str], *, share: float, see
                 left -= sizes[group]
                 standing -= 1
     return np.fromiter((group in taken for group in groups), bool, len(groups))
+
+
+def assign_folds(groups: Mapping[str, np.ndarray], *, folds: int, seed: int = 0) -> dict[str, int]:
+    """Give every group the one fold in which it is tested, so that each fold holds near 1 / folds of every class.
+
+    Args:
+        groups: group name -> label histogram (C,), as of `assign_splits`.
+        folds: 2 or more.
+
+    Returns:
+        group name -> 0 .. folds - 1.
+
+    Raises:
+        ValueError: a class has fewer groups than there are folds, or a fold would be left without one.
+    """
+    if folds < 2:
+        raise ValueError(f"folds={folds} must be 2 or more")
+    names = sorted(groups, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    counts = np.stack([np.asarray(groups[name], float) for name in names])
+    standing = (counts > 0).sum(0)
+    if (standing < folds).any():
+        raise ValueError(
+            f"folds={folds}, but class {int(standing.argmin())} has {standing.min()} group(s): a fold would test none of it; "
+            f"lower --folds, or take a finer --group"
+        )
+    share = counts / counts.sum(0)
+    held = np.zeros((folds, counts.shape[1]))
+    result = {}
+    for i in sorted(range(len(names)), key=lambda i: -share[i].max()):  # the largest first; equal ones in hashed order
+        grown = ((held + share[i]) ** 2 - held**2).sum(1)
+        best = min(range(folds), key=lambda fold: (round(grown[fold], 9), round(held[fold].sum(), 9)))
+        held[best] += share[i]
+        result[names[i]] = best
+    if not held.all():
+        raise ValueError(f"folds={folds}: groups that hold several classes leave a fold without one; lower --folds")
+    return result
+
+
+def fold_splits(
+    folds: Sequence[int], groups: Sequence[str], labels: Sequence[int], *, k: int, val_share: float, seed: int = 0
+) -> list[str]:
+    """The splits of every row when fold `k` is tested: validation is cut from the rest by group, stratified.
+
+    Args:
+        folds, groups, labels: of every row; labels from 0.
+        val_share: of the rows that are not tested, in [0, 1).
+
+    Raises:
+        ValueError: there is no such fold, a group stands in two, or the rest is too small for a validation split.
+    """
+    folds, labels = np.asarray(folds, int), np.asarray(labels, int)
+    if not len(folds) or folds.max() < 0:
+        raise ValueError("these shards have no folds; pack them with --folds K")
+    if not 0 <= k <= folds.max():
+        raise ValueError(f"fold={k} must be 0 to {folds.max()}")
+    if not 0 <= val_share < 1:
+        raise ValueError(f"val_share={val_share} must be in [0, 1)")
+    check_leak(groups, [f"fold {fold}" for fold in folds])
+    rest: dict[str, np.ndarray] = {}
+    for group, label in zip(np.asarray(groups)[folds != k].tolist(), labels[folds != k], strict=True):
+        rest[group] = rest.get(group, 0) + np.eye(labels.max() + 1)[label]
+    split = assign_splits(rest, ratios=(1 - val_share, val_share, 0), seed=seed)
+    return ["test" if fold == k else split[group] for fold, group in zip(folds, groups, strict=True)]

@@ -12,9 +12,11 @@ import pytest
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.pack import Packing, pack
 from tarpon.shards.quarantine import Fault
-from tarpon.shards.sources import fish, mouse
+from tarpon.shards.sources import cells, cells_card, fish, mouse
+from tarpon.tools.demos import cells as cells_demo
 from tarpon.tools.demos import fish as fish_demo
 from tarpon.tools.demos import mouse as demo
+from tarpon.tools.pack_cells import assign as assign_cells
 
 THIRDS = (0.34, 0.33, 0.33)
 
@@ -133,4 +135,54 @@ def fish_lab(tmp_path_factory) -> Path:
 def fish_shards(tmp_path_factory, fish_lab, pack_fish) -> Manifest:
     """That folder, packed with the defaults."""
     manifest, _ = pack_fish(fish_lab, tmp_path_factory.mktemp("fish_shards"))
+    return manifest
+
+
+@pytest.fixture(scope="session")
+def pack_cells() -> Callable[..., tuple[Manifest | None, list[Fault]]]:
+    """Pack a folder of infected and uninfected stacks in this process: (lab, out, source=, split=) -> manifest, faults."""
+
+    def run(
+        lab: Path,
+        out: Path,
+        *,
+        source: cells.CellsSource | None = None,
+        split: tuple = THIRDS,
+        shard_size: int = 512,
+    ) -> tuple[Manifest | None, list[Fault]]:
+        source = source or cells.CellsSource()
+        units, faults = cells.scan(lab / "infected", lab / "uninfected", source)
+        packing = Packing(out=out, split=split, shard_size=shard_size)
+        with ThreadPoolExecutor(1) as pool:
+            return pack(
+                units,
+                faults,
+                make=cells.make,
+                schema=cells.SCHEMA,
+                settings=cells.settings(source),
+                packing=packing,
+                assign=partial(assign_cells, packing=packing, folds=source.folds),
+                card=partial(cells_card.card, units=units, source=source),
+                executor=pool,
+                progress=False,
+            )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def cells_lab(tmp_path_factory) -> Path:
+    """12 stacks of 8 pages of 48 pixels in 6 wells, with cells.yaml; infected from hour 1."""
+    out = tmp_path_factory.mktemp("cells_lab")
+    cells_demo.write(out, stacks=12, pages=8, size=48, onset=1.0)
+    return out
+
+
+@pytest.fixture(scope="session")
+def cells_shards(tmp_path_factory, cells_lab, pack_cells) -> Manifest:
+    """Those stacks, one well of each class in each split and in each of 3 folds."""
+    manifest, faults = pack_cells(
+        cells_lab, tmp_path_factory.mktemp("cells_shards"), source=cells.CellsSource(group="well", folds=3)
+    )
+    assert faults == []
     return manifest

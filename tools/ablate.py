@@ -20,7 +20,6 @@ MOUSE: dict[str, tuple[str, ...]] = {  # what differs from the recipe
     "no rare-class boost": ("--window.rare_boost=false",),
     "no focal loss": ("--loss.focal_gamma=0",),
     "no class weights": ("--loss.class_weights=false",),
-    "no boost, focal, weights": ("--window.rare_boost=false", "--loss.focal_gamma=0", "--loss.class_weights=false"),
 }
 MOUSE_SCORES = {
     "macro_f1": "macro F1",

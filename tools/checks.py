@@ -162,6 +162,16 @@ def splits(listing: Listing) -> Iterator[Wrong]:
             yield "manifest.parquet", f"the {name} split is empty"
 
 
+def folds(listing: Listing) -> Iterator[Wrong]:
+    """Where the data set has test folds, no group is in two of them."""
+    table = listing.manifest.table
+    if "fold" in table.column_names:
+        try:
+            check_leak(table["group"].to_pylist(), [f"fold {fold}" for fold in table["fold"].to_pylist()])
+        except ValueError as error:
+            yield "manifest.parquet", str(error)
+
+
 def tars(listing: Listing) -> Iterator[Wrong]:
     """Every tar is there, and every component lies where the manifest says, with the size it says."""
     yield from listing.broken.items()
@@ -222,6 +232,7 @@ LISTING_CHECKS = {
     "quarantine": quarantine,
     "keys": keys,
     "splits": splits,
+    "folds": folds,
     "tars": tars,
     "strangers": strangers,
     "index": index,

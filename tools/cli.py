@@ -29,8 +29,10 @@ class Command:
 COMMANDS: dict[str, Command] = {
     "demo mouse": Command(target="demo:mouse", does="write a synthetic mouse lab folder"),
     "demo fish": Command(target="demo:fish", does="write a synthetic FishNet folder"),
+    "demo cells": Command(target="demo:cells", does="write a synthetic infection experiment of TIFF stacks"),
     "pack mouse": Command(target="pack:mouse", does="a lab folder of videos, points and labels -> shards"),
     "pack fish": Command(target="pack_fish:fish", does="a FishNet folder of images and annotations -> shards"),
+    "pack cells": Command(target="pack_cells:cells", does="folders of infected and uninfected TIFF stacks -> shards"),
     "lint": Command(target="lint:run", takes=("shards",), does="prove that shards are whole and true"),
     "look": Command(target="look:run", takes=("shards",), does="counts, classes, splits and a contact sheet of shards"),
     "features": Command(target="features:run", takes=("shards",), does="every image once through a frozen backbone"),
@@ -41,6 +43,7 @@ COMMANDS: dict[str, Command] = {
     "ablate mouse": Command(target="ablate:mouse", does="what each part of a recipe is worth, over several seeds"),
     "report": Command(target="report:run", takes=("run",), does="one HTML file of a run folder"),
     "bench loader": Command(target="bench_loader:run", does="frames/s of the loader against what labs do today"),
+    "bench train": Command(target="bench_train:run", does="rows/s of training against what labs do today"),
     "gpu": Command(target="gpu:run", does="check and time everything on an NVIDIA GPU"),
     "doctor": Command(target="doctor:run", does="check what this machine has, and build what can be built ahead"),
 }

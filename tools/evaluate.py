@@ -6,39 +6,33 @@ from pathlib import Path
 
 import torch
 
+from tarpon.tools.report import NOTHING, REPORTS
 from tarpon.tools.table import table
 from tarpon.train import checkpoint
-from tarpon.train.config import parser_for, read_run
+from tarpon.train.config import parse, parser_for, read_run
 from tarpon.train.engine import Place
 from tarpon.train.evaluate import evaluate
 from tarpon.train.folder import read_encoders
 from tarpon.train.tasks import TASKS
 
-HEADLINES = (
-    "macro_f1",
-    "macro_f1_low",
-    "macro_f1_high",
-    "majority_macro_f1",
-    "accuracy",
-    "segment_f1_50",
-    "edit",
-    "keypoint_mae",
-    "loss",
-)
 
-
-def run(run: str, *, data: str | None = None, split: str = "test", json: str | None = None) -> int:
-    """Score a run's best weights on a split.
+def run(run: str, *, data: str | None = None, split: str = "test", change: str | None = None, json: str | None = None) -> int:
+    """Score a run's best weights on a split; classes stay the run's own.
 
     Args:
         run: run folder.
-        data: other shards than the run's own.
+        data: other shards or features than the run's own.
         split: train, val or test.
+        change: options that differ from the run's, name=value with blanks between, such as unknown_labels=mask.
         json: file for all metrics.
     """
     folder = Path(run)
-    task = TASKS[task_of(folder)]
-    settings, options = read_run(folder, task.options, parser_for(task.options, recipe=task.recipe(), task=task_of(folder)))
+    name = task_of(folder)
+    task = TASKS[name]
+    settings, options = read_run(folder, task.options, parser_for(task.options, recipe=task.recipe(), task=name))
+    if change:
+        words = ["--config", str(folder / "run.yaml"), *(f"--{word}" for word in change.split())]
+        settings, options, _ = parse(parser_for(task.options, recipe=task.recipe(), task=name), task.options, words)
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     place = Place(rank=0, world=1, local_rank=0, local_world=1, device=device)
     settings = replace(settings, data=data or settings.data, global_batch=settings.micro_batch)
@@ -46,16 +40,17 @@ def run(run: str, *, data: str | None = None, split: str = "test", json: str | N
     best, _ = checkpoint.load_tensors(folder / checkpoint.BEST)
     checkpoint.load_weights(problem.model.to(device), best, name=str(folder / checkpoint.BEST))
     scalars = evaluate(problem, split).scalars
-    print(
-        "\n".join(
-            table(
-                (f"{split} of {settings.data}", ""), [(name, f"{scalars[name]:.4f}") for name in HEADLINES if name in scalars]
-            )
-        )
-    )
+    rows = [(told, f"{scalars[told]:.4f}") for told in headlines(name) if told in scalars]
+    print("\n".join(table((f"{split} of {settings.data}", ""), rows)))
     if json:
         Path(json).write_text(jsonlib.dumps({split: scalars}, indent=2) + "\n")
     return 0
+
+
+def headlines(task: str) -> list[str]:
+    """Names of the scores that are printed: the report's, each with its interval and its bar, and the loss."""
+    scores = [name for name, *_ in REPORTS.get(task, NOTHING).headlines]
+    return [told for name in scores for told in (name, f"{name}_low", f"{name}_high", f"majority_{name}")] + ["loss"]
 
 
 def task_of(folder: Path) -> str:

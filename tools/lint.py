@@ -12,10 +12,11 @@ from tqdm import tqdm
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.reader import Reader
 from tarpon.tools.checks import LISTING_CHECKS, Finding, Kind, columns, list_tars, read_sample
+from tarpon.tools.checks_cells import CELLS
 from tarpon.tools.checks_fish import FISH
 from tarpon.tools.checks_mouse import MOUSE
 
-KINDS: dict[str, Kind] = {"mouse": MOUSE, "fish": FISH}
+KINDS: dict[str, Kind] = {"mouse": MOUSE, "fish": FISH, "cells": CELLS}
 CHUNK, CHUNKS = (
     8,
     32,

@@ -28,6 +28,7 @@ class Parts:
     headlines: tuple[tuple[str, str, str], ...] = ()  # name in metrics.json, label, what the number means
     sections: Callable[..., list[tuple[str, str]]]  # (record, frames=) -> (heading, HTML) in reading order
     frames: Callable[[Record], Frames | None] = lambda record: None  # stored pictures from the run's shards
+    has_curve: Callable[[str], bool] = lambda name: True  # whether a score of val is drawn over the steps
     split: Callable[[Record], str] | None = None  # HTML on how the split was made; None: by group, as predictions tell
 
 
@@ -38,7 +39,13 @@ REPORTS = {
         sections=report_mouse.sections,
         frames=report_mouse.stored_frames,
     ),
-    "fish": Parts(unit="image", headlines=report_fish.HEADLINES, sections=report_fish.sections, split=report_fish.how_split),
+    "fish": Parts(
+        unit="image",
+        headlines=report_fish.HEADLINES,
+        sections=report_fish.sections,
+        has_curve=report_fish.has_curve,
+        split=report_fish.how_split,
+    ),
 }
 NOTHING = Parts(unit="sample", sections=lambda record, frames: [])
 
@@ -55,7 +62,7 @@ def run(run: str) -> int:
     scores = record.metrics.get(record.split, {})
     for name, label, meaning in parts.headlines:
         if name in scores:
-            print(f"{record.split} {label:<22}{scores[name]:.3f}  {meaning}")
+            print(f"{record.split} {label:<24}{scores[name]:.3f}  {meaning}")
     print(f"report: {out}")
     return 0
 
@@ -81,7 +88,7 @@ def write_report(run: Path, *, frames: Frames | None = None, out: Path | None = 
     sections = [
         ("Result", _result(record, headlines=parts.headlines)),
         ("How the split was made", _split_words(record, parts=parts)),
-        ("Training", _training(record)),
+        ("Training", _training(record, has_curve=parts.has_curve)),
         *parts.sections(record, frames=frames),
         ("All metrics", _all_metrics(record)),
         ("Configuration and machine", _settings(record)),
@@ -172,12 +179,16 @@ def _test_reading(record: Record) -> str:
     return ""
 
 
-def _training(record: Record) -> str:
-    if not figures_curves.has_curves(record.lines):
+def _training(record: Record, *, has_curve: Callable[[str], bool]) -> str:
+    lines = [
+        {name: value for name, value in line.items() if not name.startswith("val/") or has_curve(name.removeprefix("val/"))}
+        for line in record.lines
+    ]
+    if not figures_curves.has_curves(lines):
         return text("metrics.jsonl has no loss, learning rate or val score yet, so there are no curves.")
     names = key_names(record.classes)
-    caption = f"Up to optimizer step {max(line['step'] for line in record.lines):,}; val/ is the validation split."
-    return image(figures_curves.curves(record.lines, classes=names), caption=caption)
+    caption = f"Up to optimizer step {max(line['step'] for line in lines):,}; val/ is the validation split."
+    return image(figures_curves.curves(lines, classes=names), caption=caption)
 
 
 def _all_metrics(record: Record) -> str:

@@ -23,8 +23,9 @@ HEADLINES = (  # name in metrics.json, label, what the number means
     ("acc_order", "Order accuracy", "images given the right order"),
     ("auroc_habitat", "Habitat AUROC", "mean of the habitats; 0.5 is a guess"),
     ("f1_habitat", "Habitat F1", f"mean of the habitats, yes from {THRESHOLD} on"),
-    ("mae_troph", "Trophic level error", "mean absolute, in levels (1 to 5)"),
+    ("mae_troph", "Trophic level error", "mean absolute; levels go from 2 to 5"),
 )
+CURVES = {"acc_family", "balanced_acc_family", "acc_order", "auroc_habitat", "exact_habitat", "loss"}  # of val, over steps
 WORST = 20  # families in the table of the worst
 WORST_ROWS = 3  # true images that a family needs for it
 NO_ROWS = "There are no predictions in this run folder, so there is nothing to show here."
@@ -43,6 +44,11 @@ def sections(record: Record, *, frames: None = None) -> list[tuple[str, str]]:
         *([("Feeding path", _feeding(rows))] if rows.feeding is not None else []),
         ("Gates", _gates(rows)),
     ]
+
+
+def has_curve(name: str) -> bool:
+    """Whether a score of val is drawn over the steps: the headlines, and F1 of each habitat."""
+    return name in CURVES or (name.startswith("f1_habitat_") and not name.endswith(("_low", "_high")))
 
 
 def how_split(record: Record) -> str:
@@ -69,12 +75,12 @@ def how_split(record: Record) -> str:
         )
         parts.append(text(words))
     if groups["test"]:
-        common = groups["test"] & (groups["train"] | groups["val"])
+        common = sum(name in groups["train"] | groups["val"] for name in _groups(features, "test"))
         words = (
-            f"Test is test.csv, as it was given. {len(common):,} of its {len(groups['test']):,} species or single images have "
-            "other images in train or val: it asks mostly for new pictures of known species."
+            f"Test is test.csv, as it was given. {common:,} of its {len(features.split('test')):,} images are of a named "
+            "species that has images in train or val too; of images without a species name that is not known."
         )
-        parts.append(text(words if common else "Test is test.csv, as it was given."))
+        parts.append(text(words))
     return "".join(parts)
 
 
@@ -93,7 +99,7 @@ def _families(rows: AttributeRows) -> str:
         for name, members in [*rows.names.buckets().items()]
     ]
     lines.append(("all", "", f"{(support > 0).sum():,}", *_rates(support, hits)))
-    header = ("families", "training images", "number", "rows", "rows right", "mean of families")
+    header = ("families by", "training images", "number", "rows", "rows right", "mean of families")
     words = (
         f"Always the commonest family of training ({rows.names.families[images.argmax()]}) would be right on "
         f"{support[images.argmax()] / support.sum():.1%} of these rows, a blind guess on {1 / len(images):.1%}."

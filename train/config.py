@@ -57,7 +57,7 @@ class Schedule:
 class EmaOptions:
     """Exponential moving average of the weights; when on, it is what is evaluated, selected and exported."""
 
-    on: bool = False
+    enabled: bool = False
     decay: float = 0.999  # reached by way of (1 + step) / (10 + step)
 
     def __post_init__(self) -> None:
@@ -69,14 +69,14 @@ class EmaOptions:
 class WandbOptions:
     """Weights & Biases beside TensorBoard: `pip install "tarpon[wandb]"`; WANDB_MODE=offline needs no account."""
 
-    on: bool = False
+    enabled: bool = False
     project: str | None = None
     entity: str | None = None
     name: str | None = None  # of the run; unset: made of the main options
 
     def __post_init__(self) -> None:
         if self.on and not self.project:
-            raise ValueError("wandb.on=true needs wandb.project: the project on your own account that the run goes to")
+            raise ValueError("wandb.enabled=true needs wandb.project: the project on your own account that the run goes to")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ class Ema:
 
     def __init__(self, model: nn.Module, options: EmaOptions) -> None:
         self._decay = options.decay
-        self._live = dict(model.named_parameters()) if options.on else {}
+        self._live = dict(model.named_parameters()) if options.enabled else {}
         self._mean = {name: p.detach().to(torch.float32, copy=True) for name, p in self._live.items()}
 
     @torch.no_grad()
@@ -57,7 +57,7 @@ class Ema:
         """
         if set(tensors) != set(self._mean):
             had = "with" if tensors else "without"
-            raise ValueError(f"the checkpoint was made {had} an average of the weights; resume with the same ema.on")
+            raise ValueError(f"the checkpoint was made {had} an average of the weights; resume with the same ema.enabled")
         for name, value in tensors.items():
             self._mean[name].copy_(value)
 

@@ -19,15 +19,14 @@ MAX_STACKS = 48  # named in one figure; of more, those with the largest errors
 
 def scatter(rows: PageRows, *, split: str = "") -> Figure:
     """Told over true hours of all pages, of infected and of uninfected ones, each with its R2 and mean error."""
-    figure = Figure(figsize=(12.0, 4.6), layout="constrained")
+    figure = Figure(figsize=(12.0, 4.9), layout="constrained")
     grid = figure.subplots(1, 3, sharex=True, sharey=True)
     panels = [("all", np.ones(len(rows), bool))] + [(name, rows.label == CONDITIONS.index(name)) for name in CONDITIONS[::-1]]
     for axes, (name, chosen) in zip(grid, panels, strict=True):
-        _scatter_panel(axes, rows, chosen, name=name)
+        _scatter_panel(axes, rows, chosen, name=f"{split}, {name}" if split else name)
     grid[0].set_ylabel("predicted hours")
     handles = [grid[0].plot([], [], "o", color=COLOURS[i], label=CONDITIONS[i], markersize=5)[0] for i in (1, 0)]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    figure.suptitle(f"Hours {_of(split)}", x=0.01, ha="left", fontsize=11)
     return figure
 
 
@@ -43,6 +42,8 @@ def over_time(rows: PageRows, *, split: str = "") -> Figure:
     top.axhline(GOOD_AUC, **GUIDE)
     from_hour = good_from(found)
     told = f"AUC ≥ {GOOD_AUC} from {from_hour:g} h on" if np.isfinite(from_hour) else f"AUC does not stay at {GOOD_AUC}"
+    if len(np.unique(rows.label)) < 2:
+        told = "one class only, no AUC"
     top.set_title(f"By {WINDOW_H:g} h of the clock {_of(split)}: {told}", loc="left", fontsize=11)
     low = min([0.5] + [window.scores[name] for window in found for name in WINDOW_SCORES if window.scores[name] >= 0])
     top.set_ylim(low - 0.03, 1.02)
@@ -74,11 +75,9 @@ def calibration(rows: PageRows, *, split: str = "") -> Figure:
     top.set_ylabel("share that is infected")
     top.set_ylim(-0.03, 1.03)
     top.set_title(f"Calibration {_of(split)}: error {bins.error():.4f}, {len(rows):,} pages", loc="left", fontsize=11)
-    below = np.zeros(len(bins.count))
     for label, name in enumerate(CONDITIONS):
         counts, _ = np.histogram(rows.prob[rows.label == label], bins.edges)
-        bottom.bar(bins.edges[:-1], counts, np.diff(bins.edges), below, align="edge", color=COLOURS[label], label=name)
-        below += counts
+        bottom.stairs(counts, bins.edges, fill=True, color=COLOURS[label], alpha=0.5, label=name)
     bottom.set_yscale("symlog", linthresh=10)  # nearly all pages lie in the outermost bins
     bottom.set_ylabel("pages")
     bottom.set_xlabel("probability of infection")
@@ -123,11 +122,9 @@ def _scatter_panel(axes: Axes, rows: PageRows, chosen: np.ndarray, *, name: str)
     colours = np.array(COLOURS)[rows.label[chosen]]
     size = float(np.clip(4000 / max(len(true), 1), 2, 14))
     axes.scatter((true + spread)[order], told[order], c=colours[order], s=size, alpha=0.45, linewidths=0)
-    if len(true):
-        fit = f", R² {r2_score(true, told):.3f}" if np.ptp(true) > 0 else ""
-        axes.set_title(f"{name}: MAE {np.abs(told - true).mean():.2f} h{fit}, {len(true):,} pages", loc="left", fontsize=9.5)
-    else:
-        axes.set_title(f"{name}: no page", loc="left", fontsize=9.5)
+    fit = f", R² {r2_score(true, told):.3f}" if len(true) and np.ptp(true) > 0 else ""
+    error = f"MAE {np.abs(told - true).mean():.2f} h{fit}, {len(true):,} pages" if len(true) else "no page"
+    axes.set_title(f"{name}\n{error}", loc="left", fontsize=9.5)
     edge = 0.02 * (high - low)
     axes.set_xlim(low - edge, high + edge)
     axes.set_ylim(low - edge, high + edge)

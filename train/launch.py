@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
             raise UsageError(f"task {words[0] if words else '(none)'!r} must be one of {', '.join(TASKS)}")
         task = TASKS[words[0]]
         parser = parser_for(task.options, recipe=task.recipe(), task=words[0])
-        run, options, text = parse(parser, task.options, respelt(words[1:], task.spellings, task.refused))
+        run, options, text = parse(parser, task.options, respelt(words[1:], task.spellings, task.refused, task.published))
         place, name = connect(), task.name(run, options)
         run = told(place, prepare(run, name=name if task.named_folder else None) if place.first else None)
         problem = task.build(run, options, place, encoders=read_encoders(Path(run.out)) if run.resume else None)
@@ -91,7 +91,7 @@ def sinks(run: Run, *, task: str, name: str, step: int, config: dict) -> Fan:
     """Where this run's numbers go; what an earlier part of it wrote past `step` is dropped."""
     out = Path(run.out)
     chosen = [JsonLines(out / "metrics.jsonl", keep_to=step), TensorBoard(out / "tensorboard", purge_step=step)]
-    if run.wandb.on:
+    if run.wandb.enabled:
         chosen.append(
             WandB(
                 out,

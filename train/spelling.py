@@ -1,6 +1,6 @@
 """Options under the names that labs know from older trainers, on the command line and in configuration files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import yaml
 
@@ -9,13 +9,19 @@ from tarpon.train.config import UsageError, one_line
 Names = Mapping[str, tuple[str, ...]]  # their name -> ours, dotted; one of theirs may set several of ours
 
 
-def respelt(words: Sequence[str], names: Names, refused: Mapping[str, str]) -> list[str]:
+def respelt(
+    words: Sequence[str],
+    names: Names,
+    refused: Mapping[str, str],
+    published: Callable[[str], dict | None] = lambda path: None,
+) -> list[str]:
     """Command line with their options turned into ours: `--name value`, `--name=value`, or a bare flag.
 
     Files after --config are turned too; one that needs no change is left to be read as it is.
 
     Args:
         refused: their options that nothing takes, with what to do.
+        published: a file in a layout of theirs -> our options, dotted; None for any other file.
 
     Raises:
         UsageError: an option of `refused`, or a file that sets one option under two names.
@@ -29,7 +35,8 @@ def respelt(words: Sequence[str], names: Names, refused: Mapping[str, str]) -> l
         _refuse(key, refused, place="")
         if name == "--config" and own:
             value = value if equals else rest.pop(0)
-            out.append(f"--config={_respelt_file(value, names, refused)}")
+            theirs = published(value)
+            out.append(f"--config={_respelt_file(value, names, refused) if theirs is None else _nested(theirs, place=value)}")
         elif key in names:
             value = value if equals else _values(rest) if own else "true"
             out += [f"--{ours}={value}" for ours in names[key]]
@@ -60,6 +67,14 @@ def _respelt_file(path: str, names: Names, refused: Mapping[str, str]) -> str:
         _refuse(key, refused, place=f"{path}: ")
         for ours in names.get(key, ()):
             _put(made, ours, value, place=f"{path}: {key}")
+    return yaml.safe_dump(made)
+
+
+def _nested(options: Mapping[str, object], *, place: str) -> str:
+    """Dotted options as YAML text."""
+    made: dict = {}
+    for dotted, value in options.items():
+        _put(made, dotted, list(value) if isinstance(value, tuple) else value, place=place)
     return yaml.safe_dump(made)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tarpon.shards.split import assign_splits, check_leak, hold_out
+from tarpon.shards.split import assign_folds, assign_splits, check_leak, fold_splits, hold_out
 
 
 def lab(seed: int, *, groups: int = 40) -> dict[str, np.ndarray]:
@@ -148,3 +148,56 @@ def test_a_group_of_two_classes_is_held_out_whole():
 def test_a_wrong_share_is_told(share):
     with pytest.raises(ValueError, match="share="):
         hold_out(["a"], ["1"], share=share)
+
+
+def plates(seed: int, *, sizes: tuple[int, int] = (36, 36)) -> tuple[list[str], list[int], list[int]]:
+    """Rows of stacks of unequal length: groups, labels and, of 5, the folds."""
+    rng = np.random.default_rng(seed)
+    counts = {
+        f"{label}-{i}": np.eye(2, dtype=int)[label] * rng.integers(60, 94) for label in (0, 1) for i in range(sizes[label])
+    }
+    fold = assign_folds(counts, folds=5, seed=seed)
+    groups = [group for group, count in counts.items() for _ in range(count.sum())]
+    return groups, [int(group[0]) for group in groups], [fold[group] for group in groups]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_folds_share_every_class_out_and_test_each_group_once(seed):
+    groups, labels, folds = plates(seed)
+    for label in (0, 1):
+        own = [fold for fold, other in zip(folds, labels, strict=True) if other == label]
+        np.testing.assert_allclose(np.bincount(own, minlength=5) / len(own), 0.2, atol=0.03)
+    assert len(set(zip(groups, folds, strict=True))) == len(set(groups))
+    for k in range(5):
+        splits = fold_splits(folds, groups, labels, k=k, val_share=0.125, seed=seed)
+        check_leak(groups, splits)
+        assert [split == "test" for split in splits] == [fold == k for fold in folds]
+        for label in (0, 1):
+            rest = [split for split, other in zip(splits, labels, strict=True) if other == label and split != "test"]
+            assert rest.count("val") / len(rest) == pytest.approx(0.125, abs=0.05)
+
+
+def test_folds_of_few_groups():
+    counts = {f"{label}{i}": np.eye(2)[label] * 10 for label in (0, 1) for i in range(3)}
+    fold = assign_folds(counts, folds=3)
+    assert sorted((fold[name], name[0]) for name in fold) == [(k, label) for k in range(3) for label in "01"]
+    assert fold == assign_folds(dict(reversed(counts.items())), folds=3)
+    with pytest.raises(ValueError, match=r"folds=4, but class 0 has 3 group"):
+        assign_folds(counts, folds=4)
+    with pytest.raises(ValueError, match="folds=1"):
+        assign_folds(counts, folds=1)
+    groups, labels = list(counts), [int(name[0]) for name in counts]
+    splits = fold_splits([fold[name] for name in groups], groups, labels, k=1, val_share=0.01)
+    for split in ("train", "val", "test"):  # of two groups left, however small the share
+        assert {label for label, s in zip(labels, splits, strict=True) if s == split} == {0, 1}
+    assert "val" not in fold_splits([fold[name] for name in groups], groups, labels, k=1, val_share=0)
+
+
+@pytest.mark.parametrize(("change", "part"), [
+    ({"k": 2}, "fold=2 must be 0 to 1"), ({"k": -1}, "fold=-1 must be 0 to 1"), ({"val_share": 1}, "val_share=1"),
+    ({"folds": [-1] * 4}, "pack them with --folds"), ({"folds": [0, 1, 0, 1], "groups": list("aabc")}, "a leak"),
+])  # fmt: skip
+def test_wrong_folds_are_told(change, part):
+    whole = {"folds": [0, 0, 1, 1], "groups": list("abcd"), "labels": [0, 1, 0, 1], "k": 0, "val_share": 0.5} | change
+    with pytest.raises(ValueError, match=part):
+        fold_splits(whole.pop("folds"), whole.pop("groups"), whole.pop("labels"), **whole)

@@ -168,7 +168,7 @@ def test_a_loss_that_is_no_number_stops_the_run(trained):
 @pytest.mark.parametrize("stage", [0, 1])
 def test_what_is_evaluated_is_the_average_and_training_goes_on_from_its_own_weights(trained, stage):
     run = replace(RUN, epochs=2, engine=EngineOptions(dtype="fp32", zero_stage=stage))
-    plain, averaged = trained(run), trained(replace(run, ema=EmaOptions(on=True)))
+    plain, averaged = trained(run), trained(replace(run, ema=EmaOptions(enabled=True)))
     losses = [[line["loss"] for line in got["lines"] if "loss" in line] for got in (plain, averaged)]
     assert losses[0] == losses[1]  # the average changes nothing of the training
     live, mean = plain["weights"][-1], averaged["weights"][-1]
@@ -184,5 +184,5 @@ def test_the_average_is_that_of_the_weights_after_each_step(trained):
     for number, weights in enumerate(steps[1:], start=1):
         keep = decay_at(number, decay=0.999)
         mean = {name: keep * mean[name] + (1 - keep) * weights[name].double() for name in mean}
-    got = trained(replace(run, ema=EmaOptions(on=True)), steps_per_epoch=1)["ema"].tensors()
+    got = trained(replace(run, ema=EmaOptions(enabled=True)), steps_per_epoch=1)["ema"].tensors()
     assert all(torch.allclose(got[name].double(), mean[name], atol=1e-6) for name in mean)

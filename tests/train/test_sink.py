@@ -68,7 +68,7 @@ def test_a_fan_of_nothing_leaves_nothing(tmp_path, monkeypatch):
 def test_options_and_scores_stand_in_the_run_itself(tmp_path, path):
     sink = Fan([JsonLines(path, keep_to=0), TensorBoard(tmp_path / "tb")])
     sink.write(7, {"val/macro_f1": 0.25}, epoch=1)
-    sink.hparams({"optim.lr": 5e-5, "model": "vit_small", "ema.on": True, "weights": None}, {"val/macro_f1": 0.75})
+    sink.hparams({"optim.lr": 5e-5, "model": "vit_small", "ema.enabled": True, "weights": None}, {"val/macro_f1": 0.75})
     sink.close()
     assert [file.is_dir() for file in (tmp_path / "tb").iterdir()] == [False]  # one event file, no run below
     events = EventAccumulator(str(tmp_path / "tb"))
@@ -78,7 +78,7 @@ def test_options_and_scores_stand_in_the_run_itself(tmp_path, path):
     assert {name: value.number_value or value.string_value for name, value in stored.items()} == {
         "optim.lr": 5e-5,
         "model": "vit_small",
-        "ema.on": 1.0,
+        "ema.enabled": 1.0,
     }
     experiment = metadata.parse_experiment_plugin_data(content[metadata.EXPERIMENT_TAG])
     assert [metric.name.tag for metric in experiment.metric_infos] == ["best/val/macro_f1"]

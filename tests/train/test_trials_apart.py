@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from tarpon.shards.manifest import open_manifest
 from tarpon.shards.sources.mouse import MouseSource
 from tarpon.tools.demos import mouse as demo
 from tarpon.tools.demos.mouse_behaviour import APART, REST

@@ -90,7 +90,9 @@ def pool(parts: Sequence[PageRows]) -> PageRows:
         ValueError: a stack is in two parts, or the parts differ in clamp_range.
     """
     if len({part.clamp_range for part in parts}) != 1:
-        raise ValueError(f"{len(parts)} parts have {len({part.clamp_range for part in parts})} clamp ranges; pool equal ones only")
+        raise ValueError(
+            f"{len(parts)} parts have {len({part.clamp_range for part in parts})} clamp ranges; pool equal ones only"
+        )
     stacks, times = np.unique(np.concatenate([np.unique(part.stack) for part in parts]), return_counts=True)
     if (times > 1).any():
         raise ValueError(f"stack {stacks[times > 1][0]} is in {times.max()} parts; a stack may be tested once only")
@@ -110,9 +112,7 @@ def save_rows(path: Path, rows: PageRows) -> None:
     arrays = {STORED.get(name, name): np.array(array, str) if name in WORDS else array for name, array in arrays.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic.replacing(path) as draft, open(draft, "wb") as file:
-        np.savez_compressed(
-            file, allow_pickle=False, format=np.array(FORMAT), clamp_range=np.array(rows.clamp_range), **arrays
-        )
+        np.savez_compressed(file, allow_pickle=False, format=np.array(FORMAT), clamp_range=np.array(rows.clamp_range), **arrays)
 
 
 def load_rows(path: Path) -> PageRows:

@@ -1,7 +1,8 @@
 """The tasks by name: a new one is one module and one line here."""
 
 from tarpon.train.task import Task
+from tarpon.train.tasks.cells import CELLS
 from tarpon.train.tasks.fish import FISH
 from tarpon.train.tasks.mouse import MOUSE
 
-TASKS: dict[str, Task] = {"fish": FISH, "mouse": MOUSE}
+TASKS: dict[str, Task] = {"cells": CELLS, "fish": FISH, "mouse": MOUSE}

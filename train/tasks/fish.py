@@ -4,7 +4,7 @@ N rows of the table, D features.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -91,7 +91,9 @@ def build(run: Run, options: FishOptions, place: Place, *, encoders: dict | None
         turns = plan.in_turn(len(rows), micro=run.micro_batch, rank=place.rank, world=place.world)
         return evaluation.run(np.where(turn >= 0, rows[turn], -1) for turn in turns)
 
-    names, weights = names_of(labels, train, options, encoders), options.task_weights()
+    facts_known = "train_images" in encoders  # of the run whose weights are scored on these features
+    names = known_names(options, encoders) if facts_known else names_of(labels, train, options, encoders)
+    weights = options.task_weights()
     keys, groups = (np.array(table.labels[column].to_pylist()) for column in ("key", "group"))
     return Problem(
         model=model,
@@ -111,7 +113,7 @@ def build(run: Run, options: FishOptions, place: Place, *, encoders: dict | None
         frames=lambda batch: len(batch["row"]),
         unit="rows",
         fingerprint=f"{table.fingerprint()}:{run.seed}:{run.global_batch}",
-        encoders=encoders,
+        encoders={**encoders, "family_order": names.family_order.tolist(), "train_images": names.train_images.tolist()},
         say=describe(table, options, model),
         export=lambda folder, best, scores: fish_export.export(
             folder,
@@ -197,14 +199,23 @@ def names_of(
     known = (family >= 0) & (order >= 0)
     together = np.zeros((len(encoders["families"]), len(encoders["orders"])), np.int64)
     np.add.at(together, (family[known], order[known]), 1)
+    told = {
+        "family_order": np.where(together.any(1), together.argmax(1), -1),
+        "train_images": np.bincount(family[family >= 0], minlength=len(encoders["families"])),
+    }
+    return known_names(options, {**encoders, **told})
+
+
+def known_names(options: FishOptions, encoders: Mapping[str, Sequence]) -> AttributeNames:
+    """The same from what a run has kept of its training rows."""
     return AttributeNames(
         families=tuple(encoders["families"]),
         orders=tuple(encoders["orders"]),
         habitats=tuple(encoders["habitats"]),
         feedings=tuple(encoders["feeding"]) if options.include_feedingpath else (),
         tasks=options.tasks,
-        family_order=np.where(together.any(1), together.argmax(1), -1),
-        train_images=np.bincount(family[family >= 0], minlength=len(encoders["families"])),
+        family_order=np.asarray(encoders["family_order"], np.int64),
+        train_images=np.asarray(encoders["train_images"], np.int64),
         common=options.common,
         rare=options.rare,
     )

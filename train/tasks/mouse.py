@@ -1,7 +1,6 @@
 """Mouse: frame-wise behaviour and keypoints from video, with or without a DeepLabCut track."""
 
 import itertools
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -25,7 +24,7 @@ from tarpon.shards.reader import Reader
 from tarpon.shards.sources.video import frames_at
 from tarpon.train import losses
 from tarpon.train.config import Run
-from tarpon.train.engine import Place
+from tarpon.train.engine import Place, cores
 from tarpon.train.metrics.collect import TrialMetric, TrialNames
 from tarpon.train.task import Outputs, Problem, Task
 from tarpon.train.tasks import mouse_export
@@ -215,11 +214,6 @@ class Loaders:
                 prefetch=run.loader.prefetch,
             )
         return self._built[name]
-
-
-def cores(place: Place) -> int:
-    """Decoding threads a process: this machine's usable cores, shared out among its processes."""
-    return max(1, len(os.sched_getaffinity(0)) // max(place.local_world, 1))
 
 
 def class_counts(manifest: Manifest, options: MouseOptions, *, split: str) -> np.ndarray:

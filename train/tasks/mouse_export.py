@@ -41,7 +41,7 @@ def export(
         torch.save(
             {
                 "model_state_dict": dict(best),
-                "ema_state_dict": dict(best) if run.ema.on else None,
+                "ema_state_dict": dict(best) if run.ema.enabled else None,
                 "classes": list(classes),
                 "orig_classes": list(ORIGINAL),
                 "col_map": dict(enumerate(merge)),

@@ -1,0 +1,135 @@
+"""Microscope pages and their draws -> what the page graph is fed. Pages of one window share their draw.
+
+R rows of the manifest, S pixels of a side.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tarpon.shards.draws import PageAugment, PageDraw, draw_page
+from tarpon.shards.manifest import Manifest
+
+CONTRASTS = {  # how grey levels become 0..1 -> manifest columns of the levels that become 0 and 1
+    "stack": ("low", "high"),
+    "first": ("first_low", "first_high"),
+    "frame": ("frame_min", "frame_max"),
+}
+FIXED = "fixed"
+WIDEN = 257  # DALI delivers an 8-bit page as UINT16 with every level times this
+FULL = 65535
+BANK_SLACK = 1 << 16  # places that noise can start at in the bank
+STILL = PageDraw(flip_x=False, flip_y=False, angle=0.0, brightness=1.0, contrast=1.0, noise=None)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PageShot:
+    """One page to deliver."""
+
+    row: int  # the page to read
+    there: bool = True  # False: it stands in for a page beyond the stack's ends; its row is told as -1
+    draw: PageDraw = STILL
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PageFields:
+    """A page to bring to 0..1 by its levels, vary and resize."""
+
+    low: np.ndarray  # (R,) float32 level that becomes 0, as DALI's UINT16 counts
+    high: np.ndarray  # (R,) and that becomes 1
+    size: int  # S
+    noise_sd: float = 0.0  # of the range 0..1; 0 needs no bank
+    column: str = "png"
+    names: tuple[str, ...] = (
+        "page", "low", "scale", "flip_x", "flip_y", "angle", "brightness", "contrast", "noise", "row",
+    )  # fmt: skip
+    bank: np.ndarray = field(init=False)  # float32 noise that each noisy page takes a stretch of
+
+    def __post_init__(self) -> None:
+        length = self.size**2 + (BANK_SLACK if self.noise_sd else 0)
+        drawn = np.random.default_rng(0).standard_normal(length, dtype=np.float32) if self.noise_sd else np.zeros(length)
+        object.__setattr__(self, "bank", (self.noise_sd * drawn).astype(np.float16))
+
+    def arrays(self, encoded: np.ndarray, shot: PageShot, row: int) -> dict[str, np.ndarray]:
+        """As `Fields.arrays`."""
+        draw, low = shot.draw, self.low[row]
+        first = 0 if draw.noise is None else int(draw.noise * BANK_SLACK)
+        noise = self.bank[first : first + self.size**2] if draw.noise is not None else _silence(self.size)
+        return {
+            "page": encoded,
+            "low": np.array(low, np.float32),
+            "scale": np.array(1 / max(self.high[row] - low, 1), np.float32),
+            "flip_x": np.array(draw.flip_x, np.int32),
+            "flip_y": np.array(draw.flip_y, np.int32),
+            "angle": np.array(draw.angle, np.float32),
+            "brightness": np.array(draw.brightness, np.float32),
+            "contrast": np.array(draw.contrast, np.float32),
+            "noise": noise.reshape(self.size, self.size, 1),
+            "row": np.array(row if shot.there and shot.row >= 0 else -1, np.int64),
+        }
+
+
+_SILENT: dict[int, np.ndarray] = {}
+
+
+def _silence(size: int) -> np.ndarray:
+    return _SILENT.setdefault(size, np.zeros(size**2, np.float16))
+
+
+def levels(manifest: Manifest, contrast: str) -> tuple[np.ndarray, np.ndarray]:
+    """Levels that become 0 and 1 for every row, (R,) float32 as DALI's UINT16 counts.
+
+    Args:
+        contrast: stack: 0.1 and 99.9 percentile of the page's stack; first: the same of its first page, which knows nothing
+            of what comes later; frame: the page's own extremes, as published; fixed: the whole range of its bits.
+    """
+    widen = np.where(np.asarray(manifest.column("bits")) == 8, WIDEN, 1).astype(np.float32)
+    if contrast == FIXED:
+        return np.zeros(len(widen), np.float32), np.full(len(widen), FULL, np.float32)
+    if contrast not in CONTRASTS:
+        raise ValueError(f"contrast={contrast!r} must be one of {', '.join((*CONTRASTS, FIXED))}")
+    low, high = (np.asarray(manifest.column(name), np.float32) * widen for name in CONTRASTS[contrast])
+    return low, high
+
+
+def neighbours(stacks: np.ndarray, pages: np.ndarray, *, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pages of the time window around every page: those of its own stack, by page number.
+
+    Args:
+        stacks, pages: (R,) stack and page number of every row of the manifest.
+        window: odd number of pages W.
+
+    Returns:
+        read (R, W) int64 rows to read, the page itself where one is missing, and there (R, W) bool: it is the page asked for.
+    """
+    number = np.unique(stacks, return_inverse=True)[1].astype(np.int64)
+    # far apart, so that a step beyond a stack's last page is no page of the next
+    place = number * (int(pages.max()) + 2 * window) + np.asarray(pages, np.int64)
+    order = np.argsort(place)
+    asked = place[:, None] + np.arange(window) - window // 2
+    at = np.minimum(np.searchsorted(place[order], asked), len(place) - 1)
+    there = place[order][at] == asked
+    return np.where(there, order[at], np.arange(len(place))[:, None]), there
+
+
+def shots(
+    read: np.ndarray,
+    there: np.ndarray,
+    *,
+    augment: PageAugment | None = None,
+    seed: int = 0,
+    epoch: int = 0,
+    slots: Sequence[int] = (),
+) -> list[PageShot]:
+    """The pages of a batch of windows (B, W), window after window.
+
+    Args:
+        augment: each window gets the draw of its slot; None: as stored.
+        slots: (B,) places in the epoch.
+    """
+    made = []
+    for i, (rows, here) in enumerate(zip(read.tolist(), there.tolist(), strict=True)):
+        draw = STILL if augment is None else draw_page(augment, seed=seed, epoch=epoch, slot=int(slots[i]))
+        made += [PageShot(row=row, there=is_there, draw=draw) for row, is_there in zip(rows, here, strict=True)]
+    return made

@@ -1,0 +1,115 @@
+"""What a stack's file name says, and which stacks are one another's doubles."""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tarpon.shards.schema import safe_key
+
+NAME = (
+    r"^(?P<plate>\d{8})?.*?_(?P<well>[A-Za-z]\d{1,3})_p(?P<position>\d+)"
+    r"(?:_t(?P<t0>\d+)-(?P<t1>\d+))?(?=_|$)"
+)
+PROBE = 65536  # bytes in the middle of a file that tell most stacks of one size apart; the headers are often alike
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where and when a stack was taken."""
+
+    plate: str  # or date; empty where the name has none
+    well: str  # lower case
+    position: int  # in the well; counted anew in every well
+    first: int = 0  # time point of the first page
+    last: int | None = None  # time point of the last page, as the name says
+
+    @property
+    def stack(self) -> str:
+        """A short name: plate, well and position, of which no two stacks share all three."""
+        return safe_key("_".join([*([self.plate] if self.plate else []), self.well, f"p{self.position}"]))
+
+    @property
+    def well_name(self) -> str:
+        """The well with its plate: wells of two plates are two wells."""
+        return f"{self.plate}_{self.well}" if self.plate else self.well
+
+
+def name_pattern(text: str) -> re.Pattern:
+    """A compiled file name pattern. ValueError where it is none or lacks a group."""
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise ValueError(f"name_regex={text!r} is no regular expression ({error})") from error
+    if missing := {"well", "position"} - set(pattern.groupindex):
+        raise ValueError(
+            f"name_regex={text!r} has no group {', '.join(sorted(missing))}; name them, as in "
+            f"_(?P<well>[a-z]\\d+)_p(?P<position>\\d+)_, and perhaps plate, t0, t1"
+        )
+    return pattern
+
+
+def read_name(stem: str, pattern: re.Pattern) -> Place:
+    """ValueError where the name is not of the pattern."""
+    found = pattern.search(stem)
+    if not found or not found["well"] or not (found["position"] or "").isdigit():
+        raise ValueError(
+            "the name does not tell well and position, as _b2_p12_ does; give data.name_regex in the configuration"
+        )
+    told = {name: found.groupdict().get(name) for name in ("plate", "t0", "t1")}
+    return Place(
+        plate=told["plate"] or "",
+        well=found["well"].lower(),
+        position=int(found["position"]),
+        first=int(told["t0"] or 0),
+        last=int(told["t1"]) if told["t1"] else None,
+    )
+
+
+def doubles(names: Sequence[str], places: Sequence[Place], labels: Sequence[int]) -> dict[int, str]:
+    """Stacks of a place that another stack has, with the reason: all where the classes differ, else all but the first."""
+    at: dict[str, list[int]] = defaultdict(list)
+    for i, place in enumerate(places):
+        at[place.stack].append(i)
+    return _reasons(
+        at.values(), names, labels, "well and position are also those of {}; a plate in the names would tell them apart"
+    )
+
+
+def copies(paths: Sequence[Path], names: Sequence[str], labels: Sequence[int]) -> dict[int, str]:
+    """Stacks that are another file's bytes, with the reason. Only files of equal size are read."""
+
+    def middle(path: Path) -> bytes:
+        with open(path, "rb") as file:
+            file.seek(path.stat().st_size // 2)
+            return file.read(PROBE)
+
+    def whole(path: Path) -> bytes:
+        return digest(path).encode()
+
+    alike = [list(range(len(paths)))]
+    for tell in (lambda path: path.stat().st_size, middle, whole):
+        told: dict[tuple, list[int]] = defaultdict(list)
+        for number, members in enumerate(alike):
+            for i in members:
+                told[number, tell(paths[i])].append(i)
+        alike = [members for members in told.values() if len(members) > 1]
+    return _reasons(alike, names, labels, "the same file as {}")
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in blocks: stacks may be larger than memory."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _reasons(sets, names: Sequence[str], labels: Sequence[int], text: str) -> dict[int, str]:
+    found = {}
+    for members in sets:
+        if len({labels[i] for i in members}) > 1:
+            found |= {i: text.format(names[next(j for j in members if labels[j] != labels[i])]) for i in members}
+        else:
+            found |= {i: text.format(names[members[0]]) for i in members[1:]}
+    return found
