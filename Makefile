@@ -1,5 +1,6 @@
 # make demo   install, make a synthetic lab, pack, train, evaluate, report
 # make demo-fish   the same for fish: features once, a mixture of experts, its baseline, two reports
+# make demo-cells   the same for cells: stacks of infected and healthy cultures, split by well
 # make test   install and run all tests that need no GPU
 # make gpu    on a machine with an NVIDIA GPU: check and time everything
 SHELL := /bin/bash
@@ -8,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: env test lint demo demo-fish gpu clean
+.PHONY: env test lint demo demo-fish demo-cells gpu clean
 
 env: $(VENV)/.ready
 
@@ -49,6 +50,14 @@ demo-fish: env
 	  OMP_NUM_THREADS=1 deepspeed --num_accelerators 1 train/launch.py fish --config train/recipes/fish/demo.yaml --data runs/demo-fish-features \
 	    --out runs/demo-fish --model.architecture $$architecture || exit 1; done
 	for run in runs/demo-fish/*; do tarpon report $$run || exit 1; done
+
+demo-cells: env
+	rm -rf runs/demo-cells runs/demo-cells-lab runs/demo-cells-shards
+	tarpon demo cells --out runs/demo-cells-lab --wells 16 --stacks 64
+	tarpon pack cells --config runs/demo-cells-lab/cells.yaml --out runs/demo-cells-shards --group well --split 0.5,0.2,0.3
+	OMP_NUM_THREADS=2 deepspeed --num_accelerators 1 train/launch.py cells --config runs/demo-cells-lab/cells.yaml \
+	  --config train/recipes/cells/demo.yaml --data runs/demo-cells-shards --out runs/demo-cells
+	tarpon report runs/demo-cells
 
 gpu: env
 	tarpon gpu

@@ -1,10 +1,6 @@
 """`tarpon ablate KIND`: the same training with one part changed at a time, over several seeds, as one table."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +8,7 @@ from scipy.stats import t as student
 from tqdm import tqdm
 
 from tarpon.shards import atomic
+from tarpon.tools.trainings import trained
 
 MOUSE: dict[str, tuple[str, ...]] = {  # what differs from the recipe
     "as in the recipe": (),
@@ -27,7 +24,6 @@ MOUSE_SCORES = {
     "segment_f1_50": "segmental F1@50",
     "keypoint_mae": "keypoint MAE",
 }
-SHOWN = 10  # last lines shown of a training that failed
 
 
 def mouse(
@@ -70,22 +66,6 @@ def mouse(
 
 def slug(name: str) -> str:
     return "_".join("".join(c if c.isalnum() else " " for c in name).split())
-
-
-def trained(task: str, out: Path, words: Sequence[str]) -> dict[str, float]:
-    """Test scores of a run that is trained unless it already is."""
-    if not (out / "metrics.json").exists():
-        resume = ["--resume=true"] if (out / "checkpoints" / "last.safetensors").exists() else []
-        if not resume:
-            (out / "metrics.jsonl").unlink(missing_ok=True)  # of a run that was ended before its first checkpoint
-        launch = find_spec("tarpon.train.launch").origin  # found, not imported: importing it would load DeepSpeed here
-        done = subprocess.run(
-            [sys.executable, launch, task, *words, f"--out={out}", *resume], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-            raise ValueError(f"training {out.name} left with status {done.returncode}: {' | '.join(said[-SHOWN:])}")
-    return json.loads((out / "metrics.json").read_text())["test"]
 
 
 def marked(path: Path) -> tuple[str, str]:

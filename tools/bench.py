@@ -57,6 +57,25 @@ class Timing:
 Make = Callable[..., Generator[int, None, None]]  # yields how many units each step delivered, for as long as it is asked
 
 
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One of the things that are compared."""
+
+    name: str
+    make: Make  # a module-level function
+    arguments: dict  # what travels to the process it runs in
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Contest:
+    """What is compared, and what is made of it."""
+
+    unit: str  # of what is counted
+    variants: tuple[Variant, ...]
+    ratios: dict[str, tuple[str, str]]  # name -> variant over variant
+    verdict: Callable[[dict[str, float]], str]  # variant -> units a second; one sentence
+
+
 def measure(name: str, make: Make, *, unit: str, timing: Timing, arguments: dict) -> Row:
     """Time `make(**arguments)` in a fresh process; what it raises as ValueError is raised here.
 

@@ -1,264 +1,128 @@
-"""`tarpon bench loader`: frames a second to ready tensors, against what labs do today and against decoding alone.
+"""`tarpon bench loader`: what a loader delivers a second as ready tensors, against what labs do today.
 
-All variants deliver the same windows of the same trials with the same draws, one after another, on the same cores.
+All variants of a task deliver the same samples, one after another, on the same cores. What is compared is the task's own
+affair: a module, and one line of BENCHMARKS.
 """
 
-import importlib.util
 import os
-import warnings
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import chain, count, islice
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from tarpon.pipelines.clip import OUTPUTS, ClipGraph, check_codec
-from tarpon.pipelines.feed import ClipFeed, ClipFields, TrainWindows, Window
-from tarpon.pipelines.loader import Loader
-from tarpon.shards.draws import ClipAugment
-from tarpon.shards.manifest import Manifest, open_manifest
-from tarpon.shards.plan import EpochPlan
-from tarpon.shards.quarantine import Budget
-from tarpon.shards.reader import Reader
-from tarpon.shards.sources import mouse
-from tarpon.tools import bench
-from tarpon.tools.baselines import mouse_loader
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB
-CUTS = 512  # windows the baseline goes round in; Tarpon draws new ones all the time
-AUGMENT = ClipAugment()
-TARPON, BASELINE, DECODE = "tarpon", "opencv + numpy + DataLoader", "dali decode alone"
-STAGES = {  # name -> graph switches: what each further stage costs; where clips have the size, the first resizes nothing
-    "dali decode, resized if need be": {"noise": False, "normalise": False},
-    "the same, normalised": {"noise": False},
-}
-ALONE = {"resize": False, "noise": False, "normalise": False}
+from tarpon.tools import bench, bench_loader_cells, bench_loader_mouse
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup:
-    """What is delivered, and with what."""
+class Benchmark:
+    """What a task brings."""
 
-    shards: str
-    videos: str
-    annotations: str
-    size: int  # pixels, both sides
-    window: int  # frames
-    batch: int  # clips
-    device: int | None  # GPU ordinal; None: CPU
-    cores: int
+    prepare: Callable[..., AbstractContextManager[bench.Contest]]  # (device=, cores=, and what it takes)
+    takes: tuple[str, ...]  # options of `run`
+    needs: tuple[str, ...] = ()  # those it cannot do without
+
+
+BENCHMARKS = {
+    "cells": Benchmark(
+        prepare=bench_loader_cells.prepare, takes=("shards", "config", "size", "batch", "stacks", "pages", "side", "stages")
+    ),
+    "mouse": Benchmark(
+        prepare=bench_loader_mouse.prepare,
+        takes=("shards", "videos", "annotations", "size", "window", "batch", "stages"),
+        needs=("shards", "videos", "annotations"),
+    ),
+}
 
 
 def run(
-    shards: str,
-    videos: str,
-    annotations: str,
     *,
+    task: str = "mouse",
+    shards: str | None = None,
+    videos: str | None = None,
+    annotations: str | None = None,
+    config: str | None = None,
     json: str | None = None,
     seconds: float = 10.0,
     repeats: int = 3,
     warm_up: float = 2.0,
     device: str = "cpu",
-    size: int = 224,
-    window: int = 180,
-    batch: int = 2,
+    size: int | None = None,
+    window: int | None = None,
+    batch: int | None = None,
+    stacks: int | None = None,
+    pages: int | None = None,
+    side: int | None = None,
     stages: bool = False,
 ) -> int:
-    """Time Tarpon's loader, the usual way and decoding alone, in one run on the same cores.
+    """Time Tarpon's loader and the usual way in one run on the same cores.
 
     Args:
-        shards: folder that `tarpon pack mouse` wrote.
-        videos, annotations: the lab folders it was packed from.
+        task: mouse or cells.
+        shards: folder that `tarpon pack` wrote; cells: unset, stacks are made up in a temporary folder.
+        videos, annotations: mouse: the lab folders it was packed from.
+        config: cells: the YAML file it was packed with.
         json: file for the figures.
         seconds: of each repeat, at least.
         repeats: of which the median is taken.
         warm_up: seconds that are not counted, before them.
         device: cpu, or gpu for decoding on the GPU and batches delivered there.
-        size: side of the delivered frames in pixels.
-        window: frames of a clip.
-        batch: clips of a batch.
-        stages: also time decoding with resizing, and with normalising.
+        size: side of what is delivered in pixels; unset: 224 of mouse, 512 of cells.
+        window: mouse: frames of a clip; unset: 180.
+        batch: mouse: clips of a batch; unset: 2. cells: pages; unset: 32.
+        stacks, pages, side: cells: of the stacks made up; unset: 8 stacks of 30 pages, 1024 pixels a side.
+        stages: also time parts of the way.
 
     Returns:
         0.
     """
+    given = {
+        "shards": shards,
+        "videos": videos,
+        "annotations": annotations,
+        "config": config,
+        "size": size,
+        "window": window,
+        "batch": batch,
+        "stacks": stacks,
+        "pages": pages,
+        "side": side,
+        "stages": stages or None,
+    }
+    benchmark = chosen(task, given)
     if device not in ("cpu", "gpu"):
         raise ValueError(f"device={device!r} must be cpu or gpu")
     if device == "gpu" and not torch.cuda.is_available():
         raise ValueError("device='gpu' needs an NVIDIA GPU that PyTorch sees; use device='cpu'")
-    if importlib.util.find_spec("cv2") is None:
-        raise ValueError("the baseline needs OpenCV: pip install 'tarpon[bench]'")
-    if min(size, window, batch) < 1:
-        raise ValueError(f"size={size}, window={window} and batch={batch} must each be 1 or more")
-    setup = Setup(
-        shards=shards,
-        videos=videos,
-        annotations=annotations,
-        size=size,
-        window=window,
-        batch=batch,
-        device=0 if device == "gpu" else None,
-        cores=len(os.sched_getaffinity(0)),
-    )
     timing = bench.Timing(seconds=seconds, repeats=repeats, warm_up=warm_up)
-    manifest = open_manifest(shards, kind="mouse")
-    for codec in sorted(set(manifest.column("codec"))):
-        check_codec(codec, device=setup.device)
-    cuts(setup, amount=1)  # folders that do not belong to the shards are told before anything is timed
-    where = bench.machine(gpu=torch.cuda.get_device_name() if device == "gpu" else None)
-    graphs = {TARPON: {}, **(STAGES if stages else {}), DECODE: ALONE}
-    rows = [
-        bench.measure(name, dali_steps, unit="frames", timing=timing, arguments={"setup": setup, "switches": switches})
-        for name, switches in graphs.items()
-    ]
-    rows.insert(1, bench.measure(BASELINE, baseline_steps, unit="frames", timing=timing, arguments={"setup": setup}))
+    said = {name: value for name, value in given.items() if value is not None}
+    cores = len(os.sched_getaffinity(0))
+    with benchmark.prepare(device=0 if device == "gpu" else None, cores=cores, **said) as contest:
+        where = bench.machine(gpu=torch.cuda.get_device_name() if device == "gpu" else None)
+        rows = [
+            bench.measure(variant.name, variant.make, unit=contest.unit, timing=timing, arguments=variant.arguments)
+            for variant in contest.variants
+        ]
     speed = {row.name: row.per_second for row in rows}
-    ratios = {"tarpon_over_baseline": speed[TARPON] / speed[BASELINE], "tarpon_over_decode": speed[TARPON] / speed[DECODE]}
-    resized = resizes(manifest, usable_rows(manifest), size=size)
-    print("\n".join([*bench.report(rows, ratios, where), "", verdict(speed, resizes=resized)]))
+    ratios = {name: speed[over] / speed[under] for name, (over, under) in contest.ratios.items()}
+    print("\n".join([*bench.report(rows, ratios, where), "", contest.verdict(speed)]))
     if json:
         bench.write_json(Path(json), rows, ratios, where)
     return 0
 
 
-def verdict(speed: dict[str, float], *, resizes: bool) -> str:
-    """What takes the time, in one sentence: seconds a frame add up over the stages."""
-    share = min(speed[TARPON] / speed[DECODE], 1.0)
-    ratio = speed[TARPON] / speed[BASELINE]
-    told = f"Tarpon delivers {ratio:.1f} times the frames of the usual way; "
-    if share >= 0.5:
-        return told + f"decoding binds, with {share:.0%} of its time a frame: fewer pixels (--short_side) make it quicker."
-    if resizes:
-        return told + (
-            f"resizing, noise and normalising bind, with {1 - share:.0%} of its time a frame: packing at the "
-            f"model's size (--short_side) saves the resizing."
-        )
-    return told + f"noise and normalising bind, with {1 - share:.0%} of its time a frame."
-
-
-def usable_rows(manifest: Manifest) -> np.ndarray:
-    """Training rows that have actions, of the commonest stored size: bare decoding can only batch frames of one size."""
-    rows = manifest.rows("train")
-    sizes = list(zip(*(manifest.column(name)[rows].tolist() for name in ("clip_width", "clip_height")), strict=True))
-    if not sizes:
-        raise ValueError(f"{manifest.root}: the train split is empty; nothing to load")
-    commonest = Counter(sizes).most_common(1)[0][0]
-    labelled = np.array([sum(histogram) > 0 for histogram in manifest.table["histogram"].take(rows).to_pylist()])
-    rows = rows[labelled & np.array([size == commonest for size in sizes])]
-    if not len(rows):
-        raise ValueError(f"{manifest.root}: no labelled trial of {commonest[0]} x {commonest[1]} pixels in the train split")
-    return rows
-
-
-def resizes(manifest: Manifest, rows: np.ndarray, *, size: int) -> bool:
-    """Whether `usable_rows`, all of one size, have another size than is delivered."""
-    return {int(manifest.value(rows[0], name)) for name in ("clip_width", "clip_height")} != {size}
-
-
-def windows(manifest: Manifest, rows: np.ndarray, setup: Setup) -> Iterator[list[Window]]:
-    """Endless batches of training windows, drawn as in training."""
-    draw = TrainWindows(
-        manifest=manifest,
-        augment=AUGMENT,
-        frames=setup.window,
-        points=_points(manifest),
-        seed=0,
-        merge=tuple(range(len(mouse.CLASSES))),
-    )
-    shards = np.unique(manifest.column("shard")[rows], return_inverse=True)[1]
-    plan = EpochPlan(rows=rows, shards=shards, seed=0)
-    for epoch in count():
-        for slots in plan.batches(epoch, micro=setup.batch, rank=0, world=1):
-            yield draw(slots)
-
-
-def _points(manifest: Manifest) -> int:
-    return len(manifest.card["settings"]["keypoints"])
-
-
-def dali_steps(*, setup: Setup, switches: dict[str, bool]) -> Iterator[int]:
-    """Frames of each batch that Tarpon's loader delivers; `switches` turn stages of the graph off."""
-    manifest = open_manifest(setup.shards)
-    rows = usable_rows(manifest)
-    graph = ClipGraph(size=setup.size, batch=setup.batch, **{"resize": resizes(manifest, rows, size=setup.size), **switches})
-    points = _points(manifest)
-    fields = ClipFields(
-        frames=setup.window,
-        size=setup.size,
-        mean=MEAN,
-        std=STD,
-        likelihood=0.9,
-        merge=tuple(range(len(mouse.CLASSES))),
-        swap=tuple(range(points)),
-        noise_sd=AUGMENT.noise_sd if graph.noise else 0.0,
-    )
-    feed = ClipFeed(manifest, Reader(manifest), fields, pool=rows, budget=Budget(0))
-    warnings.filterwarnings("ignore", message="The external source node")  # a stage turned off leaves its inputs unused
-    loader = Loader(graph, feed, outputs=OUTPUTS, device=setup.device, threads=setup.cores)
-    for batch in loader.run(windows(manifest, rows, setup)):
-        _wait(setup.device)
-        yield batch["clip"].shape[0] * batch["clip"].shape[1]
-
-
-def baseline_steps(*, setup: Setup) -> Iterator[int]:
-    """Frames of each batch that the usual way delivers."""
-    dataset = mouse_loader.VideoWindows(
-        cuts(setup, amount=CUTS), frames=setup.window, size=setup.size, mean=MEAN, std=STD, noise_sd=AUGMENT.noise_sd
-    )
-    on_gpu = setup.device is not None
-    for clip, actions in mouse_loader.loader(dataset, batch=setup.batch, workers=setup.cores, pin=on_gpu):
-        if on_gpu:
-            clip, actions = clip.to(setup.device, non_blocking=True), actions.to(setup.device, non_blocking=True)
-        _wait(setup.device)
-        yield clip.shape[0] * clip.shape[1]
-
-
-def _wait(device: int | None) -> None:
-    if device is not None:
-        torch.cuda.synchronize(device)  # a batch counts when it is there
-
-
-def cuts(setup: Setup, *, amount: int) -> list[mouse_loader.Cut]:
-    """The first windows that Tarpon delivers, as places in the source videos; ValueError when those are other folders."""
-    manifest = open_manifest(setup.shards, kind="mouse")
-    told = manifest.card["settings"]
-    source = mouse.MouseSource(
-        pose="none", keypoints=tuple(told["keypoints"]), trial_frames=told["trial_frames"], offset=told["offset"]
-    )
-    units, _ = mouse.scan(Path(setup.videos), Path(setup.annotations), source)
-    files = {(Path(unit.path).name, trial): path for unit in units for trial, path in unit.trials}
-    batches = windows(manifest, usable_rows(manifest), setup)
-    labels: dict[int, mouse.Labels] = {}
-    result = []
-    for window in islice(chain.from_iterable(batches), amount):
-        row = manifest.table.slice(window.row, 1).to_pylist()[0]
-        if window.row not in labels:
-            labels[window.row] = _labels(files, row, source=source, setup=setup)
-        found = labels[window.row]
-        result.append(
-            mouse_loader.Cut(
-                video=Path(setup.videos) / row["source"],
-                first=found.first,
-                trial=row["frames"],
-                start=window.start,
-                actions=found.actions.astype(np.int64),
-                draw=replace(window.draw, jitter=None),
-            )
-        )
-    return result
-
-
-def _labels(files: dict[tuple[str, int], str], row: dict, *, source: mouse.MouseSource, setup: Setup) -> mouse.Labels:
-    place = (row["source"], row["trial"])
-    if place not in files:
-        raise ValueError(
-            f"{row['source']} trial {row['trial']} is in {setup.shards} but not in {setup.videos} and "
-            f"{setup.annotations}; give the folders that were packed"
-        )
-    labels = mouse.read_labels(Path(files[place]), row["trial"], source)
-    if labels.first != row["first_frame"] or labels.actions.tolist() != row["actions"]:
-        raise ValueError(f"{files[place]} is not what {setup.shards} was packed from; give the folders that were packed")
-    return labels
+def chosen(task: str, given: dict[str, object]) -> Benchmark:
+    """The task's benchmark. ValueError where it lacks an option, is given one it has no use for, or a size below 1."""
+    benchmark = BENCHMARKS.get(task)
+    if benchmark is None:
+        raise ValueError(f"task={task!r} has no loader benchmark; there is: {', '.join(BENCHMARKS)}")
+    for name, value in given.items():
+        if value is not None and name not in benchmark.takes:
+            raise ValueError(f"--{name} is no option of the {task} benchmark; it takes {', '.join(benchmark.takes)}")
+        if value is None and name in benchmark.needs:
+            raise ValueError(f"--{name} is missing; the {task} benchmark needs {', '.join(benchmark.needs)}")
+    counts = {name: value for name, value in given.items() if isinstance(value, int) and not isinstance(value, bool)}
+    if any(value < 1 for value in counts.values()):
+        raise ValueError(f"{', '.join(f'{name}={value}' for name, value in counts.items())}: each must be 1 or more")
+    return benchmark

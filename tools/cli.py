@@ -19,7 +19,8 @@ class Command:
 
     target: str  # module:function under tarpon.tools, imported when called
     does: str  # one line for the overview
-    takes: tuple[str, ...] = ()  # arguments given without a dash
+    takes: tuple[str, ...] = ()  # arguments given without a dash; one annotated list[str] takes one word or more
+    lead: str = ""  # option that may stand before them and says nothing more
 
     def load(self) -> Callable[..., int]:
         module, _, name = self.target.partition(":")
@@ -37,10 +38,17 @@ COMMANDS: dict[str, Command] = {
     "look": Command(target="look:run", takes=("shards",), does="counts, classes, splits and a contact sheet of shards"),
     "features": Command(target="features:run", takes=("shards",), does="every image once through a frozen backbone"),
     "features import": Command(target="features_import:run", takes=("folder",), does="published FishNet features -> our own"),
-    "evaluate": Command(target="evaluate:run", takes=("run",), does="score a run's best weights on shards"),
+    "evaluate": Command(
+        target="evaluate:run",
+        takes=("run",),
+        lead="--checkpoint",
+        does="score a run's best weights on shards; of several the mean",
+    ),
     "predict mouse": Command(target="predict:mouse", does="label whole videos with a trained model"),
     "predict fish": Command(target="predict_fish:fish", does="families and attributes of a folder of images"),
     "ablate mouse": Command(target="ablate:mouse", does="what each part of a recipe is worth, over several seeds"),
+    "folds cells": Command(target="folds:cells", does="train every test fold of the shards and sum up"),
+    "gradcam": Command(target="gradcam:run", takes=("run",), does="where on the page a cells run looks"),
     "report": Command(target="report:run", takes=("run",), does="one HTML file of a run folder"),
     "bench loader": Command(target="bench_loader:run", does="frames/s of the loader against what labs do today"),
     "bench train": Command(target="bench_train:run", does="rows/s of training against what labs do today"),
@@ -98,10 +106,14 @@ def options(name: str, function: Callable, words: Sequence[str]) -> dict:
     command, parameters = COMMANDS[name], inspect.signature(function).parameters
     parser = jsonargparse.ArgumentParser(prog=f"tarpon {name}", exit_on_error=False, description=inspect.getdoc(function))
     flat = set(parameters) - set(command.takes)
-    parser.add_function_arguments(function, as_group=False, as_positional=True, skip=flat)
+    many = {key for key in command.takes if parameters[key].annotation == list[str]}
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip=flat | many)
+    for key in many:
+        parser.add_argument(key, type=str, nargs="+", help="one or more")
     parser.add_function_arguments(function, as_group=False, as_positional=False, skip=set(command.takes))
     flags = {f"--{key}" for key, parameter in parameters.items() if parameter.annotation is bool}
     spelt: list[str] = []
+    words = _without(words, command.lead) if command.lead else words
     for i, word in enumerate(words):
         if word.startswith("--"):
             option, equals, value = word.partition("=")
@@ -115,6 +127,11 @@ def options(name: str, function: Callable, words: Sequence[str]) -> dict:
     except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
         raise UsageError(f"{name}: {one_line(str(error))}") from error
     return {key: made[key] for key in parameters}
+
+
+def _without(words: Sequence[str], lead: str) -> list[str]:
+    """`--lead A B` and `--lead=A B` as `A B`."""
+    return [word.removeprefix(f"{lead}=") for word in words if word != lead]
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""`tarpon evaluate RUN`: a run's best weights scored again, on its own shards or on others."""
+"""`tarpon evaluate RUN`: a run's best weights scored again, on its own shards or on others; several runs, and their mean."""
 
 import json as jsonlib
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from tarpon.tools.committee import MEANS, together
 from tarpon.tools.report import NOTHING, REPORTS
 from tarpon.tools.table import table
 from tarpon.train import checkpoint
@@ -13,20 +15,60 @@ from tarpon.train.config import parse, parser_for, read_run
 from tarpon.train.engine import Place
 from tarpon.train.evaluate import evaluate
 from tarpon.train.folder import read_encoders
+from tarpon.train.task import Problem
 from tarpon.train.tasks import TASKS
 
+MEAN = "mean"  # of several runs' answers: its column
 
-def run(run: str, *, data: str | None = None, split: str = "test", change: str | None = None, json: str | None = None) -> int:
-    """Score a run's best weights on a split; classes stay the run's own.
+
+def run(
+    run: list[str],
+    *,
+    data: str | None = None,
+    split: str = "test",
+    change: str | None = None,
+    json: str | None = None,
+    predictions: str | None = None,
+) -> int:
+    """Score a run's best weights on a split; classes stay the run's own. Of several runs: each, and the mean of their answers.
 
     Args:
-        run: run folder.
+        run: run folders, or files in them.
         data: other shards or features than the run's own.
         split: train, val or test.
         change: options that differ from the run's, name=value with blanks between, such as unknown_labels=mask.
         json: file for all metrics.
+        predictions: npz file for what was answered, of several runs their mean.
     """
-    folder = Path(run)
+    opened = open_all([run_folder(Path(word)) for word in run], data=data, change=change)
+    results = {folder: evaluate(one.problem, split) for folder, one in opened.items()}
+    first = next(iter(opened.values()))
+    if len(opened) > 1:
+        results[MEAN] = evaluate(together([one.problem for one in opened.values()], means=MEANS[first.kind]), split)
+    scores = {name: result.scalars for name, result in results.items()}
+    print("\n".join(compared(scores, title=f"{split} of {first.data}", kind=first.kind)))
+    *runs, told = results
+    if json:
+        held = {split: scores[told]} | ({"runs": {name: scores[name] for name in runs}} if runs else {})
+        Path(json).write_text(jsonlib.dumps(held, indent=2) + "\n")
+    if predictions:
+        results[told].save(Path(predictions))
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Opened:
+    """A trained run met with its data, on one device."""
+
+    kind: str  # its task
+    data: str
+    micro_batch: int
+    options: object  # the task's own
+    problem: Problem  # with the best weights in its model
+
+
+def open_best(folder: Path, *, data: str | None = None, change: str | None = None, micro_batch: int | None = None) -> Opened:
+    """A run's problem with its best weights; data, change and micro_batch instead of the run's own."""
     name = task_of(folder)
     task = TASKS[name]
     settings, options = read_run(folder, task.options, parser_for(task.options, recipe=task.recipe(), task=name))
@@ -35,22 +77,51 @@ def run(run: str, *, data: str | None = None, split: str = "test", change: str |
         settings, options, _ = parse(parser_for(task.options, recipe=task.recipe(), task=name), task.options, words)
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     place = Place(rank=0, world=1, local_rank=0, local_world=1, device=device)
-    settings = replace(settings, data=data or settings.data, global_batch=settings.micro_batch)
+    micro = micro_batch or settings.micro_batch
+    settings = replace(settings, data=data or settings.data, micro_batch=micro, global_batch=micro)
     problem = task.build(settings, task.without_download(options), place, encoders=read_encoders(folder))
     best, _ = checkpoint.load_tensors(folder / checkpoint.BEST)
     checkpoint.load_weights(problem.model.to(device), best, name=str(folder / checkpoint.BEST))
-    scalars = evaluate(problem, split).scalars
-    rows = [(told, f"{scalars[told]:.4f}") for told in headlines(name) if told in scalars]
-    print("\n".join(table((f"{split} of {settings.data}", ""), rows)))
-    if json:
-        Path(json).write_text(jsonlib.dumps({split: scalars}, indent=2) + "\n")
-    return 0
+    return Opened(kind=name, data=settings.data, micro_batch=micro, options=options, problem=problem)
+
+
+def open_all(folders: Sequence[Path], *, data: str | None, change: str | None) -> dict[str, Opened]:
+    """Folder -> opened run, in order; runs of one task, each once, their batches cut alike. ValueError otherwise."""
+    found: dict[str, Opened] = {}
+    for folder in folders:
+        if str(folder) in found:
+            raise ValueError(f"{folder} is given twice; a mean takes each run once")
+        first = next(iter(found.values()), None)
+        one = open_best(folder, data=data, change=change, micro_batch=first and first.micro_batch)
+        if first and one.kind != first.kind:
+            raise ValueError(f"{folder} is a run of {one.kind} and the first one of {first.kind}; a mean takes one kind")
+        found[str(folder)] = one
+    return found
+
+
+def compared(scores: Mapping[str, Mapping[str, float]], *, title: str, kind: str) -> list[str]:
+    """A column a run, named by its folder, and a row a headline score."""
+    names = list(scores)
+    head = [Path(name).name for name in names] if len(names) > 1 else [""]
+    rows = [
+        (told, *(f"{scores[name][told]:.4f}" if told in scores[name] else "-" for name in names))
+        for told in headlines(kind)
+        if any(told in held for held in scores.values())
+    ]
+    return list(table((title, *head), rows))
 
 
 def headlines(task: str) -> list[str]:
     """Names of the scores that are printed: the report's, each with its interval and its bar, and the loss."""
     scores = [name for name, *_ in REPORTS.get(task, NOTHING).headlines]
-    return [told for name in scores for told in (name, f"{name}_low", f"{name}_high", f"majority_{name}")] + ["loss"]
+    beside = ("{}", "{}_low", "{}_high", "majority_{}", "constant_{}")
+    return [form.format(name) for name in scores for form in beside] + ["loss"]
+
+
+def run_folder(path: Path) -> Path:
+    """The run folder that a file lies in (best.safetensors, checkpoints/best.pt), or the folder itself."""
+    inside = [folder for folder in path.parents if path.is_file() and (folder / "run.json").exists()]
+    return inside[0] if inside else path
 
 
 def task_of(folder: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tarpon.tools import report_fish, report_mouse
+from tarpon.tools import report_cells, report_fish, report_mouse
 from tarpon.tools.page import cards, folded, image, number, page, table, text, verbatim
 from tarpon.tools.record import SPLITS, Record, read_run
 from tarpon.train import figures_curves
@@ -30,6 +30,8 @@ class Parts:
     frames: Callable[[Record], Frames | None] = lambda record: None  # stored pictures from the run's shards
     has_curve: Callable[[str], bool] = lambda name: True  # whether a score of val is drawn over the steps
     split: Callable[[Record], str] | None = None  # HTML on how the split was made; None: by group, as predictions tell
+    warnings: Callable[[Record], Sequence[str]] = lambda record: ()  # what stands above the result
+    rewrite: Callable[[Path], None] = lambda run: None  # the run folder's other files, made again from what it holds
 
 
 REPORTS = {
@@ -46,6 +48,15 @@ REPORTS = {
         has_curve=report_fish.has_curve,
         split=report_fish.how_split,
     ),
+    "cells": Parts(
+        unit="page",
+        headlines=report_cells.HEADLINES,
+        sections=report_cells.sections,
+        has_curve=report_cells.has_curve,
+        split=report_cells.how_split,
+        warnings=report_cells.warnings,
+        rewrite=report_cells.rewrite,
+    ),
 }
 NOTHING = Parts(unit="sample", sections=lambda record, frames: [])
 
@@ -58,6 +69,8 @@ def run(run: str) -> int:
     """
     record = read_run(Path(run))
     parts = parts_of(record)
+    if record.predictions:
+        parts.rewrite(Path(run))
     out = write_report(Path(run), frames=parts.frames(record))
     scores = record.metrics.get(record.split, {})
     for name, label, meaning in parts.headlines:
@@ -86,7 +99,7 @@ def write_report(run: Path, *, frames: Frames | None = None, out: Path | None = 
     record = read_run(run)
     parts = parts_of(record)
     sections = [
-        ("Result", _result(record, headlines=parts.headlines)),
+        ("Result", _warned(parts.warnings(record)) + _result(record, headlines=parts.headlines)),
         ("How the split was made", _split_words(record, parts=parts)),
         ("Training", _training(record, has_curve=parts.has_curve)),
         *parts.sections(record, frames=frames),
@@ -98,6 +111,10 @@ def write_report(run: Path, *, frames: Frames | None = None, out: Path | None = 
     draft.write_text(page(f"Run {record.name}", sections), encoding="utf-8")
     os.replace(draft, out)
     return out
+
+
+def _warned(lines: Sequence[str]) -> str:
+    return "".join(text(line, kind="warn") for line in lines)
 
 
 def _result(record: Record, *, headlines: Sequence[tuple[str, str, str]]) -> str:
@@ -133,6 +150,8 @@ def _small_print(name: str, scores: Mapping[str, float]) -> list[str]:
         lines.append(f"95% interval over groups {scores[f'{name}_low']:.3f} to {scores[f'{name}_high']:.3f}")
     elif name == "macro_f1":
         lines.append("no interval: it takes two groups or more")
+    if f"constant_{name}" in scores:
+        lines.append(f"always the median of training: {scores[f'constant_{name}']:.3f}")
     if f"majority_{name}" in scores:
         lines.append(f"always the commonest class: {scores[f'majority_{name}']:.3f}")
     supports = [value for key, value in scores.items() if key.startswith("support_")]
@@ -144,7 +163,7 @@ def _small_print(name: str, scores: Mapping[str, float]) -> list[str]:
 
 
 def _split_words(record: Record, *, parts: Parts) -> str:
-    if not any(record.groups.values()):
+    if not record.predictions:
         return text("There are no predictions in this run folder, so the split cannot be described.")
     return (parts.split(record) if parts.split else _by_group(record, unit=parts.unit)) + _test_reading(record)
 

@@ -75,7 +75,7 @@ class WandbOptions:
     name: str | None = None  # of the run; unset: made of the main options
 
     def __post_init__(self) -> None:
-        if self.on and not self.project:
+        if self.enabled and not self.project:
             raise ValueError("wandb.enabled=true needs wandb.project: the project on your own account that the run goes to")
 
 

@@ -145,6 +145,8 @@ class Engine:
             bf16=self.bf16,
         )
         self._engine, *_ = deepspeed.initialize(model=model, optimizer=self._adam, config=config, dist_init_required=False)
+        # alone, DeepSpeed copies all gradients into one piece and back to share them with nobody
+        self._engine.enable_backward_allreduce = place.world > 1 or options.zero_stage > 0
         self._scale = {"backbone": optim.backbone_lr_scale, "rest": 1.0}
 
     @classmethod

@@ -1,6 +1,4 @@
-"""The ablation's table by hand, its runs by name, and what it goes on with."""
-
-import json
+"""The ablation's table by hand, its runs by name."""
 
 import numpy as np
 import pytest
@@ -30,17 +28,6 @@ def test_every_variant_has_a_folder_of_its_own():
     names = [ablate.slug(name) for name in ablate.MOUSE]
     assert len(set(names)) == len(names)
     assert all(name.replace("_", "").isalnum() for name in names)
-
-
-def test_a_finished_run_is_not_trained_again(tmp_path):
-    (tmp_path / "metrics.json").write_text(json.dumps({"test": {"macro_f1": 0.25}}))
-    assert ablate.trained("mouse", tmp_path, ["--data=nowhere"]) == {"macro_f1": 0.25}
-
-
-@pytest.mark.slow
-def test_a_training_that_fails_says_why(tmp_path):
-    with pytest.raises(ValueError, match=r"left with status 2: .*nowhere: no manifest.parquet here"):
-        ablate.trained("mouse", tmp_path / "run", ["--data=nowhere"])
 
 
 def test_the_place_in_the_text_is_found_before_any_training(tmp_path):

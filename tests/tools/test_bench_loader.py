@@ -16,7 +16,7 @@ from tarpon.pipelines.loader import Loader
 from tarpon.shards.draws import NONE, ClipAugment, draw_clip
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
-from tarpon.tools import bench, bench_loader
+from tarpon.tools import bench, bench_loader, bench_loader_mouse
 from tarpon.tools.baselines import mouse_loader
 
 SIZE, FRAMES = 128, 24
@@ -26,13 +26,15 @@ pytest.importorskip("cv2")
 @pytest.fixture
 def setup(mouse_lab, mouse_shards):
     folders = {"videos": str(mouse_lab / "Videos"), "annotations": str(mouse_lab / "Annotations")}
-    return bench_loader.Setup(shards=mouse_shards.root, **folders, size=SIZE, window=FRAMES, batch=2, device=None, cores=1)
+    return bench_loader_mouse.Setup(
+        shards=mouse_shards.root, **folders, size=SIZE, window=FRAMES, batch=2, device=None, cores=1
+    )
 
 
 def test_both_ways_deliver_the_same_pictures_and_labels(setup, mouse_shards):
     """Drops, roll, brightness and contrast included; noise aside, which each draws for itself."""
     augment = ClipAugment(brightness_p=1, contrast_p=1, drop_p=1, noise_p=0, roll_p=1, jitter_sd=0)
-    cut = bench_loader.cuts(setup, amount=1)[0]
+    cut = bench_loader_mouse.cuts(setup, amount=1)[0]
     manifest = mouse_shards
     row = next(
         row
@@ -43,8 +45,8 @@ def test_both_ways_deliver_the_same_pictures_and_labels(setup, mouse_shards):
     fields = ClipFields(
         frames=FRAMES,
         size=SIZE,
-        mean=bench_loader.MEAN,
-        std=bench_loader.STD,
+        mean=bench_loader_mouse.MEAN,
+        std=bench_loader_mouse.STD,
         likelihood=0.9,
         merge=tuple(range(8)),
         swap=tuple(range(6)),
@@ -54,10 +56,10 @@ def test_both_ways_deliver_the_same_pictures_and_labels(setup, mouse_shards):
     ours = next(loader.run([[Window(row=int(row), start=100, draw=draw)]]))
     cut = mouse_loader.Cut(video=cut.video, first=cut.first, trial=cut.trial, start=100, actions=cut.actions, draw=draw)
     clip, actions = mouse_loader.VideoWindows(
-        [cut], frames=FRAMES, size=SIZE, mean=bench_loader.MEAN, std=bench_loader.STD, noise_sd=0
+        [cut], frames=FRAMES, size=SIZE, mean=bench_loader_mouse.MEAN, std=bench_loader_mouse.STD, noise_sd=0
     )[0]
     assert actions.tolist() == ours["actions"][0].tolist()
-    std = np.array(bench_loader.STD)[:, None, None]
+    std = np.array(bench_loader_mouse.STD)[:, None, None]
     one, two = clip.numpy() * std, ours["clip"][0].numpy() * std  # of full scale
     difference = np.abs(one - two).mean()
     assert difference < 0.02  # the stored clip is encoded anew
@@ -84,9 +86,9 @@ def test_a_run_writes_exactly_the_agreed_json(setup, capsys, tmp_path):
     """A whole run with every variant in its own process, a moment each."""
     assert (
         bench_loader.run(
-            setup.shards,
-            setup.videos,
-            setup.annotations,
+            shards=setup.shards,
+            videos=setup.videos,
+            annotations=setup.annotations,
             json=str(tmp_path / "b.json"),
             seconds=0.05,
             repeats=1,
@@ -100,10 +102,10 @@ def test_a_run_writes_exactly_the_agreed_json(setup, capsys, tmp_path):
     assert set(told) == {"rows", "ratios", "machine"}
     assert all(set(row) == {"name", "unit", "per_second", "peak_mib"} for row in told["rows"])
     speed = {row["name"]: row["per_second"] for row in told["rows"]}
-    assert list(speed) == [bench_loader.TARPON, bench_loader.BASELINE, bench_loader.DECODE]
+    assert list(speed) == [bench_loader_mouse.TARPON, bench_loader_mouse.BASELINE, bench_loader_mouse.DECODE]
     assert told["ratios"] == {
-        "tarpon_over_baseline": speed[bench_loader.TARPON] / speed[bench_loader.BASELINE],
-        "tarpon_over_decode": speed[bench_loader.TARPON] / speed[bench_loader.DECODE],
+        "tarpon_over_baseline": speed[bench_loader_mouse.TARPON] / speed[bench_loader_mouse.BASELINE],
+        "tarpon_over_decode": speed[bench_loader_mouse.TARPON] / speed[bench_loader_mouse.DECODE],
     }
     assert {"cpu", "cores", "memory_gib", "gpu", "load_average", "versions"} == set(told["machine"])
     assert all(row["peak_mib"] > 50 for row in told["rows"])
@@ -114,15 +116,15 @@ def test_other_folders_than_the_packed_ones_are_refused_before_timing(setup, tmp
     (tmp_path / "Videos").mkdir()
     (tmp_path / "Annotations").mkdir()
     with pytest.raises(ValueError, match="give the folders that were packed"):
-        bench_loader.run(setup.shards, str(tmp_path / "Videos"), str(tmp_path / "Annotations"))
+        bench_loader.run(shards=setup.shards, videos=str(tmp_path / "Videos"), annotations=str(tmp_path / "Annotations"))
 
 
 def test_the_verdict_names_what_binds():
-    speed = {bench_loader.TARPON: 300.0, bench_loader.BASELINE: 100.0, bench_loader.DECODE: 1000.0}
-    assert "3.0 times" in bench_loader.verdict(speed, resizes=True)
-    assert "resizing, noise and normalising bind, with 70%" in bench_loader.verdict(speed, resizes=True)
-    assert "noise and normalising bind" in bench_loader.verdict(speed, resizes=False)
-    assert "decoding binds, with 75%" in bench_loader.verdict(speed | {bench_loader.DECODE: 400.0}, resizes=True)
+    speed = {bench_loader_mouse.TARPON: 300.0, bench_loader_mouse.BASELINE: 100.0, bench_loader_mouse.DECODE: 1000.0}
+    assert "3.0 times" in bench_loader_mouse.verdict(speed, resizes=True)
+    assert "resizing, noise and normalising bind, with 70%" in bench_loader_mouse.verdict(speed, resizes=True)
+    assert "noise and normalising bind" in bench_loader_mouse.verdict(speed, resizes=False)
+    assert "decoding binds, with 75%" in bench_loader_mouse.verdict(speed | {bench_loader_mouse.DECODE: 400.0}, resizes=True)
 
 
 HOLDER = """
@@ -150,7 +152,7 @@ def test_a_variants_value_error_is_raised_here(setup, tmp_path):
     with pytest.raises(ValueError, match="no manifest"):
         bench.measure(
             "x",
-            bench_loader.dali_steps,
+            bench_loader_mouse.dali_steps,
             unit="frames",
             timing=bench.Timing(seconds=1),
             arguments={"setup": replace(setup, shards=str(tmp_path)), "switches": {}},

@@ -5,6 +5,8 @@ R rows (pages) of the manifest, B pages of a batch, W pages of the time window a
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +64,6 @@ def build(run: Run, options: CellsOptions, place: Place, *, encoders: dict | Non
     medians = target_medians(target[rows["train"]], labels[rows["train"]])
     model = build_model(run, options, first_hours=medians[0])
     epoch = order(manifest, rows["train"], labels, options, seed=run.seed)
-    accumulation = run.accumulation(place.world)
     pages = PageLoaders(run, options, manifest, rows["train"], place, labels=labels, clock=clock, target=target)
 
     def batches(first: int, skip: int) -> Iterator[Batch]:
@@ -70,7 +71,7 @@ def build(run: Run, options: CellsOptions, place: Place, *, encoders: dict | Non
             epoch.batches(
                 number,
                 micro=run.micro_batch,
-                accumulation=accumulation,
+                accumulation=run.accumulation(place.world),
                 rank=place.rank,
                 world=place.world,
                 skip=skip if number == first else 0,
@@ -80,31 +81,21 @@ def build(run: Run, options: CellsOptions, place: Place, *, encoders: dict | Non
         return pages.train(slots)
 
     def split(name: str) -> Iterator[Batch]:
-        own = rows[name]
-        turns = plan.in_turn(len(own), micro=run.micro_batch, rank=place.rank, world=place.world)
-        return pages.split(np.where(turn >= 0, own[turn], -1) for turn in turns)
+        turns = plan.in_turn(len(rows[name]), micro=run.micro_batch, rank=place.rank, world=place.world)
+        return pages.split(np.where(turn >= 0, rows[name][turn], -1) for turn in turns)
 
-    text = {name: np.array(manifest.column(name)).astype(str) for name in ("key", "stack", "well", "position", "source")}
+    words = {"path": "source"} | {name: name for name in ("key", "stack", "well", "position")}
     names = PageNames(
-        key=text["key"],
-        stack=text["stack"],
-        well=text["well"],
-        position=text["position"],
-        path=text["source"],
         page=np.asarray(manifest.column("page"), np.int64),
+        **{name: np.array(manifest.column(column)).astype(str) for name, column in words.items()},
     )
     return Problem(
         model=model,
         inputs=("clip", "valid"),
-        groups=parameter_groups(model),
+        # weight decay would shrink, without any gradient, a backbone that is to stand still
+        groups={n: g for n, g in parameter_groups(model).items() if options.model.train_backbone or n.startswith("rest/")},
         freeze=lambda on: model.freeze_backbone(on or not options.model.train_backbone),
-        loss=lambda out, batch: hours_losses(
-            out,
-            batch,
-            classification_weight=options.loss.classification_weight,
-            regression_weight=options.loss.regression_weight,
-            beta=options.loss.beta,
-        ),
+        loss=partial(hours_losses, **asdict(options.loss)),
         steps_per_epoch=epoch.steps(run.global_batch),
         batches=batches,
         split=split,
@@ -160,7 +151,7 @@ class PageLoaders:
         stacks, pages = np.array(manifest.column("stack")), np.asarray(manifest.column("page"))
         self._read, self._there = neighbours(stacks, pages, window=options.model.window)
         self._known = {
-            name: torch.from_numpy(values).to(place.device)
+            name: torch.tensor(values, device=place.device)  # a copy: the table's own memory is read-only
             for name, values in (("label", labels), ("hours", clock), ("target", target))
         }
         self._built: dict[str, Loader] = {}
@@ -228,9 +219,10 @@ def splits_of(manifest: Manifest, options: CellsOptions) -> np.ndarray:
     """The split of every row: the stored one, or that in which a fold is tested."""
     if options.fold is None:
         return np.array(manifest.column("split"))
-    train, val, _ = manifest.card["split"]["ratios"]
+    told = manifest.card["split"]
+    train, val, _ = told["ratios"]
     columns = (manifest.column("fold"), manifest.column("group"), manifest.column("label"))
-    return np.array(fold_splits(*columns, k=options.fold, val_share=val / (train + val)))
+    return np.array(fold_splits(*columns, k=options.fold, val_share=val / (train + val), seed=told["seed"]))
 
 
 def chosen(manifest: Manifest, splits: np.ndarray, name: str, options: CellsOptions) -> np.ndarray:

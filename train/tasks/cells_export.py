@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tarpon.shards import atomic
 from tarpon.train.config import Run
+from tarpon.train.metrics.hours import PageRows, load_rows
+from tarpon.train.metrics.pairs import area
 from tarpon.train.outputs_hours import write_outputs
 from tarpon.train.tasks.cells_options import CellsOptions
 
@@ -39,6 +42,23 @@ def export(
             draft,
         )
     write_outputs(folder)
+    split = "test" if "test" in scores else "val"
+    rows = load_rows(folder / "predictions" / f"{split}.npz")
+    print(about_onset(rows, onset=options.infection_onset_hour, split=split), flush=True)
+
+
+def about_onset(rows: PageRows, *, onset: float, split: str) -> str:
+    """One line: the classes before there is anything to see and after, and the hours beside a constant answer.
+
+    An AUC far from 0.5 before the onset is no foresight: something else than the infection tells the classes apart.
+    """
+    before = rows.clock < onset
+    early, late = (area(rows.label[at], rows.prob[at]) for at in (before, ~before))
+    error, constant = (np.abs(told - rows.target).mean(dtype=np.float64) for told in (rows.predicted, rows.constant))
+    return (
+        f"{split} AUC {early:.4f} before the onset at {onset:g} h, {late:.4f} from then on; MAE {error:.2f} h, always the "
+        f"training median {constant:.2f} h"
+    )
 
 
 def without_weights(options: CellsOptions) -> CellsOptions:

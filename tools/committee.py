@@ -1,0 +1,119 @@
+"""Several trained models as one: each answers the same rows, and the mean of their answers is scored like one model's.
+
+Probabilities are averaged, not the scores before them (deep ensembles, Lakshminarayanan et al., NeurIPS 2017).
+M members.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import zip_longest
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tarpon.train.task import Batch, Outputs, Problem
+
+Mean = Callable[[Tensor], Tensor]  # (M, ...) one output of every member -> (...) what the committee answers
+MATCH = 1e-4  # hours, or shares of a side: labels of one row computed for two input sizes may differ by so much
+
+
+def classes(scores: Tensor) -> Tensor:
+    """Scores before a softmax over the last axis -> those whose softmax is the mean of the members' probabilities."""
+    return _log_mean(F.log_softmax(scores, -1))
+
+
+def labels(scores: Tensor) -> Tensor:
+    """The same of scores before a sigmoid."""
+    return _log_mean(F.logsigmoid(scores)) - _log_mean(F.logsigmoid(-scores))
+
+
+def values(answers: Tensor) -> Tensor:
+    """Numbers as they are."""
+    return answers.mean(0)
+
+
+def _log_mean(log_p: Tensor) -> Tensor:
+    return log_p.logsumexp(0) - math.log(len(log_p))
+
+
+MEANS: dict[str, dict[str, Mean]] = {  # task -> output -> its mean; what is not here (gates) has none and is left out
+    "mouse": {"action": classes, "keypoints": values},
+    "fish": {
+        "family": classes,
+        "order": classes,
+        "feeding": classes,
+        "habitat": labels,
+        "troph": values,
+        "log_variance": values,
+    },
+    "cells": {"label": classes, "hours": values},
+}
+
+
+class Committee(nn.Module):
+    """The members' mean answer."""
+
+    def __init__(self, members: Sequence[nn.Module], means: Mapping[str, Mean]) -> None:
+        super().__init__()
+        self.members, self._means = nn.ModuleList(members), means
+
+    def forward(self, members: Sequence[Batch]) -> Outputs:
+        """Args: members: (M,) what each member's own forward takes. Returns: the outputs that all members have."""
+        outs = [member(**own) for member, own in zip(self.members, members, strict=True)]
+        return {
+            name: mean(torch.stack([out[name] for out in outs])) for name, mean in self._means.items() if in_all(name, outs)
+        }
+
+
+def in_all(name: str, outs: Sequence[Outputs]) -> bool:
+    return all(name in out for out in outs)
+
+
+def together(problems: Sequence[Problem], *, means: Mapping[str, Mean]) -> Problem:
+    """The first member's problem, answered by all. Members may differ in network and input, not in rows and labels.
+
+    Args:
+        problems: with trained weights, one at least; equal in micro-batch.
+
+    Raises:
+        ValueError: here where classes differ, and while a split is read where rows or labels do.
+    """
+    first = problems[0]
+    for problem in problems[1:]:
+        for name in first.encoders.keys() | problem.encoders.keys():
+            if first.encoders.get(name) != problem.encoders.get(name):
+                raise ValueError(f"the runs were trained with different {name}; only runs that learnt the same can be averaged")
+    inputs = {name for problem in problems for name in problem.inputs} - {"valid"}
+
+    def split(name: str) -> Iterator[Batch]:
+        for batches in zip_longest(*(problem.split(name) for problem in problems)):
+            check_same(batches, but=inputs)
+            own = [{name: batch[name] for name in p.inputs} for p, batch in zip(problems, batches, strict=True)]
+            yield {**batches[0], "members": own}
+
+    model = Committee([problem.model for problem in problems], means)
+    return replace(first, model=model, inputs=("members",), split=split)
+
+
+def check_same(batches: Sequence[Batch | None], *, but: set[str]) -> None:
+    """ValueError unless all batches hold the same rows with the same labels.
+
+    Args:
+        batches: None where a member's split has ended.
+        but: fields that are the members' own.
+    """
+    first = batches[0]
+    for batch in batches[1:]:
+        if first is None or batch is None or not _equal(first["row"], batch["row"]):
+            raise ValueError(
+                "the runs do not have the same rows in this split; average runs of one split or fold of the same data"
+            )
+        for name in sorted((first.keys() & batch.keys()) - but):
+            if not _equal(first[name], batch[name]):
+                raise ValueError(f"the runs were trained for different labels ({name}); give both the same options for labels")
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.allclose(one.double(), other.double(), rtol=0, atol=MATCH, equal_nan=True)
