@@ -4,15 +4,14 @@ B clips, T frames of the window, K points. Everything random was drawn by the pl
 """
 
 import io
-import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from tarpon.pipelines.ahead import Standby, read_ahead
 from tarpon.shards.draws import ClipAugment, ClipDraw, draw_clip, window_frames
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.plan import Slots, choose_start, tiles, window_weights
@@ -83,7 +82,7 @@ class ClipFeed:
         threads: int = 2,
         ahead: int = 2,
     ) -> None:
-        self.manifest, self.reader, self.fields, self.rows, self.budget = manifest, reader, fields, pool, budget
+        self.manifest, self.reader, self.fields, self.standby = manifest, reader, fields, Standby(pool, budget)
         self._threads, self._ahead = ThreadPoolExecutor(threads, thread_name_prefix="feed"), ahead
         self._columns = {name: manifest.column(name) for name in ("frames", "width", "height", "body_length", "keypoints_size")}
         self._points = len(fields.swap)
@@ -98,42 +97,23 @@ class ClipFeed:
             ).astype(np.int8)
         )
         self._silence = np.zeros((0, fields.size, fields.size, 3), np.int8)
-        self._lock = threading.Lock()  # of the budget: samples are made in several threads
         self.work_s = 0.0  # spent making arrays, over all threads
 
     def batches(self, work: Iterable[Sequence[Window]]) -> Iterator[tuple[list[np.ndarray], ...]]:
         """Arrays of each batch in the order of NAMES, read `ahead` batches early."""
-        queue: deque = deque()
-        for windows in work:
-            queue.append([self._threads.submit(self.sample, window) for window in windows])
-            if len(queue) > self._ahead:
-                yield self._gather(queue.popleft())
-        while queue:
-            yield self._gather(queue.popleft())
-
-    @staticmethod
-    def _gather(futures: list) -> tuple[list[np.ndarray], ...]:
-        samples = [future.result() for future in futures]
-        return tuple([sample[name] for sample in samples] for name in ClipFeed.NAMES)
+        return read_ahead(work, self.sample, names=self.NAMES, threads=self._threads, ahead=self._ahead)
 
     def sample(self, window: Window) -> dict[str, np.ndarray]:
         """One clip's arrays; a bad row spends the budget and the next good row of the pool stands in."""
-        begun, row = time.perf_counter(), window.row
-        for _ in range(len(self.rows) + 1):
-            try:
-                return self._sample(window, row)
-            except BadSample as error:
-                with self._lock:
-                    self.budget.spend(error.fault)
-                at = int(np.searchsorted(self.rows, row)) + 1
-                row = int(self.rows[at % len(self.rows)])
-            finally:
-                self.work_s += time.perf_counter() - begun
-        raise ValueError("no readable sample is left; run `tarpon lint` on the shards")
+        begun = time.perf_counter()
+        try:
+            return self.standby.first_good(window.row, lambda row: self._sample(window, row))
+        finally:
+            self.work_s += time.perf_counter() - begun
 
     def _sample(self, window: Window, row: int) -> dict[str, np.ndarray]:
         fields, padding = self.fields, window.row < 0
-        row = int(self.rows[0]) if row < 0 else row
+        row = int(self.standby.rows[0]) if row < 0 else row
         draw, trial = window.draw, int(self._columns["frames"][row])
         start = min(window.start, max(trial - 1, 0))
         index, pixels, valid = window_frames(

@@ -4,8 +4,6 @@ Everything random was drawn by the plan; here it is only applied. How one image 
 (`ImageFields` here, `PageFields` for microscope pages), which also name them; reading ahead and bad samples are the feed's.
 """
 
-import threading
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,8 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
+from tarpon.pipelines.ahead import Standby, read_ahead
 from tarpon.shards.manifest import Manifest
-from tarpon.shards.quarantine import BadSample, Budget
+from tarpon.shards.quarantine import Budget
 
 
 class Reads(Protocol):
@@ -80,38 +79,22 @@ class ImageFeed:
         threads: int = 2,
         ahead: int = 2,
     ) -> None:
-        self.manifest, self.reader, self.fields, self.rows, self.budget = manifest, reader, fields, pool, budget
+        self.manifest, self.reader, self.fields, self.standby = manifest, reader, fields, Standby(pool, budget)
         self._threads, self._ahead = ThreadPoolExecutor(threads, thread_name_prefix="feed"), ahead
         self.NAMES = fields.names
-        self._lock = threading.Lock()  # of the budget: samples are made in several threads
 
     def batches(self, work: Iterable[Sequence[Shot]]) -> Iterator[tuple[list[np.ndarray], ...]]:
         """Arrays of each batch in the order of NAMES, read `ahead` batches early."""
-        queue: deque = deque()
-        for shots in work:
-            queue.append([self._threads.submit(self.sample, shot) for shot in shots])
-            if len(queue) > self._ahead:
-                yield self._gather(queue.popleft())
-        while queue:
-            yield self._gather(queue.popleft())
-
-    def _gather(self, futures: list) -> tuple[list[np.ndarray], ...]:
-        samples = [future.result() for future in futures]
-        return tuple([sample[name] for sample in samples] for name in self.NAMES)
+        return read_ahead(work, self.sample, names=self.NAMES, threads=self._threads, ahead=self._ahead)
 
     def sample(self, shot: Shot) -> dict[str, np.ndarray]:
         """One image's arrays; a bad row spends the budget and the next good row of the pool stands in."""
-        row = shot.row if shot.row >= 0 else int(self.rows[0])
-        for _ in range(len(self.rows) + 1):
-            try:
-                encoded = np.frombuffer(self.reader.read(row, self.fields.column), np.uint8)
-                return self.fields.arrays(encoded, shot, row)
-            except BadSample as error:
-                with self._lock:
-                    self.budget.spend(error.fault)
-                at = int(np.searchsorted(self.rows, row)) + 1
-                row = int(self.rows[at % len(self.rows)])
-        raise ValueError("no readable sample is left; run `tarpon lint` on the shards")
+        row = shot.row if shot.row >= 0 else int(self.standby.rows[0])
+        return self.standby.first_good(row, lambda row: self._sample(shot, row))
+
+    def _sample(self, shot: Shot, row: int) -> dict[str, np.ndarray]:
+        encoded = np.frombuffer(self.reader.read(row, self.fields.column), np.uint8)
+        return self.fields.arrays(encoded, shot, row)
 
 
 def in_order(turns: Iterable[np.ndarray]) -> Iterator[list[Shot]]:

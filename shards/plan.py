@@ -4,6 +4,7 @@ Every rank computes the same order and takes its part of each step, so nobody ha
 not depend on the number of GPUs, and resuming is skipping. Memory is O(window): a few shards' rows at a time.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -91,6 +92,12 @@ class EpochPlan:
                     if begun * accumulation + part >= skip:
                         yield Slots(epoch=epoch, rows=rows[part, rank], slots=place[part, rank])
                 held, begun = held[whole:], begun + 1
+
+    def stream(self, epoch: int, *, skip: int, micro: int, accumulation: int, rank: int, world: int) -> Iterator[Slots]:
+        """One rank's micro-batches from epoch `epoch` on, without end, after the first `skip` of that epoch."""
+        for number in itertools.count(epoch):
+            begin = skip if number == epoch else 0
+            yield from self.batches(number, micro=micro, accumulation=accumulation, rank=rank, world=world, skip=begin)
 
 
 def in_turn(count: int, *, micro: int, rank: int, world: int) -> Iterator[np.ndarray]:

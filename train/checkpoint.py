@@ -5,9 +5,10 @@ They hold whole parameters and whole optimizer state, so a run goes on under ano
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -109,3 +110,21 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, name: str) 
             raise ValueError(f"{name}: weight {key} is {tuple(tensors[key].shape)}, the model wants {tuple(value.shape)}")
     with torch.no_grad():
         model.load_state_dict({key: tensors[key] for key in own})
+
+
+def load_exported(path: Path, *, keys: Collection[str], name: str) -> dict:
+    """A file that a task exported with torch.save, `weights_only`; ValueError in one line when it is missing or something else.
+
+    Args:
+        keys: what it must hold; name: what the file is called in a run folder.
+    """
+    if not path.exists():
+        raise ValueError(f"{path}: no such checkpoint; give a run's {name}")
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, EOFError, RuntimeError, OSError, LookupError, ValueError) as error:  # by what the file is
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path}: not a checkpoint of this task ({reason}); give a run's {name}") from error
+    if missing := set(keys) - set(held if isinstance(held, dict) else ()):
+        raise ValueError(f"{path}: lacks {', '.join(sorted(missing))}; give a {name} written by Tarpon")
+    return held

@@ -19,6 +19,7 @@ from tarpon.train.config import EngineOptions, Optim, Run
 from tarpon.train.deepspeed_config import deepspeed_dict
 
 ADAM = ("exp_avg", "exp_avg_sq")
+STANDING = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,8 @@ class Place:
 
 def connect() -> Place:
     """Join the launcher's processes, or stand alone when started without a launcher."""
-    if "RANK" not in os.environ:
+    alone = "RANK" not in os.environ
+    if alone:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
@@ -62,13 +64,17 @@ def connect() -> Place:
     else:
         say_if_op_compiles()
     deepspeed.init_distributed(verbose=False)
-    return Place(
+    place = Place(
         rank=int(os.environ["RANK"]),
         world=int(os.environ["WORLD_SIZE"]),
         local_rank=local,
         local_world=int(os.environ.get("LOCAL_SIZE", os.environ["WORLD_SIZE"])),
         device=device,
     )
+    if alone:
+        for name in STANDING:  # or a training started from here would try to join this process on its own port
+            del os.environ[name]
+    return place
 
 
 def cores(place: Place) -> int:

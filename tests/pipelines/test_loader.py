@@ -77,7 +77,7 @@ def test_within_the_budget_the_next_row_stands_in(damaged, make_loader):
     loader = make_loader(damaged, limit=1)
     rows = [batch["row"].item() for batch in loader.run([[Window(row=row, start=7)] for row in (1, 2, 2, 4)])]
     assert rows == [1, 3, 3, 4]
-    (fault,) = loader.feed.budget.faults
+    (fault,) = loader.feed.standby.budget.faults
     assert fault.offset == damaged.value(2, "clip_offset")
     assert fault.file == f"{damaged.value(2, 'shard')}:{damaged.value(2, 'key')}"
 

@@ -3,7 +3,6 @@
 R rows (pages) of the manifest, B pages of a batch, W pages of the time window around each.
 """
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -67,16 +66,13 @@ def build(run: Run, options: CellsOptions, place: Place, *, encoders: dict | Non
     pages = PageLoaders(run, options, manifest, rows["train"], place, labels=labels, clock=clock, target=target)
 
     def batches(first: int, skip: int) -> Iterator[Batch]:
-        slots = itertools.chain.from_iterable(
-            epoch.batches(
-                number,
-                micro=run.micro_batch,
-                accumulation=run.accumulation(place.world),
-                rank=place.rank,
-                world=place.world,
-                skip=skip if number == first else 0,
-            )
-            for number in itertools.count(first)
+        slots = epoch.stream(
+            first,
+            skip=skip,
+            micro=run.micro_batch,
+            accumulation=run.accumulation(place.world),
+            rank=place.rank,
+            world=place.world,
         )
         return pages.train(slots)
 

@@ -3,7 +3,6 @@
 N rows of the table, D features.
 """
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -68,19 +67,15 @@ def build(run: Run, options: FishOptions, place: Place, *, encoders: dict | None
     )
     # one shard: rows lie in memory, so they are shuffled all together
     epoch = plan.EpochPlan(rows=train, shards=np.zeros(len(train), np.int64), seed=run.seed, window=1)
-    accumulation = run.accumulation(place.world)
 
     def batches(first: int, skip: int) -> Iterator[Batch]:
-        slots = itertools.chain.from_iterable(
-            epoch.batches(
-                number,
-                micro=run.micro_batch,
-                accumulation=accumulation,
-                rank=place.rank,
-                world=place.world,
-                skip=skip if number == first else 0,
-            )
-            for number in itertools.count(first)
+        slots = epoch.stream(
+            first,
+            skip=skip,
+            micro=run.micro_batch,
+            accumulation=run.accumulation(place.world),
+            rank=place.rank,
+            world=place.world,
         )
         return loader.run(slot.rows for slot in slots)
 

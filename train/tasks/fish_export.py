@@ -4,12 +4,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from torch import Tensor
 
 from tarpon.shards import atomic
+from tarpon.train.checkpoint import load_exported
 from tarpon.train.config import Run
 from tarpon.train.tasks.fish_options import FishOptions
 
@@ -59,15 +59,4 @@ def export(
 
 def load(path: Path) -> dict:
     """The checkpoint as a dict; ValueError in one line when it is missing or something else."""
-    if not path.exists():
-        raise ValueError(f"{path}: no such checkpoint; give a run's {NAME}")
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, EOFError, RuntimeError, OSError, LookupError, ValueError) as error:  # by what the file is
-        raise ValueError(
-            f"{path}: not a checkpoint of the fish task ({(str(error).splitlines() or [type(error).__name__])[0]})"
-        ) from error
-    missing = KEYS - set(held if isinstance(held, dict) else ())
-    if missing:
-        raise ValueError(f"{path}: lacks {', '.join(sorted(missing))}; give a {NAME} written by Tarpon")
-    return held
+    return load_exported(path, keys=KEYS, name=NAME)

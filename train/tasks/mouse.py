@@ -1,6 +1,5 @@
 """Mouse: frame-wise behaviour and keypoints from video, with or without a DeepLabCut track."""
 
-import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,7 +13,7 @@ from tarpon.models.groups import parameter_groups
 from tarpon.models.pose import PoseEncoder, PoseGraph
 from tarpon.models.tagger import FrameTagger
 from tarpon.pipelines.clip import OUTPUTS, ClipGraph, check_codec
-from tarpon.pipelines.feed import ClipFeed, ClipFields, TrainWindows, Window, merged, tiled_windows
+from tarpon.pipelines.feed import ClipFeed, ClipFields, TrainWindows, Window, tiled_windows
 from tarpon.pipelines.loader import Batch, Loader
 from tarpon.shards import plan
 from tarpon.shards.draws import NONE
@@ -30,6 +29,7 @@ from tarpon.train.task import Outputs, Problem, Task
 from tarpon.train.tasks import mouse_export
 from tarpon.train.tasks.mouse_names import run_name
 from tarpon.train.tasks.mouse_options import LossOptions, MouseOptions
+from tarpon.train.tasks.mouse_sampling import class_counts, sampling
 from tarpon.train.tasks.mouse_spellings import REFUSED, SPELLINGS
 
 
@@ -99,7 +99,6 @@ def build(run: Run, options: MouseOptions, place: Place, *, encoders: dict | Non
     for split in splits:
         class_counts(manifest, options, split=split)  # a split without labels cannot be scored: say so before training
     epoch, factors, table = sampling(manifest, rows, options, seed=run.seed, counts=counts)
-    accumulation = run.accumulation(place.world)
     steps = epoch.steps(run.global_batch)
     torch.manual_seed(run.seed)  # the same weights on every rank and in every run
     model = build_model(options, points)
@@ -120,16 +119,13 @@ def build(run: Run, options: MouseOptions, place: Place, *, encoders: dict | Non
     )
 
     def batches(first: int, skip: int) -> Iterator[Batch]:
-        slots = itertools.chain.from_iterable(
-            epoch.batches(
-                number,
-                micro=run.micro_batch,
-                accumulation=accumulation,
-                rank=place.rank,
-                world=place.world,
-                skip=skip if number == first else 0,
-            )
-            for number in itertools.count(first)
+        slots = epoch.stream(
+            first,
+            skip=skip,
+            micro=run.micro_batch,
+            accumulation=run.accumulation(place.world),
+            rank=place.rank,
+            world=place.world,
         )
         return loaders.train.run(windows(slot) for slot in slots)
 
@@ -214,48 +210,6 @@ class Loaders:
                 prefetch=run.loader.prefetch,
             )
         return self._built[name]
-
-
-def class_counts(manifest: Manifest, options: MouseOptions, *, split: str) -> np.ndarray:
-    """Labelled frames of each merged class in a split, (C,) int64; ValueError when there is none."""
-    stored = np.array(manifest.table["histogram"].take(manifest.rows(split)).to_pylist()).reshape(-1, len(options.merge)).sum(0)
-    counts = np.zeros(len(options.classes), np.int64)
-    for old, new in enumerate(options.merge):
-        if new >= 0:
-            counts[new] += stored[old]
-    if not counts.any():
-        raise ValueError(f"{manifest.root}: no labelled {split} frames after merging; look at it with `tarpon look`")
-    return counts
-
-
-def sampling(
-    manifest: Manifest, rows: np.ndarray, options: MouseOptions, *, seed: int, counts: np.ndarray
-) -> tuple[plan.EpochPlan, np.ndarray | None, str]:
-    """The epoch plan, the boost's frame factors (None: off), and the class table before and after the boost."""
-    window, frames = options.window, options.window.train_frames
-    factors = plan.rare_factors(counts, threshold_share=window.rare_threshold_share, cap=window.rare_boost_cap)
-    if not window.rare_boost:
-        factors = np.ones(len(counts))
-    weights, seen = np.ones(len(rows)), np.zeros((len(rows), len(counts)))
-    for i, row in enumerate(rows):
-        labels = merged(manifest.lists("actions", np.array([row]))[0], options.merge)
-        chances = plan.window_weights(labels, factors, length=frames)
-        weights[i] = chances.mean()
-        seen[i] = plan.seen_histogram(labels, chances, length=frames, classes=len(counts))
-    boosted = (weights[:, None] * seen).sum(0)
-    before, after = counts / max(counts.sum(), 1), boosted / max(boosted.sum(), 1)
-    lines = [
-        f"  {name:<16}{count:>9}{b:>9.1%}{a:>9.1%}{factor:>8.1f}"
-        for name, count, b, a, factor in zip(options.classes, counts, before, after, factors, strict=True)
-    ]
-    table = "\n".join([f"  {'class':<16}{'frames':>9}{'share':>9}{'drawn':>9}{'factor':>8}", *lines])
-    shard = np.unique(manifest.column("shard")[rows], return_inverse=True)[1]
-    uniform = bool((factors == 1).all())
-    return (
-        plan.EpochPlan(rows=rows, shards=shard, seed=seed, weights=None if uniform else weights),
-        None if uniform else factors,
-        table,
-    )
 
 
 def describe(manifest: Manifest, options: MouseOptions, model: FrameTagger, points: Sequence[str]) -> list[str]:

@@ -4,19 +4,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from torch import Tensor
 
 from tarpon.shards import atomic
 from tarpon.shards.sources.mouse import CLASSES as ORIGINAL
+from tarpon.train.checkpoint import load_exported
 from tarpon.train.config import Run
 from tarpon.train.metrics.thresholds import fit_thresholds
 from tarpon.train.metrics.trial import load_trials
 from tarpon.train.tasks.mouse_options import MouseOptions
 
 NAME = "best_model_multitask.pt"
+KEYS = {"model_state_dict", "classes", "kp_names", "args"}
 
 
 def export(
@@ -59,15 +60,4 @@ def export(
 
 def load(path: Path) -> dict:
     """The checkpoint as a dict; ValueError in one line when it is missing or something else."""
-    if not path.exists():
-        raise ValueError(f"{path}: no such checkpoint; give a run's {NAME}")
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, EOFError, RuntimeError, OSError, LookupError, ValueError) as error:  # by what the file is
-        raise ValueError(
-            f"{path}: not a checkpoint of the mouse task ({(str(error).splitlines() or [type(error).__name__])[0]})"
-        ) from error
-    missing = {"model_state_dict", "classes", "kp_names", "args"} - set(held if isinstance(held, dict) else ())
-    if missing:
-        raise ValueError(f"{path}: lacks {', '.join(sorted(missing))}; give a {NAME} written by Tarpon")
-    return held
+    return load_exported(path, keys=KEYS, name=NAME)
