@@ -20,7 +20,7 @@ VENV=${VENV:-.venv}
 export PATH="$PWD/$VENV/bin:$PATH"
 
 GPUS=${SLURM_GPUS_ON_NODE:?no GPUs were given; set --gpus-per-node}
-FIRST_NODE=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+FIRST_NODE=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p) # not head: it would end scontrol early, which pipefail takes for an error
 export LOCAL_SIZE=$GPUS # processes a node, among which the loader shares out its cores; torchrun does not tell
 
 # srun hands its tasks the cores of --cpus-per-task only when told so again (SLURM 22.05 and later).
