@@ -18,7 +18,7 @@ from tarpon.tools.record import SPLITS, Record
 from tarpon.train import figures_hour_curves, figures_hours
 from tarpon.train.metrics.calibration import reliability
 from tarpon.train.metrics.hour_scores import GOOD_AUC, STRIDE_H, WINDOW_H, good_from, stack_scores, windows
-from tarpon.train.metrics.hours import CONDITIONS, THRESHOLD, PageRows, load_rows
+from tarpon.train.metrics.hours import CONDITIONS, THRESHOLD, PageRows, load_rows, one_well_classes
 from tarpon.train.outputs_hours import write_outputs
 from tarpon.train.summary_hours import CLOCK_TELLS
 
@@ -61,7 +61,7 @@ def warnings(record: Record) -> list[str]:
     manifest = shards(record)
     if manifest is not None:
         found += [f"The shards warn: {line}." for line in manifest.card.get("warnings", ())]
-    wells = _one_well(held) if manifest is None else ()
+    wells = one_well_classes(*held.values()) if manifest is None else ()
     if wells:
         found.append(
             f"Class and well cannot be told apart: all {' and all '.join(wells)} stacks of "
@@ -75,15 +75,6 @@ def warnings(record: Record) -> list[str]:
             f"filmed at the same hours. Read the AUC of the same hour instead, or train and test with frames.match_windows."
         )
     return found
-
-
-def _one_well(held: Mapping[str, PageRows]) -> tuple[str, ...]:
-    """Classes that have one well in all the predictions together; a split alone may well have but one."""
-    return tuple(
-        name
-        for label, name in enumerate(CONDITIONS)
-        if len({well for rows in held.values() for well in rows.well[rows.label == label]}) == 1
-    )
 
 
 def how_split(record: Record) -> str:

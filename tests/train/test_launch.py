@@ -279,7 +279,7 @@ def test_mistakes_are_one_line_and_status_2(refuse, options, said):
 
 
 def test_an_unknown_task_is_answered_with_the_known(capfd):
-    assert "task 'mose' must be one of fish, mouse" in refused(capfd, "mose", "--data=d")
+    assert "task 'mose' must be one of cells, fish, mouse" in refused(capfd, "mose", "--data=d")
     assert "'(none)'" in refused(capfd)
 
 

@@ -100,9 +100,12 @@ def pool(parts: Sequence[PageRows]) -> PageRows:
     return PageRows(clamp_range=parts[0].clamp_range, **arrays)
 
 
-def one_well_classes(rows: PageRows) -> tuple[str, ...]:
-    """Classes all of whose stacks come from one well: what tells that well apart passes for the class."""
-    wells = {name: np.unique(rows.well[rows.label == label]) for label, name in enumerate(CONDITIONS)}
+def one_well_classes(*parts: PageRows) -> tuple[str, ...]:
+    """Classes all of whose stacks, in all the parts together, come from one well: what tells it apart passes for the class.
+
+    Give every split there is: a small one may well have but one well of a class.
+    """
+    wells = {name: {well for rows in parts for well in rows.well[rows.label == label]} for label, name in enumerate(CONDITIONS)}
     return tuple(name for name, found in wells.items() if len(found) == 1)
 
 
