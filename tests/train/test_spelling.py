@@ -1,14 +1,13 @@
 """Other names for options, on the command line and in files."""
 
-import dataclasses
-
 import pytest
 import yaml
 
 from tarpon.train.config import UsageError, parse, parser_for
+from tarpon.train.launch import flat
 from tarpon.train.spelling import respelt
+from tarpon.train.tasks import TASKS
 from tarpon.train.tasks.mouse import MOUSE
-from tarpon.train.tasks.mouse_options import MouseOptions
 
 NAMES = {"rate": ("optim.lr",), "size": ("a", "b"), "use_it": ("it.on",)}
 REFUSED = {"gone": "say it when packing"}
@@ -81,11 +80,11 @@ def test_the_published_command_line_sets_what_it_says(tmp_path):
     assert (options.model.hidden, options.model.layers) == (128, 4)
 
 
-def test_every_spelling_of_the_mouse_task_names_an_option():
-    run, options = mouse()
-    for names in MOUSE.spellings.values():
-        for dotted in names:
-            section, *rest = dotted.split(".")
-            value = getattr(options if section in {f.name for f in dataclasses.fields(MouseOptions)} else run, section)
-            for part in rest:
-                value = getattr(value, part)
+@pytest.mark.parametrize("task", [name for name, task in TASKS.items() if task.spellings])
+def test_every_spelling_names_an_option_and_no_name_is_both_taken_and_refused(task):
+    _, _, text = parse(
+        parser_for(TASKS[task].options, recipe=TASKS[task].recipe(), task=task), TASKS[task].options, ["--data=d"]
+    )
+    known = set(flat(yaml.safe_load(text)))
+    assert {ours for names in TASKS[task].spellings.values() for ours in names} <= known
+    assert not TASKS[task].spellings.keys() & TASKS[task].refused.keys()
