@@ -8,7 +8,7 @@ import io
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -268,6 +268,22 @@ def load_array(sample: Stored, name: str, *, dtype: str, shape: tuple[int, ...])
     if array.dtype != np.dtype(dtype) or array.shape != shape:
         return None, [f"{name} is {array.dtype} {array.shape}, {np.dtype(dtype)} {shape} is expected"]
     return array, []
+
+
+def told_alike(sample: Stored, component: str, names: Iterable[str], *, single: Collection[str] = ()) -> Iterator[str]:
+    """Which of the columns `names` a JSON in the tar lacks or tells otherwise; `single` are held in single precision."""
+    found, wrong = load_json(sample, component)
+    yield from wrong
+    if wrong:
+        return
+    for name in names:
+        said, value = found.get(name), sample.row[name]
+        if name in single and isinstance(said, int | float):
+            said = float(np.float32(said))
+        if name not in found:
+            yield f"{component}: {name} is missing"
+        elif said != value:
+            yield f"{component}: {name} is {said}, the manifest says {value}"
 
 
 def load_json(sample: Stored, name: str) -> tuple[dict, list[str]]:

@@ -2,29 +2,16 @@
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from tarpon.shards.sources import cells
 from tarpon.shards.sources.cells_pages import from_png
-from tarpon.tools.checks import Kind, Stored, load_json
+from tarpon.tools.checks import Kind, Stored, told_alike
 
 TOLD = ("group", "source", "source_sha256", *cells.TOLD)
 
 
 def meta(sample: Stored) -> Iterator[str]:
     """The JSON in the tar says what the manifest row says."""
-    found, wrong = load_json(sample, "json")
-    yield from wrong
-    if wrong:
-        return
-    for name in TOLD:
-        said, value = found.get(name), sample.row[name]
-        if name == "hours" and isinstance(said, int | float):
-            said = float(np.float32(said))  # as the manifest holds it
-        if name not in found:
-            yield f"json: {name} is missing"
-        elif said != value:
-            yield f"json: {name} is {said}, the manifest says {value}"
+    return told_alike(sample, "json", TOLD, single=("hours",))
 
 
 def labels(sample: Stored) -> Iterator[str]:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tarpon.shards.sources import fish
 from tarpon.shards.sources.images import BROKEN
-from tarpon.tools.checks import Kind, Stored, load_json
+from tarpon.tools.checks import Kind, Stored, told_alike
 
 TOLD = ("group", "source", "source_sha256", *(name for name, _ in fish.SCHEMA.columns))
 NAMES = {"family": "families", "order": "orders", "feeding": "feeding"}  # column -> list of names in the card
@@ -17,18 +17,7 @@ ATTRIBUTES = ("troph", "feeding", "habitat")
 
 def meta(sample: Stored) -> Iterator[str]:
     """The JSON in the tar says what the manifest row says, missing values included."""
-    found, wrong = load_json(sample, "json")
-    yield from wrong
-    if wrong:
-        return
-    for name in TOLD:
-        said, value = found.get(name), sample.row[name]
-        if name == "troph" and isinstance(said, int | float):
-            said = float(np.float32(said))  # as the manifest holds it
-        if name not in found:
-            yield f"json: {name} is missing"
-        elif said != value:
-            yield f"json: {name} is {said}, the manifest says {value}"
+    return told_alike(sample, "json", TOLD, single=("troph",))
 
 
 def labels(sample: Stored) -> Iterator[str]:

@@ -92,22 +92,29 @@ def train(
             freezing.check()
             with ema.in_model():
                 result = evaluate()
-                value = result.scalars[problem.select]
-                state.plateau = observe(state.plateau, value, step=at.step, patience=run.schedule.patience)
+                state.plateau = observe(
+                    state.plateau, result.scalars[problem.select], step=at.step, patience=run.schedule.patience
+                )
                 if state.plateau.since == 0:
                     keep_best(result)
-            sink.write(at.step, {f"val/{name}": v for name, v in result.scalars.items()}, epoch=at.epoch)
-            if engine.place.first:
-                tqdm.write(
-                    f"step {at.step}/{total}  epoch {at.epoch}  val {problem.select} {value:.4f}  loss "
-                    f"{result.scalars['loss']:.4f}" + ("  best" if state.plateau.since == 0 else "")
-                )
+            tell(result, problem, engine, sink, state=state, total=total)
             engine.train()
         if saves:
             save(state)
             clock.restart()
     bar.close()
     return state
+
+
+def tell(result: Result, problem: Problem, engine: Engine, sink: Fan, *, state: State, total: int) -> None:
+    """One evaluation to the sinks and as a line to read."""
+    at = state.at
+    sink.write(at.step, {f"val/{name}": value for name, value in result.scalars.items()}, epoch=at.epoch)
+    if engine.place.first:
+        tqdm.write(
+            f"step {at.step}/{total}  epoch {at.epoch}  val {problem.select} {result.scalars[problem.select]:.4f}  loss "
+            f"{result.scalars['loss']:.4f}" + ("  best" if state.plateau.since == 0 else "")
+        )
 
 
 class Freezing:
