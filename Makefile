@@ -53,7 +53,7 @@ demo-fish: env
 
 demo-cells: env
 	rm -rf runs/demo-cells runs/demo-cells-lab runs/demo-cells-shards
-	tarpon demo cells --out runs/demo-cells-lab --wells 32 --stacks 64
+	tarpon demo cells --out runs/demo-cells-lab --wells 64 --stacks 128 --pages 24 --onset 3
 	tarpon pack cells --config runs/demo-cells-lab/cells.yaml --out runs/demo-cells-shards --group well --split 0.6,0.15,0.25
 	OMP_NUM_THREADS=2 deepspeed --num_accelerators 1 train/launch.py cells --config runs/demo-cells-lab/cells.yaml \
 	  --config train/recipes/cells/demo.yaml --data runs/demo-cells-shards --out runs/demo-cells

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from tarpon.pipelines import host_memory
 from tarpon.pipelines.clip import ClipGraph
 from tarpon.pipelines.feed import ClipFeed, Window
 from tarpon.pipelines.image import ImageGraph
@@ -38,6 +39,7 @@ class Loader:
         self._source: Iterator = iter(())
         # arrays handed to DALI without a copy must outlive their batch: what is queued, in the making and just delivered
         self._held: deque = deque(maxlen=2 * prefetch + 4)
+        host_memory.keep()
         self._pipeline = graph.build(self._next, device=device, threads=threads, prefetch=prefetch)
         self._unfinished = False  # a run was left before its end, with batches of it still in the pipeline
         self.wait_s = 0.0  # that callers waited for batches

@@ -40,41 +40,48 @@ class PageFields:
     high: np.ndarray  # (R,) and that becomes 1
     size: int  # S
     noise_sd: float = 0.0  # of the range 0..1; 0 needs no bank
-    column: str = "png"
-    names: tuple[str, ...] = (
-        "page", "low", "scale", "flip_x", "flip_y", "angle", "brightness", "contrast", "noise", "row",
-    )  # fmt: skip
+    column: str = "tif"
+    names: tuple[str, ...] = ("page", "scale", "shift", "turn", "factor", "offset", "noise", "row")
     bank: np.ndarray = field(init=False)  # float32 noise that each noisy page takes a stretch of
 
     def __post_init__(self) -> None:
         length = self.size**2 + (BANK_SLACK if self.noise_sd else 0)
         drawn = np.random.default_rng(0).standard_normal(length, dtype=np.float32) if self.noise_sd else np.zeros(length)
-        object.__setattr__(self, "bank", (self.noise_sd * drawn).astype(np.float16))
+        object.__setattr__(self, "bank", (self.noise_sd * drawn).astype(np.float32))
 
     def arrays(self, encoded: np.ndarray, shot: PageShot, row: int) -> dict[str, np.ndarray]:
         """As `Fields.arrays`."""
-        draw, low = shot.draw, self.low[row]
+        draw, scale = shot.draw, 1 / max(self.high[row] - self.low[row], 1)
         first = 0 if draw.noise is None else int(draw.noise * BANK_SLACK)
         noise = self.bank[first : first + self.size**2] if draw.noise is not None else _silence(self.size)
         return {
             "page": encoded,
-            "low": np.array(low, np.float32),
-            "scale": np.array(1 / max(self.high[row] - low, 1), np.float32),
-            "flip_x": np.array(draw.flip_x, np.int32),
-            "flip_y": np.array(draw.flip_y, np.int32),
-            "angle": np.array(draw.angle, np.float32),
-            "brightness": np.array(draw.brightness, np.float32),
-            "contrast": np.array(draw.contrast, np.float32),
+            "scale": np.array(scale, np.float32),
+            "shift": np.array(-self.low[row] * scale, np.float32),
+            "turn": turning(draw, size=self.size),
+            "factor": np.array(draw.brightness * draw.contrast, np.float32),
+            "offset": np.array(draw.brightness * 0.5 * (1 - draw.contrast), np.float32),  # contrast is about mid grey
             "noise": noise.reshape(self.size, self.size, 1),
             "row": np.array(row if shot.there and shot.row >= 0 else -1, np.int64),
         }
+
+
+def turning(draw: PageDraw, *, size: int) -> np.ndarray:
+    """(3, 3) float32 from places (x, y, 1) of the varied page to places of the page: flipped, then turned anticlockwise."""
+    cos, sin = np.cos(np.deg2rad(draw.angle)), np.sin(np.deg2rad(draw.angle))
+    flips = np.diag([-1.0 if draw.flip_x else 1.0, -1.0 if draw.flip_y else 1.0])
+    turn = flips @ np.array([[cos, -sin], [sin, cos]])
+    middle = np.full(2, size / 2)
+    matrix = np.eye(3)
+    matrix[:2, :2], matrix[:2, 2] = turn, middle - turn @ middle
+    return matrix.astype(np.float32)
 
 
 _SILENT: dict[int, np.ndarray] = {}
 
 
 def _silence(size: int) -> np.ndarray:
-    return _SILENT.setdefault(size, np.zeros(size**2, np.float16))
+    return _SILENT.setdefault(size, np.zeros(size**2, np.float32))
 
 
 def levels(manifest: Manifest, contrast: str) -> tuple[np.ndarray, np.ndarray]:

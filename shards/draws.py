@@ -108,6 +108,7 @@ class PageAugment:
     """How a training page of a microscope is varied; *_p is the chance that it is. All zero gives it as it is stored."""
 
     flip_p: float = 0.5  # left-right and, drawn by itself, upside down: a dish has no up
+    angle_p: float = 0.5  # not 1: a turned page is a smoother one, and a network that met no other misreads pages as they are
     angle: float = 15.0  # degrees at most, either way; what turns in from outside is the page mirrored
     brightness_p: float = 0.5
     brightness: float = 0.2  # factor within 1 +- this
@@ -117,7 +118,7 @@ class PageAugment:
     noise_sd: float = 0.02  # of full scale
 
     def __post_init__(self) -> None:
-        for name in ("flip_p", "brightness_p", "contrast_p", "noise_p"):
+        for name in ("flip_p", "angle_p", "brightness_p", "contrast_p", "noise_p"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"augment.{name}={getattr(self, name)} must be in [0, 1]")
         if not 0 <= self.angle <= 15:
@@ -142,11 +143,11 @@ class PageDraw:
 
 
 def draw_page(augment: PageAugment, *, seed: int, epoch: int, slot: int) -> PageDraw:
-    u = generator(seed, epoch, slot).random(9)
+    u = generator(seed, epoch, slot).random(10)
     return PageDraw(
         flip_x=bool(u[0] < augment.flip_p),
         flip_y=bool(u[1] < augment.flip_p),
-        angle=augment.angle * (2 * float(u[2]) - 1),
+        angle=augment.angle * (2 * float(u[2]) - 1) if u[9] < augment.angle_p else 0.0,
         brightness=1 + augment.brightness * (2 * float(u[4]) - 1) if u[3] < augment.brightness_p else 1.0,
         contrast=1 + augment.contrast * (2 * float(u[6]) - 1) if u[5] < augment.contrast_p else 1.0,
         noise=float(u[8]) if u[7] < augment.noise_p and augment.noise_sd > 0 else None,

@@ -26,7 +26,7 @@ class Reader:
         manifest: the data set.
         cache: folder for remote tars; needed only where the manifest's root is a URL.
         cache_bytes: the cache holds at most this much, the least recently used tar goes first.
-        verify: check size and SHA-256 of what is read (about 0.2 ms a clip of 300 kB).
+        verify: check the SHA-256 of what is read, once (a megabyte takes 0.7 ms of a core); its size is checked each time.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class Reader:
         self._cache, self._cache_bytes = cache, cache_bytes
         self._files: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
+        self._sound: dict[str, bytearray] = {}  # component -> a flag for every row that was read and found whole
 
     def read(self, row: int, column: str) -> bytes:
         """Content of one component of a row; empty where the sample has none.
@@ -60,8 +61,11 @@ class Reader:
             raise BadSample(
                 Fault(file=where, offset=offset, reason=f"{column}: {len(content)} of {size} bytes; the tar is cut short")
             )
-        if self.verify and hashlib.sha256(content).hexdigest() != manifest.value(row, f"{column}_sha256"):
-            raise BadSample(Fault(file=where, reason=f"{column}: checksum differs from the manifest", offset=offset))
+        sound = self._sound.setdefault(column, bytearray(len(manifest)))
+        if self.verify and not sound[row]:
+            if hashlib.sha256(content).hexdigest() != manifest.value(row, f"{column}_sha256"):
+                raise BadSample(Fault(file=where, reason=f"{column}: checksum differs from the manifest", offset=offset))
+            sound[row] = True
         return content
 
     def close(self) -> None:

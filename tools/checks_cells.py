@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tarpon.shards.sources import cells
-from tarpon.shards.sources.cells_pages import from_png
+from tarpon.shards.sources.cells_pages import from_tiff
 from tarpon.tools.checks import Kind, Stored, told_alike
 
 TOLD = ("group", "source", "source_sha256", *cells.TOLD)
@@ -34,13 +34,13 @@ def image(sample: Stored) -> Iterator[str]:
     """The page decodes, in the size, depth and range that the manifest says."""
     row = sample.row
     try:
-        page = from_png(sample.files["png"])
+        page = from_tiff(sample.files["tif"])
     except ValueError as error:
-        yield f"png does not decode ({error})"
+        yield f"tif does not decode ({error})"
         return
     shape = (row["height"], row["width"]) + ((row["channels"],) if row["channels"] > 1 else ())
     if page.shape != shape or page.dtype.itemsize * 8 != row["bits"]:
-        yield f"png is {page.dtype} {page.shape}, the manifest says {row['bits']} bits {shape}"
+        yield f"tif is {page.dtype} {page.shape}, the manifest says {row['bits']} bits {shape}"
     elif (page.min(), page.max()) != (row["frame_min"], row["frame_max"]):
         yield f"levels {page.min()} to {page.max()}, the manifest says {row['frame_min']} to {row['frame_max']}"
 

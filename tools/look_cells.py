@@ -7,7 +7,7 @@ from PIL import Image
 
 from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.reader import Reader
-from tarpon.shards.sources.cells_pages import from_png
+from tarpon.shards.sources.cells_pages import from_tiff
 from tarpon.tools.contact_sheet import COLUMNS, contact_sheet
 from tarpon.tools.table import table
 
@@ -57,7 +57,7 @@ def _wells(manifest: Manifest) -> Iterator[str]:
 def _formats(manifest: Manifest) -> Iterator[str]:
     names = ("bits", "channels", "width", "height")
     kinds = list(zip(*(manifest.column(name).tolist() for name in names), strict=True))
-    stack, size = manifest.column("stack"), manifest.column("png_size")
+    stack, size = manifest.column("stack"), manifest.column("tif_size")
     rows = []
     for kind in sorted(set(kinds)):
         own = np.array([other == kind for other in kinds])
@@ -102,7 +102,7 @@ def sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
     reader, pictures, captions = Reader(manifest), [], []
     for row in picks(manifest, count=count, seed=seed):
         known = manifest.table.slice(row, 1).to_pylist()[0]
-        page = from_png(reader.read(row, "png")).astype(float)
+        page = from_tiff(reader.read(row, "tif")).astype(float)
         scaled = np.clip((page - known["low"]) / (known["high"] - known["low"]), 0, 1)
         pictures.append(Image.fromarray((255 * scaled).round().astype(np.uint8)))
         captions.append((f"{manifest.card['classes'][known['label']]}, {known['hours']:g} h", known["stack"], known["split"]))

@@ -18,7 +18,7 @@ from tarpon.shards.split import fold_splits
 from tarpon.tools.pack import quarantine, shares
 from tarpon.tools.table import table
 
-SHARD_PAGES = 512  # a tar of about 0.7 GB at 1024 x 1024 pixels of 16 bits
+SHARD_PAGES = 512  # a tar of 1 GB at 1024 x 1024 pixels of 16 bits
 
 
 def cells(
@@ -29,9 +29,10 @@ def cells(
     folds: int | None = None,
     split: str | None = None,
     seed: int | None = None,
+    side: int = 0,
     workers: int = 0,
 ) -> int:
-    """Pack infected and uninfected TIFF stacks into shards, every page losslessly; run again after a kill it goes on.
+    """Pack infected and uninfected TIFF stacks into shards, every page at its full depth; run again after a kill it goes on.
 
     Args:
         config: YAML file with data.infected_dir and data.uninfected_dir; the published trainer's files are read as they are.
@@ -40,6 +41,8 @@ def cells(
         folds: rotating test folds stored beside the split; unset: training.k_folds of the file, else none.
         split: shares of train, val and test; unset: data.split_ratios of the file, else 0.7,0.15,0.15.
         seed: of split and folds; unset: data.split_seed of the file, else 0.
+        side: pixels that pages are stretched to, once, here; with the size that is trained at, training reads them several
+            times as fast. 0: every page is kept pixel for pixel.
         workers: processes; 0: one a core.
     """
     said = read_config(Path(config))
@@ -51,6 +54,7 @@ def cells(
         group=group,
         folds=said.folds if folds is None else folds,
         seed=seed,
+        side=side,
     )
     packing = Packing(
         out=Path(out), split=ratios, seed=seed, workers=workers or len(os.sched_getaffinity(0)), shard_size=SHARD_PAGES

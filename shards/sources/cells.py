@@ -16,7 +16,7 @@ import pyarrow as pa
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.schema import Component, Sample, Schema
 from tarpon.shards.sources.cells_names import NAME, Place, copies, digest, doubles, name_pattern, read_name
-from tarpon.shards.sources.cells_pages import Levels, StackShape, as_png, read_pages, read_shape
+from tarpon.shards.sources.cells_pages import Levels, StackShape, as_tiff, read_pages, read_shape, stretched
 from tarpon.shards.split import assign_folds
 
 CLASSES = ("uninfected", "infected")  # in the order of their labels
@@ -24,7 +24,10 @@ GROUPS = ("stack", "well", "plate")  # a regular expression is allowed as well
 SCHEMA = Schema(
     kind="cells",
     components=(
-        Component(name="png", holds="the page, PNG of 8 or 16 bits, grey or RGB, pixel for pixel as in the source"),
+        Component(
+            name="tif",
+            holds="the page, uncompressed TIFF of 8 or 16 bits, grey or RGB; as in the source, or stretched to side x side",
+        ),
         Component(name="json", holds="the sample's manifest row, readable without the manifest"),
     ),
     columns=(
@@ -63,12 +66,15 @@ class CellsSource:
     )
     folds: int = 0  # rotating test folds; 0: none
     seed: int = 0  # of the folds
+    side: int = 0  # pixels that every page is stretched to, once, here; 0: pages stay pixel for pixel as they are
 
     def __post_init__(self) -> None:
         if not 0 < self.frames_per_hour < float("inf"):
             raise ValueError(f"frames_per_hour={self.frames_per_hour} must be above 0; a page every 30 min is 2")
         if self.folds < 0 or self.folds == 1:
             raise ValueError(f"folds={self.folds} must be 0 (none) or 2 and more")
+        if self.side and self.side < 32:
+            raise ValueError(f"side={self.side} must be 0 (pages stay as they are) or 32 and more pixels")
         name_pattern(self.name_regex)
         if self.group not in GROUPS:
             try:
@@ -93,6 +99,7 @@ class StackUnit:
     group: str
     fold: int
     frames_per_hour: float
+    side: int
     bytes: int
     mtime_ns: int
 
@@ -147,7 +154,7 @@ def _folder(folder: Path, *, label: int, source: CellsSource) -> tuple[list[Stac
             place, state = read_name(path.stem, pattern), path.stat()
             units.append(StackUnit(
                 path=str(path), source=name, label=label, place=place, shape=read_shape(path),
-                group=_group(path.name, place, source.group), fold=-1, frames_per_hour=source.frames_per_hour,
+                group=_group(path.name, place, source.group), fold=-1, frames_per_hour=source.frames_per_hour, side=source.side,
                 bytes=state.st_size, mtime_ns=state.st_mtime_ns,
             ))  # fmt: skip
         except ValueError as error:
@@ -182,7 +189,8 @@ def make(unit: StackUnit) -> Iterator[Sample | Fault]:
         for page in read_pages(Path(unit.path)):
             levels.add(page)
             first = first if pages else levels.span()
-            pages.append((as_png(page), int(page.min()), int(page.max())))
+            stored = stretched(page, side=unit.side)
+            pages.append((as_tiff(stored), int(stored.min()), int(stored.max())))
     except ValueError as error:
         yield Fault(file=unit.source, reason=str(error))
         return
@@ -203,7 +211,10 @@ def make(unit: StackUnit) -> Iterator[Sample | Fault]:
             "well": unit.place.well_name,
             "position": unit.place.position,
             "plate": unit.place.plate,
-            **{name: getattr(unit.shape, name) for name in ("width", "height", "bits", "channels")},
+            "width": unit.side or unit.shape.width,
+            "height": unit.side or unit.shape.height,
+            "bits": unit.shape.bits,
+            "channels": unit.shape.channels,
             "low": low,
             "high": high,
             "first_low": first[0],
@@ -213,7 +224,7 @@ def make(unit: StackUnit) -> Iterator[Sample | Fault]:
         }
         told = json.dumps(row).encode()
         yield Sample(
-            key=f"{unit.place.stack}_{number:04d}", files={"png": content, "json": told}, row=row | {"fold": unit.fold}
+            key=f"{unit.place.stack}_{number:04d}", files={"tif": content, "json": told}, row=row | {"fold": unit.fold}
         )
 
 

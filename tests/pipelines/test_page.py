@@ -12,7 +12,7 @@ from tarpon.pipelines.page import OUTPUTS, PageGraph
 from tarpon.pipelines.page_feed import PageFields, PageShot, neighbours, shots
 from tarpon.shards.draws import PageAugment, PageDraw, draw_page
 from tarpon.shards.quarantine import Budget
-from tarpon.shards.sources.cells_pages import as_png
+from tarpon.shards.sources.cells_pages import as_tiff
 
 SIZE = 32
 
@@ -21,18 +21,20 @@ class Contents:
     """A reader of encoded pages held in memory."""
 
     def __init__(self, pages: list[np.ndarray]) -> None:
-        self._encoded = [as_png(page) for page in pages]
+        self._encoded = [as_tiff(page) for page in pages]
 
     def read(self, row: int, column: str) -> bytes:
         return self._encoded[row]
 
 
-def loaded(pages: list[np.ndarray], work: list[PageShot], *, low: float = 0, high: float = 65535, augment=True, **options):
+def loaded(
+    pages: list[np.ndarray], work: list[PageShot], *, low: float = 0, high: float = 65535, augment=True, stretch=True, **options
+):
     """(B, SIZE, SIZE) float32 in 0..1, and rows."""
     count = len(pages)
     fields = PageFields(low=np.full(count, low, np.float32), high=np.full(count, high, np.float32), size=SIZE, **options)
     feed = ImageFeed(SimpleNamespace(), Contents(pages), fields, pool=np.arange(count), budget=Budget(0))
-    graph = PageGraph(size=SIZE, batch=len(work), mean=0.0, std=1.0, augment=augment)
+    graph = PageGraph(size=SIZE, batch=len(work), mean=0.0, std=1.0, augment=augment, stretch=stretch)
     (batch,) = Loader(graph, feed, outputs=OUTPUTS, device=None).run([work])
     return batch["page"].numpy()[:, 0].copy(), batch["row"].tolist()
 
@@ -81,6 +83,18 @@ def test_what_turns_in_is_the_page_mirrored(page, angle):
     # scipy turns the same way round for a matrix of the opposite sign; "reflect" mirrors about the edge of the last pixel
     want = ndimage.rotate(page / 65535, angle, reshape=False, order=1, mode="reflect")
     assert np.abs(got - want).max() < 1e-4
+
+
+def test_flips_come_before_the_turn(page):
+    (got,), _ = loaded([page], [PageShot(row=0, draw=draw(flip_x=True, angle=10.0))])
+    want = ndimage.rotate(page[:, ::-1] / 65535, 10, reshape=False, order=1, mode="reflect")
+    assert np.abs(got - want).max() < 1e-4
+
+
+def test_a_page_of_the_size_needs_no_stretching(page):
+    (plain,), _ = loaded([page], [PageShot(row=0)], augment=False)
+    (left_out,), _ = loaded([page], [PageShot(row=0)], augment=False, stretch=False)
+    assert np.array_equal(plain, left_out)
 
 
 def test_noise_comes_from_its_place_in_the_bank(page):

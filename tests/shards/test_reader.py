@@ -50,6 +50,19 @@ def test_a_flipped_bit_is_a_bad_sample_named_by_tar_key_and_offset(toy_shards):
     assert len(Reader(manifest, verify=False).read(5, "text")) == manifest.value(5, "text_size")
 
 
+def test_a_checksum_is_looked_at_once_and_every_size_each_time(toy_shards):
+    manifest = toy_shards()
+    reader = Reader(manifest)
+    whole = reader.read(5, "text")
+    damage(manifest, 5, "text", cut=False)
+    assert reader.read(5, "text") != whole  # a million reads an epoch are not hashed again
+    damage(manifest, 5, "text", cut=True)
+    with pytest.raises(BadSample, match="cut short"):
+        reader.read(5, "text")
+    with pytest.raises(BadSample):
+        Reader(manifest).read(5, "text")
+
+
 def test_a_short_and_a_missing_tar_are_bad_samples(toy_shards):
     manifest = toy_shards()
     shard, key, offset = damage(manifest, 5, "text", cut=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 LEVEL, NOISE, FULL = 11000.0, 140.0, 65535  # grey level of bare medium, sd of the camera's noise, the camera's range
-CYCLE, MITOSIS, SPREADING = 18.0, 1.0, 2.0  # hours from division to division, of rounding up before it, of flattening after it
+CYCLE, MITOSIS, SPREADING = 10.0, 1.0, 2.0  # hours from division to division, of rounding up before it, of flattening after it
 DENSITY = 18 / 96**2  # cells a pixel at the start
-WAIT, RISE, LAST = 3.0, 2.5, 5.0  # hours: mean from onset to a cell's infection, then until it is round, mean until it dies
+WAIT, RISE, LAST = 1.5, 2.0, 5.0  # hours: mean from onset to a cell's infection, then until it is round, mean until it dies
 REACH = 16  # pixels from a cell's middle that it may touch
 BRIGHT, DARK = 0.5, 0.35  # how much brighter or darker than the medium a cell may be
 PARTS = 6  # granules of a cell
@@ -71,7 +71,7 @@ def culture(rng: np.random.Generator, *, size: int, times: np.ndarray, density: 
             where, axis = path[min(int(np.searchsorted(times, ends)), len(times) - 1)], rng.uniform(0, np.pi)
             apart = 4.8 * np.array([np.sin(axis), np.cos(axis)])
             for side in (-1, 1):
-                waiting.append((root, ends, ends + max(10, rng.normal(CYCLE, 2)), where + side * apart, rng.uniform(0, np.pi)))
+                waiting.append((root, ends, ends + max(0.6 * CYCLE, rng.normal(CYCLE, 2)), where + side * apart, rng.uniform(0, np.pi)))
     return cells
 
 

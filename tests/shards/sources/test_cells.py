@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tifffile
+import torch
 
 from tarpon.shards.reader import Reader
 from tarpon.shards.sources.cells import CLASSES, CellsSource, in_window, make, scan
-from tarpon.shards.sources.cells_pages import from_png
+from tarpon.shards.sources.cells_pages import from_tiff
 from tarpon.shards.split import fold_splits
 from tarpon.tools import lint
 
@@ -48,7 +49,7 @@ def faults_of(lab: Path, **options) -> dict[str, str]:
 def test_every_page_is_stored_bit_for_bit_with_what_is_known_of_it(cells_lab, cells_shards):
     reader, by_stack = Reader(cells_shards), defaultdict(list)
     for number, row in enumerate(cells_shards.table.to_pylist()):
-        by_stack[row["source"]].append((row, from_png(reader.read(number, "png"))))
+        by_stack[row["source"]].append((row, from_tiff(reader.read(number, "tif"))))
     files = sorted(cells_lab.glob("*infected/*.tiff"))
     assert sorted(by_stack) == sorted(f"{path.parent.name}/{path.name}" for path in files)
     for path in files:
@@ -249,6 +250,23 @@ def test_a_real_stack_is_packed_whole(shared_data, tmp_path, pack_cells):
     assert faults == []
     reader = Reader(manifest)
     for number, row in enumerate(manifest.table.to_pylist()):
-        assert np.array_equal(from_png(reader.read(number, "png")), real[row["page"] + 24 * (1 - row["label"])])
+        assert np.array_equal(from_tiff(reader.read(number, "tif")), real[row["page"] + 24 * (1 - row["label"])])
     assert manifest.table.schema.field("low").type == pa.int32()
     reader.close()
+
+
+def test_pages_are_stretched_once_where_a_side_is_asked_for(cells_lab, tmp_path, pack_cells):
+    """Against the antialiased resize of torch, at the page's own depth; the stack's levels stay those of the whole pages."""
+    whole, _ = pack_cells(cells_lab, tmp_path / "whole")
+    manifest, _ = pack_cells(cells_lab, tmp_path / "small", source=CellsSource(side=32))
+    small, full = Reader(manifest), Reader(whole)
+    for row in range(0, len(manifest), 7):
+        assert manifest.value(row, "key") == whole.value(row, "key")
+        got, page = from_tiff(small.read(row, "tif")), from_tiff(full.read(row, "tif"))
+        assert got.dtype == page.dtype
+        assert got.shape[:2] == (32, 32) == (manifest.value(row, "height"), manifest.value(row, "width"))
+        planes = torch.from_numpy(page.reshape(*page.shape[:2], -1).astype(np.float64)).permute(2, 0, 1)[None]
+        want = torch.nn.functional.interpolate(planes, size=(32, 32), mode="bilinear", antialias=True)[0].permute(1, 2, 0)
+        assert np.abs(got.reshape(32, 32, -1) - want.numpy()).max() <= 0.51  # rounded to a level
+        assert (manifest.value(row, "frame_min"), manifest.value(row, "frame_max")) == (got.min(), got.max())
+        assert manifest.value(row, "low") == whole.value(row, "low")

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from tarpon.shards.sources.cells_pages import Levels, StackShape, as_png, from_png, read_pages, read_shape
+from tarpon.shards.sources.cells_pages import Levels, StackShape, as_tiff, from_tiff, read_pages, read_shape
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 65536, (6, 40, 30), dtype=np.uint16)
@@ -158,16 +158,16 @@ def test_other_files_are_named(content, tmp_path):
     np.arange(65536, dtype=np.uint16).reshape(256, 256), COLOUR[0], COLOUR[0, ..., 0], np.moveaxis(GREY[:3], 0, -1),
     np.zeros((3, 5), np.uint16),
 ])  # fmt: skip
-def test_a_png_holds_every_bit(page):
-    assert np.array_equal(from_png(as_png(page)), page)
+def test_a_tiff_holds_every_bit(page):
+    assert np.array_equal(from_tiff(as_tiff(page)), page)
     if page.dtype == np.uint8 or page.ndim == 2:  # Pillow has no colour of 16 bits
-        with Image.open(io.BytesIO(as_png(page))) as picture:
+        with Image.open(io.BytesIO(as_tiff(page))) as picture:
             assert np.array_equal(np.asarray(picture), page)
 
 
-def test_a_broken_png_is_a_value_error():
+def test_a_broken_tiff_is_a_value_error():
     with pytest.raises(ValueError, match=r"\w"):
-        from_png(as_png(GREY[0])[:100])
+        from_tiff(as_tiff(GREY[0])[:100])
 
 
 def test_the_range_is_that_of_the_whole_stack():
