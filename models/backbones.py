@@ -3,31 +3,22 @@
 B clips, T frames, N = B*T frames in a row, D channels, h x w cells of the feature map.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
-from pathlib import Path
 
 import timm
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import get_pretrained_cfg, list_models, load_checkpoint
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-CHOICES = (
-    "choose one: `pretrained: true` with a network or a filled Hugging Face cache, "
-    "`weights: FILE` for a local .safetensors or .pt file, or `pretrained: false` for random weights"
-)
+from tarpon.models.weights import CHOICES, cannot_be_had, check_file, check_name, first_line, has_source, load, normalisation
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameBackbone:
     """Which timm model looks at each frame, and where its weights come from."""
 
-    name: str = "vit_small_patch14_dinov2.lvd142m"  # any timm name, with or without a pretrained tag
+    name: str = "vit_small_patch14_dinov2.lvd142m"  # timm's, with or without tag; hf_hub:OWNER/NAME; local-dir:FOLDER
     pretrained: bool = True  # weights from the hub or its cache; a `weights` file comes first
     weights: str | None = None  # local .safetensors or .pt of this architecture
     image_size: int = 224  # pixels, square
@@ -46,20 +37,16 @@ class FrameBackbone:
 
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Per-channel (mean, std) of RGB in [0, 1] that the weights were trained with; ImageNet's where timm knows none."""
-        _check_name(self.name)
-        known = get_pretrained_cfg(self.name)
-        if known is None:
-            return IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-        return tuple(known.mean), tuple(known.std)
+        return normalisation(self.name)
 
     def build(self) -> "FrameEncoder":
         """The encoder, on the CPU, in training mode, not frozen."""
-        _check_name(self.name)
+        check_name(self.name)
         if self.weights is not None:
-            _check_file(self.weights)
+            check_file(self.weights)
         net, sized = self._create()
         if self.weights is not None:
-            _load(net, self.weights)
+            load(net, self.weights)
         return FrameEncoder(
             net,
             image_size=self.image_size,
@@ -75,13 +62,13 @@ class FrameBackbone:
             try:
                 return timm.create_model(self.name, img_size=self.image_size, **wanted), True
             except TypeError as error:  # timm has no list of the models that take a size
-                if "img_size" not in str(error):
+                if "img_size" not in first_line(error):
                     raise
             return timm.create_model(self.name, **wanted), False
         except (OSError, RuntimeError) as error:
-            if not wanted["pretrained"]:
+            if not wanted["pretrained"] and not has_source(self.name):
                 raise
-            raise ValueError(f"weights of {self.name} cannot be had ({first_line(error)}); {CHOICES}") from error
+            raise cannot_be_had(self.name, error) from error
 
 
 class FrameEncoder(nn.Module):
@@ -114,6 +101,7 @@ class FrameEncoder(nn.Module):
         self.frames_per_pass = frames_per_pass
         self.stage = None if grid_stride is None else _stage(net, grid_stride)
         _check_patch(net, image_size)
+        self._side = image_size
         self._asked = net.training  # the mode last asked for, kept while frozen
         self._probe(image_size)
 
@@ -138,6 +126,47 @@ class FrameEncoder(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             pooled, grid = in_passes(self._encode, frames, size=self.frames_per_pass)
         return pooled.unflatten(0, clip.shape[:2]), grid.unflatten(0, clip.shape[:2])
+
+    def maps(self, images: Tensor, *, stages: int = 1) -> tuple[Tensor, ...]:
+        """Feature maps where the last stages end. A transformer whose blocks all have one stride counts as four stages.
+
+        Args:
+            images: (N, 3, H, W) float, already normalised, of any size that the model takes; H and W may differ.
+
+        Returns:
+            `stages` maps (N, channels, h, w), finest first, the last one behind the model's final norm; without gradient
+            while frozen. `frames_per_pass` bounds memory as in `forward`.
+        """
+        size = tuple(images.shape[-2:])
+        fits = not self.only_size or size == (self.only_size, self.only_size) or getattr(self.net, "dynamic_img_size", False)
+        if images.ndim != 4 or images.shape[1] != 3 or not fits:
+            raise ValueError(
+                f"images must be (N, 3, H, W) with H = W = {self.only_size or 'any'}, got {tuple(images.shape)}; "
+                f"set image_size of the backbone and of the pipeline to the same number"
+            )
+        for side in set(size):
+            _check_patch(self.net, side)
+        ends = _ends(self.net, stages)
+        images = images.to(next(self.net.parameters()).dtype)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return in_passes(lambda some: self._maps(some, ends), images, size=self.frames_per_pass)
+
+    def only_maps(self, *, stages: int) -> list[int]:
+        """Promise that only `maps` of so many stages will be asked for: parameters that these do not hang on leave training.
+
+        Returns:
+            Channels of the maps.
+        """
+        mode, parameters = self.net.training, list(self.net.parameters())
+        blank = parameters[0].new_zeros(1, 3, self._side, self._side)
+        self.net.eval()
+        with torch.enable_grad():
+            made = self._maps(blank, _ends(self.net, stages))
+        self.net.train(mode)
+        slopes = torch.autograd.grad(sum(each.sum() for each in made), parameters, allow_unused=True)
+        for parameter, slope in zip(parameters, slopes, strict=True):
+            parameter.requires_grad_(slope is not None)
+        return [each.shape[1] for each in made]
 
     def freeze(self, on: bool = True) -> None:
         """Hold the weights and statistics still (True) or let them learn (False).
@@ -166,6 +195,14 @@ class FrameEncoder(nn.Module):
             features, (middle,) = self.net.forward_intermediates(frames, indices=[self.stage], output_fmt="NCHW")
             grid = middle.permute(0, 2, 3, 1)
         return self.net.forward_head(features, pre_logits=True), grid
+
+    def _maps(self, images: Tensor, ends: list[int]) -> tuple[Tensor, ...]:
+        """(N, 3, H, W) -> a (N, channels, h, w) for each of `ends`, indices of timm's feature maps, and for the last map."""
+        if ends:
+            features, middles = self.net.forward_intermediates(images, indices=ends, output_fmt="NCHW")
+        else:
+            features, middles = self.net.forward_features(images), []
+        return (*middles, self._cells(features, images.shape[-2:]).permute(0, 3, 1, 2))
 
     def _cells(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         """The model's own layout (NCHW, NHWC or tokens) -> (N, h, w, grid_dim)."""
@@ -203,45 +240,6 @@ def in_passes(encode: Callable[[Tensor], tuple[Tensor, ...]], items: Tensor, *, 
     return tuple(torch.cat(same) for same in zip(*parts, strict=True))
 
 
-def first_line(error: Exception) -> str:
-    """What a library's error says, short enough for a line of ours."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _check_name(name: str) -> None:
-    """A timm name, and a tag that exists for it."""
-    architecture, _, tag = name.partition(".")
-    known = list_models()
-    if architecture not in known:
-        close = get_close_matches(architecture, known, n=4) or ["resnet18", "vit_small_patch14_dinov2.lvd142m"]
-        raise ValueError(f"unknown backbone {name!r}; timm has names like {', '.join(close)}")
-    tagged = list_models(f"{architecture}.*", pretrained=True)
-    if tag and name not in tagged:
-        raise ValueError(f"backbone {architecture} has no weights tagged {tag!r}; timm has {', '.join(tagged) or 'none'}")
-
-
-def _check_file(path: str) -> None:
-    if Path(path).suffix not in WEIGHT_SUFFIXES:
-        raise ValueError(f"weights={path} must end in {', '.join(WEIGHT_SUFFIXES)}")
-    if not Path(path).is_file():
-        raise ValueError(f"weights={path} is not a file; {CHOICES}")
-
-
-def _load(net: nn.Module, path: str) -> None:
-    """Fill the whole model from a local file; a file that fills only part of it is refused."""
-    convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)  # timm's own, one a model file
-    try:
-        result = load_checkpoint(net, path, strict=False, filter_fn=convert)
-    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"weights={path} do not fit {type(net).__name__}: {first_line(error)}") from error
-    if result.missing_keys:
-        some = ", ".join(result.missing_keys[:3])
-        raise ValueError(
-            f"weights={path} lack {len(result.missing_keys)} of the {len(net.state_dict())} tensors of "
-            f"{type(net).__name__} ({some}, ...); give a file of the same timm model"
-        )
-
-
 def _check_patch(net: nn.Module, image_size: int) -> None:
     """Patches must tile the image: timm would leave out the right and lower border without a word."""
     patch = getattr(getattr(net, "patch_embed", None), "patch_size", None)
@@ -266,3 +264,15 @@ def _stage(net: nn.Module, grid_stride: int) -> int | None:
             f"grid_stride={grid_stride} is finer than any map of {type(net).__name__}; it has {sorted(set(strides))}"
         )
     return fitting[-1]
+
+
+def _ends(net: nn.Module, stages: int) -> list[int]:
+    """Indices of timm's feature maps where the last `stages` stages end, without the very last."""
+    strides = [info["reduction"] for info in getattr(net, "feature_info", [])]
+    blocks = len(strides)
+    plain = blocks > 1 and len(set(strides)) == 1
+    all_ends = sorted({max(round(blocks * quarter / 4), 1) - 1 for quarter in (1, 2, 3, 4)}) if plain else list(range(blocks))
+    have = len(all_ends) if hasattr(net, "forward_intermediates") else 1
+    if not 1 <= stages <= max(have, 1):
+        raise ValueError(f"stages={stages} must be in 1..{max(have, 1)} for {type(net).__name__}")
+    return all_ends[:-1][len(all_ends) - stages :]

@@ -5,8 +5,9 @@ not depend on the number of GPUs, and resuming is skipping. Memory is O(window):
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -79,25 +80,49 @@ class EpochPlan:
 
         All ranks get the same number. Rows beyond the last full step are left out, a different few each epoch.
         """
-        if not 0 <= rank < world:
-            raise ValueError(f"rank={rank} must be in [0, {world})")
-        whole = micro * accumulation * world
-        steps, begun, held = self.steps(whole), 0, np.empty(0, np.int64)
-        for chunk in self.order(epoch):
-            held = np.concatenate([held, chunk])
-            while len(held) >= whole and begun < steps:
-                place = begun * whole + np.arange(whole).reshape(accumulation, world, micro)
-                rows = held[:whole].reshape(accumulation, world, micro)
-                for part in range(accumulation):
-                    if begun * accumulation + part >= skip:
-                        yield Slots(epoch=epoch, rows=rows[part, rank], slots=place[part, rank])
-                held, begun = held[whole:], begun + 1
+        whole = micro * world
+        count = self.steps(whole * accumulation) * accumulation
+        parts = itertools.islice(pieces(self.order(epoch), whole), min(skip, count), count)
+        yield from rank_slots(parts, epoch=epoch, begin=skip, rank=rank, world=world)
 
     def stream(self, epoch: int, *, skip: int, micro: int, accumulation: int, rank: int, world: int) -> Iterator[Slots]:
         """One rank's micro-batches from epoch `epoch` on, without end, after the first `skip` of that epoch."""
-        for number in itertools.count(epoch):
-            begin = skip if number == epoch else 0
-            yield from self.batches(number, micro=micro, accumulation=accumulation, rank=rank, world=world, skip=begin)
+        cut = partial(self.batches, micro=micro, accumulation=accumulation, rank=rank, world=world)
+        return without_end(cut, epoch=epoch, skip=skip)
+
+
+# What every plan does with its order: cut it, give each rank its slice, go on with the next epoch.
+
+
+def pieces(chunks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """The chunks' rows in pieces of `size`; a last unfilled piece is left out."""
+    held = np.empty(0, np.int64)
+    for chunk in chunks:
+        held = np.concatenate([held, chunk])
+        while len(held) >= size:
+            yield held[:size]
+            held = held[size:]
+
+
+def rank_slots(parts: Iterable[np.ndarray], *, epoch: int, begin: int, rank: int, world: int) -> Iterator[Slots]:
+    """One rank's contiguous slice of each global micro-step.
+
+    Args:
+        parts: (world * micro,) int64 rows of all ranks' micro-batches, one array a micro-step.
+        begin: number of the first of them in its epoch.
+    """
+    if not 0 <= rank < world:
+        raise ValueError(f"rank={rank} must be in [0, {world})")
+    for number, rows in enumerate(parts, start=begin):
+        place = number * len(rows) + np.arange(len(rows))
+        yield Slots(epoch=epoch, rows=rows.reshape(world, -1)[rank], slots=place.reshape(world, -1)[rank])
+
+
+def without_end(batches: Callable[..., Iterator[Slots]], *, epoch: int, skip: int) -> Iterator[Slots]:
+    """batches(epoch, skip=skip), then those of every later epoch whole."""
+    yield from batches(epoch, skip=skip)
+    for number in itertools.count(epoch + 1):
+        yield from batches(number, skip=0)
 
 
 def in_turn(count: int, *, micro: int, rank: int, world: int) -> Iterator[np.ndarray]:

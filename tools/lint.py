@@ -15,8 +15,9 @@ from tarpon.tools.checks import LISTING_CHECKS, Finding, Kind, columns, list_tar
 from tarpon.tools.checks_cells import CELLS
 from tarpon.tools.checks_fish import FISH
 from tarpon.tools.checks_mouse import MOUSE
+from tarpon.tools.checks_star import REID
 
-KINDS: dict[str, Kind] = {"mouse": MOUSE, "fish": FISH, "cells": CELLS}
+KINDS: dict[str, Kind] = {"mouse": MOUSE, "fish": FISH, "cells": CELLS, "reid": REID}
 CHUNK, CHUNKS = (
     8,
     32,

@@ -11,7 +11,7 @@ from tarpon.shards import atomic
 from tarpon.shards.manifest import SPLITS, Manifest, open_manifest
 from tarpon.shards.pack import QUARANTINE
 from tarpon.shards.quarantine import Fault, read_faults
-from tarpon.tools import look_cells, look_fish, look_mouse
+from tarpon.tools import look_cells, look_fish, look_mouse, look_star
 from tarpon.tools.table import table
 
 SHEET = "contact_sheet.png"
@@ -30,6 +30,7 @@ KINDS = {
     "mouse": Looks(tables=look_mouse.tables, sheet=look_mouse.sheet),
     "fish": Looks(tables=look_fish.tables, sheet=look_fish.sheet),
     "cells": Looks(tables=look_cells.tables, sheet=look_cells.sheet),
+    "reid": Looks(tables=look_star.tables, sheet=look_star.sheet),
 }
 
 

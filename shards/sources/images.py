@@ -26,12 +26,13 @@ class Picture:
     verbatim: bool  # the source's own bytes
 
 
-def as_jpeg(content: bytes, *, short_side: int = 0) -> Picture:
+def as_jpeg(content: bytes, *, short_side: int = 0, longest_side: int = 0, matte: str = "white") -> Picture:
     """A file's bytes as what is stored.
 
     Args:
         content: any image file that Pillow reads; of several pictures the first.
-        short_side: pixels; a picture whose shorter side is longer is made smaller. 0: never.
+        short_side, longest_side: pixels; a picture whose shorter or longer side is longer is made smaller. 0: never.
+        matte: colour behind clear parts.
 
     Raises:
         ValueError: in one line, what keeps the file from being decoded.
@@ -43,23 +44,24 @@ def as_jpeg(content: bytes, *, short_side: int = 0) -> Picture:
             picture.load()
             pixels = _upright(picture)
             stands = pixels is picture and _is_plain_jpeg(picture)
-            rgb = _rgb(pixels)
+            rgb = _rgb(pixels, matte=matte)
     except UnidentifiedImageError as error:
         raise ValueError("not an image of a known format") from error
     except BROKEN as error:
         raise ValueError(f"does not decode ({str(error).partition(' (')[0]})") from error  # without counts: reasons are counted
-    smaller = fitted(rgb, short_side=short_side)
+    smaller = fitted(rgb, short_side=short_side, longest_side=longest_side)
     if stands and smaller is rgb:
         return Picture(content=content, width=rgb.width, height=rgb.height, verbatim=True)
     return Picture(content=encode_jpeg(smaller), width=smaller.width, height=smaller.height, verbatim=False)
 
 
-def fitted(picture: Image.Image, *, short_side: int) -> Image.Image:
-    """The picture itself, or a smaller one of the same shape whose shorter side is `short_side` pixels. 0: itself."""
-    side = min(picture.size)
-    if not 0 < short_side < side:
+def fitted(picture: Image.Image, *, short_side: int = 0, longest_side: int = 0) -> Image.Image:
+    """The picture itself, or a smaller one of the same shape whose sides are within these pixels. 0: any length."""
+    limits = ((short_side, min(picture.size)), (longest_side, max(picture.size)))
+    limit, side = min((pair for pair in limits if pair[0] > 0), key=lambda pair: pair[0] / pair[1], default=(0, 0))
+    if limit >= side:
         return picture
-    size = tuple(max(1, round(length * short_side / side)) for length in picture.size)
+    size = tuple(max(1, round(length * limit / side)) for length in picture.size)
     return picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 
@@ -85,7 +87,7 @@ def _upright(picture: Image.Image) -> Image.Image:
         return picture.copy()  # unreadable EXIF: as it lies, encoded anew without it
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
+def _rgb(picture: Image.Image, *, matte: str) -> Image.Image:
     if picture.mode == "RGB":
         return picture
     if picture.mode.startswith("I"):  # 16 bits, or 16 bits held in 32
@@ -97,5 +99,5 @@ def _rgb(picture: Image.Image) -> Image.Image:
         raise ValueError("pixels are floating point numbers; 8 or 16 bits are read")
     if picture.has_transparency_data:
         clear = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
+        return Image.alpha_composite(Image.new("RGBA", clear.size, matte), clear).convert("RGB")
     return picture.convert("RGB")

@@ -68,6 +68,12 @@ def test_clear_parts_turn_white():
     assert pixels(as_jpeg(coded(image, "PNG")).content)[:, :14].min() > 240
 
 
+def test_clear_parts_take_the_colour_that_is_asked():
+    image = picture().convert("RGBA")
+    image.paste((255, 255, 255, 0), (0, 0, 16, 24))
+    assert pixels(as_jpeg(coded(image, "PNG"), matte="black").content)[:, :14].max() < 15
+
+
 def test_a_turned_picture_is_stored_upright():
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned a quarter clockwise
@@ -88,6 +94,16 @@ def test_only_the_shorter_side_counts_and_nothing_grows(side, size):
     stored = as_jpeg(content, short_side=side)
     assert (stored.width, stored.height) == size
     assert pixels(stored.content).shape == (size[1], size[0], 3)
+    assert stored.verbatim == (size == (300, 100))
+
+
+@pytest.mark.parametrize(("short", "longest", "size"), [
+    (0, 300, (300, 100)), (0, 150, (150, 50)), (0, 400, (300, 100)), (80, 150, (150, 50)), (30, 150, (90, 30)),
+    (0, 151, (151, 50)),
+])  # fmt: skip
+def test_the_longer_side_counts_where_it_is_named(short, longest, size):
+    stored = as_jpeg(coded(picture(300, 100)), short_side=short, longest_side=longest)
+    assert (stored.width, stored.height) == size
     assert stored.verbatim == (size == (300, 100))
 
 

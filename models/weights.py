@@ -1,0 +1,86 @@
+"""Names of timm models, and files of their weights: checked before anything is built, with messages that say what to do."""
+
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+
+import timm
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import get_pretrained_cfg, list_models, load_checkpoint, parse_model_name
+from torch import nn
+
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+CHOICES = (
+    "choose one: `pretrained: true` with a network or a filled Hugging Face cache, "
+    "`weights: FILE` for a local .safetensors or .pt file, or `pretrained: false` for random weights"
+)
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says, short enough for a line of ours."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def has_source(name: str) -> bool:
+    """Whether a name says where its description lies (`hf_hub:OWNER/NAME`, `local-dir:FOLDER`), not only what it is called."""
+    return ":" in name
+
+
+def check_name(name: str) -> None:
+    """A timm name and a tag that exists for it, or a source that timm knows."""
+    if has_source(name):
+        parse_model_name(name)
+        return
+    architecture, _, tag = name.partition(".")
+    known = list_models()
+    if architecture not in known:
+        close = get_close_matches(architecture, known, n=4) or ["resnet18", "vit_small_patch14_dinov2.lvd142m"]
+        raise ValueError(f"unknown backbone {name!r}; timm has names like {', '.join(close)}")
+    tagged = list_models(f"{architecture}.*", pretrained=True)
+    if tag and name not in tagged:
+        raise ValueError(f"backbone {architecture} has no weights tagged {tag!r}; timm has {', '.join(tagged) or 'none'}")
+
+
+def check_file(path: str) -> None:
+    """A file that may hold weights."""
+    if Path(path).suffix not in WEIGHT_SUFFIXES:
+        raise ValueError(f"weights={path} must end in {', '.join(WEIGHT_SUFFIXES)}")
+    if not Path(path).is_file():
+        raise ValueError(f"weights={path} is not a file; {CHOICES}")
+
+
+def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Per-channel (mean, std) of RGB in [0, 1] that the weights were trained with; ImageNet's where timm knows none."""
+    check_name(name)
+    known = _described(name) if has_source(name) else get_pretrained_cfg(name)
+    known = {} if known is None else vars(known) if not isinstance(known, dict) else known
+    return tuple(known.get("mean") or IMAGENET_DEFAULT_MEAN), tuple(known.get("std") or IMAGENET_DEFAULT_STD)
+
+
+def load(net: nn.Module, path: str) -> None:
+    """Fill the whole model from a local file; a file that fills only part of it is refused."""
+    convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)  # timm's own, one a model file
+    try:
+        result = load_checkpoint(net, path, strict=False, filter_fn=convert)
+    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"weights={path} do not fit {type(net).__name__}: {first_line(error)}") from error
+    if result.missing_keys:
+        some = ", ".join(result.missing_keys[:3])
+        raise ValueError(
+            f"weights={path} lack {len(result.missing_keys)} of the {len(net.state_dict())} tensors of "
+            f"{type(net).__name__} ({some}, ...); give a file of the same timm model"
+        )
+
+
+def _described(name: str) -> dict:
+    """The description that a model with a source carries."""
+    try:
+        return timm.create_model(name, pretrained=False, num_classes=0).pretrained_cfg
+    except (OSError, RuntimeError) as error:
+        raise cannot_be_had(name, error) from error
+
+
+def cannot_be_had(name: str, error: Exception) -> ValueError:
+    """What to tell of a model that is neither here nor within reach."""
+    without = "; without its config, name the architecture itself beside `weights`" if has_source(name) else ""
+    return ValueError(f"weights of {name} cannot be had ({first_line(error)}); {CHOICES}{without}")

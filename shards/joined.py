@@ -1,0 +1,87 @@
+"""Several packed data sets seen as one: rows of the second are numbered after the first, and so on."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from tarpon.shards.manifest import Manifest
+from tarpon.shards.quarantine import BadSample
+from tarpon.shards.reader import Reader
+
+
+class Joined:
+    """The manifests and readers of several data sets behind the interface of one of each.
+
+    Keys may be alike in two parts, so a key is told with the root of its part: `<root>:<key>`.
+
+    Args:
+        parts: each data set's manifest with its reader.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Manifest, Reader]]) -> None:
+        if not parts:
+            raise ValueError("no data sets to join; give one or more")
+        self.parts = tuple(parts)
+        lengths = [len(manifest) for manifest, _ in self.parts]
+        self.offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)  # (parts + 1,) first row of each, and the end
+
+    def __len__(self) -> int:
+        return int(self.offsets[-1])
+
+    def part(self, row: int) -> int:
+        """Number of the data set that holds a row."""
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} is not among the {len(self)} rows of the joined data sets")
+        return int(np.searchsorted(self.offsets, row, side="right")) - 1
+
+    def value(self, row: int, column: str) -> object:
+        manifest, _, inside = self._place(row)
+        _check(manifest, column)
+        value = manifest.value(inside, column)
+        return f"{manifest.root}:{value}" if column == "key" else value
+
+    def column(self, name: str) -> np.ndarray:
+        """(N,) values of all parts, one after the other; ValueError where a part lacks the column or holds another type."""
+        for manifest, _ in self.parts:
+            _check(manifest, name)
+        types = [manifest.table.schema.field(name).type for manifest, _ in self.parts]
+        for (manifest, _), other in zip(self.parts, types, strict=True):
+            if other != types[0]:
+                raise ValueError(
+                    f"{manifest.root}: column {name!r} is {other}, in {self.parts[0][0].root} {types[0]}; pack it again"
+                )
+        if name == "key":
+            return np.array([f"{manifest.root}:{key}" for manifest, _ in self.parts for key in manifest.column(name)], object)
+        return np.concatenate([manifest.column(name) for manifest, _ in self.parts])
+
+    def read(self, row: int, column: str) -> bytes:
+        """Content of one component of a row, as `Reader.read`.
+
+        Raises:
+            BadSample: the part's, its file told with the part's root.
+        """
+        manifest, reader, inside = self._place(row)
+        try:
+            return reader.read(inside, column)
+        except BadSample as error:
+            raise BadSample(replace(error.fault, file=f"{manifest.root}/{error.fault.file}")) from error
+
+    def fingerprint(self) -> str:
+        """Hash of what the rows of all parts are, in their order."""
+        prints = "\0".join(manifest.fingerprint() for manifest, _ in self.parts)
+        return hashlib.sha256(prints.encode()).hexdigest()
+
+    def _place(self, row: int) -> tuple[Manifest, Reader, int]:
+        number = self.part(row)
+        return *self.parts[number], int(row) - int(self.offsets[number])
+
+
+def _check(manifest: Manifest, column: str) -> None:
+    """ValueError when the data set has no such column."""
+    if column not in manifest.table.column_names:
+        raise ValueError(
+            f"{manifest.root}: no column {column!r}, there are {', '.join(manifest.table.column_names)}; "
+            f"join data sets of one kind, or pack this one again"
+        )
