@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from tarpon.tools import bench, bench_loader_cells, bench_loader_mouse
+from tarpon.tools import bench, bench_loader_cells, bench_loader_mouse, bench_loader_star
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,7 @@ BENCHMARKS = {
         takes=("shards", "videos", "annotations", "size", "window", "batch", "stages"),
         needs=("shards", "videos", "annotations"),
     ),
+    "star": Benchmark(prepare=bench_loader_star.prepare, takes=("shards", "size", "batch", "photos", "stages")),
 }
 
 
@@ -54,13 +55,14 @@ def run(
     stacks: int | None = None,
     pages: int | None = None,
     side: int | None = None,
+    photos: int | None = None,
     stages: bool = False,
 ) -> int:
     """Time Tarpon's loader and the usual way in one run on the same cores.
 
     Args:
-        task: mouse or cells.
-        shards: folder that `tarpon pack` wrote; cells: unset, stacks are made up in a temporary folder.
+        task: mouse, cells or star.
+        shards: folder that `tarpon pack` wrote; cells and star: unset, what they need is made up in a temporary folder.
         videos, annotations: mouse: the lab folders it was packed from.
         config: cells: the YAML file it was packed with.
         json: file for the figures.
@@ -68,10 +70,11 @@ def run(
         repeats: of which the median is taken.
         warm_up: seconds that are not counted, before them.
         device: cpu, or gpu for decoding on the GPU and batches delivered there.
-        size: side of what is delivered in pixels; unset: 224 of mouse, 512 of cells.
+        size: side of what is delivered in pixels; unset: 224 of mouse, 512 of cells, 384 of star.
         window: mouse: frames of a clip; unset: 180.
-        batch: mouse: clips of a batch; unset: 2. cells: pages; unset: 32.
+        batch: mouse: clips of a batch; unset: 2. cells: pages, star: photographs; unset: 32.
         stacks, pages, side: cells: of the stacks made up; unset: 8 stacks of 30 pages, 1024 pixels a side.
+        photos: star: photographs made up; unset: 96.
         stages: also time parts of the way.
 
     Returns:
@@ -88,6 +91,7 @@ def run(
         "stacks": stacks,
         "pages": pages,
         "side": side,
+        "photos": photos,
         "stages": stages or None,
     }
     benchmark = chosen(task, given)

@@ -31,11 +31,18 @@ COMMANDS: dict[str, Command] = {
     "demo mouse": Command(target="demo:mouse", does="write a synthetic mouse lab folder"),
     "demo fish": Command(target="demo:fish", does="write a synthetic FishNet folder"),
     "demo cells": Command(target="demo:cells", does="write a synthetic infection experiment of TIFF stacks"),
+    "demo star": Command(target="demo:star", does="write photographs of drawn sea stars over many dates"),
+    "demo wildlife": Command(target="demo:wildlife", does="write drawn animals in the layout of WildlifeReID-10k"),
     "pack mouse": Command(target="pack:mouse", does="a lab folder of videos, points and labels -> shards"),
     "pack fish": Command(target="pack_fish:fish", does="a FishNet folder of images and annotations -> shards"),
     "pack cells": Command(target="pack_cells:cells", does="folders of infected and uninfected TIFF stacks -> shards"),
+    "pack star": Command(target="pack_star:star", does="a folder of stars by individual and outing -> shards"),
+    "pack wildlife": Command(target="pack_star:wildlife", does="WildlifeReID-10k's folder -> shards"),
     "lint": Command(target="lint:run", takes=("shards",), does="prove that shards are whole and true"),
     "look": Command(target="look:run", takes=("shards",), does="counts, classes, splits and a contact sheet of shards"),
+    "look augmentations": Command(
+        target="look_augmentations:run", takes=("shards",), does="photographs as training varies them, on one picture"
+    ),
     "features": Command(target="features:run", takes=("shards",), does="every image once through a frozen backbone"),
     "features import": Command(target="features_import:run", takes=("folder",), does="published FishNet features -> our own"),
     "evaluate": Command(
@@ -51,6 +58,7 @@ COMMANDS: dict[str, Command] = {
     "gradcam": Command(target="gradcam:run", takes=("run",), does="where on the page a cells run looks"),
     "report": Command(target="report:run", takes=("run",), does="one HTML file of a run folder"),
     "bench loader": Command(target="bench_loader:run", does="frames/s of the loader against what labs do today"),
+    "bench retrieval": Command(target="bench_retrieval:run", does="seconds and memory of scoring re-identification"),
     "bench train": Command(target="bench_train:run", does="rows/s of training against what labs do today"),
     "gpu": Command(target="gpu:run", does="check and time everything on an NVIDIA GPU"),
     "doctor": Command(target="doctor:run", does="check what this machine has, and build what can be built ahead"),
