@@ -91,11 +91,11 @@ class ReidModel(nn.Module):
         Args:
             image: (B, 3, H, W) float, normalised for the encoder; H and W may differ where the encoder takes that.
             flips: in evaluation, average over the image and its two mirror images: all rows, or those where (B,) bool is True,
-                for a flank must not be turned into the other one. In training it is not looked at.
+                for a flank must not be turned into the other one; (0,) bool is False. In training it is not looked at.
 
         Returns:
             In training "embedding" (G, D), not normalised, and with identities "cosine" (G, I) in [-1, 1].
-            In evaluation "embedding" (B, D) of length 1, behind the neck where there is one; where `flips` is True or a tensor
+            In evaluation "embedding" (B, D) of length 1, behind the neck where there is one; where `flips` is True or (B,)
             also "embedding_flips" (B, D) of length 1. All float32.
         """
         if self.training:
@@ -104,7 +104,7 @@ class ReidModel(nn.Module):
                 {"embedding": embedding} if self.neck is None else {"embedding": embedding, "cosine": self._cosine(embedding)}
             )
         out = {"embedding": self._unit(image)}
-        if flips is not False:
+        if flips is True or (isinstance(flips, Tensor) and len(flips)):
             chosen = torch.ones(len(image), dtype=torch.bool) if flips is True else flips
             out["embedding_flips"] = self._over_flips(image, out["embedding"], chosen.to(image.device))
         return out
