@@ -190,7 +190,7 @@ class FrameEncoder(nn.Module):
         """(N, 3, H, W) -> (N, dim), (N, h, w, grid_dim)."""
         if self.stage is None:
             features = self.net.forward_features(frames)
-            grid = self._cells(features, frames.shape[-2:])
+            grid = self.cells(features, frames.shape[-2:])
         else:
             features, (middle,) = self.net.forward_intermediates(frames, indices=[self.stage], output_fmt="NCHW")
             grid = middle.permute(0, 2, 3, 1)
@@ -202,9 +202,9 @@ class FrameEncoder(nn.Module):
             features, middles = self.net.forward_intermediates(images, indices=ends, output_fmt="NCHW")
         else:
             features, middles = self.net.forward_features(images), []
-        return (*middles, self._cells(features, images.shape[-2:]).permute(0, 3, 1, 2))
+        return (*middles, self.cells(features, images.shape[-2:]).permute(0, 3, 1, 2))
 
-    def _cells(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+    def cells(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         """The model's own layout (NCHW, NHWC or tokens) -> (N, h, w, grid_dim)."""
         if not isinstance(features, Tensor) or features.ndim not in (3, 4):
             raise ValueError(f"{type(self.net).__name__} returns no single feature map; choose another timm model")

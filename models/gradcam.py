@@ -89,4 +89,4 @@ def _before_last_attention(net: nn.Module) -> nn.Module | None:
 
 def _cells(encoder: FrameEncoder, maps: Tensor, clip: Tensor) -> Tensor:
     """(N, ...) in the backbone's own layout -> (B, W, h, w, D)."""
-    return encoder._cells(maps, clip.shape[-2:]).unflatten(0, clip.shape[:2])
+    return encoder.cells(maps, clip.shape[-2:]).unflatten(0, clip.shape[:2])

@@ -5,7 +5,7 @@ M members.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -51,6 +51,8 @@ MEANS: dict[str, dict[str, Mean]] = {  # task -> output -> its mean; what is not
     "cells": {"label": classes, "hours": values},
 }
 
+MASKS = {"mouse": ("valid",)}  # task -> inputs that also tell what is scored (frames of a clip), not only what one network sees
+
 
 class Committee(nn.Module):
     """The members' mean answer."""
@@ -71,11 +73,12 @@ def in_all(name: str, outs: Sequence[Outputs]) -> bool:
     return all(name in out for out in outs)
 
 
-def together(problems: Sequence[Problem], *, means: Mapping[str, Mean]) -> Problem:
+def together(problems: Sequence[Problem], *, means: Mapping[str, Mean], masks: Collection[str] = ()) -> Problem:
     """The first member's problem, answered by all. Members may differ in network and input, not in rows and labels.
 
     Args:
         problems: with trained weights, one at least; equal in micro-batch.
+        masks: inputs that also tell what is scored, so they must be the same in all; see MASKS.
 
     Raises:
         ValueError: here where classes differ, and while a split is read where rows or labels do.
@@ -85,7 +88,7 @@ def together(problems: Sequence[Problem], *, means: Mapping[str, Mean]) -> Probl
         for name in first.encoders.keys() | problem.encoders.keys():
             if first.encoders.get(name) != problem.encoders.get(name):
                 raise ValueError(f"the runs were trained with different {name}; only runs that learnt the same can be averaged")
-    inputs = {name for problem in problems for name in problem.inputs} - {"valid"}
+    inputs = {name for problem in problems for name in problem.inputs} - set(masks)
 
     def split(name: str) -> Iterator[Batch]:
         for batches in zip_longest(*(problem.split(name) for problem in problems)):

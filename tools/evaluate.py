@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from tarpon.tools.committee import MEANS, together
+from tarpon.tools.committee import MASKS, MEANS, together
 from tarpon.tools.report import NOTHING, REPORTS
 from tarpon.tools.table import table
 from tarpon.train import checkpoint
@@ -41,10 +41,15 @@ def run(
         predictions: npz file for what was answered, of several runs their mean.
     """
     opened = open_all([run_folder(Path(word)) for word in run], data=data, change=change)
+    for folder, one in opened.items():
+        if split not in ("train", *one.problem.splits):
+            raise ValueError(f"{folder} has no split {split}; give --split {' or '.join(('train', *one.problem.splits))}")
     results = {folder: evaluate(one.problem, split) for folder, one in opened.items()}
     first = next(iter(opened.values()))
     if len(opened) > 1:
-        results[MEAN] = evaluate(together([one.problem for one in opened.values()], means=MEANS[first.kind]), split)
+        problems = [one.problem for one in opened.values()]
+        mean = together(problems, means=MEANS[first.kind], masks=MASKS.get(first.kind, ()))
+        results[MEAN] = evaluate(mean, split)
     scores = {name: result.scalars for name, result in results.items()}
     print("\n".join(compared(scores, title=f"{split} of {first.data}", kind=first.kind)))
     *runs, told = results

@@ -44,7 +44,7 @@ def over_time(rows: PageRows, *, split: str = "") -> Figure:
     told = f"AUC ≥ {GOOD_AUC} from {from_hour:g} h on" if np.isfinite(from_hour) else f"AUC does not stay at {GOOD_AUC}"
     if len(np.unique(rows.label)) < 2:
         told = "one class only, no AUC"
-    top.set_title(f"By {WINDOW_H:g} h of the clock {_of(split)}: {told}", loc="left", fontsize=11)
+    top.set_title(f"By {WINDOW_H:g} h of the clock{_of(split)}: {told}", loc="left", fontsize=11)
     low = min([0.5] + [window.scores[name] for window in found for name in WINDOW_SCORES if window.scores[name] >= 0])
     top.set_ylim(low - 0.03, 1.02)
     top.set_ylabel("score")
@@ -74,7 +74,7 @@ def calibration(rows: PageRows, *, split: str = "") -> Figure:
     top.plot(bins.told[some], bins.found[some], "o-", color="#222222", markersize=5, linewidth=1.4)
     top.set_ylabel("share that is infected")
     top.set_ylim(-0.03, 1.03)
-    top.set_title(f"Calibration {_of(split)}: error {bins.error():.4f}, {len(rows):,} pages", loc="left", fontsize=11)
+    top.set_title(f"Calibration{_of(split)}: error {bins.error():.4f}, {len(rows):,} pages", loc="left", fontsize=11)
     for label, name in enumerate(CONDITIONS):
         counts, _ = np.histogram(rows.prob[rows.label == label], bins.edges)
         bottom.stairs(counts, bins.edges, fill=True, color=COLOURS[label], alpha=0.5, label=name)
@@ -104,7 +104,7 @@ def stacks(rows: PageRows, *, split: str = "") -> Figure:
     right.barh(place, [record["mae"] for record in shown], color=colours, height=0.7)
     right.set_xlabel("mean error, h")
     cut = f", the {len(shown)} with the largest errors" if len(shown) < len(records) else ""
-    left.set_title(f"{len(records)} stacks {_of(split)}{cut}", loc="left", fontsize=11)
+    left.set_title(f"{len(records)} stacks{_of(split)}{cut}", loc="left", fontsize=11)
     handles = [left.plot([], [], "o", color=COLOURS[label], label=CONDITIONS[label], markersize=5)[0] for label in (1, 0)]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     for axes in (left, right):
@@ -149,7 +149,7 @@ def _window_counts(axes: Axes, found: list) -> None:
 
 
 def _of(split: str) -> str:
-    return f"of {split}" if split else ""
+    return f" of {split}" if split else ""
 
 
 def _tidy(axes: Axes) -> None:

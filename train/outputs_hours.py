@@ -123,14 +123,14 @@ def results(run: Finished) -> dict:
     """What results.json holds: the published names beside all of our own scores, windows and stacks."""
     published = {f"{split}_metrics": published_names(scores) for split, scores in run.scores.items()}
     return {
-        "experiment_name": run.task,
+        "experiment_name": (run.config.get("wandb") or {}).get("name") or run.task,
         "run_id": run.folder.name,
         "config": run.config,
         "best_step": run.best_step,
         "best_val_metric": run.scores.get("val", {}).get("combined", math.nan),
         **published,
         "scores": run.scores,
-        "one_well_classes": {split: one_well_classes(rows) for split, rows in run.rows.items()},
+        "one_well_classes": one_well_classes(*run.rows.values()),
         "windows": {split: window_records(windows(rows)) for split, rows in run.rows.items()},
         "stacks": {split: stack_scores(rows) for split, rows in run.rows.items()},
     }

@@ -119,7 +119,7 @@ def scan(infected: Path, uninfected: Path, source: CellsSource) -> tuple[list[St
     """The stacks of both folders, from names and headers, mixed by a fixed permutation so that every shard holds both classes.
 
     Raises:
-        ValueError: a folder is missing or given twice; a class has fewer groups than there are folds.
+        ValueError: a folder is missing, empty or given twice; a class has fewer groups than there are folds.
     """
     if infected.resolve() == uninfected.resolve():
         raise ValueError(f"{infected}: infected_dir and uninfected_dir are one folder; the folder is the class")
@@ -128,6 +128,8 @@ def scan(infected: Path, uninfected: Path, source: CellsSource) -> tuple[list[St
         if not folder.is_dir():
             raise ValueError(f"{folder}: no such folder")
         units, wrong = _folder(folder, label=label, source=source)
+        if not units and not wrong:
+            raise ValueError(f"{folder}: holds no files; the {CLASSES[label]} stacks must lie flat in it")
         found += units
         faults += wrong
     names, labels = [unit.source for unit in found], [unit.label for unit in found]

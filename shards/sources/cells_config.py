@@ -3,6 +3,7 @@
 Every key of the file is one of these, by name; one that is none is an error. The table is KEYS.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -33,7 +34,6 @@ KEYS: dict[str, tuple[str, str]] = {  # key -> kind of value, who takes it; anyt
     "training.k_folds": ("count?", PACK),
     f"{FRAMES}.frames_per_hour": ("number", PACK),
     "experiment_name": ("text", TRAIN),
-    "run_id": ("text?", TRAIN),
     "output_dir": ("text", TRAIN),
     "seed": ("count", TRAIN),
     "data.batch_size": ("count", TRAIN),
@@ -63,8 +63,9 @@ KEYS: dict[str, tuple[str, str]] = {  # key -> kind of value, who takes it; anyt
     "optimizer.weight_decay": ("number", TRAIN),
     "optimizer.betas": ("pair", TRAIN),
     "optimizer.eps": ("number", TRAIN),
-    "scheduler.t_max": ("count", TRAIN),
     "scheduler.eta_min": ("number", TRAIN),
+    "run_id": ("text?", "the run's folder is its name; choose it with --out"),
+    "scheduler.t_max": ("count", "the cosine ends with the run's last step"),
     "data.eval_batch_size_multiplier": ("number", "scores do not depend on it"),
     "data.drop_last": ("flag", "training steps are always full, and scoring leaves out no page"),
     "training.checkpoint_dir": ("text", "checkpoints lie in the run's folder"),
@@ -222,6 +223,8 @@ def _typed(path: Path, key: str, value: object, kind: str) -> object:
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise TypeError
+    if not math.isfinite(float(value)):
+        raise ValueError
     return float(value)
 
 

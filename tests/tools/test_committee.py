@@ -1,10 +1,12 @@
 """The mean of several models' answers: by hand, and only over rows and labels that are the same."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-from tarpon.tools.committee import MEANS, Committee, classes, labels, together, values
+from tarpon.tools.committee import MASKS, MEANS, Committee, classes, labels, together, values
 from tarpon.train.task import Problem
 from tarpon.train.tasks import TASKS
 
@@ -90,6 +92,21 @@ def test_other_rows_or_labels_are_refused(change, part):
     for pair in ([problem(model), problem(model, **change)], [problem(model, **change), problem(model)]):
         with pytest.raises(ValueError, match=part):
             list(together(pair, means=MEANS["cells"]).split("val"))
+
+
+def test_a_mask_is_compared_where_it_tells_what_is_scored_and_only_there():
+    """Two inputs of unlike width, as windows of one page and of three."""
+    model = Fixed(hours=torch.tensor(1.0))
+
+    def seeing(width: int) -> Problem:
+        batch = {"x": torch.rand(2, 3), "row": torch.tensor([0, 1]), "valid": torch.ones(2, width, dtype=torch.bool)}
+        return replace(problem(model, inputs=("x", "valid")), split=lambda name: iter([batch]))
+
+    pair = [seeing(1), seeing(3)]
+    (batch,) = together(pair, means=MEANS["cells"], masks=MASKS.get("cells", ())).split("val")
+    assert [own["valid"].shape[1] for own in batch["members"]] == [1, 3]
+    with pytest.raises(ValueError, match=r"different labels \(valid\)"):
+        list(together(pair, means=MEANS["mouse"], masks=MASKS["mouse"]).split("val"))
 
 
 def test_labels_that_differ_by_rounding_or_are_missing_in_both_are_the_same():

@@ -69,6 +69,21 @@ def test_the_mean_of_runs_is_that_of_their_probabilities_and_hours(runs, tmp_pat
     assert mae[1:] == [f"{scores['mae']:.4f}" for scores in (*held["runs"].values(), held["test"])]
 
 
+def test_runs_that_look_at_one_page_and_at_three_are_averaged(runs, tmp_path, cells_shards):
+    words = ("--model.backbone.image_size=32", "--model.window=3", "--model.tcn_hidden=8")
+    wide = finished(tmp_path / "wide", cells_shards.root, *words)
+    assert cli.main(["evaluate", str(runs[0]), str(wide), "--predictions", str(tmp_path / "m.npz")]) == 0
+    first, second, mean = (load_rows(path) for path in (
+        runs[0] / "predictions" / "test.npz", wide / "predictions" / "test.npz", tmp_path / "m.npz"
+    ))  # fmt: skip
+    np.testing.assert_allclose(mean.prob, (first.prob + second.prob) / 2, atol=1e-5)
+
+
+def test_a_split_that_is_not_there_is_told(runs, capsys):
+    assert cli.main(["evaluate", str(runs[0]), "--split", "tset"]) == 2
+    assert "has no split tset; give --split train or val or test" in capsys.readouterr().err
+
+
 def test_one_run_is_scored_as_training_did(runs, tmp_path):
     assert cli.main(["evaluate", str(runs[0]), "--predictions", str(tmp_path / "m.npz")]) == 0
     again, before = load_rows(tmp_path / "m.npz"), load_rows(runs[0] / "predictions" / "test.npz")

@@ -73,6 +73,8 @@ def test_nothing_to_pack_is_status_1_with_likely_causes(tmp_path, capsys):
     (["--folds", "9"], "folds=9, but class 0 has 6 group(s)"),
     (["--folds", "1"], "folds=1"),
     (["--split", "1,2"], "split='1,2'"),
+    (["--side", "31"], "side=31 must be 0"),
+    (["--side", "wide"], "side"),
 ])  # fmt: skip
 def test_mistakes_are_one_line_and_status_2(words, part, cells_lab, tmp_path, capsys):
     base = ["pack", "cells", "--config", f"{cells_lab}/cells.yaml", "--out", str(tmp_path / "x"), *PACK]

@@ -119,6 +119,10 @@ def test_the_card_and_the_clock_warn(tmp_path, cells_lab, pack_cells):
     assert len(warned) == 2
 
 
+def test_shards_of_several_wells_split_by_well_raise_no_warning(tmp_path, cells_shards):
+    assert report_cells.warnings(read_run(make_run(tmp_path / "run", data=cells_shards.root))) == []
+
+
 def test_the_split_tells_whether_test_wells_are_new(tmp_path, cells_shards):
     stack, well = (np.array(cells_shards.column(name)).astype(str) for name in ("stack", "well"))
     own = well == well[0]

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ def run_folder(out: Path, *, splits: dict[str, PageRows], lines: bool = True) ->
         json.dumps({name: {"loss": 2.5, "loss_hours": 2.0} for name in splits} | {"best_step": 2})
     )
     (out / "run.json").write_text(json.dumps({"task": "cells"}))
-    (out / "run.yaml").write_text("epochs: 2\noptim:\n  lr: 1.0e-4\n")
+    (out / "run.yaml").write_text("epochs: 2\noptim:\n  lr: 1.0e-4\nwandb:\n  name: named\n")
     return out
 
 
@@ -97,8 +98,8 @@ def test_results_are_valid_json_in_both_vocabularies(run):
     assert held["best_val_metric"] == held["scores"]["val"]["combined"]
     assert held["config"]["optim"]["lr"] == 1e-4
     assert held["run_id"] == "run"
-    assert held["experiment_name"] == "cells"
-    assert held["one_well_classes"]["test"] == ["uninfected", "infected"]
+    assert held["experiment_name"] == "named"
+    assert held["one_well_classes"] == ["uninfected", "infected"]
     assert {stack["stack"] for stack in held["stacks"]["test"]} == {"c_p4", "b_p5", "c_p6", "b_p7"}
     assert [window["start_h"] for window in held["windows"]["test"]] == [0.0, 3.0, 6.0, 9.0, 12.0, 15.0]
 
@@ -142,6 +143,15 @@ def test_summary_says_what_a_reader_must_know(run):
     assert "not filmed at the same hours" in got
     assert "one well" not in got
     assert "overfitting" not in got
+
+
+def test_wells_that_differ_between_the_splits_are_not_confounded(tmp_path):
+    test = pages(1, first=4)
+    other = replace(test, well=np.char.add(test.well, "2"))
+    run = read_run(run_folder(tmp_path / "run", splits={"val": pages(0), "test": other}))
+    write_tables(run)
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["one_well_classes"] == []
+    assert "one well" not in (tmp_path / "run" / "training_summary.txt").read_text()
 
 
 def test_verdicts_are_those_published():

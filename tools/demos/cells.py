@@ -38,7 +38,7 @@ multitask:
 model: {{name: resnet18, pretrained: false, dropout: 0.2, hidden_dim: 256}}
 training: {{epochs: 10, amp: true, grad_clip: 1.0}}
 optimizer: {{lr: 1e-3, weight_decay: 1e-4}}
-scheduler: {{t_max: 10, eta_min: 1e-6}}
+scheduler: {{eta_min: 1e-6}}
 """
 
 

@@ -31,7 +31,8 @@ def score(rows: PageRows, *, resamples: int = 1000, seed: int = 0) -> dict[str, 
     auc_clock (of the clock by itself: 0.5 where both classes were filmed at the same hours); auc_95_from_h (start of the first
     window from which on every window with both classes has an AUC of at least 0.95); acc_stack, auc_stack (of a stack's mean
     probability), mae_stack (mean over stacks); combined = 0.6 f1 + 0.4 max(0, 1 - mae / highest target), f1 0 if undefined.
-    auc, f1 and mae also with _low and _high: 95% over stacks.
+    auc, f1 and mae also with _low and _high: 95% over stacks; not auc and f1 where a class has one stack only, whose spread
+    cannot be known.
 
     Args:
         resamples: of the bootstrap; 0: no intervals.
@@ -171,6 +172,9 @@ def _intervals(rows: PageRows, *, resamples: int, seed: int) -> dict[str, float]
         "f1": (counts, lambda sums: ratio(2 * sums[:, 0], sums[:, 1])),
         "mae": (counts, lambda sums: ratio(sums[:, 2], sums[:, 3])),
     }
+    stacks = [len(set(stack[rows.label == label].tolist())) for label in range(len(CONDITIONS))]
+    if 1 in stacks:  # drawn with it or not at all, it would make an interval of no width
+        chosen = {"mae": chosen["mae"]}
     out = {}
     for name, (values, statistic) in chosen.items():
         low, high = bootstrap_interval(values, statistic, resamples=resamples, seed=seed)

@@ -3,7 +3,7 @@
 R rows (pages) of the manifest, B pages of a batch, W pages of the time window around each.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 
@@ -49,10 +49,11 @@ def recipe() -> dict:
 def build(run: Run, options: CellsOptions, place: Place, *, encoders: dict | None = None) -> Problem:
     """The task met with its shards."""
     manifest = open_manifest(run.data, kind="cells")
-    rows = {name: chosen(manifest, splits_of(manifest, options), name, options) for name in SPLITS}
+    splits = splits_of(manifest, options)
+    rows = {name: chosen(manifest, splits, name, options) for name in SPLITS}
     labels = np.asarray(manifest.column("label"), np.int64)
-    for name in ("train", "val"):
-        check(manifest, rows[name], labels, name)
+    for name in SPLITS:
+        check(manifest, rows[name], labels, name, needed=CLASSES if name != "test" else classes_in(labels[splits == name]))
     clock = np.asarray(manifest.column("hours"), np.float32)
     target = target_hours(clock, labels == 1, onset=options.infection_onset_hour, clamp_range=options.clamp_range)
     medians = target_medians(target[rows["train"]], labels[rows["train"]])
@@ -142,7 +143,8 @@ def chosen(manifest: Manifest, splits: np.ndarray, name: str, options: CellsOpti
         uninfected &= np.asarray(manifest.column("page")) == 0
     if options.frames.match_windows:
         infected = uninfected = infected & uninfected
-    return np.flatnonzero((splits == name) & np.where(labels == 1, infected, uninfected))
+    rows = np.flatnonzero((splits == name) & np.where(labels == 1, infected, uninfected))
+    return _filmed_in_both(rows, labels, np.rint(hours * rate)) if options.frames.match_windows else rows
 
 
 def _within(hours: np.ndarray, window: tuple[float, float] | None, *, rate: float, stride: int) -> np.ndarray:
@@ -150,11 +152,20 @@ def _within(hours: np.ndarray, window: tuple[float, float] | None, *, rate: floa
     return in_window(hours, window, frames_per_hour=rate, stride=stride)
 
 
-def check(manifest: Manifest, rows: np.ndarray, labels: np.ndarray, name: str) -> None:
-    """Both classes must be there to learn or to score; ValueError."""
-    counts = np.bincount(labels[rows], minlength=len(CLASSES))
-    if not counts.all():
-        lacking = CLASSES[int(counts.argmin())]
+def _filmed_in_both(rows: np.ndarray, labels: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Of `rows`, those at time points that both classes have pages of: a stack may end early, or have begun late."""
+    infected = labels[rows] == 1
+    return rows[np.isin(points[rows], np.intersect1d(points[rows][infected], points[rows][~infected]))]
+
+
+def classes_in(labels: np.ndarray) -> tuple[str, ...]:
+    return tuple(CLASSES[label] for label in np.unique(labels))
+
+
+def check(manifest: Manifest, rows: np.ndarray, labels: np.ndarray, name: str, *, needed: Sequence[str] = CLASSES) -> None:
+    """ValueError where a needed class has no page: to learn from or to choose the weights by both are needed, in test those
+    that the shards hold there, so that a window of hours loses none without a word."""
+    for lacking in (known for known in needed if known not in classes_in(labels[rows])):
         raise ValueError(
             f"{manifest.root}: no {lacking} pages in {name} (frames.{name}); widen its windows of hours, or pack with another "
             f"--split or --seed"
@@ -186,7 +197,23 @@ def describe(
         *(f"warning   {line}" for line in manifest.card.get("warnings", ())),
         f"model     {backbone.name} at {backbone.image_size} px ({weights}), {millions:.1f} M parameters, "
         f"window of {options.model.window} page(s), onset at {options.infection_onset_hour:g} h",
+        *before_onset(manifest, rows["train"], labels, onset=options.infection_onset_hour),
     )
+
+
+def before_onset(manifest: Manifest, rows: np.ndarray, labels: np.ndarray, *, onset: float) -> Iterator[str]:
+    """A line on the infected training pages of which nothing of the infection can be seen yet, where there are any."""
+    early = np.asarray(manifest.column("hours"))[rows[labels[rows] == 1]] < onset
+    if early.all():
+        yield (
+            f"warning   every infected training page is from before the onset at {onset:g} h, so all learn 0 h and there is "
+            f"nothing to be seen of the infection; look at infection_onset_hour and frames.train.infected_window_hours"
+        )
+    elif early.any():
+        yield (
+            f"onset     {early.mean():.0%} of the infected training pages are from before it: they learn 'infected' and 0 h; "
+            f"frames.train.infected_window_hours leaves them out"
+        )
 
 
 def name(run: Run, options: CellsOptions) -> str:

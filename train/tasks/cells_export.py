@@ -1,6 +1,7 @@
 """The cells checkpoint: weights and the options that make the network and its input again."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -53,10 +54,11 @@ def about_onset(rows: PageRows, *, onset: float, split: str) -> str:
     An AUC far from 0.5 before the onset is no foresight: something else than the infection tells the classes apart.
     """
     before = rows.clock < onset
-    early, late = (area(rows.label[at], rows.prob[at]) for at in (before, ~before))
+    areas = (area(rows.label[at], rows.prob[at]) for at in (before, ~before))
+    early, late = (f"{value:.4f}" if math.isfinite(value) else "undefined" for value in areas)
     error, constant = (np.abs(told - rows.target).mean(dtype=np.float64) for told in (rows.predicted, rows.constant))
     return (
-        f"{split} AUC {early:.4f} before the onset at {onset:g} h, {late:.4f} from then on; MAE {error:.2f} h, always the "
+        f"{split} AUC {early} before the onset at {onset:g} h, {late} from then on; MAE {error:.2f} h, always the "
         f"training median {constant:.2f} h"
     )
 

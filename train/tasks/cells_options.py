@@ -1,11 +1,13 @@
 """What can be set for the cells task: frozen records that check themselves; and the published YAML in their terms."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from tarpon.models.backbones import FrameBackbone
+from tarpon.pipelines.page_feed import CONTRASTS, FIXED
 from tarpon.shards.draws import PageAugment
 from tarpon.shards.sources.cells_config import training_part
 from tarpon.train.config import UsageError
@@ -38,7 +40,8 @@ class CellsLoss:
     beta: float = 1.0  # hours at which smooth L1 turns linear
 
     def __post_init__(self) -> None:
-        if min(self.classification_weight, self.regression_weight) < 0 or self.beta <= 0:
+        weights = (self.classification_weight, self.regression_weight)
+        if not all(0 <= weight < math.inf for weight in weights) or not 0 < self.beta < math.inf:
             raise ValueError(
                 f"loss: classification_weight={self.classification_weight} and regression_weight={self.regression_weight} must "
                 f"be at least 0, beta={self.beta} above 0"
@@ -71,7 +74,7 @@ class Frames:
     train: Pages = field(default_factory=Pages)
     val: Pages = field(default_factory=Pages)
     test: Pages = field(default_factory=Pages)
-    match_windows: bool = False  # both classes on the hours that both windows hold
+    match_windows: bool = False  # of a split, the hours that both windows hold and both classes were filmed at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +94,15 @@ class CellsOptions:
     fold: int | None = None  # test on this fold of shards packed with --folds; null: the stored split
 
     def __post_init__(self) -> None:
-        if self.std <= 0 or not self.clamp_range[0] < self.clamp_range[1] or self.infection_onset_hour < 0:
-            raise ValueError(
-                f"std={self.std} must be above 0, clamp_range={list(self.clamp_range)} two rising hours, "
-                f"infection_onset_hour={self.infection_onset_hour} at least 0"
-            )
+        low, high = self.clamp_range
+        if not 0 <= low < high < math.inf:
+            raise ValueError(f"clamp_range={[low, high]} must be two hours, rising from 0 up")
+        if not 0 <= self.infection_onset_hour < math.inf:
+            raise ValueError(f"infection_onset_hour={self.infection_onset_hour} must be an hour of the clock, 0 or later")
+        if not math.isfinite(self.mean) or not 0 < self.std < math.inf:
+            raise ValueError(f"mean={self.mean} must be a number and std={self.std} one above 0")
+        if self.contrast not in (*CONTRASTS, FIXED):
+            raise ValueError(f"contrast={self.contrast!r} must be one of {', '.join((*CONTRASTS, FIXED))}")
 
 
 SPELLINGS: dict[str, tuple[str, ...]] = {"batch_size": ("micro_batch", "global_batch"), "lr": ("optim.lr",)}
@@ -130,7 +137,6 @@ _SWITCHES = {  # off: what to set
     "training.amp": {"engine.dtype": "fp32"},
 }
 _FIXED = {"model.num_classes": 2, "optimizer.eps": 1e-8}  # what no option changes; another value is refused
-_IGNORED = ("run_id", "scheduler.t_max")  # the run folder is the id; the cosine ends with the run
 
 
 def published(path: str) -> dict[str, object] | None:
@@ -166,6 +172,6 @@ def published(path: str) -> dict[str, object] | None:
             made[key.rpartition(".")[2]] = value[0]
         elif key.startswith("frames."):
             made[key] = value
-        elif key not in _IGNORED:
+        else:
             raise UsageError(f"{path}: {key} is read by nothing in training; remove it")
     return made

@@ -205,12 +205,16 @@ def test_a_name_without_the_group_is_a_fault(lab):
     assert len(faults_of(lab, group=r"plate(\d)")) == 8
 
 
-def test_packing_again_elsewhere_gives_the_same_shards(lab, tmp_path, pack_cells):
-    one, _ = pack_cells(lab, tmp_path / "one", source=CellsSource(folds=2))
+@pytest.mark.parametrize("side", [0, 32])
+def test_packing_again_elsewhere_gives_the_same_shards(lab, tmp_path, pack_cells, side):
+    one, _ = pack_cells(lab, tmp_path / "one", source=CellsSource(folds=2, side=side))
     other = shutil.copytree(lab, tmp_path / "elsewhere")  # times of change are kept
-    two, _ = pack_cells(other, tmp_path / "two", source=CellsSource(folds=2))
+    two, _ = pack_cells(other, tmp_path / "two", source=CellsSource(folds=2, side=side))
     assert one.fingerprint() == two.fingerprint()
     assert one.column("fold").tolist() == two.column("fold").tolist()
+    assert [(tmp_path / "one" / f).read_bytes() for f in set(one.column("shard"))] == [
+        (tmp_path / "two" / f).read_bytes() for f in set(one.column("shard"))
+    ]
     assert lint.lint(one.root, workers=1) == []
 
 
@@ -226,7 +230,7 @@ def test_too_many_folds_are_told(lab, tmp_path, pack_cells):
 @pytest.mark.parametrize(("options", "part"), [
     ({"frames_per_hour": 0}, "frames_per_hour=0"), ({"folds": 1}, "folds=1"), ({"folds": -2}, "folds=-2"),
     ({"group": "dish"}, "group='dish' must be stack, well, plate"), ({"group": "("}, "no regular expression"),
-    ({"name_regex": "x"}, "has no group"),
+    ({"name_regex": "x"}, "has no group"), ({"side": 31}, "side=31"), ({"side": -1}, "side=-1"),
 ])  # fmt: skip
 def test_wrong_options_are_told(options, part):
     with pytest.raises(ValueError, match=part):
@@ -238,6 +242,9 @@ def test_wrong_folders_are_told(lab):
         scan(lab / "infected", lab / "uninfected" / ".." / "infected", CellsSource())
     with pytest.raises(ValueError, match="nowhere: no such folder"):
         scan(lab / "infected", lab / "nowhere", CellsSource())
+    (lab / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty: holds no files; the uninfected stacks must lie"):
+        scan(lab / "infected", lab / "empty", CellsSource())
 
 
 def test_a_real_stack_is_packed_whole(shared_data, tmp_path, pack_cells):

@@ -61,7 +61,7 @@ def test_the_guide_s_file_is_taken_as_it_is(tmp_path):
     told = {line.partition(" ")[0] for line in config.unused}
     assert told == {
         "data.eval_batch_size_multiplier", "data.drop_last", "training.checkpoint_dir", "analysis.thresholds",
-        "analysis.time_bins",
+        "analysis.time_bins", "scheduler.t_max",
     }  # fmt: skip
     part = training_part(path)
     assert part["optimizer.lr"] == 1e-4  # which YAML reads as text
@@ -128,6 +128,9 @@ def test_older_and_other_spellings(tmp_path):
     ("data", {"split_ratios": [0.8, 0.2]}, r"split_ratios=\[0\.8, 0\.2\] must be three numbers"),
     ("training", {"batch_size": 32}, r"data\.batch_size is given twice, as 128 and 32"),
     ("training", {"epochs": "many"}, r"training\.epochs='many' must be a whole number"),
+    ("data", {"split_ratios": [0.8, float("nan"), 0.2]}, r"must be three numbers"),
+    ("optimizer", {"lr": float("inf")}, r"optimizer\.lr=inf must be a number"),
+    ("training", {"epochs": float("inf")}, r"training\.epochs=inf must be a whole number"),
     ("training", {"amp": 1}, r"training\.amp=1 must be true or false"),
     ("scheduler", {"type": "step"}, r"scheduler\.type='step' must be cosine"),
     ("data", {"infected_dir": None}, r"data\.infected_dir"),

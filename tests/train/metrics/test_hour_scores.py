@@ -185,6 +185,16 @@ def test_intervals_hold_the_score_and_grow_when_stacks_differ():
     assert by_page["auc_high"] - by_page["auc_low"] < got["auc_high"] - got["auc_low"]
 
 
+def test_a_class_of_one_stack_has_no_interval_of_its_scores():
+    """Two infected stacks and one uninfected: what another one would change is not in the draws."""
+    rows = drawn(stacks=4)
+    got = score(rows.take(rows.stack != "c_p0"))
+    assert "auc" in got
+    assert not {"auc_low", "auc_high", "f1_low", "f1_high"} & got.keys()
+    assert got["mae_low"] < got["mae"] < got["mae_high"]
+    assert {"auc_low", "f1_low"} <= score(rows).keys()
+
+
 def test_class_scores_when_nothing_is_called_infected():
     got = class_scores(np.array([0, 1]), np.array([0.1, 0.2]))
     assert np.isnan(got["precision"])

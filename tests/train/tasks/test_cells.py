@@ -6,11 +6,13 @@ from itertools import islice
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 from tarpon.models.backbones import FrameBackbone
 from tarpon.shards.draws import PageAugment
 from tarpon.shards.manifest import Manifest
+from tarpon.shards.sources.cells import CellsSource
 from tarpon.train.config import Run
 from tarpon.train.tasks import cells
 from tarpon.train.tasks.cells_options import CellsModel, CellsOptions, Frames, Pages
@@ -66,6 +68,43 @@ def test_a_window_says_nothing_of_the_other_splits(problem, cells_shards):
 def test_a_split_without_a_class_is_refused(problem):
     with pytest.raises(ValueError, match=r"no infected pages in train .* widen its windows"):
         problem(replace(OPTIONS, frames=Frames(train=Pages(infected_window_hours=(40.0, 48.0)))))
+
+
+def test_a_test_window_beyond_the_stacks_is_refused_and_not_a_run_without_test(problem):
+    late = Frames(test=Pages(infected_window_hours=(40.0, 48.0)))
+    with pytest.raises(ValueError, match="no infected pages in test"):
+        problem(replace(OPTIONS, frames=late))
+
+
+def test_matched_windows_keep_the_hours_that_both_classes_were_filmed_at(tmp_path, pack_cells):
+    """Infected stacks begin at page 2 by their names and uninfected ones end after 5: pages 2 to 4 are common."""
+    rng = np.random.default_rng(0)
+    for folder, well, first, last in (("infected", "b", 2, 6), ("uninfected", "c", 0, 4)):
+        (tmp_path / folder).mkdir()
+        for number in range(3):
+            pages = rng.integers(0, 999, (last - first + 1, 40, 40), dtype=np.uint16)
+            tifffile.imwrite(tmp_path / folder / f"x_{well}{number}_p1_t{first}-{last}.tif", pages, metadata=None)
+    manifest, _ = pack_cells(tmp_path, tmp_path / "out", source=CellsSource(group="well"))
+    assert any("Train with match_windows" in line for line in manifest.card["warnings"])
+    splits, hours = np.array(manifest.column("split")), np.asarray(manifest.column("hours"))
+    labels = np.asarray(manifest.column("label"))
+    for match, infected, uninfected in ((False, (2, 3, 4, 5, 6), (0, 1, 2, 3, 4)), (True, (2, 3, 4), (2, 3, 4))):
+        rows = cells.chosen(manifest, splits, "train", replace(OPTIONS, frames=Frames(match_windows=match)))
+        assert set(2 * hours[rows[labels[rows] == 1]]) == set(infected)
+        assert set(2 * hours[rows[labels[rows] == 0]]) == set(uninfected)
+
+
+def test_infected_pages_from_before_the_onset_are_told(cells_shards):
+    rows, labels = cells_shards.rows("train"), np.asarray(cells_shards.column("label"), np.int64)
+
+    def told(onset: float) -> list[str]:
+        return list(cells.before_onset(cells_shards, rows, labels, onset=onset))
+
+    assert told(0.0) == []
+    (line,) = told(1.0)  # pages 0 and 1 of 8
+    assert line.startswith("onset     25% of the infected training pages")
+    (line,) = told(40.0)
+    assert line.startswith("warning   every infected training page is from before the onset at 40 h")
 
 
 def test_every_fold_tests_other_wells_and_learns_from_none_of_them(cells_shards):

@@ -89,6 +89,33 @@ def test_every_file_of_a_run_tells_of_the_same_best_weights(finished, place):
         assert f"{value:.{3 if name == 'mae' else 4}f}" in summary
     assert results["best_val_metric"] == pytest.approx(max(course.values()))
     assert held["val_metrics"]["combined"] == pytest.approx(max(course.values()))
+    tables_tell(results, json.loads((finished / "temporal_metrics.json").read_text()), told, prob, hours, target)
+
+
+def tables_tell(results: dict, temporal: dict, told: list[dict], prob: np.ndarray, hours: np.ndarray, target) -> None:
+    """Classes, windows of time, stacks and calibration, counted anew from the answers and the lines of test_metadata.jsonl."""
+    label, clock = np.array([line["label"] for line in told]), np.array([line["hours_since_start"] for line in told])
+    stack, error = np.array([line["stack"] for line in told]), np.abs(hours.astype(float) - target)
+    right, scores = (prob >= 0.5) == label, results["scores"]["test"]
+    for number, name in enumerate(CLASSES):
+        assert scores[f"mae_{name}"] == pytest.approx(error[label == number].mean(), abs=1e-4)
+    tenth = np.minimum((prob * 10).astype(int), 9)
+    gaps = [(tenth == k).sum() * abs(prob[tenth == k].mean() - label[tenth == k].mean()) for k in np.unique(tenth)]
+    assert scores["ece"] == pytest.approx(sum(gaps) / len(prob), abs=1e-4)
+    assert temporal["window_centers"] == [3.0]  # of 3.5 hours, all in the first window
+    assert (clock < 6).all()
+    (window,) = results["windows"]["test"]
+    for of in (window, {name: value[0] for name, value in temporal["metrics_by_window"].items()}):
+        assert of["auc"] == pytest.approx(roc_auc_score(label, prob), abs=1e-4)
+        assert of["accuracy"] == pytest.approx(right.mean(), abs=1e-6)
+        assert of["mae"] == pytest.approx(error.mean(), abs=1e-4)
+    assert [record["stack"] for record in results["stacks"]["test"]] == sorted(set(stack))
+    for record in results["stacks"]["test"]:
+        own = stack == record["stack"]
+        assert record["rows"] == own.sum() == 8
+        assert record["prob"] == pytest.approx(prob[own].mean(), abs=1e-5)
+        assert record["mae"] == pytest.approx(error[own].mean(), abs=1e-4)
+        assert record["accuracy"] == pytest.approx(right[own].mean(), abs=1e-6)
 
 
 def test_the_backbone_stands_still_when_told_to(trained):

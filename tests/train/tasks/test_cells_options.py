@@ -1,5 +1,6 @@
 """The published trainer's file in the terms of our options: every key, and what is refused."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from tarpon.train import config, launch
 from tarpon.train.config import Run
 from tarpon.train.spelling import respelt
 from tarpon.train.tasks import cells
-from tarpon.train.tasks.cells_options import CellsOptions, published
+from tarpon.train.tasks.cells_options import CellsLoss, CellsOptions, published
 
 ROOT = Path(__file__).resolve().parents[3]
 # every key that training takes, none at its default; what each one sets stands in WANTED
@@ -119,6 +120,30 @@ def test_a_wrong_key_or_value_is_told_in_one_line(cells_lab, tmp_path, capsys, o
         parsed("--config", str(path), "--data=d")
     assert launch.main(["cells", f"--config={path}", "--data=d"]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"clamp_range": (5.0, 2.0)}, "clamp_range="),
+        ({"clamp_range": (-8.0, 0.0)}, "clamp_range="),  # an error is shared by the highest target
+        ({"clamp_range": (0.0, math.inf)}, "clamp_range="),
+        ({"infection_onset_hour": -1.0}, "infection_onset_hour="),
+        ({"infection_onset_hour": math.nan}, "infection_onset_hour="),
+        ({"std": 0.0}, "std="),
+        ({"mean": math.nan}, "mean="),
+        ({"contrast": "auto"}, "contrast='auto' must be one of stack, first, frame, fixed"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(given, said):
+    with pytest.raises(ValueError, match=said):
+        CellsOptions(**given)
+
+
+def test_loss_weights_are_numbers():
+    for given in ({"beta": 0.0}, {"beta": math.nan}, {"regression_weight": -1.0}, {"classification_weight": math.nan}):
+        with pytest.raises(ValueError, match=rf"{next(iter(given))}="):
+            CellsLoss(**given)
 
 
 def test_the_demos_recipe_parses():
