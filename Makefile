@@ -1,6 +1,7 @@
 # make demo   install, make a synthetic lab, pack, train, evaluate, report
 # make demo-fish   the same for fish: features once, a mixture of experts, its baseline, two reports
 # make demo-cells   the same for cells: stacks of infected and healthy cultures, split by well
+# make demo-star   the same for sea stars: animals known again; pre-trained on drawn wildlife and fine-tuned, and stars alone
 # make test   install and run all tests that need no GPU
 # make gpu    on a machine with an NVIDIA GPU: check and time everything
 SHELL := /bin/bash
@@ -9,7 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: env test lint demo demo-fish demo-cells gpu clean
+.PHONY: env test lint demo demo-fish demo-cells demo-star gpu clean
 
 env: $(VENV)/.ready
 
@@ -58,6 +59,20 @@ demo-cells: env
 	OMP_NUM_THREADS=2 deepspeed --num_accelerators 1 train/launch.py cells --config runs/demo-cells-lab/cells.yaml \
 	  --config train/recipes/cells/demo.yaml --data runs/demo-cells-shards --out runs/demo-cells
 	tarpon report runs/demo-cells
+
+STAR := OMP_NUM_THREADS=2 deepspeed --num_accelerators 1 train/launch.py star --config train/recipes/star/demo.yaml
+
+demo-star: env
+	rm -rf runs/demo-star
+	tarpon demo star --out runs/demo-star/lab
+	tarpon demo wildlife --out runs/demo-star/wildlife-lab
+	tarpon pack star --root runs/demo-star/lab --out runs/demo-star/shards
+	tarpon pack wildlife --root runs/demo-star/wildlife-lab --out runs/demo-star/wildlife-shards
+	$(STAR) --strategy pretrain --epochs 40 --data runs/demo-star/wildlife-shards --out runs/demo-star/pretrain
+	$(STAR) --strategy finetune --checkpoint runs/demo-star/pretrain --epochs 40 --data runs/demo-star/shards --out runs/demo-star/finetune
+	$(STAR) --strategy star_only --data runs/demo-star/shards --out runs/demo-star/star_only
+	tarpon report runs/demo-star/finetune
+	tarpon report runs/demo-star/star_only
 
 gpu: env
 	tarpon gpu

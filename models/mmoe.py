@@ -9,17 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tarpon.models.stacked import (
-    StackedLinear,
-    StackedNorm,
-    Standardise,
-    TaskOutputs,
-    at_least_float32,
-    stacked_affine,
-    stacked_linear,
-)
-
-TEMPERATURE_MIN = 1e-6
+from tarpon.models.ops.mmoe import mmoe
+from tarpon.models.stacked import StackedLinear, StackedNorm, Standardise, TaskOutputs, at_least_float32
 
 
 class MMoE(nn.Module):
@@ -105,50 +96,3 @@ class MMoE(nn.Module):
     def set_standardisation(self, mean: Tensor, std: Tensor) -> None:
         """mean, std: (D,) of the training rows; from now on part of the weights."""
         self.standardise.set(mean, std)
-
-
-def mmoe(
-    x: Tensor,
-    expert_scale: Tensor,
-    expert_shift: Tensor,
-    in_weight: Tensor,
-    in_bias: Tensor,
-    out_weight: Tensor,
-    out_bias: Tensor,
-    gate_scale: Tensor,
-    gate_shift: Tensor,
-    gate_weight: Tensor,
-    gate_bias: Tensor,
-    *,
-    temperature: float = 1.0,
-    dropout: float = 0.0,
-    eps: float = 1e-5,
-) -> tuple[Tensor, Tensor]:
-    """All experts, and every task's mix of them. The reference that a fused kernel must match.
-
-    expert_e(x) = gelu(dropout(gelu(norm_e(x) W_e + b_e)) V_e + c_e); gate_k(x) = softmax((norm_k(x) U_k + d_k) / temperature);
-    mixed_k = sum over e of gate_k[e] * expert_e. The norms differ only in their affine part, so their statistics are one.
-
-    Args:
-        x: (B, D).
-        expert_scale, expert_shift: (E, D) of the experts' norms.
-        in_weight, in_bias: (E, D, H), (E, H).
-        out_weight, out_bias: (E, H, H), (E, H).
-        gate_scale, gate_shift: (K, D) of the gates' norms.
-        gate_weight, gate_bias: (K, D, E), (K, E).
-        dropout: share of values dropped between an expert's layers; 0 outside training.
-
-    Returns:
-        mixed (B, K, H), gates (B, K, E).
-    """
-    normal = F.layer_norm(x, x.shape[-1:], eps=eps)
-    # The experts' affine parts go into the rows, the gates' into the weights: folded into W, which has more rows than a
-    # batch, layer 1 took 187 ms forward + backward against 97 (B 256, D 1024, H 2048, E 4, two CPU cores).
-    hidden = F.gelu(stacked_linear(stacked_affine(normal, expert_scale, expert_shift), in_weight, in_bias))
-    hidden = F.dropout(hidden, dropout, training=dropout > 0)
-    experts = F.gelu(stacked_linear(hidden, out_weight, out_bias))  # (E, B, H)
-    weight = (gate_scale[..., None] * gate_weight).permute(1, 0, 2).flatten(1)  # (D, K*E)
-    bias = gate_bias + (gate_shift[..., None] * gate_weight).sum(1)
-    scores = at_least_float32(torch.addmm(bias.flatten(), normal.to(weight.dtype), weight))
-    gates = (scores / max(temperature, TEMPERATURE_MIN)).unflatten(1, gate_bias.shape).softmax(-1)
-    return torch.bmm(gates.to(experts.dtype), experts.transpose(0, 1)), gates

@@ -34,6 +34,11 @@ def values(answers: Tensor) -> Tensor:
     return answers.mean(0)
 
 
+def vectors(units: Tensor) -> Tensor:
+    """(M, ..., D) of length 1 -> (..., M x D) of length 1, whose cosines are the mean of the members' cosines."""
+    return torch.cat(list(units), -1) / math.sqrt(len(units))
+
+
 def _log_mean(log_p: Tensor) -> Tensor:
     return log_p.logsumexp(0) - math.log(len(log_p))
 
@@ -49,6 +54,7 @@ MEANS: dict[str, dict[str, Mean]] = {  # task -> output -> its mean; what is not
         "log_variance": values,
     },
     "cells": {"label": classes, "hours": values},
+    "star": {"embedding": vectors, "embedding_flips": vectors},
 }
 
 MASKS = {"mouse": ("valid",)}  # task -> inputs that also tell what is scored (frames of a clip), not only what one network sees

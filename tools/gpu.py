@@ -133,6 +133,16 @@ def loaded(setup: Bench, seconds: float, *, codec: str) -> Found:
     )
 
 
+def fused(setup: Bench, seconds: float) -> Found:
+    """Every fused operation against plain and compiled PyTorch."""
+    figures = setup.folder / "ops.json"
+    tarpon("bench", "ops", json=figures, seconds_a_repeat=0.1, seconds=seconds)
+    told = json.loads(figures.read_text())
+    rows = [row | {"name": f"{row['op']} {row['shape']} {row['way']} {row['part']}"} for row in told["rows"]]
+    least = min(ratio for name, ratio in told["ratios"].items() if name.endswith("eager"))
+    return Found(said=f"{len(rows)} figures, fused over eager at least x {least:.2f}", rows=rows, ratios=told["ratios"])
+
+
 def tarpon(*words: str, seconds: float, **options: object) -> None:
     """One of our commands, in a process of its own."""
     spelt = [f"--{name.replace('seconds_a_repeat', 'seconds')}={value}" for name, value in options.items()]
@@ -155,6 +165,7 @@ def ceiling(setup: Bench, seconds: float) -> Found:
 RESIDENT = "training on a resident batch"
 PARTS: list[Part] = [
     Part(name="tests", minutes=3.0, make=tested),
+    Part(name="fused operations", minutes=3.0, make=fused),
     Part(name="lab and shards", minutes=2.0, make=packed),
     Part(name="resident training", minutes=1.5, make=ceiling),
     *(Part(name=f"training {codec}", minutes=1.5, make=lambda setup, seconds, codec=codec: train(setup, seconds, codec=codec))

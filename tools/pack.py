@@ -1,5 +1,6 @@
 """`tarpon pack KIND`: a lab's raw folder into shards, with a table of what was packed and what was not."""
 
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -94,7 +95,7 @@ def shares(text: str) -> tuple[float, float, float]:
         parts = tuple(float(part) for part in text.split(","))
     except ValueError:
         parts = ()
-    if len(parts) != 3:
+    if len(parts) != 3 or not all(map(math.isfinite, parts)):
         raise ValueError(f"split={text!r} must be three numbers by comma: train, val, test; e.g. 0.7,0.15,0.15")
     return parts
 

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from tarpon.tools.committee import MASKS, MEANS, Committee, classes, labels, together, values
+from tarpon.tools.committee import MASKS, MEANS, Committee, classes, labels, together, values, vectors
 from tarpon.train.task import Problem
 from tarpon.train.tasks import TASKS
 
@@ -119,6 +120,13 @@ def test_other_classes_are_refused():
     model = Fixed(hours=torch.tensor(1.0))
     with pytest.raises(ValueError, match="different families"):
         together([problem(model, encoders={"families": ["a"]}), problem(model, encoders={"families": ["b"]})], means={})
+
+
+def test_cosines_of_joined_vectors_are_the_mean_of_the_cosines():
+    units = F.normalize(torch.randn(3, 5, 8, dtype=torch.float64), dim=-1)
+    joined = vectors(units)
+    assert torch.allclose(joined.norm(dim=-1), torch.ones(5, dtype=torch.float64))
+    assert torch.allclose(joined @ joined.T, (units @ units.transpose(1, 2)).mean(0))
 
 
 def test_every_task_has_its_means():

@@ -1,0 +1,63 @@
+"""Dropout whose mask is a hash of (seed, row, column): no state, nothing stored, the same in PyTorch and in Triton.
+
+The hash is lowbias32 (Wellons, 2018): once over each half of the seed with the row, once more with the column.
+A value is kept where the hash, read as a signed 32-bit number, is at least `threshold(share)`.
+"""
+
+import torch
+from torch import Tensor
+
+SEEDS = 2**62  # half of them, 31 bits, is a kernel's argument each
+GOLDEN = 0x9E3779B9 - 2**32  # 2**32 divided by the golden ratio, as a signed number: spreads neighbouring columns
+CHUNK = 2**16  # elements hashed at a time: their dozen passes stay in a CPU's cache
+
+
+def draw_seed() -> Tensor:
+    """() int64 in [0, SEEDS) on the CPU, from torch's generator: no wait for a GPU, and `torch.manual_seed` repeats it."""
+    return torch.randint(SEEDS, ())
+
+
+def halves(seed: Tensor) -> tuple[Tensor, Tensor]:
+    """The low and the high 31 bits of a seed, int32."""
+    return (seed & 0x7FFFFFFF).int(), (seed >> 31).int()
+
+
+def threshold(share: float) -> int:
+    """The signed 32-bit number that a share `share` of all hashes lies below; 0 <= share < 1."""
+    return round(share * 2**32) - 2**31
+
+
+def check_share(share: float) -> None:
+    """Raises ValueError unless 0 <= share < 1."""
+    if not 0 <= share < 1:
+        raise ValueError(f"dropout={share} must be in [0, 1)")
+
+
+def keep_mask(shape: tuple[int, int], *, share: float, seed: Tensor, device: torch.device | str = "cpu") -> Tensor:
+    """(rows, columns) bool, True where a value is kept."""
+    rows, columns = shape
+    low, high = (half.to(device) for half in halves(seed))
+    key = _mix(_mix(torch.arange(rows, dtype=torch.int32, device=device) ^ low) ^ high)[:, None]
+    column = torch.arange(columns, dtype=torch.int32, device=device) * GOLDEN
+    step = max(CHUNK // columns, 1)
+    chunks = [_mix(part ^ column) >= threshold(share) for part in key.split(step)]
+    return torch.cat(chunks) if rows else key.new_empty((0, columns), dtype=torch.bool)
+
+
+def hash_dropout(x: Tensor, share: float, seed: Tensor | None) -> Tensor:
+    """x / (1 - share) where the mask of (seed, row, column) keeps it, 0 elsewhere; all axes but the last are one row number.
+
+    Args: seed () int64; not read with share 0.
+    """
+    if not share:
+        return x
+    keep = keep_mask((x.shape[:-1].numel(), x.shape[-1]), share=share, seed=seed, device=x.device).view(x.shape)
+    return x * (keep * (1 / (1 - share))).to(x.dtype)
+
+
+def _mix(x: Tensor) -> Tensor:
+    """lowbias32 but for its last step, which touches only the low bits; int32 arithmetic wraps around as unsigned does."""
+    x = x ^ ((x >> 16) & 0xFFFF)
+    x = x * 0x7FEB352D
+    x ^= (x >> 15) & 0x1FFFF
+    return x * (0x846CA68B - 2**32)

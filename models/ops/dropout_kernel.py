@@ -1,0 +1,24 @@
+"""The Triton twin of `dropout.keep_mask`, for kernels to call."""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def row_keys(i_row, low, high):
+    """Row numbers and the halves of the seed -> uint32 keys of the rows."""
+    return mix(mix(i_row.to(tl.uint32) ^ low.to(tl.uint32)) ^ high.to(tl.uint32))
+
+
+@triton.jit
+def kept(b_key, i_column, threshold):
+    """Keys and column numbers, of shapes that broadcast -> where a value is kept."""
+    return mix(b_key ^ (i_column.to(tl.uint32) * 0x9E3779B9)).to(tl.int32, bitcast=True) >= threshold
+
+
+@triton.jit
+def mix(x):
+    x ^= x >> 16
+    x *= 0x7FEB352D
+    x ^= x >> 15
+    return x * 0x846CA68B
