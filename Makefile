@@ -2,7 +2,7 @@
 # make demo-fish   the same for fish: features once, a mixture of experts, its baseline, two reports
 # make demo-cells   the same for cells: stacks of infected and healthy cultures, split by well
 # make demo-star   the same for sea stars: animals known again; pre-trained on drawn wildlife and fine-tuned, and stars alone
-# make test   install and run all tests that need no GPU
+# make test   install and run the tests that need no GPU; make test-slow: those that take long (kernels in Triton's interpreter, two processes)
 # make gpu    on a machine with an NVIDIA GPU: check and time everything
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -10,7 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: env test lint demo demo-fish demo-cells demo-star gpu clean
+.PHONY: env test test-slow lint demo demo-fish demo-cells demo-star gpu clean
 
 env: $(VENV)/.ready
 
@@ -28,7 +28,10 @@ $(VENV)/.ready: setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 test: env
-	$(BIN)/python -m pytest -m 'not gpu'
+	$(BIN)/python -m pytest -m 'not gpu and not slow'
+
+test-slow: env
+	$(BIN)/python -m pytest -m 'slow and not gpu'
 
 lint: env
 	$(BIN)/ruff check .

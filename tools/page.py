@@ -32,8 +32,8 @@ summary{cursor:pointer;margin:8px 0}
 """
 
 
-def page(title: str, sections: Sequence[tuple[str, str]]) -> str:
-    """The whole document; sections are (heading, HTML from the functions below)."""
+def page(title: str, sections: Sequence[tuple[str, str]], *, style: str = "") -> str:
+    """The whole document; sections are (heading, HTML from the functions below); `style` is CSS beside STYLE."""
     body = "".join(
         f'<section id="{html.escape(name.lower().replace(" ", "-"))}"><h2>{html.escape(name)}</h2>{text}</section>\n'
         for name, text in sections
@@ -41,7 +41,7 @@ def page(title: str, sections: Sequence[tuple[str, str]]) -> str:
     title = html.escape(title)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{title}</title><style>{STYLE}</style></head>\n<body><h1>{title}</h1>\n{body}</body></html>\n"
+        f"<title>{title}</title><style>{STYLE}{style}</style></head>\n<body><h1>{title}</h1>\n{body}</body></html>\n"
     )
 
 
@@ -81,9 +81,19 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, colours: Sequ
 
 def image(figure: Figure, *, caption: str, colours: int | None = None) -> str:
     """A figure as a PNG inside the page; see figures.png for `colours`."""
-    data = base64.b64encode(png(figure, colours=colours)).decode("ascii")
     words = html.escape(caption)
-    return f'<figure><img alt="{words}" src="data:image/png;base64,{data}"><figcaption>{words}</figcaption></figure>'
+    return f"<figure>{picture(png(figure, colours=colours), says=caption)}<figcaption>{words}</figcaption></figure>"
+
+
+def picture(content: bytes, *, says: str, kind: str = "png") -> str:
+    """An encoded picture inside the page; `says` stands for it where it is not seen."""
+    data = base64.b64encode(content).decode("ascii")
+    return f'<img alt="{html.escape(says)}" src="data:image/{kind};base64,{data}">'
+
+
+def link(target: str, words: str) -> str:
+    """A paragraph that leads to a file beside the page."""
+    return f'<p><a href="{html.escape(target)}">{html.escape(words)}</a></p>'
 
 
 def folded(summary: str, inside: str) -> str:

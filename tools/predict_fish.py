@@ -7,7 +7,7 @@ B images of a batch, D features, L habitats.
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -182,23 +182,25 @@ def answers(
         yield dict(zip(kept, sound.values(), strict=True)), answer(answerer, kept, vectors)
 
 
-def pictures_of(root: Path, names: Sequence[str], *, size: int, threads: int) -> Iterator[tuple[range, list[Picture | str]]]:
-    """`size` images at a time, each as packing would have stored it or the reason why not; the next are read meanwhile."""
-    chunks = [range(first, min(first + size, len(names))) for first in range(0, len(names), size)]
-    with ThreadPoolExecutor(threads, thread_name_prefix="images") as pool:
-        ahead = [pool.submit(picture_of, root / names[row]) for row in chunks[0]]
-        for place, rows in enumerate(chunks):
-            now, ahead = ahead, []
-            if place + 1 < len(chunks):
-                ahead = [pool.submit(picture_of, root / names[row]) for row in chunks[place + 1]]
-            yield rows, [future.result() for future in now]
-
-
 def picture_of(path: Path) -> Picture | str:
     try:
         return as_jpeg(path.read_bytes(), short_side=FishSource().short_side)
     except (ValueError, OSError) as error:
         return str(error)
+
+
+def pictures_of(
+    root: Path, names: Sequence[str], *, size: int, threads: int, read: Callable[[Path], Picture | str] = picture_of
+) -> Iterator[tuple[range, list[Picture | str]]]:
+    """`size` images at a time, each as packing would have stored it or the reason why not; the next are read meanwhile."""
+    chunks = [range(first, min(first + size, len(names))) for first in range(0, len(names), size)]
+    with ThreadPoolExecutor(threads, thread_name_prefix="images") as pool:
+        ahead = [pool.submit(read, root / names[row]) for row in chunks[0]]
+        for place, rows in enumerate(chunks):
+            now, ahead = ahead, []
+            if place + 1 < len(chunks):
+                ahead = [pool.submit(read, root / names[row]) for row in chunks[place + 1]]
+            yield rows, [future.result() for future in now]
 
 
 def vectors_of(answerer: Answerer, loader: Loader, rows: np.ndarray, *, batch: int) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 SPLITS = ("test", "val")  # the first that a run has is the one reported
+SUFFIXES = (".npz", ".parquet")  # of predictions: each task writes one of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,12 +16,13 @@ class Record:
     """What a run folder holds; a part that is missing is empty."""
 
     name: str
+    folder: Path
     task: str  # of run.json
     config: str  # the text of run.yaml
     lines: list[dict[str, float]]  # of metrics.jsonl
     metrics: dict[str, dict[str, float]]  # split -> name -> value, from metrics.json
     machine: dict[str, object]  # run.json, or the machine block of metrics.json
-    predictions: dict[str, Path]  # split -> the task's own npz file
+    predictions: dict[str, Path]  # split -> the task's own npz or parquet file
     groups: dict[str, list[str]]  # split -> what the split kept together (animal, video, well), one name a predicted sample
     classes: list[str]
 
@@ -38,10 +40,12 @@ def read_run(run: Path) -> Record:
             f"{run} is not a run folder: it has no {' and no '.join(missing)}; give the folder that training wrote"
         )
     metrics, facts = _json(run / "metrics.json"), _json(run / "run.json")
-    predictions = {split: path for split in SPLITS if (path := run / "predictions" / f"{split}.npz").is_file()}
-    names = {split: _names(path) for split, path in predictions.items()}
+    there = {split: [run / "predictions" / f"{split}{suffix}" for suffix in SUFFIXES] for split in SPLITS}
+    predictions = {split: path for split, paths in there.items() for path in paths if path.is_file()}
+    names = {split: _names(path) for split, path in predictions.items() if path.suffix == ".npz"}
     return Record(
         name=run.resolve().name,
+        folder=run,
         task=str(facts.get("task", "")),
         config=(run / "run.yaml").read_text(encoding="utf-8"),
         lines=_json_lines(run / "metrics.jsonl"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tarpon.tools import report_cells, report_fish, report_mouse
+from tarpon.tools import report_cells, report_fish, report_mouse, report_star
 from tarpon.tools.page import cards, folded, image, number, page, table, text, verbatim
 from tarpon.tools.record import SPLITS, Record, read_run
 from tarpon.train import figures_curves
@@ -31,6 +31,9 @@ class Parts:
     has_curve: Callable[[str], bool] = lambda name: True  # whether a score of val is drawn over the steps
     split: Callable[[Record], str] | None = None  # HTML on how the split was made; None: by group, as predictions tell
     warnings: Callable[[Record], Sequence[str]] = lambda record: ()  # what stands above the result
+    over: str = "groups"  # what the intervals of the headlines were drawn over
+    beside: Callable[[Record], Mapping[str, str]] = lambda record: {}  # headline -> what else it must be read against
+    below: Callable[[Record], str] = lambda record: ""  # HTML below the headlines
     rewrite: Callable[[Path], None] = lambda run: None  # the run folder's other files, made again from what it holds
 
 
@@ -56,6 +59,18 @@ REPORTS = {
         split=report_cells.how_split,
         warnings=report_cells.warnings,
         rewrite=report_cells.rewrite,
+    ),
+    "star": Parts(
+        unit="photograph",
+        headlines=report_star.HEADLINES,
+        sections=report_star.sections,
+        has_curve=report_star.has_curve,
+        split=report_star.how_split,
+        warnings=report_star.warnings,
+        over="identities",
+        beside=report_star.beside,
+        below=report_star.below,
+        rewrite=report_star.rewrite,
     ),
 }
 NOTHING = Parts(unit="sample", sections=lambda record, frames: [])
@@ -99,7 +114,7 @@ def write_report(run: Path, *, frames: Frames | None = None, out: Path | None = 
     record = read_run(run)
     parts = parts_of(record)
     sections = [
-        ("Result", _warned(parts.warnings(record)) + _result(record, headlines=parts.headlines)),
+        ("Result", _warned(parts.warnings(record)) + _result(record, parts=parts)),
         ("How the split was made", _split_words(record, parts=parts)),
         ("Training", _training(record, has_curve=parts.has_curve)),
         *parts.sections(record, frames=frames),
@@ -117,37 +132,42 @@ def _warned(lines: Sequence[str]) -> str:
     return "".join(text(line, kind="warn") for line in lines)
 
 
-def _result(record: Record, *, headlines: Sequence[tuple[str, str, str]]) -> str:
+def _result(record: Record, *, parts: Parts) -> str:
     scores = record.metrics.get(record.split, {})
     if not scores:
         return text("metrics.json has no scores yet, so there is no result to show: training has not finished.", kind="warn")
-    parts = [] if record.task else [text(NO_TASK, kind="warn")]
+    told = [] if record.task else [text(NO_TASK, kind="warn")]
     if record.split == "val":
-        parts.append(
+        told.append(
             text(
                 "There is no test split in this run. The scores are those of val, on which the best weights were "
                 "chosen, so they flatter the model.",
                 kind="warn",
             )
         )
+    beside = parts.beside(record)
     boxes = [
-        (f"{record.split}: {label}", f"{scores[name]:.3f}", [*_small_print(name, scores), meaning])
-        for name, label, meaning in headlines
+        (
+            f"{record.split}: {label}",
+            f"{scores[name]:.3f}",
+            [*_small_print(name, scores, over=parts.over), *([beside[name]] if name in beside else []), meaning],
+        )
+        for name, label, meaning in parts.headlines
         if name in scores
     ]
     if not boxes:
-        return "".join(parts) + text("This run has none of the headline scores; all its scores are listed below.")
-    absent = [label for name, label, _ in headlines if name not in scores]
+        return "".join(told) + text("This run has none of the headline scores; all its scores are listed below.")
+    absent = [label for name, label, _ in parts.headlines if name not in scores]
     if absent:
-        parts.append(text(f"Not defined in this run: {', '.join(absent)}. Nothing was labelled, or nothing predicted."))
-    return cards(boxes) + "".join(parts)
+        told.append(text(f"Not defined in this run: {', '.join(absent)}. Nothing was labelled, or nothing predicted."))
+    return cards(boxes) + parts.below(record) + "".join(told)
 
 
-def _small_print(name: str, scores: Mapping[str, float]) -> list[str]:
-    """What a headline must be read against."""
+def _small_print(name: str, scores: Mapping[str, float], *, over: str) -> list[str]:
+    """What a headline must be read against; `over`: what its interval was drawn over."""
     lines = []
     if {f"{name}_low", f"{name}_high"} <= scores.keys():
-        lines.append(f"95% interval over groups {scores[f'{name}_low']:.3f} to {scores[f'{name}_high']:.3f}")
+        lines.append(f"95% interval over {over} {scores[f'{name}_low']:.3f} to {scores[f'{name}_high']:.3f}")
     elif name == "macro_f1":
         lines.append("no interval: it takes two groups or more")
     if f"constant_{name}" in scores:
