@@ -12,10 +12,12 @@ import pytest
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.pack import Packing, pack
 from tarpon.shards.quarantine import Fault
-from tarpon.shards.sources import cells, cells_card, fish, mouse
+from tarpon.shards.sources import cells, cells_card, fish, mouse, reid, star, wildlife
 from tarpon.tools.demos import cells as cells_demo
 from tarpon.tools.demos import fish as fish_demo
 from tarpon.tools.demos import mouse as demo
+from tarpon.tools.demos import star as star_demo
+from tarpon.tools.demos import wildlife as wildlife_demo
 from tarpon.tools.pack_cells import assign as assign_cells
 
 THIRDS = (0.34, 0.33, 0.33)
@@ -186,3 +188,47 @@ def cells_shards(tmp_path_factory, cells_lab, pack_cells) -> Manifest:
     )
     assert faults == []
     return manifest
+
+
+def pack_animals(
+    found: reid.Scan, source: star.StarSource | wildlife.WildlifeSource, out: Path, *, given: tuple = ()
+) -> Manifest:
+    """Pack a scanned folder of known animals in this process."""
+    packing = Packing(out=out, split=(0.8, 0.1, 0.1), given=given)
+    with ThreadPoolExecutor(1) as pool:
+        manifest, _ = pack(
+            found.units,
+            found.faults,
+            make=reid.make,
+            schema=reid.SCHEMA,
+            settings=reid.settings(source),
+            packing=packing,
+            assign=reid.assign,
+            card=partial(reid.card, scan=found),
+            executor=pool,
+            progress=False,
+        )
+    return manifest
+
+
+@pytest.fixture(scope="session")
+def star_shards(tmp_path_factory) -> Manifest:
+    """Eight drawn stars of about four days and two of one, 64 pixels, packed with the defaults."""
+    lab, source = tmp_path_factory.mktemp("star_lab"), star.StarSource()
+    star_demo.write(lab, identities=8, distractors=2, sessions=4, images=2, size=64)
+    return pack_animals(star.scan(lab, source), source, tmp_path_factory.mktemp("star_shards"))
+
+
+@pytest.fixture(scope="session")
+def wild_lab(tmp_path_factory) -> Path:
+    """Drawn tigers, turtles, whales and sea stars, 64 pixels."""
+    lab = tmp_path_factory.mktemp("wild_lab")
+    wildlife_demo.write(lab, identities=16, images=8, size=64)
+    return lab
+
+
+@pytest.fixture(scope="session")
+def wild_shards(tmp_path_factory, wild_lab) -> Manifest:
+    """Twelve of these animals in three data sets, packed without the stars."""
+    source = wildlife.WildlifeSource(val_share=0.2)
+    return pack_animals(wildlife.scan(wild_lab, source), source, tmp_path_factory.mktemp("wild_shards"), given=("test",))

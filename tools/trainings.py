@@ -12,6 +12,11 @@ SHOWN = 10  # last lines shown of a training that failed
 
 def trained(task: str, out: Path, words: Sequence[str]) -> dict[str, float]:
     """Test scores of a run that is trained unless it already is."""
+    return finished(task, out, words)["test"]
+
+
+def finished(task: str, out: Path, words: Sequence[str]) -> dict:
+    """metrics.json of a run that is trained unless it already is."""
     if not (out / "metrics.json").exists():
         resume = ["--resume=true"] if (out / "checkpoints" / "last.safetensors").exists() else []
         if not resume:
@@ -23,4 +28,4 @@ def trained(task: str, out: Path, words: Sequence[str]) -> dict[str, float]:
         if done.returncode:
             said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
             raise ValueError(f"training {out.name} left with status {done.returncode}: {' | '.join(said[-SHOWN:])}")
-    return json.loads((out / "metrics.json").read_text())["test"]
+    return json.loads((out / "metrics.json").read_text())

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
@@ -19,11 +19,11 @@ import pyarrow.compute as pc
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.schema import Component, Sample, Schema, safe_key
 from tarpon.shards.sources import images
+from tarpon.shards.sources.copies import copies
 from tarpon.shards.sources.fish_rows import HABITATS, ORDERS, read_rows
 from tarpon.shards.split import hold_out
 
 RUN = 256  # images a unit
-TAIL = 512  # bytes at the end of a file that tell most pictures of one size apart
 NULLABLE = ("order", "species", "genus", "troph", "feeding", "habitat")
 SCHEMA = Schema(
     kind="fish",
@@ -170,40 +170,15 @@ def same_bytes(root: Path, rows: pa.Table) -> dict[int, str]:
     """
     found = {}
     names, splits, families = (rows[name].to_pylist() for name in ("source", "split", "family"))
-    for copies in _copies(root, rows["bytes"].to_numpy(), names):
-        train = [i for i in copies if splits[i] == "train"]
-        if len({families[i] for i in copies}) > 1:
+    for same in copies(root, rows["bytes"].to_numpy(), names):
+        train = [i for i in same if splits[i] == "train"]
+        if len({families[i] for i in same}) > 1:
             found |= dict.fromkeys(train, "the same picture is in another family's folder")
-        elif len(train) < len(copies):
+        elif len(train) < len(same):
             found |= dict.fromkeys(train, "the same picture is a test image")
         else:
             found |= dict.fromkeys(train[1:], "the same picture as another training image")
     return found
-
-
-def _copies(root: Path, sizes: np.ndarray, names: Sequence[str]) -> list[list[int]]:
-    """Sets of files of the same bytes. Where sizes agree, the last bytes are compared; where those do, all."""
-
-    def last(path: Path) -> bytes:
-        with open(path, "rb") as file:
-            file.seek(-min(TAIL, path.stat().st_size), os.SEEK_END)
-            return file.read()
-
-    def whole(path: Path) -> bytes:
-        return hashlib.sha256(path.read_bytes()).digest()
-
-    order = np.argsort(sizes, kind="stable")
-    cuts = np.flatnonzero(np.diff(sizes[order])) + 1
-    alike = [part.tolist() for part in np.split(order, cuts) if len(part) > 1 and sizes[part[0]]]
-    for tell in (last, whole):
-        finer = []
-        for part in alike:
-            told = defaultdict(list)
-            for i in part:
-                told[tell(root / names[i])].append(i)
-            finer += [same for same in told.values() if len(same) > 1]
-        alike = finer
-    return alike
 
 
 def key_of(source: str) -> str:

@@ -22,7 +22,7 @@ from tarpon.train.losses_metric import metric_losses
 from tarpon.train.metrics.collect_embeddings import EmbeddingMetric
 from tarpon.train.task import Batch, Problem, Task
 from tarpon.train.tasks import star_export
-from tarpon.train.tasks.star_options import COTRAIN, PRETRAIN, REFUSED, SPELLINGS, StarOptions
+from tarpon.train.tasks.star_options import COTRAIN, REFUSED, SPELLINGS, StarOptions
 from tarpon.train.tasks.star_photos import PhotoLoaders, Photos
 
 
@@ -62,6 +62,8 @@ def build(run: Run, options: StarOptions, place: Place, *, encoders: dict | None
     labels = numbered(photos.identity, identities)
     model = build_model(run, options, place, identities=len(identities))
     epoch = order(rows, labels, options, seed=run.seed)
+    if encoders is None:  # a new training: what cannot be dealt into batches is told before its folder is begun
+        next(epoch.batches(0, micro=run.micro_batch, rank=place.rank, world=place.world))
     loaders = PhotoLoaders(run, options, photos, place, labels=labels)
 
     def batches(first: int, skip: int) -> Iterator[Batch]:
@@ -87,7 +89,7 @@ def build(run: Run, options: StarOptions, place: Place, *, encoders: dict | None
             identity, anchors = gathered(place, identity), gathered(place, anchors.long()).bool()
         return metric_losses(out, identity, options=options.loss, anchors=anchors)
 
-    names, searching = photos.names(), partial(options.search.searching, within_dataset=options.strategy == PRETRAIN)
+    names, searching = photos.names(), partial(options.search.searching, within_dataset=photos.within_dataset)
     return Problem(
         model=model,
         inputs=("image", "flips"),
@@ -101,7 +103,7 @@ def build(run: Run, options: StarOptions, place: Place, *, encoders: dict | None
         metric=lambda name: EmbeddingMetric(
             names,
             roles=photos.roles(name),
-            protocol=photos.scored.card["protocol"],
+            protocol=photos.protocol,
             searching=searching(rerank=name == "test"),
             device=place.device,
         ),
@@ -182,7 +184,7 @@ def describe(run: Run, options: StarOptions, photos: Photos, rows: list[np.ndarr
     weights = options.checkpoint or ("pretrained" if backbone.pretrained or backbone.weights else "random weights")
     return (
         f"data      {'; '.join(told)}; {asked}",
-        f"protocol  {photos.scored.card['protocol']}",
+        f"protocol  {photos.protocol}",
         f"model     {backbone.name} at {backbone.image_size} px ({weights}), {millions:.1f} M parameters, {options.strategy}",
         f"batch     {run.global_batch // options.num_instances} animals x {options.num_instances} photographs",
     )

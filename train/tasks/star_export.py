@@ -92,7 +92,12 @@ def thumbnails(photos: Photos, rows: np.ndarray) -> np.ndarray:
 def without_weights(options: StarOptions) -> StarOptions:
     """The same network with random weights, to load trained ones over."""
     backbone = replace(options.model.backbone, pretrained=False, weights=None)
-    chosen = {"strategy": "star_only", "checkpoint": None} if options.checkpoint else {}
+    alone = {
+        "strategy": "star_only",
+        "checkpoint": None,
+        "wildlife": None,
+    }  # the first weights and the second set are not needed
+    chosen = alone if options.checkpoint or options.wildlife else {}
     return replace(options, model=replace(options.model, backbone=backbone), **chosen)
 
 

@@ -1,6 +1,6 @@
 """What can be set for the star task: frozen records that check themselves."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tarpon.models.backbones import FrameBackbone
 from tarpon.models.reid import BACKBONES
@@ -24,6 +24,11 @@ class StarModel:
     embedding_dim: int = 512
     head_depth: int = 3  # linear layers between the pooled map and the embedding
     dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.backbone.name in BACKBONES:  # a published name
+            named = replace(self.backbone, name=BACKBONES[self.backbone.name].name)
+            object.__setattr__(self, "backbone", named)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +87,7 @@ class StarOptions:
 
 
 SPELLINGS: dict[str, tuple[str, ...]] = {  # the options of the published trainers
+    "backbone": ("model.backbone.name",),
     "image_size": ("model.backbone.image_size",),
     "embedding_dim": ("model.embedding_dim",),
     "batch_size": ("micro_batch", "global_batch"),
@@ -93,6 +99,8 @@ SPELLINGS: dict[str, tuple[str, ...]] = {  # the options of the published traine
     "num_workers": ("loader.threads",),
     "checkpoint_dir": ("out",),
     "val_every": ("eval_every",),
+    # ours by the same name, which theirs spell with dashes
+    **{name: (name,) for name in ("freeze_backbone_epochs", "num_instances", "star_batch_ratio", "alternate_batches")},
 }
 PACK_FIRST = "the data are packed first: `tarpon pack star` or `tarpon pack wildlife`, then --data SHARDS"
 PACK_SAYS = "what is in the shards, and its split, is chosen when packing; see `tarpon pack star --help`"

@@ -46,6 +46,8 @@ class Photos:
         cache = Path(run.loader.cache) if run.loader.cache else None
         self.joined = Joined([(manifest, Reader(manifest, cache=cache)) for manifest in manifests])
         self.scored = manifests[0]  # the set whose splits are searched
+        self.within_dataset = not self.scored.card["stars"]  # as published: stars all together, wildlife by data set
+        self.protocol = self.scored.card["protocol"] + ("; each within its own data set" if self.within_dataset else "")
         self.identity = np.array(self.joined.column("identity")).astype(str)
         self.split = np.array(self.joined.column("split")).astype(str)
         self.distractor = np.asarray(self.joined.column("distractor"), bool)
@@ -67,13 +69,11 @@ class Photos:
 
     def names(self) -> RowNames:
         keys = [np.array(manifest.column("key")).astype(str) for manifest, _ in self.joined.parts]
-        dataset = np.array(self.joined.column("dataset")).astype(str)
-        outing = np.array(self.joined.column("outing")).astype(str)
         return RowNames(
             key=np.concatenate(keys),
             identity=self.identity,
-            outing=np.char.add(np.char.add(dataset, "/"), outing),
-            dataset=dataset,
+            outing=np.array(self.joined.column("outing")).astype(str),  # the whole path: one name may be many folders'
+            dataset=np.array(self.joined.column("dataset")).astype(str),
         )
 
 
