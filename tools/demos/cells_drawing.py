@@ -71,7 +71,9 @@ def culture(rng: np.random.Generator, *, size: int, times: np.ndarray, density: 
             where, axis = path[min(int(np.searchsorted(times, ends)), len(times) - 1)], rng.uniform(0, np.pi)
             apart = 4.8 * np.array([np.sin(axis), np.cos(axis)])
             for side in (-1, 1):
-                waiting.append((root, ends, ends + max(0.6 * CYCLE, rng.normal(CYCLE, 2)), where + side * apart, rng.uniform(0, np.pi)))
+                waiting.append(
+                    (root, ends, ends + max(0.6 * CYCLE, rng.normal(CYCLE, 2)), where + side * apart, rng.uniform(0, np.pi))
+                )
     return cells
 
 
