@@ -31,6 +31,7 @@ STRATEGIES = {  # published name -> its trainings, one after the other; each sta
     "pretrain_finetune": ("pretrain", "finetune"),
     "cotrain": ("cotrain",),
 }
+RECIPES = {"star_only": "default"}  # training -> its recipe, where that has another name
 ON_WILDLIFE = ("pretrain", "cotrain")  # trainings that take the second data set
 PER_DATASET, CLOCK, AVERAGE = "wildlife_per_dataset.json", "grid_clock.json", "_average"
 COLUMNS = ("name", "strategy", "loss_type", "star_mAP", "star_rank1", "star_rank5", "best_epoch", "total_time_seconds")
@@ -79,7 +80,7 @@ def star(
         wildlife: shards of wildlife, without sea stars; star_only alone can do without.
         strategies: of star_only, pretrain_finetune and cotrain.
         losses: of circle and triplet.
-        config: options of every training, over those of train/recipes/star/<strategy>.yaml.
+        config: options of every training, over those of train/recipes/star/<strategy>.yaml (default.yaml for star_only).
         change: options over these, name=value with blanks between, such as "model.width=256 micro_batch=16".
         epochs: of every training, instead of the recipes'.
         dry_run: list the runs, their folders and commands, and train nothing.
@@ -140,7 +141,7 @@ def planned(
             parts = STRATEGIES[strategy]
             for part in parts:
                 folder = out / name / part if len(parts) > 1 else out / name
-                words = [f"--config={recipes / part}.yaml", *common, f"--strategy={part}", *LOSSES[loss]]
+                words = [f"--config={recipes / RECIPES.get(part, part)}.yaml", *common, f"--strategy={part}", *LOSSES[loss]]
                 words += [f"--data={wildlife if part == 'pretrain' else data}"]
                 words += [f"--wildlife={wildlife}"] if part == "cotrain" else []
                 words += [f"--checkpoint={trainings[-1].out}"] if trainings else []

@@ -8,6 +8,7 @@ import yaml
 from tarpon.train.config import Run, UsageError, fail, parse, parser_for, read_run
 from tarpon.train.tasks import TASKS
 
+BESIDE = {"star/finetune": ("--checkpoint=run",), "star/cotrain": ("--wildlife=shards",)}  # what no file can know
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "train" / "recipes").rglob("*.yaml"))
 
 
@@ -29,7 +30,8 @@ def test_the_default_run_parses_and_its_yaml_gives_the_same_run(task, tmp_path):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_recipes_parse_and_the_command_line_comes_after_them(path):
     task = path.parent.name
-    run, chosen, _ = parsed(task, f"--config={path}", "--data=d", "--epochs=77")
+    beside = BESIDE.get(f"{task}/{path.stem}", ())
+    run, chosen, _ = parsed(task, f"--config={path}", "--data=d", "--epochs=77", *beside)
     assert run.epochs == 77
     plain = parsed(task, "--data=d", "--epochs=77")[:2]
     assert ((run, chosen) == plain) == (path.stem == "default")  # which writes the defaults out
