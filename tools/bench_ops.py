@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tarpon.models.ops import OPS, mmoe_variants
+from tarpon.models.ops import OPS, mmoe_variants, tiles
 from tarpon.models.ops.spec import OpSpec, Shape
 from tarpon.tools import bench
 from tarpon.tools.table import table
@@ -18,6 +18,7 @@ from tarpon.train.outputs_hours import write_json
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 EAGER, COMPILED, FUSED = "eager", "compiled", "fused"
+BLOCKS = ("temporal_block", "temporal_block_clip")  # operations whose variants and tiles stand in one table
 PASSES = ("forward", "both")  # both: forward and backward
 OVER_EAGER, OVER_COMPILED = 2.0, 1.2  # aims of fused, forward and backward, at an operation's default shape on a GPU
 COPY_MIB, SQUARE = 1024, 8192  # what the ceilings are measured with on a GPU; a CPU gets a sixteenth and an eighth
@@ -120,20 +121,38 @@ def ratios(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def record_variants(dtype: torch.dtype, *, seconds: float) -> None:
-    """Time both ways of the experts' products at every shape and write the table that chooses between them from now on."""
+    """Time the ways that an operation can be done at every shape, and write the tables that choose between them from now on."""
+    record_experts(dtype, seconds=seconds)
+    ms: dict[tiles.Key, dict[str, float]] = {}  # of all shapes of a key together
+    ways: dict[tiles.Key, dict[str, tiles.Tiles]] = {}
+    for op in BLOCKS:
+        for shape in OPS[op].shapes:
+            key = (op, *shape[2:], dtype)
+            ways[key] = tiles.candidates(op, shape, dtype)
+            own = ms.setdefault(key, dict.fromkeys(ways[key], 0.0))
+            for way, chosen in ways[key].items():
+                tiles.TABLE[key] = chosen
+                own[way] += both_ms(OPS[op], shape, OPS[op].fused, dtype=dtype, seconds=seconds)
+    tiles.record({key: ways[key][min(own, key=own.get)] for key, own in ms.items()})
+
+
+def record_experts(dtype: torch.dtype, *, seconds: float) -> None:
     device, spec, timings = torch.cuda.get_device_name(), OPS["mmoe_experts"], []
     for shape in spec.shapes:
-        given = spec.inputs(shape, dtype=dtype, device="cuda", seed=0)
-        wanted = [value for value in given.values() if isinstance(value, Tensor) and value.requires_grad]
         ms = {
-            f"{way}_ms": median_ms(
-                steps(partial(spec.fused, variant=way), given, wanted, backward=True), device="cuda", seconds=seconds
-            )
+            f"{way}_ms": both_ms(spec, shape, partial(spec.fused, variant=way), dtype=dtype, seconds=seconds)
             for way in mmoe_variants.VARIANTS
         }
         sizes = dict(zip(("rows", "features", "hidden", "experts"), shape, strict=True))
         timings.append(mmoe_variants.Timing(device=device, dtype=str(dtype).removeprefix("torch."), **sizes, **ms))
     mmoe_variants.record(timings)
+
+
+def both_ms(spec: OpSpec, shape: Shape, call: Callable, *, dtype: torch.dtype, seconds: float) -> float:
+    """Milliseconds of forward and backward on the GPU."""
+    given = spec.inputs(shape, dtype=dtype, device="cuda", seed=0)
+    wanted = [value for value in given.values() if isinstance(value, Tensor) and value.requires_grad]
+    return median_ms(steps(call, given, wanted, backward=True), device="cuda", seconds=seconds)
 
 
 def measured(

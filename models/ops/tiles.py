@@ -4,12 +4,16 @@ The reasoning is for an H200: 132 multiprocessors, 227 KB of shared memory a pro
 program's stages of two tiles must fit the memory, its sums (rows * columns float32 over 32 * warps threads) the registers.
 """
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import torch
 
 from tarpon.models.ops.launch import next_power
 
+PRODUCTS = ("forward", "input_gradient", "weight_gradient")
 VARIANTS = ("one_pass", "two_pass", "library")
 PROCESSORS = 132
 ONE_PASS_COLUMNS = 256  # all channels of a row in one program: 128 KB of tiles and 64 registers a thread of sums at this width
@@ -51,8 +55,52 @@ class Tiles:
             raise ValueError(f"variant={self.variant!r} must be one of {', '.join(VARIANTS)}")
 
 
-TABLE: dict[tuple[str, int, int, torch.dtype], Tiles] = {}
-"""(operation, C, H, dtype) -> what the benchmark found fastest; it puts its candidates here too."""
+Key = tuple[str, int, int, torch.dtype]  # operation, C, H, dtype
+FILE = Path(__file__).with_suffix(".json")
+
+
+def read_table(path: Path) -> dict[Key, Tiles]:
+    """What `record` wrote; no file is an empty table. ValueError for anything else."""
+    if not path.exists():
+        return {}
+    try:
+        rows = json.loads(path.read_text())
+        return {
+            (row["op"], row["channels"], row["hidden"], getattr(torch, row["dtype"])): Tiles(
+                variant=row["variant"], **{name: Tile(**row[name]) for name in PRODUCTS}
+            )
+            for row in rows
+        }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error!r}; delete it or write it anew with `tarpon bench ops --write_table`") from error
+
+
+TABLE: dict[Key, Tiles] = read_table(FILE)
+"""What the benchmark found fastest; it puts its candidates here too."""
+
+
+def record(found: Mapping[Key, Tiles], path: Path = FILE) -> None:
+    """Write a table, one line a key, and use it from now on."""
+    rows = [
+        {"op": op, "channels": channels, "hidden": hidden, "dtype": str(dtype).removeprefix("torch."), **asdict(chosen)}
+        for (op, channels, hidden, dtype), chosen in found.items()
+    ]
+    path.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
+    TABLE.clear()
+    TABLE.update(found)
+
+
+def candidates(op: str, shape: tuple[int, ...], dtype: torch.dtype) -> dict[str, Tiles]:
+    """Every variant that can do a shape (B, T, C, H), with the reasoned tiles: what there is to measure."""
+    batch, frames, _, hidden = shape
+    safe = reasoned(batch * frames, hidden, dtype, whole_rows=op == "temporal_block")
+    whole = op == "temporal_block" and next_power(hidden) <= ONE_PASS_COLUMNS
+    there = [name for name in VARIANTS if name != "one_pass" or whole]
+    tall = Tile(rows=64, columns=64, warps=8 if next_power(hidden) > 64 else 4)  # of a program with whole rows
+    return {
+        name: replace(safe, variant=name, forward=tall if name == "one_pass" and safe.variant != name else safe.forward)
+        for name in there
+    }
 
 
 def tiles(op: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tiles:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tarpon.models.ops import tiles as module
 from tarpon.models.ops.tiles import TABLE, Tile, reasoned, row_tile, tiles
 
 SHARED_BYTES, REGISTERS = 227 * 2**10, 128  # that a program may have; registers a thread of sums
@@ -50,3 +51,40 @@ def test_mistakes_are_explained():
         Tile(rows=24, columns=32)
     with pytest.raises(ValueError, match="one_pass, two_pass, library"):
         replace(reasoned(9, 9, torch.float32, whole_rows=True), variant="fast")
+
+
+def test_a_table_comes_back_as_it_was_written(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "TABLE", {})
+    found = {
+        (op, 256, 256, dtype): module.candidates(op, (8, 345, 256, 256), dtype)[way]
+        for op, way, dtype in (
+            ("temporal_block", "one_pass", torch.bfloat16),
+            ("temporal_block_clip", "library", torch.float16),
+        )
+    }
+    module.record(found, tmp_path / "tiles.json")
+    assert module.read_table(tmp_path / "tiles.json") == found == module.TABLE
+    (tmp_path / "tiles.json").write_text('[{"op": "temporal_block"}]')
+    with pytest.raises(ValueError, match="write it anew with `tarpon bench ops --write_table`"):
+        module.read_table(tmp_path / "tiles.json")
+    assert module.read_table(tmp_path / "none.json") == {}
+
+
+@pytest.mark.parametrize(
+    ("op", "hidden", "there"),
+    [
+        ("temporal_block", 256, {"one_pass", "two_pass", "library"}),
+        ("temporal_block", 512, {"two_pass", "library"}),
+        ("temporal_block_clip", 128, {"two_pass", "library"}),
+    ],
+)
+@pytest.mark.parametrize("rows", [120, 10**5])
+def test_candidates_can_do_the_shape_and_fit(op, hidden, there, rows):
+    for dtype in (torch.bfloat16, torch.float32):
+        ways = module.candidates(op, (1, rows, 64, hidden), dtype)
+        assert ways.keys() == there
+        for name, way in ways.items():
+            assert way.variant == name
+            columns = 256 if name == "one_pass" else way.forward.columns
+            assert (way.forward.rows + columns) * way.forward.depth * way.forward.stages * 2 <= SHARED_BYTES
+            assert way.forward.rows * columns / (32 * way.forward.warps) <= REGISTERS
