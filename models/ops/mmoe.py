@@ -156,7 +156,7 @@ MMOE = OpSpec(
         (8192, 1024, 4096, 16, 4),
     ),
     small_shapes=((1, 9, 1, 1, 1), (15, 31, 33, 4, 4), (17, 33, 65, 5, 1), (2, 9, 5, 64, 16)),
-    default=(256, 1024, 2048, 4, 4),
+    defaults=((256, 1024, 2048, 4, 4), (4096, 1024, 2048, 4, 4)),
     moved_bytes=moved_bytes,
     operations=operations,
 )

@@ -140,7 +140,7 @@ GATES = OpSpec(
     inputs=random_inputs,
     shapes=((256, 1024, 4, 4), (4096, 1024, 4, 4), (64, 384, 4, 2), (1024, 1536, 8, 8), (8192, 1024, 16, 8)),
     small_shapes=((1, 1, 1, 1), (15, 63, 4, 4), (16, 64, 5, 1), (17, 65, 4, 16), (33, 40, 64, 3), (130, 33, 4, 4)),
-    default=(256, 1024, 4, 4),
+    defaults=((256, 1024, 4, 4),),
     moved_bytes=moved_bytes,
     operations=operations,
 )

@@ -134,7 +134,7 @@ MIX = OpSpec(
     inputs=random_inputs,
     shapes=((256, 2048, 4, 4), (4096, 2048, 4, 4), (64, 512, 4, 2), (1024, 1536, 8, 8), (8192, 4096, 16, 8)),
     small_shapes=((1, 1, 1, 1), (3, 63, 4, 4), (2, 64, 5, 1), (2, 65, 4, 16), (2, 257, 64, 3), (1, 1025, 2, 4)),
-    default=(256, 2048, 4, 4),
+    defaults=((256, 2048, 4, 4),),
     moved_bytes=moved_bytes,
     operations=operations,
 )

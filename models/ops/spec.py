@@ -30,17 +30,17 @@ class OpSpec:
     inputs: Callable[..., dict[str, object]]  # (shape, *, dtype, device, seed); what takes a gradient requires it
     shapes: tuple[Shape, ...]  # to time, and to test on a GPU
     small_shapes: tuple[Shape, ...]  # to test in the interpreter
-    default: Shape  # the one shape to time when only one is
+    defaults: tuple[Shape, ...]  # to time where not all are, and at which the aims are judged
     moved_bytes: Callable[..., int]  # (shape, dtype, *, backward=False): least read and written, of the forward or the backward
     operations: Callable[..., int]  # (shape, *, backward=False): multiplications and additions, of the forward or the backward
     rivals: Mapping[str, Callable[..., object]] = field(default_factory=dict)  # name -> another way, timed but not compared
 
     def __post_init__(self) -> None:
-        for shape in (*self.shapes, *self.small_shapes, self.default):
+        for shape in (*self.shapes, *self.small_shapes, *self.defaults):
             if len(shape) != len(self.letters) or min(shape) < 1:
                 raise ValueError(f"{self.name}: shape {shape} must be one number of at least 1 for each of {self.letters}")
-        if self.default not in self.shapes:
-            raise ValueError(f"{self.name}: default {self.default} must be one of its shapes {self.shapes}")
+        if not self.defaults or not set(self.defaults) <= set(self.shapes):
+            raise ValueError(f"{self.name}: defaults {self.defaults} must be some of its shapes {self.shapes}")
 
 
 def discrepancy(got: Tensor, want: Tensor) -> float:

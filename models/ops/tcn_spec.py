@@ -77,7 +77,7 @@ def spec(name: str, *, norm: str) -> OpSpec:
         inputs=partial(inputs, norm=norm),
         shapes=(*shapes, (8, 345, 512, 512), (16, 1800, 512, 512), (4, 1800, 1024, 1024), (2, 333, 200, 328)),
         small_shapes=((1, 1, 32, 32), (2, 15, 32, 32), (1, 16, 24, 40), (3, 17, 40, 32)),
-        default=(8, 345, 512, 512),
+        defaults=((8, 345, 512, 512),),
         moved_bytes=moved_bytes,
         operations=operations,
         rivals={"published": published},

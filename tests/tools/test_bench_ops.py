@@ -20,7 +20,7 @@ def inputs(shape, *, dtype, device, seed):
 
 SPEC = OpSpec(
     name="scaled", letters="BT", fused=scaled, reference=scaled, inputs=inputs, shapes=((4, 8), (2, 3)), small_shapes=((1, 1),),
-    default=(4, 8), rivals={"twice": lambda x, factor: x * factor * 1},
+    defaults=((4, 8),), rivals={"twice": lambda x, factor: x * factor * 1},
     moved_bytes=lambda shape, dtype, *, backward=False: 2 * shape[0] * shape[1] * dtype.itemsize,
     operations=lambda shape, *, backward=False: shape[0] * shape[1],
 )  # fmt: skip
@@ -65,7 +65,10 @@ def test_an_aim_is_judged_at_the_default_shape_and_a_slow_shape_is_named():
     rows = [row((4, 8), "eager", 4.0), row((4, 8), "compiled", 2.0), row((4, 8), "fused", 1.9)]
     rows += [row((2, 3), "eager", 1.0), row((2, 3), "fused", 1.5)]
     told = list(bench_ops.verdicts(rows, [SPEC], gpu=True))
-    assert [line.partition(",")[0] for line in told[:2]] == ["scaled: 2.11 x eager", "scaled: 1.05 x compiled"]
+    assert [line.partition(", the")[0] for line in told[:2]] == [
+        "scaled (4, 8): 2.11 x eager",
+        "scaled (4, 8): 1.05 x compiled",
+    ]
     assert [line.rpartition(" ")[2] for line in told[:2]] == ["met", "MISSED"]
     assert len(told) == 3
     assert "(2, 3)" in told[2]

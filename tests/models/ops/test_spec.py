@@ -13,7 +13,7 @@ from tarpon.models.ops.spec import TOLERANCE, discrepancy
 def test_record_and_inputs_agree(name):
     spec = OPS[name]
     assert spec.name == name
-    for shape in (spec.default, *spec.small_shapes):
+    for shape in (*spec.defaults, *spec.small_shapes):
         for backward in (False, True):  # some values are float32 in any case
             wide, narrow = (spec.moved_bytes(shape, dtype, backward=backward) for dtype in (torch.float32, torch.bfloat16))
             assert 2 * narrow >= wide > narrow > 0
@@ -55,6 +55,6 @@ def test_discrepancy():
 def test_mistakes_are_explained():
     spec = next(iter(OPS.values()))
     with pytest.raises(ValueError, match="one of its shapes"):
-        replace(spec, default=tuple(size + 1 for size in max(spec.shapes)))
+        replace(spec, defaults=(tuple(size + 1 for size in max(spec.shapes)),))
     with pytest.raises(ValueError, match="each of"):
         replace(spec, small_shapes=((1,),))

@@ -54,7 +54,7 @@ def values_and_gradients(function, given: dict[str, object], dy: Tensor) -> dict
     return {"y": y.detach(), **dict(zip(leaves(given), gradients, strict=True))}
 
 
-def compare(given: dict[str, object], *, dtype: torch.dtype, dy: Tensor | None = None) -> None:
+def assert_equals_float64(given: dict[str, object], *, dtype: torch.dtype, dy: Tensor | None = None) -> None:
     shape = (*given["x"].shape[:2], len(given["weight"]))
     dy = torch.randn(shape, generator=torch.Generator().manual_seed(2)).to(dtype) if dy is None else dy
     got = values_and_gradients(temporal_block, given, dy)
@@ -69,7 +69,7 @@ def compare(given: dict[str, object], *, dtype: torch.dtype, dy: Tensor | None =
 @ways
 def test_forward_and_gradients(variant, norm, shape, device, take, poisoned):
     take(variant, norm, shape, torch.float32)
-    compare(inputs(shape, device=device, norm=norm), dtype=torch.float32)
+    assert_equals_float64(inputs(shape, device=device, norm=norm), dtype=torch.float32)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
@@ -77,7 +77,7 @@ def test_forward_and_gradients(variant, norm, shape, device, take, poisoned):
 def test_half_the_bits(variant, norm, dtype, device, take, poisoned):
     shape = (3, 17, 40, 32)
     take(variant, norm, shape, dtype)
-    compare(inputs(shape, dtype=dtype, device=device, norm=norm), dtype=dtype)
+    assert_equals_float64(inputs(shape, dtype=dtype, device=device, norm=norm), dtype=dtype)
 
 
 @pytest.mark.parametrize(("dilation", "causal"), [(1, False), (4, True), (40, False), (40, True)])
@@ -86,7 +86,7 @@ def test_dilation_and_padding(variant, dilation, causal, device, take, poisoned)
     """40 reaches beyond either end of 19 frames from everywhere."""
     shape = (1, 19, 32, 32)
     take(variant, "frame", shape, torch.float32)
-    compare(inputs(shape, device=device, dilation=dilation, causal=causal), dtype=torch.float32)
+    assert_equals_float64(inputs(shape, device=device, dilation=dilation, causal=causal), dtype=torch.float32)
 
 
 @pytest.mark.parametrize("taps", [1, 2, 5])
@@ -96,7 +96,7 @@ def test_numbers_of_taps(variant, taps, device, take):
     take(variant, "frame", shape, torch.float32)
     given = inputs(shape, device=device, causal=True)
     given["weight"] = torch.randn(16, taps, 24, generator=torch.Generator().manual_seed(3)).to(device).requires_grad_()
-    compare(given, dtype=torch.float32)
+    assert_equals_float64(given, dtype=torch.float32)
 
 
 @kernel_ways
@@ -114,8 +114,8 @@ def test_what_is_not_contiguous(variant, norm, device, take, poisoned):
     given |= {name: value.requires_grad_() for name, value in strided.items()}
     given["valid"] = given["valid"].T.contiguous().T
     dy = torch.randn(40, 17, 2, generator=torch.Generator().manual_seed(2)).permute(2, 1, 0)
-    compare(given, dtype=torch.float32, dy=dy)
-    compare(given, dtype=torch.float32, dy=torch.ones(1, 1, 1).expand(2, 17, 40))
+    assert_equals_float64(given, dtype=torch.float32, dy=dy)
+    assert_equals_float64(given, dtype=torch.float32, dy=torch.ones(1, 1, 1).expand(2, 17, 40))
 
 
 @ways
@@ -128,7 +128,7 @@ def test_masks(variant, norm, device, take, poisoned):
     valid[1] = False
     given["valid"] = valid.to(device)
     given["x"] = given["x"].detach().masked_fill(~given["valid"][..., None], 0).requires_grad_()
-    compare(given, dtype=torch.float32)
+    assert_equals_float64(given, dtype=torch.float32)
 
 
 @kernel_ways
@@ -265,4 +265,4 @@ def test_what_the_kernels_cannot_do_is_explained(device):
 @pytest.mark.parametrize("name", list(NAMES.values()))
 def test_real_shapes(name, dtype):
     for shape in OPS[name].shapes:
-        compare(OPS[name].inputs(shape, dtype=dtype, device="cuda", seed=1), dtype=dtype)
+        assert_equals_float64(OPS[name].inputs(shape, dtype=dtype, device="cuda", seed=1), dtype=dtype)
