@@ -54,7 +54,7 @@ def test_discrepancy():
 
 def test_mistakes_are_explained():
     spec = next(iter(OPS.values()))
-    with pytest.raises(ValueError, match="one of its shapes"):
+    with pytest.raises(ValueError, match="some of its shapes"):
         replace(spec, defaults=(tuple(size + 1 for size in max(spec.shapes)),))
     with pytest.raises(ValueError, match="each of"):
         replace(spec, small_shapes=((1,),))
