@@ -17,6 +17,7 @@ from tarpon.shards import plan
 from tarpon.shards.manifest import SPLITS, Manifest, open_manifest
 from tarpon.shards.sources.cells import CLASSES, in_window
 from tarpon.shards.split import fold_splits
+from tarpon.train import turns
 from tarpon.train.config import Run
 from tarpon.train.engine import Place
 from tarpon.train.losses_hours import hours_losses, target_hours
@@ -62,19 +63,10 @@ def build(run: Run, options: CellsOptions, place: Place, *, encoders: dict | Non
     pages = PageLoaders(run, options, manifest, rows["train"], place, labels=labels, clock=clock, target=target)
 
     def batches(first: int, skip: int) -> Iterator[Batch]:
-        slots = epoch.stream(
-            first,
-            skip=skip,
-            micro=run.micro_batch,
-            accumulation=run.accumulation(place.world),
-            rank=place.rank,
-            world=place.world,
-        )
-        return pages.train(slots)
+        return pages.train(turns.to_train(epoch, run, place, first=first, skip=skip))
 
     def split(name: str) -> Iterator[Batch]:
-        turns = plan.in_turn(len(rows[name]), micro=run.micro_batch, rank=place.rank, world=place.world)
-        return pages.split(np.where(turn >= 0, rows[name][turn], -1) for turn in turns)
+        return pages.split(turns.to_evaluate(rows[name], run, place))
 
     words = {"path": "source"} | {name: name for name in ("key", "stack", "well", "position")}
     names = PageNames(

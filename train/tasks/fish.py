@@ -15,6 +15,7 @@ from tarpon.models.multihead import MultiHead
 from tarpon.pipelines.feature import FeatureLoader
 from tarpon.shards import plan
 from tarpon.shards.features import FeatureTable, open_features
+from tarpon.train import turns
 from tarpon.train.config import Run
 from tarpon.train.engine import Place
 from tarpon.train.losses_attributes import attribute_losses, train_facts
@@ -69,22 +70,12 @@ def build(run: Run, options: FishOptions, place: Place, *, encoders: dict | None
     epoch = plan.EpochPlan(rows=train, shards=np.zeros(len(train), np.int64), seed=run.seed, window=1)
 
     def batches(first: int, skip: int) -> Iterator[Batch]:
-        slots = epoch.stream(
-            first,
-            skip=skip,
-            micro=run.micro_batch,
-            accumulation=run.accumulation(place.world),
-            rank=place.rank,
-            world=place.world,
-        )
-        return loader.run(slot.rows for slot in slots)
+        return loader.run(slot.rows for slot in turns.to_train(epoch, run, place, first=first, skip=skip))
 
     evaluation = FeatureLoader(table, labels, device=place.device) if place.gpu is None else loader
 
     def split(name: str) -> Iterator[Batch]:
-        rows = table.split(name)
-        turns = plan.in_turn(len(rows), micro=run.micro_batch, rank=place.rank, world=place.world)
-        return evaluation.run(np.where(turn >= 0, rows[turn], -1) for turn in turns)
+        return evaluation.run(turns.to_evaluate(table.split(name), run, place))
 
     facts_known = "train_images" in encoders  # of the run whose weights are scored on these features
     names = known_names(options, encoders) if facts_known else names_of(labels, train, options, encoders)

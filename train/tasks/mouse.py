@@ -15,13 +15,12 @@ from tarpon.models.tagger import FrameTagger
 from tarpon.pipelines.clip import OUTPUTS, ClipGraph, check_codec
 from tarpon.pipelines.feed import ClipFeed, ClipFields, TrainWindows, Window, tiled_windows
 from tarpon.pipelines.loader import Batch, Loader
-from tarpon.shards import plan
 from tarpon.shards.draws import NONE
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
 from tarpon.shards.sources.video import frames_at
-from tarpon.train import losses
+from tarpon.train import losses, turns
 from tarpon.train.config import Run
 from tarpon.train.engine import Place, cores
 from tarpon.train.metrics.collect import TrialMetric, TrialNames
@@ -119,20 +118,12 @@ def build(run: Run, options: MouseOptions, place: Place, *, encoders: dict | Non
     )
 
     def batches(first: int, skip: int) -> Iterator[Batch]:
-        slots = epoch.stream(
-            first,
-            skip=skip,
-            micro=run.micro_batch,
-            accumulation=run.accumulation(place.world),
-            rank=place.rank,
-            world=place.world,
-        )
-        return loaders.train.run(windows(slot) for slot in slots)
+        return loaders.train.run(windows(slot) for slot in turns.to_train(epoch, run, place, first=first, skip=skip))
 
     def split(name: str) -> Iterator[Batch]:
         tiled = tiled_windows(manifest, manifest.rows(name), frames=options.window.val_frames)
-        turns = plan.in_turn(len(tiled), micro=run.micro_batch, rank=place.rank, world=place.world)
-        return loaders.split.run([tiled[i] if i >= 0 else Window(row=-1, start=0) for i in turn] for turn in turns)
+        places = turns.to_evaluate(np.arange(len(tiled)), run, place)
+        return loaders.split.run([tiled[i] if i >= 0 else Window(row=-1, start=0) for i in own] for own in places)
 
     names = TrialNames(
         keys=manifest.column("key"),

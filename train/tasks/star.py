@@ -13,8 +13,8 @@ from torch import Tensor
 
 from tarpon.models.groups import parameter_groups
 from tarpon.models.reid import ReidModel
-from tarpon.shards import plan
 from tarpon.shards.identities import IdentityPlan, MixedPlan
+from tarpon.train import turns
 from tarpon.train.config import Run
 from tarpon.train.engine import Place
 from tarpon.train.gathered import gathered
@@ -67,21 +67,11 @@ def build(run: Run, options: StarOptions, place: Place, *, encoders: dict | None
     loaders = PhotoLoaders(run, options, photos, place, labels=labels)
 
     def batches(first: int, skip: int) -> Iterator[Batch]:
-        slots = epoch.stream(
-            first,
-            skip=skip,
-            micro=run.micro_batch,
-            accumulation=run.accumulation(place.world),
-            rank=place.rank,
-            world=place.world,
-        )
-        return loaders.train(slots)
+        return loaders.train(turns.to_train(epoch, run, place, first=first, skip=skip))
 
     def split(name: str) -> Iterator[Batch]:
-        own = np.flatnonzero(photos.roles(name))
-        turns = plan.in_turn(len(own), micro=run.micro_batch, rank=place.rank, world=place.world)
-        turns = (np.where(turn >= 0, own[turn], -1) for turn in turns)
-        return loaders.split(turns, flips=name == "test" and options.search.flips)
+        own = turns.to_evaluate(np.flatnonzero(photos.roles(name)), run, place)
+        return loaders.split(own, flips=name == "test" and options.search.flips)
 
     def loss(out: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         identity, anchors = batch["identity"], batch["anchor"]
