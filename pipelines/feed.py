@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tarpon.pipelines.ahead import Standby, read_ahead
-from tarpon.shards.draws import ClipAugment, ClipDraw, draw_clip, window_frames
 from tarpon.shards.manifest import Manifest
-from tarpon.shards.plan import Slots, choose_start, tiles, window_weights
 from tarpon.shards.quarantine import BadSample, Budget, Fault
 from tarpon.shards.reader import Reader
+from tarpon.shards.sampling.draws import ClipAugment, ClipDraw, draw_clip, window_frames
+from tarpon.shards.sampling.plan import Slots, choose_start, tiles, window_weights
 
 GREY = 128.0  # contrast turns about this level
 BANK_SLACK = 1 << 16  # places a noisy clip can start at in the noise bank

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tarpon.shards.draws import PageAugment, PageDraw, draw_page
 from tarpon.shards.manifest import Manifest
+from tarpon.shards.sampling.draws import PageAugment, PageDraw, draw_page
 
 CONTRASTS = {  # how grey levels become 0..1 -> manifest columns of the levels that become 0 and 1
     "stack": ("low", "high"),

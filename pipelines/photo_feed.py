@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tarpon.pipelines.photo_banks import GRAIN_SD, Banks
-from tarpon.shards.draws_photo import STILL, PhotoDraw, Twist, draw_photo
-from tarpon.shards.photo_augment import PhotoAugment
+from tarpon.shards.sampling.photo_augment import PhotoAugment
+from tarpon.shards.sampling.photo_draws import STILL, PhotoDraw, Twist, draw_photo
 
 NOTHING = np.zeros((1, 1, 1), np.uint8)  # stands where a step is not taken, which never looks at it
 NO_GRAIN = np.zeros((1, 1, 1), np.int8)

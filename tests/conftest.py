@@ -12,13 +12,19 @@ import pytest
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.pack import Packing, pack
 from tarpon.shards.quarantine import Fault
-from tarpon.shards.sources import cells, cells_card, fish, mouse, reid, star, wildlife
-from tarpon.tools.demos import cells as cells_demo
-from tarpon.tools.demos import fish as fish_demo
-from tarpon.tools.demos import mouse as demo
-from tarpon.tools.demos import star as star_demo
-from tarpon.tools.demos import wildlife as wildlife_demo
-from tarpon.tools.pack_cells import assign as assign_cells
+from tarpon.shards.sources.cells import card as cells_card
+from tarpon.shards.sources.cells import source as cells
+from tarpon.shards.sources.fish import source as fish
+from tarpon.shards.sources.mouse import source as mouse
+from tarpon.shards.sources.star import pictures as reid
+from tarpon.shards.sources.star import source as star
+from tarpon.shards.sources.star import wildlife
+from tarpon.tools.cells.demo import lab as cells_demo
+from tarpon.tools.cells.pack import assign as assign_cells
+from tarpon.tools.fish.demo import lab as fish_demo
+from tarpon.tools.mouse.demo import lab as demo
+from tarpon.tools.star.demo import lab as star_demo
+from tarpon.tools.star.demo import wildlife as wildlife_demo
 
 THIRDS = (0.34, 0.33, 0.33)
 

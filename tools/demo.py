@@ -3,11 +3,11 @@
 import time
 from pathlib import Path
 
-from tarpon.tools.demos import cells as cultures
-from tarpon.tools.demos import fish as fishes
-from tarpon.tools.demos import mouse as mice
-from tarpon.tools.demos import star as stars
-from tarpon.tools.demos import wildlife as animals
+from tarpon.tools.cells.demo import lab as cultures
+from tarpon.tools.fish.demo import lab as fishes
+from tarpon.tools.mouse.demo import lab as mice
+from tarpon.tools.star.demo import lab as stars
+from tarpon.tools.star.demo import wildlife as animals
 
 
 def mouse(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from tarpon.tools.committee import MASKS, MEANS, together
+from tarpon.tools.ensemble import MASKS, MEANS, together
 from tarpon.tools.report import NOTHING, REPORTS
 from tarpon.tools.table import table
 from tarpon.train import checkpoint

@@ -19,16 +19,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from tarpon.models.backbones import FrameBackbone
-from tarpon.models.image import SCALES, ImageEncoder
+from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.image import SCALES, ImageEncoder
 from tarpon.pipelines.image import OUTPUTS, ImageGraph
 from tarpon.pipelines.image_feed import ImageFeed, ImageFields, Reads, in_order
 from tarpon.pipelines.loader import Loader
-from tarpon.shards import plan
 from tarpon.shards.features import DTYPES, FeatureCache, class_lists, labels_of
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
+from tarpon.shards.sampling import plan
 from tarpon.train.engine import Place, connect, disconnect
 
 COLUMN = "jpg"  # the component that is looked at

@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 import torch
 
 from tarpon.shards import atomic
-from tarpon.tools import bench
+from tarpon.tools.bench import results as bench
 from tarpon.tools.gpu_command import Failed, call
 from tarpon.tools.gpu_train import Workload, resident, trained
 from tarpon.tools.table import table

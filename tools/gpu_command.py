@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from tarpon.tools import bench
+from tarpon.tools.bench import results as bench
 
 WATCH_S = 2.0  # between two looks at the memory; adding up a process tree takes a few milliseconds
 END_S = 5.0  # between asking and forcing

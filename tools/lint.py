@@ -11,11 +11,11 @@ from tqdm import tqdm
 
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.reader import Reader
+from tarpon.tools.cells.lint import CELLS
 from tarpon.tools.checks import LISTING_CHECKS, Finding, Kind, columns, list_tars, read_sample
-from tarpon.tools.checks_cells import CELLS
-from tarpon.tools.checks_fish import FISH
-from tarpon.tools.checks_mouse import MOUSE
-from tarpon.tools.checks_star import REID
+from tarpon.tools.fish.lint import FISH
+from tarpon.tools.mouse.lint import MOUSE
+from tarpon.tools.star.lint import REID
 
 KINDS: dict[str, Kind] = {"mouse": MOUSE, "fish": FISH, "cells": CELLS, "reid": REID}
 CHUNK, CHUNKS = (

@@ -11,7 +11,10 @@ from tarpon.shards import atomic
 from tarpon.shards.manifest import SPLITS, Manifest, open_manifest
 from tarpon.shards.pack import QUARANTINE
 from tarpon.shards.quarantine import Fault, read_faults
-from tarpon.tools import look_cells, look_fish, look_mouse, look_star
+from tarpon.tools.cells import look as look_cells
+from tarpon.tools.fish import look as look_fish
+from tarpon.tools.mouse import look as look_mouse
+from tarpon.tools.star import look as look_star
 from tarpon.tools.table import table
 
 SHEET = "contact_sheet.png"

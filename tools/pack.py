@@ -12,8 +12,8 @@ import pyarrow as pa
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.pack import QUARANTINE, Packing, pack
 from tarpon.shards.quarantine import Fault
-from tarpon.shards.sources import mouse as source
-from tarpon.shards.sources.dlc import MOUSE_POINTS
+from tarpon.shards.sources.mouse import source
+from tarpon.shards.sources.mouse.dlc import MOUSE_POINTS
 from tarpon.shards.sources.video import ClipFormat
 from tarpon.tools.table import table
 

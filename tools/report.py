@@ -10,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tarpon.tools import report_cells, report_fish, report_mouse, report_star
-from tarpon.tools.page import cards, folded, image, number, page, table, text, verbatim
+from tarpon.tools.cells import report as report_cells
+from tarpon.tools.fish import report as report_fish
+from tarpon.tools.html.page import cards, folded, image, number, page, table, text, verbatim
+from tarpon.tools.mouse import report as report_mouse
 from tarpon.tools.record import SPLITS, Record, read_run
-from tarpon.train import figures_curves
-from tarpon.train.figures_trials import Frames
-from tarpon.train.metrics.sequence import key_names
+from tarpon.tools.star import report as report_star
+from tarpon.train.figures import curves as figures_curves
+from tarpon.train.tasks.mouse.figures.trials import Frames
+from tarpon.train.tasks.mouse.metrics.sequence import key_names
 
 NO_TASK = "run.json does not say which task this run is of, so only what every task has is shown."
 

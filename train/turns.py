@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tarpon.shards import plan
+from tarpon.shards.sampling import plan
 from tarpon.train.config import Run
 from tarpon.train.engine import Place
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from tarpon.models.backbones import FrameBackbone
+from tarpon.models.backbones.frames import FrameBackbone
 from tarpon.models.groups import parameter_groups
-from tarpon.models.mmoe import MMoE
-from tarpon.models.multihead import MultiHead
-from tarpon.models.pose import MOUSE_POINTS, PoseEncoder, PoseGraph
-from tarpon.models.tagger import FrameTagger
+from tarpon.models.moe.mmoe import MMoE
+from tarpon.models.moe.multihead import MultiHead
+from tarpon.models.temporal.pose import MOUSE_POINTS, PoseEncoder, PoseGraph
+from tarpon.models.temporal.tagger import FrameTagger
 
 OUTPUTS = {"family": 9, "order": 5, "habitat": 8, "troph": 1}
 

@@ -15,12 +15,13 @@ from PIL import Image
 from tarpon.pipelines.clip import OUTPUTS, ClipGraph
 from tarpon.pipelines.feed import ClipFeed, ClipFields
 from tarpon.pipelines.loader import Loader
-from tarpon.shards.draws import ClipDraw
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
-from tarpon.shards.sources import mouse, video
-from tarpon.tools.demos.mouse_tracking import SCORER
+from tarpon.shards.sampling.draws import ClipDraw
+from tarpon.shards.sources import video
+from tarpon.shards.sources.mouse import source as mouse
+from tarpon.tools.mouse.demo.tracking import SCORER
 
 MERGE = (0, 1, 2, 1, 3, 1, 4, 5)
 SWAP = (0, 1, 3, 2, 5, 4)

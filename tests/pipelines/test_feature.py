@@ -11,7 +11,7 @@ import torch
 
 from tarpon.pipelines.feature import FeatureLoader
 from tarpon.shards.features import FeatureCache, FeatureTable, open_features
-from tarpon.shards.plan import EpochPlan, in_turn
+from tarpon.shards.sampling.plan import EpochPlan, in_turn
 
 ROWS, DIM = 300, 12
 

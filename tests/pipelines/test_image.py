@@ -13,9 +13,9 @@ from torchvision import transforms
 from tarpon.pipelines.image import OUTPUTS, ImageGraph
 from tarpon.pipelines.image_feed import ImageFeed, ImageFields, Shot, in_order
 from tarpon.pipelines.loader import Loader
-from tarpon.shards import plan
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.quarantine import BadSample, Budget, Fault
+from tarpon.shards.sampling import plan
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # grey levels. Pillow rounds between its two passes over rows and columns, DALI once at the end: 0.12 to 0.22 on average and 6

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from tarpon.pipelines.feed import TrainWindows, Window, merged, tiled_windows
-from tarpon.shards.draws import ClipAugment, draw_clip
 from tarpon.shards.manifest import Manifest, open_manifest
-from tarpon.shards.plan import EpochPlan, rare_factors, window_weights
+from tarpon.shards.sampling.draws import ClipAugment, draw_clip
+from tarpon.shards.sampling.plan import EpochPlan, rare_factors, window_weights
 
 MERGE = (0, 1, 2, 1, 3, 1, 4, 5)
 

@@ -10,9 +10,9 @@ from tarpon.pipelines.image_feed import ImageFeed
 from tarpon.pipelines.loader import Loader
 from tarpon.pipelines.page import OUTPUTS, PageGraph
 from tarpon.pipelines.page_feed import PageFields, PageShot, neighbours, shots
-from tarpon.shards.draws import PageAugment, PageDraw, draw_page
 from tarpon.shards.quarantine import Budget
-from tarpon.shards.sources.cells_pages import as_tiff
+from tarpon.shards.sampling.draws import PageAugment, PageDraw, draw_page
+from tarpon.shards.sources.cells.pages import as_tiff
 
 SIZE = 32
 

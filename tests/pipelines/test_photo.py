@@ -14,10 +14,10 @@ from tarpon.pipelines.loader import Loader
 from tarpon.pipelines.photo import OUTPUTS, PhotoGraph
 from tarpon.pipelines.photo_banks import GRAIN_SD, Banks
 from tarpon.pipelines.photo_feed import PhotoFields, PhotoShot, in_pixels, shots
-from tarpon.shards import photo_matrices as made
-from tarpon.shards.draws_photo import STILL, Dropout, Grain, PhotoDraw, Spatter, Twist
-from tarpon.shards.photo_augment import PhotoAugment, underwater, wildlife
 from tarpon.shards.quarantine import Budget
+from tarpon.shards.sampling import photo_matrices as made
+from tarpon.shards.sampling.photo_augment import PhotoAugment, underwater, wildlife
+from tarpon.shards.sampling.photo_draws import STILL, Dropout, Grain, PhotoDraw, Spatter, Twist
 
 SIZE = 64
 # grey levels. Pillow rounds between its two passes over rows and columns, DALI once at the end: 8 at most where made 8 times

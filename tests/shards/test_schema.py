@@ -3,7 +3,7 @@
 import pytest
 
 from tarpon.shards.schema import Sample, safe_key
-from tarpon.shards.sources.mouse import SCHEMA
+from tarpon.shards.sources.mouse.source import SCHEMA
 
 
 @pytest.mark.parametrize("key", ["", "a.b", "a/b", "a b", "a\\b"])

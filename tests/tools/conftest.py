@@ -7,7 +7,7 @@ import pytest
 
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.tools import cli
-from tarpon.tools.demos import star as star_demo
+from tarpon.tools.star.demo import lab as star_demo
 from tarpon.train import launch
 
 TINY = [

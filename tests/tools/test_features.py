@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from tarpon.models.backbones import FrameBackbone
+from tarpon.models.backbones.frames import FrameBackbone
 from tarpon.shards import features as store
 from tarpon.shards.features import PARTS, open_features
 from tarpon.shards.manifest import Manifest, open_manifest, write_manifest

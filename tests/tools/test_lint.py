@@ -14,7 +14,7 @@ import pytest
 
 from tarpon.shards.manifest import open_manifest
 from tarpon.shards.quarantine import Fault, write_faults
-from tarpon.shards.sources import mouse
+from tarpon.shards.sources.mouse import source as mouse
 from tarpon.shards.writer import dali_index, tar_places
 from tarpon.tools import lint
 

@@ -10,8 +10,9 @@ from PIL import Image
 
 from tarpon.shards.manifest import SPLITS
 from tarpon.shards.quarantine import Fault
-from tarpon.shards.sources import mouse
-from tarpon.tools import look, look_mouse
+from tarpon.shards.sources.mouse import source as mouse
+from tarpon.tools import look
+from tarpon.tools.mouse import look as look_mouse
 from tarpon.tools.table import table
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tarpon.tools.record import read_run
 from tarpon.tools.report import write_report
-from tarpon.train.metrics.trial import Trial, save_trials
+from tarpon.train.tasks.mouse.metrics.trial import Trial, save_trials
 
 LOG = "".join(json.dumps({"step": step, "epoch": 0, "loss": 1.0 / step}) + "\n" for step in (1, 2, 3))
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from tarpon.tools.report import run, write_report
-from tarpon.train.metrics.sequence import score
-from tarpon.train.metrics.trial import Trial, save_trials
+from tarpon.train.tasks.mouse.metrics.sequence import score
+from tarpon.train.tasks.mouse.metrics.trial import Trial, save_trials
 
 CLASSES = ["rest", "paw_withdraw", "walk"]
 POINTS = ["mouth", "tail_base"]

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from tarpon.models.backbones import FrameBackbone
+from tarpon.models.backbones.frames import FrameBackbone
 from tarpon.train import checkpoint, launch
 from tarpon.train.config import EngineOptions, Optim, Run
 from tarpon.train.engine import Engine, Place, connect
 from tarpon.train.task import Batch, Problem
-from tarpon.train.tasks.mouse import MOUSE
-from tarpon.train.tasks.mouse_options import ModelOptions, MouseOptions, WindowOptions
+from tarpon.train.tasks.mouse.options import ModelOptions, MouseOptions, WindowOptions
+from tarpon.train.tasks.mouse.task import MOUSE
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")]
 LR, FRAMES, SIZE = 1e-3, 16, 64

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tarpon.shards.manifest import open_manifest
 from tarpon.train import launch
 from tarpon.train.checkpoint import load_tensors
-from tarpon.train.metrics.trial import load_trials
+from tarpon.train.tasks.mouse.metrics.trial import load_trials
 
 CONSTANT = ("--schedule.kind=constant", "--global_batch=2")  # the horizon does not change the rate
 

@@ -7,7 +7,7 @@ from tarpon.train.config import UsageError, parse, parser_for
 from tarpon.train.launch import flat
 from tarpon.train.spelling import respelt
 from tarpon.train.tasks import TASKS
-from tarpon.train.tasks.mouse import MOUSE
+from tarpon.train.tasks.mouse.task import MOUSE
 
 NAMES = {"rate": ("optim.lr",), "size": ("a", "b"), "use_it": ("it.on",)}
 REFUSED = {"gone": "say it when packing"}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tarpon.train.metrics.trial import Trial
+from tarpon.train.tasks.mouse.metrics.trial import Trial
 
 
 def confusion(trials: Sequence[Trial], num_classes: int) -> np.ndarray:

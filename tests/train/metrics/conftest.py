@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from tarpon.train.metrics.trial import Trial
+from tarpon.train.tasks.mouse.metrics.trial import Trial
 
 
 def one_hot(labels: Sequence[int], *, num_classes: int) -> np.ndarray:

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tarpon.models.backbones import FrameBackbone
+from tarpon.models.backbones.frames import FrameBackbone
 from tarpon.train import launch
 from tarpon.train.config import Run
 from tarpon.train.task import Problem
-from tarpon.train.tasks import star
-from tarpon.train.tasks.star_options import StarModel, StarOptions, StarSearch
+from tarpon.train.tasks.star import task as star
+from tarpon.train.tasks.star.options import StarModel, StarOptions, StarSearch
 
 # test_vit has layer norms only, so its answers do not depend on how a batch is shared out
 SMALL = (

@@ -1,0 +1,237 @@
+"""Both layers of all experts, up to the second one's product: dropout(gelu((normal * scale_e + shift_e) W_e + b_e)) V_e.
+
+B rows, D features, E experts, H features of an expert. Every expert sees every row, so that the products are batched ones
+of equal size. Two ways to them, both with the same answer but for rounding:
+
+"library": cuBLAS does all products; the norms' affine part, the activation and their gradients are passes of their own.
+"fused": those happen inside of Triton products, whose tiles take the affine part on their way in and bias, GELU and dropout
+on their way out; a product with nothing around it stays cuBLAS's.
+
+Where rows do not ask for a gradient, as features do not, none is made: with G_e = normal^T dz_e (dz the gradient of the first
+layer's product), dW_e = scale_e G_e + shift_e db_e, dscale_e = sum over H of W_e G_e and dshift_e = sum over H of W_e db_e.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tarpon.models.moe.stacked import stacked_affine, stacked_linear
+from tarpon.models.ops.dropout import check_share, hash_dropout
+from tarpon.models.ops.launch import runs_kernel
+from tarpon.models.ops.mmoe.mix import check_counts, check_dtypes
+from tarpon.models.ops.mmoe.variants import VARIANTS, choose
+from tarpon.models.ops.spec import OpSpec, Shape
+
+
+def experts_reference(
+    normal: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    in_weight: Tensor,
+    in_bias: Tensor,
+    out_weight: Tensor,
+    *,
+    dropout: float = 0.0,
+    seed: Tensor | None = None,
+) -> Tensor:
+    hidden = F.gelu(stacked_linear(stacked_affine(normal, scale, shift), in_weight, in_bias))
+    return torch.bmm(hash_dropout(hidden, dropout, seed), out_weight)
+
+
+def experts(
+    normal: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    in_weight: Tensor,
+    in_bias: Tensor,
+    out_weight: Tensor,
+    *,
+    dropout: float = 0.0,
+    seed: Tensor | None = None,
+    variant: str | None = None,
+) -> Tensor:
+    """All experts but for the last layer's bias and GELU, which `mmoe_mix` takes over.
+
+    Args:
+        normal: (B, D) rows after a layer norm without affine part; float32 best keeps what the affine part adds.
+        scale, shift: (E, D) of the experts' norms; 1 <= E <= 64.
+        in_weight, in_bias: (E, D, H), (E, H). All products run in the dtype of in_weight.
+        out_weight: (E, H, H), dtype of in_weight.
+        dropout: share of the hidden values dropped, by a hash of the seed, of e * B + b and of the feature.
+        seed: () int64 on the CPU (`dropout.draw_seed`); needed where dropout > 0.
+        variant: "library" or "fused"; None leaves it to the table (`mmoe_variants`).
+
+    Returns:
+        (E, B, H), dtype of in_weight.
+
+    Raises:
+        ValueError: a shape, a number of experts, a missing seed, or on CUDA a dtype that it does not serve.
+    """
+    check_experts(normal, scale, shift, in_weight, in_bias, out_weight)
+    check_share(dropout)
+    if dropout and seed is None:
+        raise ValueError(f"dropout={dropout} of mmoe_experts needs a seed; take models/ops/dropout.py:draw_seed()")
+    if not runs_kernel(normal):
+        return experts_reference(normal, scale, shift, in_weight, in_bias, out_weight, dropout=dropout, seed=seed)
+    check_dtypes("mmoe_experts", normal, scale, shift, in_weight, in_bias, out_weight)
+    if variant not in (None, *VARIANTS):
+        raise ValueError(f"variant={variant!r} must be one of {', '.join(VARIANTS)}")
+    tensors = (normal, scale, shift, in_weight, in_bias, out_weight)
+    keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    return _experts(*tensors, seed if dropout else None, dropout, variant, keep)[0]
+
+
+def check_experts(normal: Tensor, scale: Tensor, shift: Tensor, in_weight: Tensor, in_bias: Tensor, out_weight: Tensor) -> None:
+    """Raises ValueError unless shapes fit together and both weights have one dtype."""
+    E, D, H = in_weight.shape if in_weight.dim() == 3 else (0, 0, 0)
+    shapes = (scale.shape, shift.shape, in_bias.shape, out_weight.shape)
+    if not E or normal.dim() != 2 or normal.shape[1] != D or shapes != ((E, D), (E, D), (E, H), (E, H, H)):
+        got = ", ".join(str(tuple(t.shape)) for t in (normal, scale, shift, in_weight, in_bias, out_weight))
+        raise ValueError(
+            f"mmoe_experts wants normal (B, D), scale and shift (E, D), in_weight (E, D, H), in_bias (E, H) and "
+            f"out_weight (E, H, H); got {got}"
+        )
+    if out_weight.dtype != in_weight.dtype:
+        raise ValueError(f"mmoe_experts wants both weights of one dtype; got {in_weight.dtype} and {out_weight.dtype}")
+    check_counts(experts=E)
+
+
+def _is_fused(variant: str | None, normal: Tensor, in_weight: Tensor) -> bool:
+    """Asked inside of the operation, for a compiler must not follow the way into the table."""
+    E, D, H = in_weight.shape
+    return (variant or choose(dtype=in_weight.dtype, rows=len(normal), features=D, hidden=H, experts=E)) == "fused"
+
+
+@torch.library.custom_op("tarpon::mmoe_experts", mutates_args=())
+def _experts(
+    normal: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    in_weight: Tensor,
+    in_bias: Tensor,
+    out_weight: Tensor,
+    seed: Tensor | None,
+    dropout: float,
+    variant: str | None,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The answer and, with `keep`, what the gradient needs: the first layer's product and hidden values, (E, B, H) both."""
+    from tarpon.models.ops.mmoe.experts_launch import Dropout, experts_forward
+
+    tensors = (t.contiguous() for t in (normal, scale, shift, in_weight, in_bias, out_weight))
+    with torch.cuda.device_of(normal):  # kernels start on the current GPU, which need not be the tensors'
+        return experts_forward(*tensors, drop=Dropout.of(dropout, seed), fused=_is_fused(variant, normal, in_weight), keep=keep)
+
+
+@_experts.register_fake
+def _(normal, scale, shift, in_weight, in_bias, out_weight, seed, dropout, variant, keep):
+    E, _, H = in_weight.shape
+    kept = (E, normal.shape[0], H) if keep else (0,)
+    return tuple(in_weight.new_empty(shape) for shape in ((E, normal.shape[0], H), kept, kept))
+
+
+@torch.library.custom_op("tarpon::mmoe_experts_backward", mutates_args=())
+def _experts_backward(
+    grad: Tensor,
+    product: Tensor,
+    hidden: Tensor,
+    normal: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    in_weight: Tensor,
+    in_bias: Tensor,
+    out_weight: Tensor,
+    seed: Tensor | None,
+    dropout: float,
+    variant: str | None,
+    needs_normal: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients in the order of `experts`; that of normal is empty if not needed."""
+    from tarpon.models.ops.mmoe.experts_launch import Dropout, experts_backward
+
+    tensors = (t.contiguous() for t in (grad, product, hidden, normal, scale, shift, in_weight, in_bias, out_weight))
+    return experts_backward(
+        *tensors, drop=Dropout.of(dropout, seed), fused=_is_fused(variant, normal, in_weight), needs_normal=needs_normal
+    )
+
+
+@_experts_backward.register_fake
+def _(
+    grad,
+    product,
+    hidden,
+    normal,
+    scale,
+    shift,
+    in_weight,
+    in_bias,
+    out_weight,
+    seed,
+    dropout,
+    variant,
+    needs_normal,
+):
+    d_normal = normal.new_empty(normal.shape if needs_normal else (0,))
+    return d_normal, *(t.new_empty(t.shape) for t in (scale, shift, in_weight, in_bias, out_weight))
+
+
+def _save(ctx, inputs, output) -> None:
+    *tensors, seed, dropout, variant, _ = inputs
+    _, product, hidden = output
+    ctx.save_for_backward(product, hidden, *tensors, seed)
+    ctx.mark_non_differentiable(product, hidden)
+    ctx.set_materialize_grads(False)  # else zeros of (E, B, H) are made for each of the two
+    ctx.dropout, ctx.variant = dropout, variant
+
+
+def _gradients(ctx, grad: Tensor, *_):
+    if grad is None:
+        return (None,) * 10
+    needs = ctx.needs_input_grad[0]
+    d_normal, *rest = _experts_backward(grad, *ctx.saved_tensors, ctx.dropout, ctx.variant, needs)
+    return (d_normal if needs else None, *rest, None, None, None, None)
+
+
+_experts.register_autograd(_gradients, setup_context=_save)
+
+
+def random_inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int) -> dict[str, object]:
+    B, D, H, E = shape
+    draw = torch.Generator().manual_seed(seed)
+    tensors = {
+        "normal": torch.randn(B, D, generator=draw),
+        "scale": (1 + 0.3 * torch.randn(E, D, generator=draw)).to(dtype),
+        "shift": (0.3 * torch.randn(E, D, generator=draw)).to(dtype),
+        "in_weight": (torch.randn(E, D, H, generator=draw) * D**-0.5).to(dtype),
+        "in_bias": (0.3 * torch.randn(E, H, generator=draw)).to(dtype),
+        "out_weight": (torch.randn(E, H, H, generator=draw) * H**-0.5).to(dtype),
+    }
+    leaves = {name: tensor.to(device).requires_grad_() for name, tensor in tensors.items()}
+    return leaves | {"dropout": 0.1, "seed": torch.tensor(1234 + seed)}
+
+
+def moved_bytes(shape: Shape, dtype: torch.dtype, *, backward: bool = False) -> int:
+    B, D, H, E = shape
+    rows, weights, values = 4 * B * D, E * (D * H + H * H) * dtype.itemsize, E * B * H * dtype.itemsize
+    # forward writes product, hidden values (read again) and answer; backward reads grad, product and hidden values, and
+    # writes and reads the gradient of the first product
+    return 2 * rows + 2 * weights + 5 * values if backward else rows + weights + 4 * values
+
+
+def operations(shape: Shape, *, backward: bool = False) -> int:
+    B, D, H, E = shape
+    return (4 if backward else 2) * B * E * H * (D + H)
+
+
+EXPERTS = OpSpec(
+    name="mmoe_experts",
+    letters="BDHE",
+    fused=experts,
+    reference=experts_reference,
+    inputs=random_inputs,
+    shapes=((256, 1024, 2048, 4), (4096, 1024, 2048, 4), (64, 384, 512, 4), (1024, 1536, 2048, 8), (8192, 1024, 4096, 16)),
+    small_shapes=((1, 1, 1, 1), (15, 31, 33, 4), (16, 32, 64, 5), (17, 33, 127, 2), (2, 9, 5, 64), (65, 129, 129, 1)),
+    defaults=((256, 1024, 2048, 4), (4096, 1024, 2048, 4)),
+    moved_bytes=moved_bytes,
+    operations=operations,
+)

@@ -1,0 +1,82 @@
+"""Per-frame tagging of a clip: an action for every frame and, as a second task, the place of every keypoint.
+
+B clips, T frames, K points, C classes, D channels.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from tarpon.models.temporal.heads import ActionHead, KeypointHead
+from tarpon.models.temporal.pose import PoseEncoder
+from tarpon.models.temporal.tcn import TCN
+
+
+class FrameTagger(nn.Module):
+    """Frames -> encoder -> [visual, pose] -> TCN -> actions; frames -> encoder -> keypoints.
+
+    The two paths share the encoder only: keypoints never see the pose input, so they cannot copy it.
+    Padding reaches no valid frame's output. (Padded frames are encoded all the same: leaving them out would cost a wait
+    for the GPU every step; a batch norm in the backbone sees them in training, as repeats of the edge frame.)
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        classes: int,
+        points: int = 0,
+        pose: PoseEncoder | None = None,
+        hidden: int = 256,
+        layers: int = 3,
+        dropout: float = 0.3,
+        head_dropout: float = 0.2,
+        norm: str = "frame",
+        keypoints: bool = True,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            encoder: a `FrameEncoder`, or anything with its forward, `dim`, `grid_dim` and `freeze`.
+            points: keypoints to regress; needed with `keypoints`.
+            pose: None for a model that needs no pose.
+            keypoints: False leaves the second task out (action only).
+        """
+        super().__init__()
+        if keypoints and points < 1:
+            raise ValueError(f"points={points} must be at least 1 with keypoints=True; use keypoints=False for actions only")
+        self.encoder = encoder
+        self.visual = nn.Sequential(nn.LayerNorm(encoder.dim), nn.Linear(encoder.dim, hidden), nn.GELU())
+        self.pose = pose
+        self.tcn = TCN(hidden + (pose.dim if pose else 0), hidden=hidden, layers=layers, dropout=dropout, norm=norm)
+        self.action = ActionHead(hidden, classes, dropout=head_dropout)
+        self.keypoint = KeypointHead(encoder.grid_dim, points) if keypoints else None
+
+    def forward(self, clip: Tensor, valid: Tensor, pose: Tensor | None = None) -> dict[str, Tensor]:
+        """Tag a batch of clips.
+
+        Args:
+            clip: (B, T, 3, H, W) float, normalised for the encoder.
+            valid: (B, T) bool, False on padding.
+            pose: (B, T, K, 3) as in `PoseFeatures`, exactly when the model was built with a pose encoder.
+
+        Returns:
+            "action" (B, T, C) float32 scores before the softmax, and, unless built for actions only,
+            "keypoints" (B, T, K, 2) float32 in [0, 1]. Values on padding mean nothing.
+        """
+        if (pose is None) != (self.pose is None):
+            raise ValueError(
+                f"this model was built {'without' if self.pose is None else 'with'} pose input and got "
+                f"{'none' if pose is None else 'one'}; set pose_input to match the data"
+            )
+        pooled, grid = self.encoder(clip)
+        features = self.visual(pooled.to(self.visual[0].weight.dtype))
+        if pose is not None:
+            features = torch.cat([features, self.pose(pose)], -1)
+        out = {"action": self.action(self.tcn(features, valid)).float()}
+        if self.keypoint is not None:
+            out["keypoints"] = self.keypoint(grid)
+        return out
+
+    def freeze_backbone(self, on: bool = True) -> None:
+        """Hold the encoder still (True) or let it learn (False)."""
+        self.encoder.freeze(on)

@@ -1,0 +1,222 @@
+"""Pictures of known animals -> one sample a picture. What stars and wildlife share: layout, copies, storing, the card.
+
+The splits are decided when a folder is scanned, from its listed pictures; a picture that does not decode is found later, when
+it is stored, and `assign` mends what that takes away.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+
+from tarpon.shards.manifest import SPLITS
+from tarpon.shards.quarantine import Fault
+from tarpon.shards.schema import Component, Sample, Schema, safe_key
+from tarpon.shards.sources import images
+from tarpon.shards.sources.copies import copies
+from tarpon.shards.sources.star.split import members, mend
+
+RUN = 256  # images a unit
+NAMED = 72  # characters of a path that a key holds: a tar's header has room for 100
+MATTE = "black"  # behind cut-outs, as the padding of training
+JOIN = "__"  # between data set and individual
+PROTOCOL = (
+    "validation: each val picture is searched in the train pictures; test: each test picture is searched in the train and val "
+    "pictures; distractors are in the gallery and never asked; novel animals are asked and are in no gallery"
+)
+COLUMNS = (
+    ("width", pa.int32()),  # pixels as stored
+    ("height", pa.int32()),
+    ("identity", pa.string()),  # <data set>__<individual>, unique over data sets
+    ("dataset", pa.string()),
+    ("species", pa.string()),
+    ("date", pa.string()),  # YYYY-MM-DD, or "" where the day is not known
+    ("session", pa.string()),  # what tells an animal's encounters apart: the date, undated:<folder>, a cluster, or ""
+    ("outing", pa.string()),  # folder of the picture, relative to the data set's
+    ("orientation", pa.string()),
+    ("distractor", pa.bool_()),  # the identity has one session: never asked
+    ("novel", pa.bool_()),  # the identity is in no gallery
+)
+SCHEMA = Schema(
+    kind="reid",
+    components=(
+        Component(name="jpg", holds="the picture, 8-bit RGB JPEG; the source's own bytes where they are one"),
+        Component(name="json", holds="the sample's manifest row, readable without the manifest"),
+    ),
+    columns=COLUMNS,
+)
+LABELS = tuple(name for name, _ in COLUMNS if name not in ("width", "height"))
+LISTED = pa.schema(
+    [("source", pa.string()), ("group", pa.string()), ("split", pa.string())]
+    + [column for column in COLUMNS if column[0] in LABELS]
+    + [("bytes", pa.int64()), ("mtime_ns", pa.int64())]
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageRun:
+    """Some pictures with their rows."""
+
+    root: str
+    rows: pa.Table  # LISTED
+    longest_side: int  # pixels
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(json.dumps([self.rows.to_pylist(), self.longest_side]).encode()).hexdigest()
+
+    def size(self) -> int:
+        return self.rows.num_rows
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scan:
+    """What a folder holds, ready to be packed."""
+
+    units: list[ImageRun]
+    faults: list[Fault]
+    stars: bool  # there are sea stars in it: not to be trained together with the star data set
+    notes: tuple[str, ...] = ()  # what a user should know, a line each
+    undated: tuple[str, ...] = ()  # folders whose names have digits and tell no day
+
+
+def check_side(longest_side: int) -> None:
+    if longest_side and longest_side < 32:
+        raise ValueError(f"longest_side={longest_side} must be 0 (keep the size) or 32 and more pixels")
+
+
+def settings(source: object) -> str:
+    """Everything that shapes the samples, as JSON: part of every shard's fingerprint and of the card."""
+    return json.dumps(asdict(source), sort_keys=True)
+
+
+def identity_of(dataset: str, name: str, *, joins: Sequence[str] = (JOIN,)) -> str:
+    """`<data set>__<individual>` of an individual's name, which may carry its data set and one of `joins` already."""
+    for front in (dataset + join for join in joins):
+        if name.startswith(front) and len(name) > len(front):
+            return dataset + JOIN + name.removeprefix(front)
+    return dataset + JOIN + name
+
+
+def check_names(rows: Iterable[dict]) -> None:
+    """ValueError where two names of a metadata file (`named`) would be one `identity`."""
+    first: dict[str, str] = {}
+    for row in rows:
+        if (other := first.setdefault(row["identity"], row["named"])) != row["named"]:
+            raise ValueError(f"identities {other!r} and {row['named']!r} would both be {row['identity']}; rename one")
+
+
+def group_of(identity: str, session: str, source: str) -> str:
+    """What no split may cut; a picture that is known to be of no session stands alone."""
+    return f"{identity}|{session or source}"
+
+
+def key_of(source: str) -> str:
+    """Path of a picture -> the sample's key: its end, readable, and a digest, as signs that a key may not hold are lost."""
+    name = safe_key(str(PurePosixPath(source).with_suffix("")).replace("/", "-"))
+    return f"{name[-NAMED:]}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
+
+
+def without_copies(root: Path, rows: Sequence[dict]) -> tuple[list[dict], list[Fault]]:
+    """The rows whose bytes no other row has, or that stand for their copies; a fault for every other one.
+
+    Of copies of one identity the given test picture stays, else the earliest dated, else the first by name. Of copies under
+    two identities none does: one label is wrong.
+    """
+    reasons: dict[int, str] = {}
+    for same in copies(root, np.array([row["bytes"] for row in rows], np.int64), [row["source"] for row in rows]):
+        if len({rows[i]["identity"] for i in same}) > 1:
+            reasons |= dict.fromkeys(same, "the same picture is there under another identity")
+            continue
+        first = min(same, key=lambda i: (rows[i]["split"] != "test", not rows[i]["date"], rows[i]["date"], rows[i]["source"]))
+        reasons |= dict.fromkeys((i for i in same if i != first), "the same picture as another one of this identity")
+    return (
+        [row for i, row in enumerate(rows) if i not in reasons],
+        [Fault(file=rows[i]["source"], reason=reason) for i, reason in reasons.items()],
+    )
+
+
+def units_of(root: Path, rows: Sequence[dict], *, longest_side: int) -> list[ImageRun]:
+    """Rows of LISTED as units; other cells are passed over.
+
+    The pictures are mixed over the units by a fixed permutation of their names, so that any few shards hold many identities.
+    """
+    table = pa.Table.from_pylist(sorted(rows, key=lambda row: row["source"]), schema=LISTED)
+    mixed = table.take(np.random.default_rng(0).permutation(len(table)))
+    # take, not slice: a slice would carry the whole table to another process
+    runs = [mixed.take(np.arange(i, min(i + RUN, len(mixed)))) for i in range(0, len(mixed), RUN)]
+    return [ImageRun(root=str(root), rows=run, longest_side=longest_side) for run in runs]
+
+
+def make(unit: ImageRun) -> Iterator[Sample | Fault]:
+    """Every picture of a unit as a sample, or what keeps it from being one."""
+    for listed in unit.rows.to_pylist():
+        content = (Path(unit.root) / listed["source"]).read_bytes()
+        try:
+            picture = images.as_jpeg(content, longest_side=unit.longest_side, matte=MATTE)
+        except ValueError as error:
+            yield Fault(file=listed["source"], reason=str(error))
+            continue
+        row = {
+            "group": listed["group"],
+            "split": listed["split"],
+            "source": listed["source"],
+            "source_sha256": hashlib.sha256(content).hexdigest(),
+            "width": picture.width,
+            "height": picture.height,
+            **{name: listed[name] for name in LABELS},
+        }
+        told = json.dumps({name: value for name, value in row.items() if name != "split"})
+        yield Sample(key=key_of(listed["source"]), files={"jpg": picture.content, "json": told.encode()}, row=row)
+
+
+def assign(rows: pa.Table) -> list[str]:
+    """The splits that the scan decided, mended where an identity lost all its pictures of one to the quarantine."""
+    return mend(*(rows[name].to_pylist() for name in ("identity", "split", "novel")))
+
+
+def card(rows: pa.Table, *, scan: Scan) -> dict:
+    """Who is in the data set and what can be asked of it."""
+    identity, split, group = (rows[name].to_pylist() for name in ("identity", "split", "group"))
+    asked = {
+        part: {
+            name
+            for name, where, new in zip(identity, split, rows["novel"].to_pylist(), strict=True)
+            if where == part and not new
+        }
+        for part in SPLITS
+    }
+    found = _by_role(rows)
+    return {
+        "datasets": sorted(set(rows["dataset"].to_pylist())),
+        "stars": scan.stars,
+        "identities": len(set(identity)),
+        "evaluable": {part: len(asked[part]) for part in ("val", "test")},
+        "distractors": len(found["distractor"]),
+        "novel": len(found["novel"]),
+        "protocol": PROTOCOL,
+        "undated": list(scan.undated),
+        "notes": list(scan.notes),
+        "warnings": _warnings(asked, group, split),
+    }
+
+
+def _by_role(rows: pa.Table) -> dict[str, set[str]]:
+    identity = np.array(rows["identity"].to_pylist(), object)
+    return {role: set(identity[rows[role].to_numpy(zero_copy_only=False)]) for role in ("distractor", "novel")}
+
+
+def _warnings(asked: Mapping[str, set[str]], group: Sequence[str], split: Sequence[str]) -> list[str]:
+    """What makes the numbers of this data set weaker than they look."""
+    told = []
+    if not asked["test"]:
+        told.append("no identity can be tested: none has pictures of a later session")
+    if not asked["val"]:
+        told.append("no identity can be validated on: none trains on two sessions or more")
+    cut = sum({"test"} < {split[i] for i in places} for places in members(group).values())
+    if cut:
+        told.append(f"{cut} sessions are in test and in train or val, as the file says: scores are better than in the field")
+    return told

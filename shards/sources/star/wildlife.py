@@ -1,0 +1,166 @@
+"""WildlifeReID-10k's folder (metadata.csv, images below) -> one sample a picture.
+
+The sea stars in it are left out unless asked for: they may be the very animals that a star data set tests.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from tarpon.shards.manifest import SPLITS
+from tarpon.shards.quarantine import Fault
+from tarpon.shards.sources.star import pictures as reid
+from tarpon.shards.sources.star import split as reid_split
+from tarpon.shards.sources.star.dates import read_day
+from tarpon.shards.sources.star.rows import Row, read_rows, with_files
+from tarpon.shards.sources.star.split import Pictures
+
+NEEDED = ("identity", "path", "dataset", "split")
+STARS = "SeaStarReID2023"
+STAR_SPECIES = ("sea star", "seastar", "starfish", "star")
+STRATEGIES = ("original", "recommended", "time_aware", "cluster_aware", "random")
+# of `recommended`: the published registry; every other data set keeps its own split
+RECOMMENDED = dict.fromkeys(("AmvrakikosTurtles", "BelugaID", "BirdIndividualID"), "time_aware") | dict.fromkeys(
+    ("AAUZebraFish", "AerialCattle2017", "ATRW", "PolarBearVidID", "CTai", "CZoo"), "cluster_aware"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WildlifeSource:
+    """What to read from a WildlifeReID-10k folder, and how to split it."""
+
+    split_strategy: str = "original"
+    train_ratio: float = 0.8  # of an identity's pictures, where the split is made here
+    val_share: float = 0.1  # of the training pictures
+    seed: int = 42
+    include: tuple[str, ...] = ()  # data sets; none named: all
+    exclude: tuple[str, ...] = ()
+    keep_seastar: bool = False
+    longest_side: int = 620  # pixels; larger pictures are made smaller once, here. 0: never
+
+    def __post_init__(self) -> None:
+        if self.split_strategy not in STRATEGIES:
+            raise ValueError(f"split_strategy={self.split_strategy!r} must be one of {', '.join(STRATEGIES)}")
+        for name in ("train_ratio", "val_share"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be between 0 and 1")
+        if STARS in self.include and not self.keep_seastar:
+            raise ValueError(
+                f"include names {STARS}, which is left out so that no star is seen before its test; --keep_seastar"
+            )
+        if self.keep_seastar and STARS in self.exclude:
+            raise ValueError(f"exclude names {STARS} and keep_seastar is given; take one of them away")
+        reid.check_side(self.longest_side)
+
+    def rule(self, dataset: str) -> str:
+        """How this data set is split."""
+        return RECOMMENDED.get(dataset, "original") if self.split_strategy == "recommended" else self.split_strategy
+
+
+def scan(root: Path, source: WildlifeSource) -> reid.Scan:
+    """Join metadata and files and decide the splits. Reads only pictures that equal another one in size.
+
+    Raises:
+        ValueError: in one line, what is wrong with the folder, metadata.csv or the options.
+    """
+    if not root.is_dir():
+        raise ValueError(f"{root}: no such folder")
+    listed, _, faults = read_rows(root / "metadata.csv", root=root, needed=NEEDED)
+    listed, notes = _chosen(listed, source)
+    listed, wrong = with_files(listed, root=root)
+    faults += wrong
+    rows = []
+    for said in listed:
+        split = said["split"].lower()
+        if split not in SPLITS and source.rule(said["dataset"]) == "original":
+            reason = f"split {said['split']!r} is not {', '.join(SPLITS)}"
+            faults.append(Fault(file=said["path"], row=int(said["line"]), reason=reason))
+            continue
+        rows.append(_row(said, split))
+    reid.check_names(rows)
+    rows, wrong = reid.without_copies(root, rows)
+    notes += _split(rows, source)
+    return reid.Scan(
+        units=reid.units_of(root, rows, longest_side=source.longest_side),
+        faults=faults + wrong,
+        stars=any(_is_star(row["dataset"], row["species"]) for row in rows),
+        notes=tuple(notes),
+    )
+
+
+def _is_star(dataset: str, species: str) -> bool:
+    return dataset.lower() == STARS.lower() or species.lower() in STAR_SPECIES
+
+
+def _chosen(listed: Sequence[Row], source: WildlifeSource) -> tuple[list[Row], list[str]]:
+    """The lines of the data sets that are wanted. ValueError for a name that no line has: it would do nothing."""
+    there = {row["dataset"] for row in listed}
+    if unknown := sorted({*source.include, *source.exclude} - there - {STARS}):
+        raise ValueError(f"no data set {', '.join(unknown)} in metadata.csv; it has {', '.join(sorted(there))}")
+    stars = [row for row in listed if _is_star(row["dataset"], row.get("species", ""))]
+    left = set() if source.keep_seastar else {row["path"] for row in stars}
+    wanted = [
+        row
+        for row in listed
+        if row["path"] not in left
+        and row["dataset"] not in source.exclude
+        and (not source.include or row["dataset"] in source.include)
+    ]
+    notes = []
+    if left:
+        notes.append(f"{len(left)} pictures of sea stars are left out; --keep_seastar keeps them, and co-training then refuses")
+    elif stars:
+        notes.append("sea stars are in it: not for pre-training or co-training with a star data set")
+    return wanted, notes
+
+
+def _row(said: Row, split: str) -> dict:
+    """A line as a row. A day that cannot be read still tells sessions apart: it is kept as it is written."""
+    dataset, path, cluster, date = said["dataset"], said["path"], said.get("cluster_id", ""), read_day(said.get("date", ""))
+    identity, day = reid.identity_of(dataset, said["identity"], joins=(reid.JOIN, "_")), date or said.get("date", "")
+    session = day or cluster
+    return {
+        "source": path, "identity": identity, "dataset": dataset, "species": said.get("species", ""), "date": date,
+        "session": session, "outing": str(PurePosixPath(path).parent), "orientation": said.get("orientation", ""),
+        "group": reid.group_of(identity, session, path), "split": split, "distractor": False, "novel": False,
+        "bytes": said["bytes"], "mtime_ns": said["mtime_ns"], "named": said["identity"], "day": day, "cluster": cluster,
+    }  # fmt: skip
+
+
+def _split(rows: list[dict], source: WildlifeSource) -> list[str]:
+    """Write split, distractor and novel into the rows; notes on what could not be split as asked."""
+    columns = ([row[name] for row in rows] for name in ("identity", "day", "cluster", "source"))
+    identities, days, clusters, names = columns
+    pictures = Pictures(identities=identities, days=days, clusters=clusters, names=names)
+    units = reid_split.whole_units(pictures)
+    splits = np.array([row["split"] for row in rows], object)
+    for rule, places in reid_split.members([source.rule(row["dataset"]) for row in rows]).items():
+        if rule == "time_aware":  # by the days that can be put in order
+            dated = replace(pictures, days=[row["date"] for row in rows]).take(places)
+            splits[places] = reid_split.by_day(dated, units[places], ratio=source.train_ratio)
+        elif rule != "original":
+            clustered = rule == "cluster_aware"
+            splits[places] = reid_split.by_draw(
+                pictures.take(places), units[places], ratio=source.train_ratio, seed=source.seed, clustered=clustered
+            )
+    if "val" not in splits:
+        train = np.flatnonzero(splits == "train")
+        held = reid_split.hold_out_units(pictures.take(train), units[train], share=source.val_share, seed=source.seed)
+        splits[train[held]] = "val"
+    splits = splits.tolist()
+    distractor, novel = reid_split.roles(identities, splits, reid_split.count_units(pictures, units))
+    for row, split, alone, unknown in zip(rows, splits, distractor.tolist(), novel.tolist(), strict=True):
+        row |= {"split": split, "distractor": alone, "novel": unknown}
+    return _untested(rows, source)
+
+
+def _untested(rows: Sequence[dict], source: WildlifeSource) -> list[str]:
+    """A note where data sets have nothing to test, as they lack the days or clusters that their rule goes by."""
+    tested = Counter(row["dataset"] for row in rows if row["split"] == "test")
+    without = sorted({row["dataset"] for row in rows if not tested[row["dataset"]]})
+    if not without:
+        return []
+    return [f"nothing to test in {', '.join(without)}: split {source.split_strategy} finds no identity of two sessions there"]

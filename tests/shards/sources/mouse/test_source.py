@@ -1,0 +1,298 @@
+"""The mouse lab's folder: trials where the rules put them, faults named, nothing filled in."""
+
+import io
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tarpon.shards.quarantine import Fault
+from tarpon.shards.reader import Reader
+from tarpon.shards.schema import Sample
+from tarpon.shards.sources import video
+from tarpon.shards.sources.mouse import source as mouse
+from tarpon.shards.sources.mouse.source import MouseSource, read_labels, scan
+from tarpon.tools.mouse.demo.faults import FAULTS
+from tarpon.tools.mouse.demo.tracking import SCORER
+
+
+def annotation(
+    path: Path,
+    rows: int,
+    *,
+    first: int | None = 0,
+    actions: dict[int, str] | None = None,
+    header: str = "Frame,Action",
+    more: str = "",
+    bom: bool = False,
+) -> Path:
+    lines = [header]
+    for row in range(rows):
+        action = (actions or {}).get(row, str(row % 8))
+        lines.append((f"{first + row}," if first is not None else "") + action + more)
+    path.write_text(("\ufeff" if bom else "") + "\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rows", "first", "trial", "source", "frame"),
+    [
+        (360, 0, 1, {}, 0),
+        (360, 0, 3, {}, 720),
+        (345, 0, 1, {}, 15),
+        (345, 0, 2, {}, 375),  # 345 rows begin at frame 15
+        (345, 15, 2, {}, 375),
+        (350, 10, 2, {}, 370),
+        (200, 40, 1, {}, 40),  # a Frame column above 0 decides
+        (346, 0, 2, {"offset": 14}, 374),
+        (330, 0, 1, {"offset": 30}, 30),
+        (345, 14, 1, {"offset": 15}, 14),
+        (300, 0, 2, {"trial_frames": 300}, 300),
+        (285, 0, 2, {"trial_frames": 300}, 315),
+        (360, None, 2, {}, 360),  # no Frame column
+    ],
+)
+def test_where_a_trial_begins(tmp_path, rows, first, trial, source, frame):
+    path = annotation(tmp_path / "a.csv", rows, first=first, header="Action" if first is None else "Frame,Action")
+    labels = read_labels(path, trial, MouseSource(**source))
+    assert labels.first == frame
+    np.testing.assert_array_equal(labels.actions, np.arange(rows) % 8)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"rows": 359}, "359 rows"),
+        ({"rows": 361}, "361 rows"),
+        ({"rows": 344}, "344 rows"),
+        ({"rows": 0}, "0 rows"),
+        ({"rows": 360, "first": 1}, "360 rows"),
+        ({"rows": 360, "first": 360}, "360 rows"),
+        ({"rows": 360, "actions": {7: ""}}, "row 7: Action is blank"),
+        ({"rows": 360, "actions": {7: "8"}}, "row 7: Action 8 is not one of 0 to 7"),
+        ({"rows": 360, "actions": {9: "-1"}}, "row 9: Action -1"),
+        ({"rows": 360, "actions": {9: "1.5"}}, "row 9: Action 1.5"),
+        ({"rows": 360, "actions": {9: "rest"}}, "row 9: Action rest"),
+        ({"rows": 360, "header": "Frame,Label"}, "no Action column; it has frame, label"),
+    ],
+)
+def test_wrong_annotations_are_told(tmp_path, options, told):
+    with pytest.raises(ValueError, match=told):
+        read_labels(annotation(tmp_path / "a.csv", **options), 1, MouseSource())
+
+
+def test_a_gap_in_the_frame_column_is_told(tmp_path):
+    path = annotation(tmp_path / "a.csv", 360)
+    path.write_text(path.read_text().replace("\n7,", "\n8,", 1))
+    with pytest.raises(ValueError, match="does not count up by 1"):
+        read_labels(path, 1, MouseSource())
+
+
+def test_float_actions_other_column_order_and_a_byte_order_mark(tmp_path):
+    labels = read_labels(annotation(tmp_path / "a.csv", 345, actions={3: "6.0"}, first=15, bom=True), 1, MouseSource())
+    assert labels.first == 15
+    assert labels.actions[3] == 6
+    path = tmp_path / "b.csv"
+    path.write_text("action , FRAME\n" + "".join(f"2,{n}\n" for n in range(360)))
+    assert (read_labels(path, 1, MouseSource()).actions == 2).all()
+
+
+@pytest.mark.parametrize("column", ["StimFrame", "stim_frame", "LaserOn", "stim"])
+def test_the_stimulus_frame(tmp_path, column):
+    path = annotation(tmp_path / "a.csv", 360, header=f"Frame,Action,{column}", more=",75")
+    assert read_labels(path, 1, MouseSource()).stimulus == 75
+    assert read_labels(annotation(tmp_path / "b.csv", 360), 1, MouseSource()).stimulus == 60
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"pose": "sleap"}, {"trial_frames": 0}, {"offset": 360}, {"keypoints": ("a", "a")}, {"keypoints": ("a",)}, {"group": "("}],
+)
+def test_impossible_sources_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        MouseSource(**wrong)
+
+
+def test_groups():
+    stem = "shortened_2023-10-25_CFA_010_267M_tracking"
+    assert MouseSource().group_of(stem) == stem
+    assert MouseSource(group=r"\d+[MF]").group_of(stem) == "267M"
+    assert MouseSource(group=r"_(\d{4}-\d{2}-\d{2})_").group_of(stem) == "2023-10-25"
+    with pytest.raises(ValueError, match="matches nothing in 'other'"):
+        MouseSource(group=r"\d+[MF]").group_of("other")
+
+
+def touch(folder: Path, *names: str) -> None:
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).write_text("")
+
+
+def test_names_are_matched_exactly(tmp_path):
+    videos, notes = tmp_path / "Videos", tmp_path / "Annotations"
+    touch(
+        videos,
+        "mouse1.mp4",
+        "mouse10.mp4",
+        "._mouse1.mp4",
+        "mouse10DLC_x.csv",
+        "mouse1DLC_x.csv",
+        "._mouse1DLC_x.csv",
+        "b.MP4",
+        "bDLC_x.csv",
+        "two.mp4",
+        "twoDLC_x.csv",
+        "twoDLC_y.csv",
+        "none.mp4",
+    )
+    touch(
+        notes,
+        "prediction_mouse1.mp4_2.csv",
+        "predictions_mouse1.mp4_1.csv",
+        "prediction_mouse10.mp4_1.csv",
+        "._prediction_mouse1.mp4_1.csv",
+        "prediction_mouse1.mp4_1_old.csv",
+        "prediction_gone.mp4_1.csv",
+        "prediction_mouse10.mp4_0.csv",
+        "prediction_b.MP4_1.csv",
+        "notes.txt",
+    )
+    units, faults = scan(videos, notes, MouseSource())
+    assert [(Path(u.path).name, Path(u.points).name, [(n, Path(f).name) for n, f in u.trials]) for u in units] == [
+        ("b.MP4", "bDLC_x.csv", [(1, "prediction_b.MP4_1.csv")]),
+        ("mouse1.mp4", "mouse1DLC_x.csv", [(1, "predictions_mouse1.mp4_1.csv"), (2, "prediction_mouse1.mp4_2.csv")]),
+        ("mouse10.mp4", "mouse10DLC_x.csv", [(1, "prediction_mouse10.mp4_1.csv")]),
+    ]
+    assert {fault.file for fault in faults} == {
+        "prediction_mouse1.mp4_1_old.csv",
+        "prediction_gone.mp4_1.csv",
+        "prediction_mouse10.mp4_0.csv",
+        "two.mp4",
+        "none.mp4",
+    }
+    with pytest.raises(ValueError, match="no such folder"):
+        scan(tmp_path / "Video", None, MouseSource())
+
+
+def test_every_fault_is_quarantined_and_the_good_trials_are_packed(broken_lab, pack_mouse, tmp_path):
+    lab, facts = broken_lab
+    with ThreadPoolExecutor(2) as pool:
+        manifest, faults = pack_mouse(lab, tmp_path, executor=pool)
+    assert len(manifest) == facts["trials"]
+    assert {entry["kind"] for entry in facts["faults"]} == set(FAULTS)
+    told = {fault.file: fault for fault in faults}
+    for entry in facts["faults"]:
+        names = {Path(entry["file"]).name, Path(entry["trial"]).name}
+        assert names & set(told), f"{entry['kind']} is not told"
+    packed = set(zip(manifest.column("video"), manifest.column("trial").tolist(), strict=True))
+    for entry in facts["faults"]:
+        match = mouse.ANNOTATION.match(Path(entry["trial"]).name)
+        assert (match["video"].removesuffix(".mp4"), int(match["trial"])) not in packed
+    blank = next(entry for entry in facts["faults"] if entry["kind"] == "blank_action")
+    assert told[Path(blank["file"]).name].row == 120
+    assert all(fault.reason and "\n" not in str(fault) for fault in faults)
+    assert not [fault for fault in faults if fault.file.startswith("._")]
+    written = [Fault(**json.loads(line)) for line in (tmp_path / "quarantine.jsonl").read_text().splitlines()]
+    assert sorted(written, key=str) == sorted(faults, key=str)
+    assert manifest.card["quarantined"] == len(faults)
+
+
+def test_stored_arrays_are_the_sources(mouse_lab, mouse_shards):
+    reader = Reader(mouse_shards)
+    for row in range(len(mouse_shards)):
+        arrays = {name: np.load(io.BytesIO(reader.read(row, name))) for name in ("keypoints", "actions", "proof")}
+        meta = json.loads(reader.read(row, "meta"))
+        stem, trial, first = (mouse_shards.value(row, name) for name in ("video", "trial", "first_frame"))
+        csv = np.loadtxt(mouse_lab / "Annotations" / f"prediction_{stem}.mp4_{trial}.csv", delimiter=",", skiprows=1, dtype=int)
+        assert first == (trial - 1) * 360 + (15 if len(csv) == 345 else 0)
+        assert meta["first_frame"] == first
+        np.testing.assert_array_equal(arrays["actions"], csv[:, 1])
+        np.testing.assert_array_equal(mouse_shards.value(row, "actions"), csv[:, 1])
+        np.testing.assert_array_equal(mouse_shards.value(row, "histogram"), np.bincount(csv[:, 1], minlength=8))
+        raw = np.loadtxt(mouse_lab / "Videos" / f"{stem}{SCORER}.csv", delimiter=",", skiprows=3)[first : first + len(csv), 1:]
+        order = [0, 5, 1, 2, 3, 4]  # the file's own order has the tail last
+        np.testing.assert_allclose(arrays["keypoints"], raw.reshape(len(csv), 6, 3)[:, order], rtol=1e-5)
+        assert arrays["proof"].shape == (len(csv), 8, 8)
+        assert mouse_shards.value(row, "body_length") == pytest.approx(mouse.body_length(arrays["keypoints"]))
+    assert 345 in mouse_shards.column("frames")
+
+
+@pytest.fixture
+def one_video(mouse_lab, tmp_path) -> Path:
+    """A lab of the first video and its DLC file, without annotations."""
+    path = sorted((mouse_lab / "Videos").glob("*.mp4"))[0]
+    (tmp_path / "Videos").mkdir()
+    (tmp_path / "Annotations").mkdir()
+    for file in (mouse_lab / "Videos").glob(f"{path.stem}*"):
+        shutil.copy(file, tmp_path / "Videos")
+    return tmp_path
+
+
+def made(lab: Path, source: MouseSource, *, annotations: bool = True) -> list[Sample | Fault]:
+    units, faults = scan(lab / "Videos", lab / "Annotations" if annotations else None, source)
+    return [*faults, *(item for unit in units for item in mouse.make(unit))]
+
+
+def test_a_video_without_annotations_gives_its_points(one_video):
+    samples = made(one_video, MouseSource(), annotations=False)
+    assert [sample.row["trial"] for sample in samples] == list(range(1, len(samples) + 1))
+    assert len(samples) >= 2
+    for sample in samples:
+        assert sample.row["actions"] == [-1] * 360
+        assert sum(sample.row["histogram"]) == 0
+        assert sample.files["keypoints.npy"]
+
+
+def test_without_pose_nothing_of_the_points_is_stored(one_video):
+    path = next((one_video / "Videos").glob("*.mp4"))
+    annotation(one_video / "Annotations" / f"prediction_{path.name}_2.csv", 345)
+    (sample,) = made(one_video, MouseSource(pose="none", clip=video.ClipFormat(codec="mjpeg", short_side=64)))
+    assert "keypoints.npy" not in sample.files
+    assert np.isnan(sample.row["body_length"])
+    assert (sample.row["first_frame"], sample.row["frames"], sample.row["clip_width"]) == (375, 345, 64)
+
+
+def test_points_that_end_early_are_told_without_annotations_too(one_video):
+    path = next((one_video / "Videos").glob("*.csv"))
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[: 3 + 400]))
+    first, fault = made(one_video, MouseSource(), annotations=False)
+    assert first.row["trial"] == 1
+    assert fault.file == path.name
+    assert "400 rows" in fault.reason
+
+
+def test_damage_taints_every_trial_up_to_the_next_key_frame(one_video):
+    """Broken packets in trial 1, marked by the decoder on their own frames only, drift into trial 2: neither is packed."""
+    path = next((one_video / "Videos").glob("*.mp4"))
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.pos is not None and packet.size > 60]
+    keys = [packet.pts for packet in packets if packet.is_keyframe]
+    step = packets[0].duration
+    assert [pts // step for pts in keys[:2]] == [0, 250]
+    content, rng = bytearray(path.read_bytes()), np.random.default_rng(0)
+    for packet in packets:
+        if 326 <= packet.pts // step < 334:
+            content[packet.pos + 12 : packet.pos + packet.size] = rng.bytes(packet.size - 12)
+    path.write_bytes(content)
+    faults = [item for item in made(one_video, MouseSource(), annotations=False) if isinstance(item, Fault)]
+    assert [fault.file for fault in faults[:2]] == [path.name] * 2
+    assert 320 <= faults[0].row < 340
+    assert faults[1].row == 360
+
+
+def test_real_flies(shared_data, pack_mouse, tmp_path):
+    """Eight real trials, none quarantined; 345 rows place B's second trial at frame 375."""
+    lab = shared_data / "fly_openfield"
+    source = MouseSource(keypoints=("head", "thorax", "abdomen"), clip=video.ClipFormat(codec="mjpeg", short_side=128))
+    with ThreadPoolExecutor(2) as pool:
+        manifest, faults = pack_mouse(lab, tmp_path, source=source, split=(0.5, 0.25, 0.25), executor=pool)
+    assert faults == []
+    assert len(manifest) == 8
+    where = dict(zip(manifest.column("key"), manifest.column("first_frame"), strict=True))
+    assert where["fly_2019-01-28_B-t2"] == 375
+    assert where["fly_2019-01-28_A-t2"] == 360
+    assert sorted(manifest.card["splits"].values()) == [2, 2, 4]

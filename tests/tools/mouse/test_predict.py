@@ -1,0 +1,216 @@
+"""Whole videos through a model: chunked equals whole, files in the contract's layout, with and without points."""
+
+import csv
+import itertools
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.video import VideoBackbone
+from tarpon.shards.sources import video
+from tarpon.shards.sources.mouse.dlc import read_track
+from tarpon.tools import cli
+from tarpon.tools.mouse import predict
+from tarpon.train import config
+from tarpon.train.tasks.mouse import export as mouse_export
+from tarpon.train.tasks.mouse.metrics.bouts import merge_short
+from tarpon.train.tasks.mouse.metrics.trial import Trial, save_trials
+from tarpon.train.tasks.mouse.options import ModelOptions, MouseOptions
+from tarpon.train.tasks.mouse.task import build_model
+
+POINTS = ("mouth", "tail_base", "L_frontpaw", "R_frontpaw", "L_hindpaw", "R_hindpaw")
+
+
+TINY_VIDEO = {
+    "hidden_size": 24,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "patch_size": 16,
+}
+
+
+def checkpoint(folder, *, pose_input=True, model_type="multitask", bias=None, backbone_type="vit_2d"):
+    """An exported model with random weights; `bias` is added to the scores of the actions."""
+    model = ModelOptions(
+        backbone_type=backbone_type,
+        backbone=FrameBackbone(name="test_vit", pretrained=False, image_size=32),
+        video_backbone=VideoBackbone(pretrained=False, image_size=32, overrides=TINY_VIDEO),
+        hidden=16,
+        pose_input=pose_input,
+        model_type=model_type,
+    )
+    options = MouseOptions(model=model)
+    torch.manual_seed(0)
+    net = build_model(options, POINTS)
+    if bias is not None:
+        net.action.linear.bias.data += torch.from_numpy(bias).float()
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet(np.ones(6), 20).astype(np.float32)
+    trial = Trial(key="a", group="a", actions=rng.integers(0, 6, 20), probs=probs, size=(64, 64))
+    (folder / "predictions").mkdir(parents=True)
+    save_trials(folder / "predictions" / "val.npz", [trial], classes=options.classes, points=())
+    mouse_export.export(
+        folder,
+        net.state_dict(),
+        {"macro_f1": 0.1},
+        options=options,
+        run=config.Run(data="d"),
+        points=POINTS,
+        clip={"codec": "vp9", "gop": 16, "short_side": 64, "multiple": 16},
+    )
+    return folder / mouse_export.NAME
+
+
+@pytest.fixture(scope="module")
+def one_video(tmp_path_factory, mouse_lab):
+    """A folder with one video of the lab and its points file."""
+    folder = tmp_path_factory.mktemp("one")
+    name = sorted((mouse_lab / "Videos").glob("*.mp4"))[0]
+    for path in (mouse_lab / "Videos").glob(f"{name.stem}*"):
+        shutil.copy(path, folder)
+    return folder
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.mark.parametrize(
+    ("pose_input", "pose", "backbone"),
+    [(True, "dlc", "vit_2d"), (True, "none", "vit_2d"), (False, "auto", "vit_2d"), (False, "none", "videomae2_3d")],
+)
+def test_chunks_do_not_change_the_answers(tmp_path, one_video, pose_input, pose, backbone):
+    weights = checkpoint(tmp_path / "run", pose_input=pose_input, backbone_type=backbone)
+    for chunk in (97, 100_000):
+        words = [
+            "predict",
+            "mouse",
+            "--checkpoint",
+            str(weights),
+            "--videos",
+            str(one_video),
+            "--out",
+            str(tmp_path / str(chunk)),
+            "--pose",
+            pose,
+            "--chunk",
+            str(chunk),
+        ]
+        assert cli.main(words) == 0
+    stem = next(one_video.glob("*.mp4")).stem
+    few, whole = (rows_of(tmp_path / chunk / f"{stem}_predictions.csv") for chunk in ("97", "100000"))
+    assert few[0] == ["Frame", "Action", *(f"{name}_prob" for name in MouseOptions().classes)]
+    frames = sum(1 for _ in video.decode(one_video / f"{stem}.mp4"))
+    assert [int(row[0]) for row in few[1:]] == list(range(frames))
+    a, b = (np.array([[float(p) for p in row[2:]] for row in rows[1:]]) for rows in (few, whole))
+    np.testing.assert_allclose(a, b, atol=2e-4)
+    np.testing.assert_allclose(a.sum(1), 1, atol=1e-3)
+    assert all(row[1] == MouseOptions().classes[int(np.argmax(p))] for row, p in zip(few[1:], a, strict=True))
+
+
+def test_points_come_back_as_a_track_in_source_pixels(tmp_path, one_video):
+    weights = checkpoint(tmp_path / "run")
+    assert cli.main(["predict", "mouse", "--checkpoint", str(weights), "--videos", str(one_video), "--out", str(tmp_path)]) == 0
+    stem = next(one_video.glob("*.mp4")).stem
+    track = read_track(tmp_path / f"{stem}DLC_tarpon.csv", POINTS)
+    info = video.probe(one_video / f"{stem}.mp4")
+    assert track.xyl.shape[1:] == (6, 3)
+    assert (track.xyl[..., 0] >= 0).all()
+    assert (track.xyl[..., 0] <= info.width).all()
+    assert (track.xyl[..., 2] == 1).all()
+
+
+def labelled(out, stem):
+    """(actions by name, probabilities (T, C), rows of the bout table without its header)"""
+    frames, bouts = (rows_of(out / f"{stem}_{table}.csv") for table in ("predictions", "bouts"))
+    return [row[1] for row in frames[1:]], np.array([[float(p) for p in row[2:]] for row in frames[1:]]), bouts[1:]
+
+
+@pytest.fixture(scope="module")
+def filtered(tmp_path_factory, one_video):
+    """One video without a filter and with bouts of 5 frames or more."""
+    folder = tmp_path_factory.mktemp("filtered")
+    stem = next(one_video.glob("*.mp4")).stem
+
+    def labels(name, *, bias, min_bout):
+        weights = checkpoint(folder / name, pose_input=False, model_type="action_only", bias=bias)
+        words = ["predict", "mouse", "--checkpoint", str(weights), "--videos", str(one_video), "--out", str(folder / name)]
+        assert cli.main([*words, "--min_bout", str(min_bout)]) == 0
+        return labelled(folder / name, stem)
+
+    _, probs, _ = labels("as_made", bias=None, min_bout=1)
+    even = -np.log(probs).mean(0)  # random weights favour one action; with this each is about as likely, so bouts are short
+    return labels("unfiltered", bias=even, min_bout=1), labels("filtered", bias=even, min_bout=5)
+
+
+def test_the_bout_table_is_the_action_column_run_by_run(filtered, one_video):
+    fps = video.probe(next(one_video.glob("*.mp4"))).fps
+    classes = list(MouseOptions().classes)
+    for actions, probs, bouts in filtered:
+        assert len(bouts) > 3
+        assert [name for _, name, _, _, frames, *_ in bouts for _ in range(int(frames))] == actions
+        assert all(a[1] != b[1] for a, b in itertools.pairwise(bouts))
+        assert [int(row[0]) for row in bouts] == list(range(1, len(bouts) + 1))
+        for _, name, onset, offset, frames, *seconds, mean in bouts:
+            first, last = int(onset), int(offset)
+            assert int(frames) == last - first + 1
+            assert [float(s) for s in seconds] == pytest.approx(
+                [float(first / fps), float((last + 1) / fps), float((last + 1 - first) / fps)], abs=1e-4
+            )
+            assert float(mean) == pytest.approx(probs[first : last + 1, classes.index(name)].mean(), abs=2e-5)
+
+
+def test_the_filter_reaches_both_tables_and_leaves_the_probabilities(filtered):
+    (actions, probs, bouts), (kept, same, longer) = filtered
+    assert np.array_equal(probs, same)
+    assert min(int(row[4]) for row in bouts) < 5 <= min(int(row[4]) for row in longer)
+    numbers = np.array([MouseOptions().classes.index(name) for name in actions])
+    assert kept == [MouseOptions().classes[n] for n in merge_short(numbers, min_bout=5)]
+
+
+def test_a_bad_video_costs_only_itself(tmp_path, one_video, capsys):
+    folder = tmp_path / "videos"
+    shutil.copytree(one_video, folder)
+    (folder / "broken.mp4").write_bytes(b"not a video")
+    weights = checkpoint(tmp_path / "run", model_type="action_only")
+    assert (
+        cli.main(["predict", "mouse", "--checkpoint", str(weights), "--videos", str(folder), "--out", str(tmp_path / "out")])
+        == 1
+    )
+    out = capsys.readouterr().out
+    assert "1 of 2 videos labelled" in out
+    rate, *shares = map(int, re.search(r"(\d+) frames/s: decode (\d+)%, backbone (\d+)%, rest (\d+)%", out).groups())
+    assert min(rate, *shares) > 0
+    assert sum(shares) == pytest.approx(100, abs=2)
+    assert "broken.mp4" in out
+    assert not list((tmp_path / "out").glob("*broken*"))
+    assert not list((tmp_path / "out").glob("*DLC*"))
+
+
+def test_a_track_shorter_than_the_video_is_refused(tmp_path, one_video, capsys):
+    folder = tmp_path / "videos"
+    shutil.copytree(one_video, folder)
+    path = next(folder.glob("*.csv"))
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:100]))
+    weights = checkpoint(tmp_path / "run")
+    assert (
+        cli.main(["predict", "mouse", "--checkpoint", str(weights), "--videos", str(folder), "--out", str(tmp_path / "out")])
+        == 1
+    )
+    assert "DeepLabCut file has 97 rows" in capsys.readouterr().out
+    assert not list((tmp_path / "out").glob("*.csv"))
+
+
+def test_mistakes_name_what_is_wrong():
+    with pytest.raises(ValueError, match="auto, none or dlc"):
+        predict.mouse(checkpoint="x", videos="y", out="z", pose="maybe")
+    with pytest.raises(ValueError, match="chunk=0"):
+        predict.mouse(checkpoint="x", videos="y", out="z", chunk=0)
+    with pytest.raises(ValueError, match="min_bout=0"):
+        predict.mouse(checkpoint="x", videos="y", out="z", min_bout=0)

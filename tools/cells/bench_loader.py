@@ -1,0 +1,208 @@
+"""The cells part of `tarpon bench loader`: pages of stacks, against tifffile and torchvision in a DataLoader.
+
+Both deliver the training pages of the same shards, every page once an epoch, with the same kinds of variation.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, count
+from pathlib import Path
+
+import numpy as np
+import tifffile
+import torch
+from scipy import ndimage
+
+from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.shards.manifest import Manifest, open_manifest
+from tarpon.shards.pack import Packing, by_group, pack
+from tarpon.shards.sampling.draws import PageAugment
+from tarpon.shards.sources.cells import source
+from tarpon.shards.sources.cells.card import card
+from tarpon.shards.sources.cells.config import read_config
+from tarpon.tools.bench.results import Contest, Variant
+from tarpon.tools.cells import baseline_loader as cells_loader
+from tarpon.train.config import LoaderOptions, Run
+from tarpon.train.engine import Place
+from tarpon.train.tasks.cells.data import PageLoaders
+from tarpon.train.tasks.cells.options import CellsModel, CellsOptions
+from tarpon.train.tasks.cells.task import order
+
+TARPON, BASELINE = "tarpon", "tifffile + torchvision + DataLoader"
+READY = "tarpon, pages packed at the size"
+GREY, STILL = "the same, of one channel", "tarpon, nothing varied"
+AIM = 4.0  # of tarpon over the baseline
+NAME = "20251023bench_s5_{well}_p{position}_t0-{last}_ec.tiff"
+LEVEL, SHAPES, NOISE = 11000, 2500, 140  # grey levels: medium, sd of what is to be seen, sd of the camera's noise
+COARSE = 6  # pixels: sd of the blur that makes shapes of noise
+CONFIG = "data: {infected_dir: infected, uninfected_dir: uninfected}\n"
+PLAIN = PageAugment(flip_p=0, angle=0, brightness_p=0, contrast_p=0, noise_p=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What is delivered, and with what."""
+
+    shards: str
+    config: str  # YAML file with the folders they were packed from
+    size: int  # pixels, both sides
+    batch: int  # pages
+    device: int | None  # GPU ordinal; None: CPU
+    cores: int
+
+
+@contextmanager
+def prepare(
+    *,
+    device: int | None,
+    cores: int,
+    shards: str | None = None,
+    config: str | None = None,
+    size: int = 512,
+    batch: int = 32,
+    stacks: int = 8,
+    pages: int = 30,
+    side: int = 1024,
+    stages: bool = False,
+) -> Iterator[Contest]:
+    """What is to be timed; stacks are made up, and packed, unless shards are given with the file they were packed with."""
+    if (shards is None) != (config is None):
+        raise ValueError("give --shards and the --config they were packed with, or neither for stacks made up")
+    with tempfile.TemporaryDirectory(prefix="tarpon-bench-") as folder:
+        ready = None
+        if shards is None:
+            config, shards = made_up(Path(folder), stacks=stacks, pages=pages, side=side, workers=cores)
+            ready = packed(Path(folder), to=Path(folder) / "ready", size=size, pages=pages, workers=cores)
+        setup = Setup(shards=shards, config=config, size=size, batch=batch, device=device, cores=cores)
+        sources(open_manifest(shards, kind="cells"), setup)  # folders that do not belong to the shards are told
+        ways = [(TARPON, setup, True)]
+        ways += [(READY, replace(setup, shards=ready), True)] if ready else []
+        ways += [(STILL, setup, False)] if stages else []
+        yield Contest(
+            unit="pages",
+            variants=(
+                *(Variant(name=n, make=tarpon_steps, arguments={"setup": s, "augment": a}) for n, s, a in ways),
+                Variant(name=BASELINE, make=baseline_steps, arguments={"setup": setup, "channels": 3}),
+                Variant(name=GREY, make=baseline_steps, arguments={"setup": setup, "channels": 1}),
+            ),
+            ratios={
+                "tarpon_over_baseline": (TARPON, BASELINE),
+                "tarpon_over_grey_baseline": (TARPON, GREY),
+                **({"ready_over_baseline": (READY, BASELINE)} if ready else {}),
+            },
+            verdict=verdict,
+        )
+
+
+def verdict(speed: dict[str, float]) -> str:
+    told = []
+    for name in (TARPON, READY):
+        if name in speed:
+            ratio = speed[name] / speed[BASELINE]
+            told.append(f"{name}: {ratio:.1f} times the pages of the usual way, {'met' if ratio >= AIM else 'MISSED'}")
+    return f"The aim is {AIM:g}. {'; '.join(told)}."
+
+
+def made_up(folder: Path, *, stacks: int, pages: int, side: int, workers: int) -> tuple[str, str]:
+    """Write plain 16-bit stacks and pack them as they are, all for training; returns the configuration and the shards."""
+    if stacks < 2:
+        raise ValueError(f"stacks={stacks} must be 2 or more: one of each class")
+    rng = np.random.default_rng(0)
+    for number in range(stacks):
+        name = NAME.format(well=f"{'cb'[number % 2]}2", position=number // 2 + 1, last=pages - 1)
+        path = folder / ("uninfected", "infected")[number % 2] / name
+        path.parent.mkdir(exist_ok=True)
+        shapes = ndimage.gaussian_filter(rng.standard_normal((side, side), np.float32), COARSE)
+        still = LEVEL + SHAPES * shapes / shapes.std()
+        with tifffile.TiffWriter(path) as file:
+            for _ in range(pages):
+                page = still + NOISE * rng.standard_normal((side, side), np.float32)
+                file.write(page.clip(0, 65535).astype(np.uint16), photometric="minisblack", metadata=None, contiguous=False)
+    (folder / "cells.yaml").write_text(CONFIG)
+    return str(folder / "cells.yaml"), packed(folder, to=folder / "shards", size=0, pages=pages, workers=workers)
+
+
+def packed(folder: Path, *, to: Path, size: int, pages: int, workers: int) -> str:
+    """The stacks of `made_up` as shards, all for training; size: pixels that pages are stretched to, 0 as they are."""
+    chosen = source.CellsSource(side=size)
+    packing = Packing(out=to, split=(1, 0, 0), workers=workers, shard_size=2 * pages)
+    units, faults = source.scan(folder / "infected", folder / "uninfected", chosen)
+    pack(
+        units,
+        faults,
+        make=source.make,
+        schema=source.SCHEMA,
+        settings=source.settings(chosen),
+        packing=packing,
+        assign=by_group(source.histogram, packing),
+        card=partial(card, units=units, source=chosen),
+        progress=False,
+    )
+    return str(to)
+
+
+def sources(manifest: Manifest, setup: Setup) -> list[cells_loader.Page]:
+    """The training pages as places in the source stacks; ValueError when those are other folders."""
+    said = read_config(Path(setup.config))
+    folders = {"infected": said.infected_dir, "uninfected": said.uninfected_dir}
+    rows = manifest.rows("train")
+    if not len(rows):
+        raise ValueError(f"{setup.shards}: the train split is empty; nothing to load")
+    found = []
+    for row in rows.tolist():
+        kind, _, name = str(manifest.value(row, "source")).partition("/")
+        found.append(
+            cells_loader.Page(
+                stack=folders[kind] / name,
+                page=manifest.value(row, "page"),
+                label=manifest.value(row, "label"),
+                hours=manifest.value(row, "hours"),
+            )
+        )
+    missing = next((page.stack for page in found if not page.stack.is_file()), None)
+    if missing:
+        raise ValueError(f"{missing} is in {setup.shards} but not there; give the --config that was packed")
+    return found
+
+
+def tarpon_steps(*, setup: Setup, augment: bool) -> Iterator[int]:
+    """Pages of each batch that Tarpon's loader delivers, as the cells task trains on them."""
+    manifest = open_manifest(setup.shards, kind="cells")
+    device = torch.device("cpu") if setup.device is None else torch.device("cuda", setup.device)
+    backbone = FrameBackbone(name="resnet50", pretrained=False, image_size=setup.size)
+    options = CellsOptions(model=CellsModel(backbone=backbone), augment=PageAugment() if augment else PLAIN)
+    threads = LoaderOptions(threads=setup.cores)
+    run = Run(data=setup.shards, micro_batch=setup.batch, global_batch=setup.batch, loader=threads)
+    rows, labels = manifest.rows("train"), np.asarray(manifest.column("label"), np.int64)
+    clock = np.asarray(manifest.column("hours"), np.float32)
+    place = Place(rank=0, world=1, local_rank=0, local_world=1, device=device)
+    pages = PageLoaders(run, options, manifest, rows, place, labels=labels, clock=clock, target=clock)
+    epochs = order(manifest, rows, labels, options, seed=0)
+    epochs.steps(setup.batch)  # too few pages for a batch are told
+    slots = chain.from_iterable(epochs.batches(epoch, micro=setup.batch, rank=0, world=1) for epoch in count())
+    for batch in pages.train(slots):
+        batch["clip"].contiguous()  # the three channels, which the loader only points at
+        _wait(setup.device)
+        yield len(batch["row"])
+
+
+def baseline_steps(*, setup: Setup, channels: int) -> Iterator[int]:
+    """Pages of each batch that the usual way delivers."""
+    pages = sources(open_manifest(setup.shards, kind="cells"), setup)
+    options = CellsOptions()
+    dataset = cells_loader.StackPages(pages, size=setup.size, mean=options.mean, std=options.std, channels=channels)
+    on_gpu = setup.device is not None
+    for batch in cells_loader.loader(dataset, batch=setup.batch, workers=setup.cores, pin=on_gpu):
+        if on_gpu:
+            batch = [value.to(setup.device, non_blocking=True) for value in batch]
+        batch[0].expand(-1, 3, -1, -1).contiguous()
+        _wait(setup.device)
+        yield len(batch[0])
+
+
+def _wait(device: int | None) -> None:
+    if device is not None:
+        torch.cuda.synchronize(device)  # a batch counts when it is there

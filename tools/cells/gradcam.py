@@ -1,0 +1,92 @@
+"""`tarpon gradcam RUN`: where on a page a cells model looks, for its best and its worst stacks."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tarpon.models.pages import gradcam
+from tarpon.models.pages.reader import PageReader
+from tarpon.shards import atomic
+from tarpon.tools.cells.report import GRADCAM
+from tarpon.tools.evaluate import open_best, run_folder
+from tarpon.train.figures import style as figures
+from tarpon.train.task import Batch, Problem
+from tarpon.train.tasks.cells.figures.heat import HeatedPage, best_and_worst, heated, page_title
+from tarpon.train.tasks.cells.metrics.predictions import PageRows, load_rows
+
+EXPLAINED = {"infected": gradcam.infected, "uninfected": gradcam.uninfected, "hours": gradcam.hours}
+
+
+def run(run: str, *, stacks: int = 3, split: str = "test", data: str | None = None) -> int:
+    """Write RUN/gradcam.png: the best page of each best stack, the worst page of each worst one, and what its answers rest on.
+
+    Args:
+        run: run folder of a cells run, with predictions of the split.
+        stacks: how many of the best, and of the worst.
+        split: val or test.
+        data: the run's shards, where they have been moved.
+    """
+    if stacks < 1:
+        raise ValueError(f"stacks={stacks} must be at least 1")
+    folder = run_folder(Path(run))
+    opened = open_best(folder, data=data)
+    if not isinstance(opened.problem.model, PageReader):
+        raise ValueError(f"{folder} is a run of {opened.kind}; heat is drawn over the pages of cells runs")
+    path = folder / "predictions" / f"{split}.npz"
+    if not path.exists():
+        raise ValueError(f"{path}: no such file; let the training finish, or give another --split (val, test)")
+    rows = load_rows(path)
+    best, worst = best_and_worst(rows, count=stacks)
+    wanted = [*best.tolist(), *worst.tolist()]
+    pages = heated_pages(opened.problem, split, rows, wanted, mean=opened.options.mean, std=opened.options.std)
+    drawn = [pages[place] for place in wanted]
+    out = folder / GRADCAM
+    atomic.write_bytes(out, figures.png(heated(drawn[: len(best)], drawn[len(best) :])))
+    print(f"{len(best)} best and {len(worst)} worst pages: {out}")
+    return 0
+
+
+def heated_pages(
+    problem: Problem, split: str, rows: PageRows, wanted: Sequence[int], *, mean: float, std: float
+) -> dict[int, HeatedPage]:
+    """Place in `rows` -> that page with its heat.
+
+    Args:
+        rows: the split's predictions; its pages come in the order of the split.
+        mean, std: that grey levels of 0..1 were normalised with.
+    """
+    found: dict[int, HeatedPage] = {}
+    for place, batch in single_pages(problem, split, wanted):
+        if int(batch["label"]) != rows.label[place] or abs(float(batch["hours"]) - rows.clock[place]) > 1e-3:
+            raise ValueError(f"{split} no longer holds the pages that were predicted; the shards were packed anew: train again")
+        heat = {
+            name: gradcam.heat_maps(problem.model, batch["clip"], batch["valid"], of=of)[0].cpu().numpy()
+            for name, of in EXPLAINED.items()
+        }
+        found[place] = HeatedPage(image=grey(batch["clip"], mean=mean, std=std), heat=heat, title=page_title(rows, place))
+    if len(found) < len(set(wanted)):
+        raise ValueError(f"{split} has fewer pages than were predicted; the shards were packed anew: train again")
+    return found
+
+
+def single_pages(problem: Problem, split: str, wanted: Sequence[int]) -> Iterator[tuple[int, Mapping[str, Tensor]]]:
+    """(place in the split, batch of that page alone); no further than to the last one."""
+    first, left = 0, sorted(set(wanted))
+    for batch in problem.split(split):
+        real: Batch = {name: value[batch["row"] >= 0] for name, value in batch.items()}
+        count = len(real["row"])
+        for place in (place for place in left if first <= place < first + count):
+            yield place, {name: value[place - first : place - first + 1] for name, value in real.items()}
+        first += count
+        left = [place for place in left if place >= first]
+        if not left:
+            return
+
+
+def grey(clip: Tensor, *, mean: float, std: float) -> np.ndarray:
+    """clip (1, W, 3, H, W') normalised -> (H, W') uint8 of the middle page as the network sees it."""
+    page = clip[0, clip.shape[1] // 2, 0].float() * std + mean
+    return (page.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

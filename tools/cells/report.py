@@ -1,0 +1,218 @@
+"""What the report of a cells run tells: stacks, windows of the clock, hours, calibration, and what not to believe.
+
+The same warnings stand in the card of the shards; here they stand above the result.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import yaml
+from matplotlib.figure import Figure
+from PIL import Image
+
+from tarpon.shards.manifest import Manifest, open_manifest
+from tarpon.tools.html.page import image, number, table, text
+from tarpon.tools.record import SPLITS, Record
+from tarpon.train.tasks.cells.figures import curves as figures_hour_curves
+from tarpon.train.tasks.cells.figures import hours as figures_hours
+from tarpon.train.tasks.cells.metrics.calibration import reliability
+from tarpon.train.tasks.cells.metrics.predictions import CONDITIONS, THRESHOLD, PageRows, load_rows, one_well_classes
+from tarpon.train.tasks.cells.metrics.scores import GOOD_AUC, STRIDE_H, WINDOW_H, good_from, stack_scores, windows
+from tarpon.train.tasks.cells.outputs import write_outputs
+from tarpon.train.tasks.cells.summary import CLOCK_TELLS
+
+HEADLINES = (  # name in metrics.json, label, what the number means
+    ("auc", "AUC", "infected pages ranked above uninfected ones; 0.5 is a guess"),
+    ("f1", "F1", f"of the infected class, yes from a probability of {THRESHOLD} on"),
+    ("balanced_accuracy", "Balanced accuracy", "mean of the two classes' own accuracy; 0.5 is a guess"),
+    ("mae", "Error of the hours", "mean absolute, in hours"),
+    ("auc_time_matched", "AUC, same hour only", "pages are compared only with pages filmed in the same hour"),
+)
+CURVES = {"auc", "f1", "balanced_accuracy", "auc_time_matched", "combined", "loss"}  # of val, over the steps
+MAX_STACKS = 200  # in the table, the worst first
+GRADCAM = "gradcam.png"  # that `tarpon gradcam` writes into the run folder
+NO_ROWS = "There are no predictions in this run folder, so there is nothing to show here."
+SECTIONS = ("Validation", "Stacks", "Windows of time", "Hours", "Calibration")
+
+
+def sections(record: Record, *, frames: None = None) -> list[tuple[str, str]]:
+    """(heading, HTML) in reading order, of the split that is reported."""
+    if record.split not in record.predictions:
+        return [(heading, text(NO_ROWS)) for heading in SECTIONS]
+    rows, scores = load_rows(record.predictions[record.split]), record.metrics.get(record.split, {})
+    parts = (_validation(record), _stacks(rows), _windows(rows), _hours(rows, scores), _calibration(rows))
+    return [*zip(SECTIONS, parts, strict=True), ("Where it looks", _heat(record))]
+
+
+def has_curve(name: str) -> bool:
+    """Whether a score of val is drawn over the steps: the shares; hours have a figure of their own."""
+    return name in CURVES
+
+
+def rewrite(run: Path) -> None:
+    """Figures, summary, results.json and test predictions of the run folder, made again from its own files."""
+    write_outputs(run)
+
+
+def warnings(record: Record) -> list[str]:
+    """What a reader must know before the scores: what else than infection may tell the classes apart."""
+    found, held = [], {split: load_rows(path) for split, path in record.predictions.items()}
+    manifest = shards(record)
+    if manifest is not None:
+        found += [f"The shards warn: {line}." for line in manifest.card.get("warnings", ())]
+    wells = one_well_classes(*held.values()) if manifest is None else ()
+    if wells:
+        found.append(
+            f"Class and well cannot be told apart: all {' and all '.join(wells)} stacks of "
+            f"{' and '.join(held)} come from one well. What sets that well apart (background, light, density) may pass for "
+            f"infection; the scores hold within these wells only."
+        )
+    clock = record.metrics.get(record.split, {}).get("auc_clock", 0.5)
+    if abs(clock - 0.5) > CLOCK_TELLS:
+        found.append(
+            f"The clock alone, without a look at the page, has an AUC of {clock:.3f} on {record.split}: the classes were not "
+            f"filmed at the same hours. Read the AUC of the same hour instead, or train and test with frames.match_windows."
+        )
+    return found
+
+
+def how_split(record: Record) -> str:
+    """HTML on what stands in which split, and whether test wells are new to the model."""
+    held = {split: load_rows(record.predictions[split]) for split in SPLITS if split in record.predictions}
+    parts = [
+        text(
+            f"{split}: {len(rows):,} pages of {len(set(rows.stack))} stacks in {len(set(rows.well))} wells, "
+            f"{(rows.label == 1).mean():.0%} of the pages infected."
+        )
+        for split, rows in held.items()
+    ]
+    manifest = shards(record)
+    if manifest is None:
+        return "".join(parts) + text("The shards are not at hand, so what was trained on cannot be looked at.", kind="soft")
+    card = manifest.card
+    parts.append(text(f"The data were split by {card['group']}: all pages of one {card['group']} are on one side."))
+    if "test" in held:
+        tested = set(held["test"].stack)
+        inside = np.isin(manifest.column("stack"), list(tested))
+        others = set(np.array(manifest.column("well"))[~inside])
+        seen = sorted(set(held["test"].well) & others)
+        wells = len(set(held["test"].well))
+        parts.append(
+            text(
+                f"{len(seen)} of the {wells} wells tested have other stacks in train or validation: the test does not tell "
+                f"how the model does on a well that it has never seen. Pack with --group well for that.",
+                kind="warn",
+            )
+            if seen
+            else text(f"None of the {wells} wells tested is in train or validation.")
+        )
+    return "".join(parts)
+
+
+def shards(record: Record) -> Manifest | None:
+    """What the run was trained on; None where it is no longer at hand."""
+    try:
+        return open_manifest(yaml.safe_load(record.config)["data"], kind="cells")
+    except (ValueError, OSError, KeyError, TypeError):
+        return None
+
+
+def _validation(record: Record) -> str:
+    if not any(name.startswith("val/") for line in record.lines for name in line):
+        return text("metrics.jsonl has no scores of validation.")
+    return image(
+        figures_hour_curves.validation_metrics(record.lines),
+        caption="Scores of validation over the steps, errors in hours beside those of a constant answer.",
+    )
+
+
+def _stacks(rows: PageRows) -> str:
+    records = sorted(stack_scores(rows), key=lambda held: (held["accuracy"], -held["mae"]))
+    lines = [
+        (
+            held["stack"],
+            held["well"],
+            CONDITIONS[held["label"]],
+            f"{held['rows']:,}",
+            number(held["accuracy"]),
+            number(held["prob"]),
+            number(held["mae"], digits=2),
+            f"{held['bias']:+.2f}",
+        )
+        for held in records[:MAX_STACKS]
+    ]
+    perfect = sum(held["accuracy"] == 1 for held in records)
+    words = (
+        f"{perfect} of {len(records)} stacks have every page in the right class. The worst first: by pages right, then error."
+    )
+    header = ("stack", "well", "class", "pages", "pages right", "mean probability", "error, h", "told too late by, h")
+    figure = figures_hours.stacks(rows)
+    return text(words) + table(header, lines) + image(figure, caption="Mean probability and mean error of each stack.")
+
+
+def _windows(rows: PageRows) -> str:
+    found = windows(rows)
+    names = ("auc", "accuracy", "balanced_accuracy", "f1", "precision", "recall")
+    lines = [
+        (
+            f"{window.start:g} to {window.end:g}",
+            f"{window.scores['rows']:,.0f}",
+            f"{window.scores['infected']:,.0f}",
+            *(number(window.scores[name]) for name in names),
+            number(window.scores["mae"], digits=2),
+        )
+        for window in found
+    ]
+    start = good_from(found)
+    words = (
+        f"Windows of {WINDOW_H:g} h of the clock, one every {STRIDE_H:g} h; the first hour of a window belongs to it, the last "
+        f"does not. "
+    )
+    words += (
+        f"From hour {start:g} on AUC is {GOOD_AUC} or more in every window."
+        if math.isfinite(start)
+        else f"AUC does not reach {GOOD_AUC} to stay."
+    )
+    header = ("hours of the clock", "pages", "infected", *(name.replace("_", " ") for name in names), "error, h")
+    caption = "Scores of the classes, error of the hours and number of pages, by window of the clock."
+    return text(words) + table(header, lines) + image(figures_hours.over_time(rows), caption=caption)
+
+
+def _hours(rows: PageRows, scores: Mapping[str, float]) -> str:
+    lines = [
+        (name or "all", *(number(scores.get(f"{kind}{end}", np.nan), digits=2) for kind in ("mae", "rmse", "constant_mae")))
+        for name, end in (("", ""), *((name, f"_{name}") for name in CONDITIONS))
+    ]
+    words = (
+        "Infected pages tell hours since infection began, uninfected ones hours since filming began: two clocks, so the errors "
+        "of the classes are not comparable. The constant answer is the median target of the training pages, by class of "
+        "that class."
+    )
+    header = ("pages", "mean absolute error, h", "root mean square, h", "constant answer, h")
+    figure = image(figures_hours.scatter(rows), caption="Told over true hours; the line is equality.")
+    return text(words) + table(header, lines) + figure
+
+
+def _calibration(rows: PageRows) -> str:
+    bins = reliability(rows.label, rows.prob)
+    words = (
+        f"Expected calibration error {bins.error():.4f}: how far, in the mean, a stated probability of infection is from the "
+        f"share of pages that are infected."
+    )
+    return text(words) + image(figures_hours.calibration(rows), caption="Share infected over stated probability.")
+
+
+def _heat(record: Record) -> str:
+    path = record.predictions[record.split].parent.parent / GRADCAM
+    if not path.exists():
+        return text(f"No {GRADCAM} in the run folder; `tarpon gradcam RUN` makes it, then write the report again.", kind="soft")
+    with Image.open(path) as held:
+        pixels = np.asarray(held.convert("RGB"))
+    height, width = pixels.shape[:2]
+    figure = Figure(figsize=(width / 110, height / 110))  # pixel for pixel at the resolution figures are drawn in
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(pixels)
+    axes.set_axis_off()
+    return image(figure, caption="Grad-CAM of the best and the worst stacks: what on the page each answer rests on.")

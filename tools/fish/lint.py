@@ -1,0 +1,54 @@
+"""What must hold of one stored fish image."""
+
+import io
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from tarpon.shards.sources.fish import source as fish
+from tarpon.shards.sources.images import BROKEN
+from tarpon.tools.checks import Kind, Stored, told_alike
+
+TOLD = ("group", "source", "source_sha256", *(name for name, _ in fish.SCHEMA.columns))
+NAMES = {"family": "families", "order": "orders", "feeding": "feeding"}  # column -> list of names in the card
+ATTRIBUTES = ("troph", "feeding", "habitat")
+
+
+def meta(sample: Stored) -> Iterator[str]:
+    """The JSON in the tar says what the manifest row says, missing values included."""
+    return told_alike(sample, "json", TOLD, single=("troph",))
+
+
+def labels(sample: Stored) -> Iterator[str]:
+    """Names are those of the card; the attributes are there or missing together."""
+    row = sample.row
+    for column, listed in NAMES.items():
+        if row[column] is not None and row[column] not in sample.card.get(listed, ()):
+            yield f"{column} {row[column]!r} is not among the card's {listed}"
+    missing = [name for name in ATTRIBUTES if row[name] is None]
+    if missing and len(missing) < len(ATTRIBUTES):
+        yield f"{', '.join(missing)} missing and other attributes not"
+    if row["habitat"] is not None and (len(row["habitat"]) != len(fish.HABITATS) or not set(row["habitat"]) <= {0, 1}):
+        yield f"habitat is {row['habitat']}, {len(fish.HABITATS)} of 0 or 1 are expected"
+    if row["troph"] is not None and not np.isfinite(row["troph"]):
+        yield f"troph is {row['troph']}"
+
+
+def image(sample: Stored) -> Iterator[str]:
+    """The image decodes, in the size that the manifest says, as an upright RGB JPEG."""
+    row = sample.row
+    try:
+        with Image.open(io.BytesIO(sample.files["jpg"])) as picture:
+            picture.load()
+            kind, size = f"{picture.mode} {picture.format}", picture.size
+    except BROKEN as error:
+        yield f"jpg does not decode ({error})"
+        return
+    if kind != "RGB JPEG":
+        yield f"jpg is {kind}, RGB JPEG is expected"
+    if size != (row["width"], row["height"]):
+        yield f"jpg is {size[0]} x {size[1]}, the manifest says {row['width']} x {row['height']}"
+
+
+FISH = Kind(schema=fish.SCHEMA, checks={"meta": meta, "labels": labels, "image": image}, nullable=frozenset(fish.NULLABLE))

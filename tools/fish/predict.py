@@ -1,0 +1,233 @@
+"""`tarpon predict fish`: a folder of images through the backbone and a trained model, into one table.
+
+All that is needed beside the images stands in the checkpoint: classes, network, and how an image becomes a vector.
+B images of a batch, D features, L habitats.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor, nn
+
+from tarpon.models.backbones.image import ImageEncoder
+from tarpon.pipelines.loader import Loader
+from tarpon.shards import atomic
+from tarpon.shards.features import DTYPES
+from tarpon.shards.manifest import Manifest
+from tarpon.shards.sources.fish.source import FishSource
+from tarpon.shards.sources.images import Picture, as_jpeg
+from tarpon.tools.features import Recipe, encode
+from tarpon.tools.fish.captions import write_annotated
+from tarpon.train.checkpoint import load_weights
+from tarpon.train.tasks.fish.export import load
+from tarpon.train.tasks.fish.metrics.scores import THRESHOLD
+from tarpon.train.tasks.fish.options import FEEDING, FishModel
+from tarpon.train.tasks.fish.task import build_model
+
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")  # what else lies in a folder is passed over
+WRITERS = {".parquet": pq.ParquetWriter, ".csv": pyarrow.csv.CSVWriter}
+BATCHES = 4  # a chunk: encoded images of this many batches are held, and as many are being read
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answerer:
+    """A trained model and the backbone before it."""
+
+    model: nn.Module  # (B, D) float32 -> task -> (B, width)
+    encoder: ImageEncoder
+    recipe: Recipe
+    encoders: dict[str, list[str]]  # families, orders, habitats, feeding: class names by number
+    tasks: tuple[str, ...]
+    stored: np.dtype  # of the features trained on: new vectors are rounded as those were
+    device: torch.device
+
+    def schema(self) -> pa.Schema:
+        """Columns of the table: one row an image."""
+        named = [(name, kind) for name in ("family", "order") for name, kind in _named(name)]
+        habitats = [(f"{name}_prob", pa.float32()) for name in self.encoders["habitats"]]
+        feeding = _named(FEEDING) if FEEDING in self.tasks else []
+        return pa.schema([("image", pa.string()), *named, *habitats, ("troph", pa.float32()), *feeding])
+
+
+@dataclass(eq=False)
+class LooseImages:
+    """Images that lie in memory, by row, as the feed reads them."""
+
+    held: dict[int, bytes] = field(default_factory=dict)
+
+    def read(self, row: int, _column: str) -> bytes:
+        """A padded place of a batch asks for a row that may not be held: any image will do there."""
+        return self.held[row] if row in self.held else next(iter(self.held.values()))
+
+
+def fish(
+    *,
+    checkpoint: str,
+    images: str,
+    out: str,
+    weights: str | None = None,
+    pretrained: bool = True,
+    annotated: str | None = None,
+    batch: int = 64,
+    threads: int = 0,
+) -> int:
+    """Family, order, habitats, trophic level of every image in a folder, and feeding path where the model knows it.
+
+    Args:
+        checkpoint: checkpoints/best_model.pt of a run.
+        images: folder of images, in folders of any depth.
+        out: file to write, .parquet or .csv.
+        weights: local .safetensors or .pt file of the backbone that made the features.
+        pretrained: backbone weights from the hub or its cache; false: the random ones of a cache made with them.
+        annotated: folder for copies of the images with the answers below.
+        batch: images a pass.
+        threads: reading and decoding threads; 0: one a core.
+    """
+    target, root = Path(out), Path(images)
+    if target.suffix not in WRITERS:
+        raise ValueError(f"out={out!r} must end in {' or '.join(WRITERS)}")
+    if batch < 1 or threads < 0:
+        raise ValueError(f"batch={batch} must be at least 1 and threads={threads} at least 0")
+    if annotated and Path(annotated).resolve().is_relative_to(root.resolve()):
+        raise ValueError(f"annotated={annotated} lies in images={images}: the next prediction would take the copies for images")
+    names = images_in(root)
+    answerer = load_answerer(Path(checkpoint), weights=weights, pretrained=pretrained)
+    threads = threads or len(os.sched_getaffinity(0))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    begun, faults = time.perf_counter(), []
+    schema = answerer.schema()
+    with atomic.replacing(target) as draft, WRITERS[target.suffix](draft, schema) as writer:
+        for pictures, table in answers(answerer, root, names, faults, batch=batch, threads=threads):
+            writer.write_table(table)
+            if annotated:
+                write_annotated(Path(annotated), pictures, table, habitats=answerer.encoders["habitats"], threshold=THRESHOLD)
+    for fault in faults:
+        print(f"left out: {fault}")
+    done = len(names) - len(faults)
+    print(f"{done} of {len(names)} images answered in {out}; {done / (time.perf_counter() - begun):.0f} images/s")
+    return 1 if faults else 0
+
+
+def images_in(folder: Path) -> list[str]:
+    """Paths of the images below a folder, relative to it, in natural order (2 before 10); hidden ones are passed over."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder")
+    found = []
+    for place, below, files in os.walk(folder):
+        below[:] = [name for name in below if not name.startswith(".")]
+        here = Path(place).relative_to(folder)
+        found += [(here / name).as_posix() for name in files if name.lower().endswith(IMAGES) and not name.startswith(".")]
+    if not found:
+        raise ValueError(f"{folder}: no images ({', '.join(IMAGES)}) here or in folders below")
+    return sorted(found, key=natural)
+
+
+def natural(name: str) -> tuple[list[tuple[str, int]], str]:
+    """Sorts numbers within a name by value; names that differ in leading zeros or in case alone still have an order."""
+    return [(word.lower(), int(digits or 0)) for word, digits in re.findall(r"(\D*)(\d*)", name)], name
+
+
+def load_answerer(path: Path, *, weights: str | None = None, pretrained: bool = True) -> Answerer:
+    """Model and backbone of an exported checkpoint, in evaluation mode, on the GPU where there is one.
+
+    Raises:
+        ValueError: the file is no fish checkpoint, its features were imported, or the backbone's weights are others.
+    """
+    held = load(path)
+    options, card = held["args"]["task"], held["features"]
+    recipe = Recipe.from_card(card, weights=weights, pretrained=pretrained)
+    encoder = recipe.encoder()
+    recipe.check(encoder, card)
+    model = build_model(
+        FishModel(**options["model"]), held["dim"], held["outputs"], uncertainty=options["loss"]["uncertainty_weighting"]
+    )
+    load_weights(model, held["model_state_dict"], name=str(path))
+    device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    return Answerer(
+        model=model.to(device).eval(),
+        encoder=encoder.to(device),
+        recipe=recipe,
+        encoders=held["encoders"],
+        tasks=tuple(held["outputs"]),
+        stored=np.dtype(DTYPES[card["dtype"]].to_pandas_dtype()),
+        device=device,
+    )
+
+
+def answers(
+    answerer: Answerer, root: Path, names: Sequence[str], faults: list[str], *, batch: int, threads: int
+) -> Iterator[tuple[Mapping[str, Picture], pa.Table]]:
+    """Chunk by chunk the readable images and a row for each; what cannot be read is added to `faults`, with its name."""
+    listed = Manifest(root=str(root), card={}, table=pa.table({"key": names}))
+    loose = LooseImages()
+    loader = answerer.recipe.loader(listed, loose, batch=batch, device=answerer.device.index, threads=threads)
+    for rows, read in pictures_of(root, names, size=BATCHES * batch, threads=threads):
+        faults += [f"{names[row]}: {found}" for row, found in zip(rows, read, strict=True) if isinstance(found, str)]
+        sound = {row: found for row, found in zip(rows, read, strict=True) if isinstance(found, Picture)}
+        if not sound:
+            continue
+        loose.held = {row: picture.content for row, picture in sound.items()}
+        kept = [names[row] for row in sound]
+        vectors = vectors_of(answerer, loader, np.array(list(sound)), batch=batch)
+        yield dict(zip(kept, sound.values(), strict=True)), answer(answerer, kept, vectors)
+
+
+def picture_of(path: Path) -> Picture | str:
+    try:
+        return as_jpeg(path.read_bytes(), short_side=FishSource().short_side)
+    except (ValueError, OSError) as error:
+        return str(error)
+
+
+def pictures_of(
+    root: Path, names: Sequence[str], *, size: int, threads: int, read: Callable[[Path], Picture | str] = picture_of
+) -> Iterator[tuple[range, list[Picture | str]]]:
+    """`size` images at a time, each as packing would have stored it or the reason why not; the next are read meanwhile."""
+    chunks = [range(first, min(first + size, len(names))) for first in range(0, len(names), size)]
+    with ThreadPoolExecutor(threads, thread_name_prefix="images") as pool:
+        ahead = [pool.submit(read, root / names[row]) for row in chunks[0]]
+        for place, rows in enumerate(chunks):
+            now, ahead = ahead, []
+            if place + 1 < len(chunks):
+                ahead = [pool.submit(read, root / names[row]) for row in chunks[place + 1]]
+            yield rows, [future.result() for future in now]
+
+
+def vectors_of(answerer: Answerer, loader: Loader, rows: np.ndarray, *, batch: int) -> Tensor:
+    """(B, D) float32 on the device, with the precision that the trained features were stored in."""
+    parts = list(encode(answerer.encoder, loader, rows, batch=batch, device=answerer.device))
+    stored = torch.cat(parts).numpy().astype(answerer.stored)
+    return torch.from_numpy(stored.astype(np.float32)).to(answerer.device)
+
+
+@torch.no_grad()
+def answer(answerer: Answerer, names: Sequence[str], vectors: Tensor) -> pa.Table:
+    """Names and vectors (B, D) of images -> the table's rows."""
+    out = answerer.model(features=vectors)
+    columns: list[pa.Array | np.ndarray] = [pa.array(names, pa.string())]
+    columns += _chosen(out["family"], answerer.encoders["families"]) + _chosen(out["order"], answerer.encoders["orders"])
+    columns += list(out["habitat"].float().sigmoid().cpu().numpy().T)
+    columns.append(out["troph"][:, 0].float().cpu().numpy())
+    if FEEDING in answerer.tasks:
+        columns += _chosen(out[FEEDING], answerer.encoders["feeding"])
+    return pa.table([pa.array(column) for column in columns], schema=answerer.schema())
+
+
+def _named(name: str) -> list[tuple[str, pa.DataType]]:
+    return [(name, pa.string()), (f"{name}_prob", pa.float32())]
+
+
+def _chosen(scores: Tensor, classes: Sequence[str]) -> list[pa.Array | np.ndarray]:
+    """(B, C) scores -> names of the best classes and their probabilities."""
+    prob, place = scores.float().softmax(1).max(1)
+    return [pa.array([classes[i] for i in place.tolist()], pa.string()), prob.cpu().numpy()]

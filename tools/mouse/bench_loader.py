@@ -1,0 +1,236 @@
+"""The mouse part of `tarpon bench loader`: frames of clips, against OpenCV and NumPy in a DataLoader, and decoding alone.
+
+All variants deliver the same windows of the same trials with the same draws.
+"""
+
+import importlib.util
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain, count, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tarpon.pipelines.clip import OUTPUTS, ClipGraph, check_codec
+from tarpon.pipelines.feed import ClipFeed, ClipFields, TrainWindows, Window
+from tarpon.pipelines.loader import Loader
+from tarpon.shards.manifest import Manifest, open_manifest
+from tarpon.shards.quarantine import Budget
+from tarpon.shards.reader import Reader
+from tarpon.shards.sampling.draws import ClipAugment
+from tarpon.shards.sampling.plan import EpochPlan
+from tarpon.shards.sources.mouse import source as mouse
+from tarpon.tools.bench.results import Contest, Variant
+from tarpon.tools.mouse import baseline_loader as mouse_loader
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB
+CUTS = 512  # windows the baseline goes round in; Tarpon draws new ones all the time
+AUGMENT = ClipAugment()
+TARPON, BASELINE, DECODE = "tarpon", "opencv + numpy + DataLoader", "dali decode alone"
+STAGES = {  # name -> graph switches: what each further stage costs; where clips have the size, the first resizes nothing
+    "dali decode, resized if need be": {"noise": False, "normalise": False},
+    "the same, normalised": {"noise": False},
+}
+ALONE = {"resize": False, "noise": False, "normalise": False}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What is delivered, and with what."""
+
+    shards: str
+    videos: str
+    annotations: str
+    size: int  # pixels, both sides
+    window: int  # frames
+    batch: int  # clips
+    device: int | None  # GPU ordinal; None: CPU
+    cores: int
+
+
+@contextmanager
+def prepare(
+    *,
+    shards: str,
+    videos: str,
+    annotations: str,
+    device: int | None,
+    cores: int,
+    size: int = 224,
+    window: int = 180,
+    batch: int = 2,
+    stages: bool = False,
+) -> Iterator[Contest]:
+    """What is to be timed. ValueError for what cannot be compared, before anything is timed."""
+    if importlib.util.find_spec("cv2") is None:
+        raise ValueError("the baseline needs OpenCV: pip install 'tarpon[bench]'")
+    setup = Setup(
+        shards=shards,
+        videos=videos,
+        annotations=annotations,
+        size=size,
+        window=window,
+        batch=batch,
+        device=device,
+        cores=cores,
+    )
+    manifest = open_manifest(shards, kind="mouse")
+    for codec in sorted(set(manifest.column("codec"))):
+        check_codec(codec, device=device)
+    cuts(setup, amount=1)  # folders that do not belong to the shards are told
+    resized = resizes(manifest, usable_rows(manifest), size=size)
+    graphs = {**(STAGES if stages else {}), DECODE: ALONE}
+    yield Contest(
+        unit="frames",
+        variants=(
+            Variant(name=TARPON, make=dali_steps, arguments={"setup": setup, "switches": {}}),
+            Variant(name=BASELINE, make=baseline_steps, arguments={"setup": setup}),
+            *(Variant(name=n, make=dali_steps, arguments={"setup": setup, "switches": s}) for n, s in graphs.items()),
+        ),
+        ratios={"tarpon_over_baseline": (TARPON, BASELINE), "tarpon_over_decode": (TARPON, DECODE)},
+        verdict=lambda speed: verdict(speed, resizes=resized),
+    )
+
+
+def verdict(speed: dict[str, float], *, resizes: bool) -> str:
+    """What takes the time, in one sentence: seconds a frame add up over the stages."""
+    share = min(speed[TARPON] / speed[DECODE], 1.0)
+    ratio = speed[TARPON] / speed[BASELINE]
+    told = f"Tarpon delivers {ratio:.1f} times the frames of the usual way; "
+    if share >= 0.5:
+        return told + f"decoding binds, with {share:.0%} of its time a frame: fewer pixels (--short_side) make it quicker."
+    if resizes:
+        return told + (
+            f"resizing, noise and normalising bind, with {1 - share:.0%} of its time a frame: packing at the "
+            f"model's size (--short_side) saves the resizing."
+        )
+    return told + f"noise and normalising bind, with {1 - share:.0%} of its time a frame."
+
+
+def usable_rows(manifest: Manifest) -> np.ndarray:
+    """Training rows that have actions, of the commonest stored size: bare decoding can only batch frames of one size."""
+    rows = manifest.rows("train")
+    sizes = list(zip(*(manifest.column(name)[rows].tolist() for name in ("clip_width", "clip_height")), strict=True))
+    if not sizes:
+        raise ValueError(f"{manifest.root}: the train split is empty; nothing to load")
+    commonest = Counter(sizes).most_common(1)[0][0]
+    labelled = np.array([sum(histogram) > 0 for histogram in manifest.table["histogram"].take(rows).to_pylist()])
+    rows = rows[labelled & np.array([size == commonest for size in sizes])]
+    if not len(rows):
+        raise ValueError(f"{manifest.root}: no labelled trial of {commonest[0]} x {commonest[1]} pixels in the train split")
+    return rows
+
+
+def resizes(manifest: Manifest, rows: np.ndarray, *, size: int) -> bool:
+    """Whether `usable_rows`, all of one size, have another size than is delivered."""
+    return {int(manifest.value(rows[0], name)) for name in ("clip_width", "clip_height")} != {size}
+
+
+def windows(manifest: Manifest, rows: np.ndarray, setup: Setup) -> Iterator[list[Window]]:
+    """Endless batches of training windows, drawn as in training."""
+    draw = TrainWindows(
+        manifest=manifest,
+        augment=AUGMENT,
+        frames=setup.window,
+        points=_points(manifest),
+        seed=0,
+        merge=tuple(range(len(mouse.CLASSES))),
+    )
+    shards = np.unique(manifest.column("shard")[rows], return_inverse=True)[1]
+    plan = EpochPlan(rows=rows, shards=shards, seed=0)
+    for epoch in count():
+        for slots in plan.batches(epoch, micro=setup.batch, rank=0, world=1):
+            yield draw(slots)
+
+
+def _points(manifest: Manifest) -> int:
+    return len(manifest.card["settings"]["keypoints"])
+
+
+def dali_steps(*, setup: Setup, switches: dict[str, bool]) -> Iterator[int]:
+    """Frames of each batch that Tarpon's loader delivers; `switches` turn stages of the graph off."""
+    manifest = open_manifest(setup.shards)
+    rows = usable_rows(manifest)
+    graph = ClipGraph(size=setup.size, batch=setup.batch, **{"resize": resizes(manifest, rows, size=setup.size), **switches})
+    points = _points(manifest)
+    fields = ClipFields(
+        frames=setup.window,
+        size=setup.size,
+        mean=MEAN,
+        std=STD,
+        likelihood=0.9,
+        merge=tuple(range(len(mouse.CLASSES))),
+        swap=tuple(range(points)),
+        noise_sd=AUGMENT.noise_sd if graph.noise else 0.0,
+    )
+    feed = ClipFeed(manifest, Reader(manifest), fields, pool=rows, budget=Budget(0))
+    warnings.filterwarnings("ignore", message="The external source node")  # a stage turned off leaves its inputs unused
+    loader = Loader(graph, feed, outputs=OUTPUTS, device=setup.device, threads=setup.cores)
+    for batch in loader.run(windows(manifest, rows, setup)):
+        _wait(setup.device)
+        yield batch["clip"].shape[0] * batch["clip"].shape[1]
+
+
+def baseline_steps(*, setup: Setup) -> Iterator[int]:
+    """Frames of each batch that the usual way delivers."""
+    dataset = mouse_loader.VideoWindows(
+        cuts(setup, amount=CUTS), frames=setup.window, size=setup.size, mean=MEAN, std=STD, noise_sd=AUGMENT.noise_sd
+    )
+    on_gpu = setup.device is not None
+    for clip, actions in mouse_loader.loader(dataset, batch=setup.batch, workers=setup.cores, pin=on_gpu):
+        if on_gpu:
+            clip, actions = clip.to(setup.device, non_blocking=True), actions.to(setup.device, non_blocking=True)
+        _wait(setup.device)
+        yield clip.shape[0] * clip.shape[1]
+
+
+def _wait(device: int | None) -> None:
+    if device is not None:
+        torch.cuda.synchronize(device)  # a batch counts when it is there
+
+
+def cuts(setup: Setup, *, amount: int) -> list[mouse_loader.Cut]:
+    """The first windows that Tarpon delivers, as places in the source videos; ValueError when those are other folders."""
+    manifest = open_manifest(setup.shards, kind="mouse")
+    told = manifest.card["settings"]
+    source = mouse.MouseSource(
+        pose="none", keypoints=tuple(told["keypoints"]), trial_frames=told["trial_frames"], offset=told["offset"]
+    )
+    units, _ = mouse.scan(Path(setup.videos), Path(setup.annotations), source)
+    files = {(Path(unit.path).name, trial): path for unit in units for trial, path in unit.trials}
+    batches = windows(manifest, usable_rows(manifest), setup)
+    labels: dict[int, mouse.Labels] = {}
+    result = []
+    for window in islice(chain.from_iterable(batches), amount):
+        row = manifest.table.slice(window.row, 1).to_pylist()[0]
+        if window.row not in labels:
+            labels[window.row] = _labels(files, row, source=source, setup=setup)
+        found = labels[window.row]
+        result.append(
+            mouse_loader.Cut(
+                video=Path(setup.videos) / row["source"],
+                first=found.first,
+                trial=row["frames"],
+                start=window.start,
+                actions=found.actions.astype(np.int64),
+                draw=replace(window.draw, jitter=None),
+            )
+        )
+    return result
+
+
+def _labels(files: dict[tuple[str, int], str], row: dict, *, source: mouse.MouseSource, setup: Setup) -> mouse.Labels:
+    place = (row["source"], row["trial"])
+    if place not in files:
+        raise ValueError(
+            f"{row['source']} trial {row['trial']} is in {setup.shards} but not in {setup.videos} and "
+            f"{setup.annotations}; give the folders that were packed"
+        )
+    labels = mouse.read_labels(Path(files[place]), row["trial"], source)
+    if labels.first != row["first_frame"] or labels.actions.tolist() != row["actions"]:
+        raise ValueError(f"{files[place]} is not what {setup.shards} was packed from; give the folders that were packed")
+    return labels

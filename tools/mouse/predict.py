@@ -1,0 +1,258 @@
+"""`tarpon predict KIND`: whole recordings through a trained model, streaming, with or without pose files."""
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tarpon.models.temporal.tagger import FrameTagger
+from tarpon.shards.sources import video
+from tarpon.shards.sources.mouse.dlc import body_length, read_track
+from tarpon.tools.mouse.label_files import write_actions, write_bouts, write_track
+from tarpon.tools.table import table
+from tarpon.train.checkpoint import load_weights
+from tarpon.train.config import parser_for
+from tarpon.train.tasks.mouse.export import load
+from tarpon.train.tasks.mouse.metrics.bouts import merge_short
+from tarpon.train.tasks.mouse.options import MouseOptions
+from tarpon.train.tasks.mouse.task import MOUSE, build_model
+
+CONTEXT = 8  # frames beyond the TCN's reach that pose changes look back on, and then some
+
+
+@dataclass
+class Spent:
+    """Seconds of each stage; what is left of the total is the pose encoder, the TCN, the heads and the files."""
+
+    decode: float = 0.0
+    backbone: float = 0.0
+    total: float = 0.0
+    frames: int = 0
+
+    def watch(self, backbone: nn.Module, device: torch.device) -> None:
+        """Count every forward of the module from now on; on a GPU its work is waited for before and after."""
+        begun = 0.0
+
+        def now() -> float:
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            return time.perf_counter()
+
+        def enter(*_: object) -> None:
+            nonlocal begun
+            begun = now()
+
+        def leave(*_: object) -> None:
+            self.backbone += now() - begun
+
+        backbone.register_forward_pre_hook(enter)
+        backbone.register_forward_hook(leave)
+
+    def line(self) -> str:
+        total = max(self.total, 1e-9)
+        rest = max(total - self.decode - self.backbone, 0.0)
+        return (
+            f"{self.frames / total:.0f} frames/s: decode {self.decode / total:.0%}, backbone {self.backbone / total:.0%}, "
+            f"rest {rest / total:.0%}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tagger:
+    """A trained model and what its input must be."""
+
+    model: FrameTagger
+    options: MouseOptions
+    classes: list[str]
+    points: list[str]
+    clip: video.ClipFormat
+    device: torch.device
+    spent: Spent = field(default_factory=Spent)
+
+    @property
+    def reach(self) -> int:
+        """Frames on either side that an answer depends on."""
+        return sum(2**i for i in range(self.options.model.layers)) + CONTEXT + self.model.encoder.reach
+
+
+def mouse(
+    *,
+    checkpoint: str,
+    videos: str,
+    out: str,
+    pose: str = "auto",
+    individual: str | None = None,
+    chunk: int = 360,
+    min_bout: int = 1,
+) -> int:
+    """Label every frame of every video in a folder.
+
+    Args:
+        checkpoint: best_model_multitask.pt of a run.
+        videos: folder of .mp4 files.
+        out: folder for <stem>_predictions.csv and <stem>_bouts.csv, and <stem>DLC_tarpon.csv where the model regresses
+            keypoints.
+        pose: auto: use <stem>DLC_*.csv where it is there; none: never; dlc: refuse a video without it.
+        individual: which animal of multi-animal DeepLabCut files.
+        chunk: frames through the model at once; memory grows with it, answers do not change.
+        min_bout: frames; a shorter bout takes the action of its longer neighbour, in both tables. 1: no filter.
+    """
+    if pose not in ("auto", "none", "dlc"):
+        raise ValueError(f"pose={pose!r} must be auto, none or dlc")
+    if chunk < 1:
+        raise ValueError(f"chunk={chunk} must be at least 1 frame")
+    if min_bout < 1:
+        raise ValueError(f"min_bout={min_bout} must be at least 1 frame (1: no filter)")
+    tagger, paths, target = load_tagger(Path(checkpoint)), videos_in(Path(videos)), Path(out)
+    target.mkdir(parents=True, exist_ok=True)
+    rows, bad, begun = [], 0, time.perf_counter()
+    for path in paths:
+        try:
+            xyl, told = track_of(path, tagger, pose=pose, individual=individual)
+            frames, bouts = label(path, tagger, xyl, target, chunk=chunk, min_bout=min_bout)
+            rows.append((path.name, frames, bouts, told))
+        except ValueError as error:
+            bad += 1
+            rows.append((path.name, "-", "-", str(error)))
+    tagger.spent.total = time.perf_counter() - begun
+    print("\n".join(table(("video", "frames", "bouts", "pose"), rows)))
+    print(f"{len(paths) - bad} of {len(paths)} videos labelled in {target}; {tagger.spent.line()}")
+    return 1 if bad else 0
+
+
+def videos_in(folder: Path) -> list[Path]:
+    """The .mp4 files of a folder, sorted; `._` files are a Mac's, not videos."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder")
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".mp4" and not p.name.startswith("._"))
+    if not paths:
+        raise ValueError(f"{folder}: no .mp4 files; give the folder that holds the videos")
+    return paths
+
+
+def load_tagger(path: Path) -> Tagger:
+    """The model of an exported checkpoint, in evaluation mode, on the GPU where there is one."""
+    held = load(path)
+    parser = parser_for(MOUSE.options, recipe={}, task="mouse")
+    made = parser.instantiate_classes(parser.parse_object({**held["args"]["run"], **held["args"]["rebuild"]}))
+    options = MouseOptions(**{name: made[name] for name in MouseOptions.__dataclass_fields__})
+    model = build_model(options, held["kp_names"])
+    load_weights(model, held["model_state_dict"], name=str(path))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    tagger = Tagger(
+        model=model.to(device).eval(),
+        options=options,
+        classes=held["classes"],
+        points=held["kp_names"],
+        clip=video.ClipFormat(**held["args"]["clip"]),
+        device=device,
+    )
+    tagger.spent.watch(tagger.model.encoder, device)
+    return tagger
+
+
+def track_of(path: Path, tagger: Tagger, *, pose: str, individual: str | None) -> tuple[np.ndarray | None, str]:
+    """Points (T, K, 3) of a video, None without; and what to tell."""
+    if tagger.model.pose is None:
+        return None, "not an input of this model"
+    files = sorted(p for p in path.parent.iterdir() if re.match(re.escape(path.stem) + r"DLC_.+\.(csv|h5)$", p.name))
+    if pose == "none" or (pose == "auto" and not files):
+        return None, "none: all points invisible; a model trained with pose_input=false does better here"
+    if not files:
+        raise ValueError(f"no DeepLabCut file {path.stem}DLC_*.csv; use --pose auto or none")
+    return read_track(files[0], tagger.points, individual=individual).xyl, files[0].name
+
+
+def label(path: Path, tagger: Tagger, xyl: np.ndarray | None, out: Path, *, chunk: int, min_bout: int = 1) -> tuple[int, int]:
+    """Predict one video in overlapping chunks, then write its files; returns the numbers of frames and of bouts.
+
+    Pictures are let go as the video streams by. The answers are held to the end, for a short bout may be settled by what
+    follows it: 4 (C + 2 K) bytes a frame, 8 MB an hour at 30 frames/s with 6 classes and 6 points.
+    """
+    info = video.probe(path)
+    parts = list(windows(path, tagger, xyl, info, chunk=chunk))
+    if not parts:
+        raise ValueError("holds no frame that can be decoded")
+    probs = np.concatenate([part for part, _ in parts])
+    actions = merge_short(probs.argmax(1), min_bout=min_bout)
+    write_actions(out / f"{path.stem}_predictions.csv", actions, probs, tagger.classes)
+    bouts = write_bouts(out / f"{path.stem}_bouts.csv", actions, probs, tagger.classes, fps=float(info.fps))
+    if tagger.model.keypoint is not None:
+        xy = np.concatenate([part for _, part in parts]) * np.array([info.width, info.height])
+        write_track(out / f"{path.stem}DLC_tarpon.csv", xy, tagger.points)
+    return len(probs), bouts
+
+
+def windows(
+    path: Path, tagger: Tagger, xyl: np.ndarray | None, info: video.VideoInfo, *, chunk: int
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Probabilities (n, C) and points (n, K, 2) in 0..1 of successive stretches of a video, each frame once."""
+    held: list[Tensor] = []  # frames not yet let go, as (3, S, S) uint8
+    first, done = 0, 0  # video frame of held[0]; frames answered
+    reach, phase = tagger.reach, tagger.model.encoder.phase
+    scale = body_length(xyl) if xyl is not None else float("nan")
+    frames, more = video.decode(path), True
+    while more:
+        begun = time.perf_counter()
+        while more and len(held) < done - first + chunk + reach:
+            frame = next(frames, None)
+            more = frame is not None
+            if more:
+                held.append(picture(frame, tagger, info))
+        tagger.spent.decode += time.perf_counter() - begun
+        ready = len(held) + first - done - (reach if more else 0)  # the last frames wait for what follows them
+        if ready <= 0:
+            continue
+        probs, xy = answer(tagger, torch.stack(held), pose_of(xyl, first, len(held), tagger, scale=scale))
+        low = done - first
+        yield probs[low : low + ready], None if xy is None else xy[low : low + ready]
+        done += ready
+        drop = max(done - reach - first, 0) // phase * phase  # clips of a video backbone stay where they were in the video
+        del held[:drop]
+        first += drop
+    tagger.spent.frames += done
+    if xyl is not None and len(xyl) < done:
+        raise ValueError(f"{done} frames, but its DeepLabCut file has {len(xyl)} rows; use --pose none or track it again")
+
+
+def picture(frame: object, tagger: Tagger, info: video.VideoInfo) -> Tensor:
+    """A decoded frame as packing and loading would have made it: (3, S, S) uint8."""
+    width, height = tagger.clip.fit(info.width, info.height)
+    array = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
+    size, pixels = tagger.options.model.encoder.image_size, torch.from_numpy(array).permute(2, 0, 1)
+    if pixels.shape[1:] == (size, size):
+        return pixels
+    return F.interpolate(pixels[None], (size, size), mode="bilinear", antialias=True)[0]
+
+
+def pose_of(xyl: np.ndarray | None, first: int, count: int, tagger: Tagger, *, scale: float) -> Tensor | None:
+    """(1, T, K, 3) pose input of a stretch; all invisible where there is no track."""
+    if tagger.model.pose is None:
+        return None
+    part = np.zeros((count, len(tagger.points), 3), np.float32)
+    if xyl is not None and np.isfinite(scale) and scale > 0:
+        have = xyl[first : first + count]
+        seen = (have[..., 2] >= tagger.options.window.kp_likelihood) & np.isfinite(have[..., :2]).all(-1)
+        part[: len(have), :, :2] = np.where(seen[..., None], have[..., :2] / scale, 0)
+        part[: len(have), :, 2] = seen
+    return torch.from_numpy(part)[None].to(tagger.device)
+
+
+@torch.no_grad()
+def answer(tagger: Tagger, frames: Tensor, pose: Tensor | None) -> tuple[np.ndarray, np.ndarray | None]:
+    mean, std = (torch.tensor(v, device=tagger.device).view(3, 1, 1) for v in tagger.options.model.encoder.normalisation())
+    clip = (frames.to(tagger.device).float() / 255 - mean) / std
+    inputs = {"clip": clip[None], "valid": torch.ones(1, len(frames), dtype=torch.bool, device=tagger.device)}
+    if pose is not None:
+        inputs["pose"] = pose
+    with torch.autocast(tagger.device.type, torch.bfloat16, enabled=tagger.device.type == "cuda"):
+        out = tagger.model(**inputs)
+    probs = out["action"].float().softmax(-1)[0].cpu().numpy()
+    points = out["keypoints"][0].float().cpu().numpy() if "keypoints" in out else None
+    return probs, points

@@ -1,0 +1,218 @@
+"""What the report of a mouse run tells: classes, bouts, trials, ethograms, keypoints. T frames, C classes, K points."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import yaml
+
+from tarpon.shards.manifest import open_manifest
+from tarpon.shards.reader import Reader
+from tarpon.shards.sources.video import frames_at
+from tarpon.tools.html.page import image, number, table, text
+from tarpon.tools.record import Record
+from tarpon.train.figures import style as figures
+from tarpon.train.metrics.confusion import confusion, frame_scores
+from tarpon.train.tasks.mouse.figures import classes as figures_classes
+from tarpon.train.tasks.mouse.figures import trials as figures_trials
+from tarpon.train.tasks.mouse.figures.trials import Frames
+from tarpon.train.tasks.mouse.metrics.bouts import FOUND_IOU, class_bouts, nearest_bouts
+from tarpon.train.tasks.mouse.metrics.keypoints import keypoint_counts, keypoint_scores
+from tarpon.train.tasks.mouse.metrics.sequence import key_names, score_trials
+from tarpon.train.tasks.mouse.metrics.trial import Trial, load_trials
+
+RARE_CLASS = "paw_withdraw"  # the class the mouse task is for
+HEADLINES = (  # name in metrics.json, label, what the number means
+    ("macro_f1", "Macro F1", "mean of the classes' F1, every class alike"),
+    (f"f1_{RARE_CLASS}", f"F1 of {RARE_CLASS}", "the rare class that matters most"),
+    ("accuracy", "Frame accuracy", "labelled frames given the right class"),
+    ("segment_f1_50", "Segmental F1@50", "whole bouts found, overlapping by half or more"),
+    ("edit", "Edit score", "right bouts in the right order, 0 to 1"),
+    ("keypoint_mae", "Keypoint error", "mean absolute, visible points, share of the side"),
+)
+TRIAL_COLUMNS = ("accuracy", "macro_f1", "edit", "segment_f1_50", "keypoint_mae")
+MAX_ROWS, MAX_STRIPS, MAX_HEAT, MAX_SHOWN = 200, 24, 6, 4  # trials: in the table, as strips, with probabilities, with frames
+MAX_BOUTS = 50  # of the rare class, told one by one
+PALETTE = 128  # colours of the frame figures, so that a page with photographs stays small
+
+
+def sections(record: Record, *, frames: Frames | None = None) -> list[tuple[str, str]]:
+    """(heading, HTML) in reading order, of the split that is reported.
+
+    Args:
+        frames: gives stored frames of a trial, for the pictures of true and predicted points; None leaves those out.
+    """
+    trials, classes, points = [], record.classes, []
+    if record.split in record.predictions:
+        trials, classes, points = load_trials(record.predictions[record.split])
+    return [
+        ("Classes", _classes(trials, classes=classes)),
+        ("Bouts", _bouts(trials, classes=classes)),
+        ("Trials", _trial_table(trials, classes=classes)),
+        ("Ethograms", _ethograms(trials, classes=classes)),
+        ("Keypoints", _keypoints(trials, classes=classes, points=points, frames=frames)),
+    ]
+
+
+def stored_frames(record: Record) -> Frames | None:
+    """Pictures of trials from the run's shards; None, said aloud, where the shards are gone."""
+    try:
+        manifest = open_manifest(yaml.safe_load(record.config)["data"])
+    except (ValueError, OSError, KeyError) as error:
+        print(f"no pictures of frames in the report: {error}")
+        return None
+    row_of = {key: row for row, key in enumerate(manifest.column("key"))}
+    reader = Reader(manifest)
+    return lambda key, indices: frames_at(reader.read(row_of[key], "clip"), indices)
+
+
+def _classes(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
+    counts = confusion(trials, len(classes))
+    if not counts.sum():
+        return text("There are no labelled frames with predictions, so there is no confusion matrix and no table of classes.")
+    names = key_names(classes)
+    scores = frame_scores(counts, names=names)
+    rows = [
+        (
+            shown,
+            f"{scores[f'support_{name}']:,.0f}",
+            f"{scores[f'support_{name}'] / counts.sum():.1%}",
+            *(number(scores[f"{kind}_{name}"]) for kind in ("precision", "recall", "f1")),
+        )
+        for shown, name in zip(classes, names, strict=True)
+    ]
+    bars = figures_classes.f1_bars([scores[f"f1_{name}"] for name in names], support=counts.sum(1).tolist(), classes=classes)
+    matrix = figures_classes.confusion(counts, classes=classes)
+    header = ("class", "true frames", "share", "precision", "recall", "F1")
+    return (
+        table(header, rows, colours=figures.class_colours(len(classes)))
+        + image(bars, caption="F1 of each class, with the number of true frames it rests on.")
+        + image(matrix, caption="Frames by true class (row) and predicted class (column).")
+    )
+
+
+def _bouts(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
+    if not any((trial.actions >= 0).any() for trial in trials):
+        return text("There are no labelled frames with predictions, so there are no bouts to compare.")
+    rows = [
+        (
+            name,
+            f"{row.true:,}",
+            f"{row.predicted:,}",
+            f"{row.found:,}",
+            number(row.frames_true, digits=1),
+            number(row.frames_predicted, digits=1),
+            number(row.onset_error, digits=1),
+        )
+        for name, row in zip(classes, class_bouts(trials, num_classes=len(classes)), strict=True)
+    ]
+    header = ("class", "true bouts", "predicted bouts", "found", "median frames", "predicted median", "median onset error")
+    words = (
+        "A bout is an unbroken run of one class in one trial. A true bout is found when a predicted one of its class overlaps "
+        f"it by an IoU of {FOUND_IOU} or more. Medians are in frames. The onset error is the median over found "
+        "bouts, early and late alike; a bout already running where the labels begin has no onset to compare."
+    )
+    return (
+        table(header, rows, colours=figures.class_colours(len(classes)))
+        + text(words, kind="soft")
+        + _rare_bouts(trials, classes=classes)
+    )
+
+
+def _rare_bouts(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
+    if RARE_CLASS not in classes:
+        return ""
+    label = list(classes).index(RARE_CLASS)
+    bouts = [(trial.key, bout) for trial in trials for bout in nearest_bouts(trial.actions, trial.predicted, label=label)]
+    if not bouts:
+        return text(f"No trial here has a labelled bout of {RARE_CLASS}.")
+    rows = [
+        (
+            key,
+            f"{bout.onset:,}",
+            f"{bout.offset:,}",
+            *(("–", "–") if bout.answer is None else (f"{frame:,}" for frame in bout.answer)),
+            f"{bout.iou:.2f}",
+        )
+        for key, bout in bouts[:MAX_BOUTS]
+    ]
+    more = f" The first {MAX_BOUTS} of {len(bouts):,} are listed." if len(bouts) > MAX_BOUTS else ""
+    words = (
+        f"Every labelled bout of {RARE_CLASS}, first and last frame within its trial, and the predicted bout that it is paired "
+        "with or else the one with the nearest onset. Overlap is their IoU; a dash: the class is never predicted in that trial."
+    )
+    header = (f"trial with {RARE_CLASS}", "true onset", "true offset", "predicted onset", "predicted offset", "overlap")
+    return table(header, rows) + text(words + more, kind="soft")
+
+
+def _trial_table(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
+    if not trials:
+        return text("There are no predictions in this run folder, so there is no table of trials.")
+    rows = [
+        (trial.key, trial.group, f"{len(trial.actions):,}", *(number(scores.get(name, np.nan)) for name in TRIAL_COLUMNS))
+        for trial, scores in zip(trials[:MAX_ROWS], score_trials(trials[:MAX_ROWS], classes=classes), strict=True)
+    ]
+    more = f" The first {MAX_ROWS} of {len(trials):,} trials are listed." if len(trials) > MAX_ROWS else ""
+    words = (
+        "Each trial by itself: F1@50 is of whole bouts, points is the mean error of the keypoints; a dash is a score that "
+        "is not defined there."
+    )
+    return table(("trial", "group", "frames", "accuracy", "macro F1", "edit", "F1@50", "points"), rows) + text(
+        words + more, kind="soft"
+    )
+
+
+def _ethograms(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
+    if not trials:
+        return text("There are no predictions in this run folder, so there are no ethograms.")
+    shown = trials[:MAX_STRIPS]
+    heat = len(shown) <= MAX_HEAT
+    caption = f"{len(shown)} of {len(trials)} trials. Above the true classes, below the predicted ones"
+    caption += "; the grey rows are the probability of each class, black for 1." if heat else "."
+    return image(figures_trials.ethogram(shown, classes=classes, heat=heat), caption=caption)
+
+
+def _keypoints(trials: Sequence[Trial], *, classes: Sequence[str], points: Sequence[str], frames: Frames | None) -> str:
+    answered = [trial for trial in trials if trial.keypoints_pred is not None]
+    if not answered:
+        return text("This run has no predicted keypoints.")
+    counts = [found for found in map(keypoint_counts, answered) if found is not None]
+    parts = [_point_table(np.sum(counts, axis=0), points=points)] if counts else [text("No trial has true keypoints.")]
+    if frames is None:
+        return "".join(parts) + text("No stored frames were given, so no points are drawn on them.")
+    spread = np.unique(np.linspace(0, len(answered) - 1, MAX_SHOWN).round().astype(int))
+    parts.append(
+        text(
+            "Circles are the true points that are visible, crosses the predicted ones, and a line joins the two. "
+            "For each trial frames at fixed places and the frame with the largest error."
+        )
+    )
+    return "".join([*parts, *(_point_frames(answered[place], classes=classes, frames=frames) for place in spread)])
+
+
+def _point_table(counts: np.ndarray, *, points: Sequence[str]) -> str:
+    """counts: (K, 5) of keypoint_counts, summed over trials."""
+    rows = []
+    for name, row in [*zip(points, counts, strict=True), ("all points", counts.sum(0))]:
+        scores = keypoint_scores(row)
+        rows.append(
+            (
+                name,
+                f"{row[0]:,.0f}",
+                number(scores["keypoint_mae"], digits=4),
+                number(scores["keypoint_mae_px"], digits=1),
+                number(scores["pck_05"]),
+                number(scores["pck_10"]),
+            )
+        )
+    return table(("point", "visible frames", "mean error", "in px", "within 5% of the longer side", "within 10%"), rows)
+
+
+def _point_frames(trial: Trial, *, classes: Sequence[str], frames: Frames) -> str:
+    places, titles = figures_trials.moments(trial, classes=classes)
+    drawn = figures_trials.points(
+        frames(trial.key, places),
+        true=None if trial.keypoints is None else trial.keypoints[places],
+        predicted=trial.keypoints_pred[places],
+        titles=titles,
+    )
+    return image(drawn, caption=f"{trial.key} (group {trial.group})", colours=PALETTE)

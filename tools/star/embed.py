@@ -1,0 +1,170 @@
+"""A trained star model as a tool: photographs of shards or of a folder -> embeddings, through the graph of evaluation.
+
+B photographs of a batch, N photographs, D values of an embedding.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.reid.embedder import ReidModel
+from tarpon.pipelines.image_feed import ImageFeed, Reads
+from tarpon.pipelines.loader import Loader
+from tarpon.pipelines.photo import OUTPUTS, PhotoGraph
+from tarpon.pipelines.photo_feed import PhotoFields, shots
+from tarpon.shards.manifest import Manifest
+from tarpon.shards.quarantine import Budget
+from tarpon.shards.sampling import plan
+from tarpon.shards.sources.images import Picture, as_jpeg
+from tarpon.shards.sources.star.pictures import MATTE
+from tarpon.tools.fish.predict import LooseImages, pictures_of
+from tarpon.train.checkpoint import load_weights
+from tarpon.train.config import Run, parser_for
+from tarpon.train.engine import Place
+from tarpon.train.tasks.star import export as star_export
+from tarpon.train.tasks.star.metrics.embeddings import VECTORS
+from tarpon.train.tasks.star.metrics.open_set import Novelty
+from tarpon.train.tasks.star.options import StarOptions
+from tarpon.train.tasks.star.task import build_model
+
+BATCHES = 4  # a chunk of loose files: encoded pictures of this many batches are held, and as many are being read
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Embedder:
+    """A trained model and what goes with it."""
+
+    model: ReidModel  # in evaluation mode, on the device
+    backbone: FrameBackbone
+    novelty: Novelty | None  # how to tell a new animal; None where validation could not teach it
+    sha256: str  # of the checkpoint's file
+    device: torch.device
+    batch: int  # photographs a pass
+    threads: int  # that read and decode
+    flips: bool  # also embed the mirror images, as "embedding_flips"
+
+    def loader(self, manifest: Manifest, reader: Reads, rows: np.ndarray) -> Loader:
+        """Photographs whole, as evaluation sees them. `rows` are those that can be asked for."""
+        mean, std = self.backbone.normalisation()
+        fields = PhotoFields(size=self.backbone.image_size, mean=mean, std=std)
+        return Loader(
+            PhotoGraph(batch=self.batch, size=self.backbone.image_size, augment=False),
+            ImageFeed(manifest, reader, fields, pool=rows, budget=Budget(0)),
+            outputs=OUTPUTS,
+            device=self.device.index,
+            threads=self.threads,
+        )
+
+    @torch.no_grad()
+    def embed(self, loader: Loader, rows: np.ndarray, *, turned: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Embeddings of rows (N,), in their order.
+
+        Args:
+            turned: (N,) bool: may be turned into its mirror image; None: all may. Not looked at without `flips`.
+
+        Returns:
+            embedding (N, D) float32 of length 1, and with `flips` embedding_flips (N, D), averaged over mirror images.
+        """
+        parts: list[dict[str, Tensor]] = []
+        turns = list(plan.in_turn(len(rows), micro=self.batch, rank=0, world=1))
+        work = (shots(np.where(turn >= 0, rows[turn], -1)) for turn in turns)
+        may = np.ones(len(rows), bool) if turned is None else turned
+        for turn, out in zip(turns, loader.run(work), strict=True):
+            flips = torch.from_numpy((turn >= 0) & may[turn]) if self.flips else False
+            answer = self.model(image=out["image"], flips=flips)
+            parts.append({name: values[torch.from_numpy(turn >= 0)].cpu() for name, values in answer.items()})
+        return {name: torch.cat([part[name] for part in parts]).numpy() for name in VECTORS if name in parts[0]}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Embedded:
+    """The readable photographs of a folder."""
+
+    row: np.ndarray  # (N,) int64 place among the names that were given
+    vectors: dict[str, np.ndarray]  # as Embedder.embed; empty where nothing could be read
+    faults: list[tuple[str, str]]  # name and reason of those that could not
+
+
+def load_embedder(path: Path, *, batch: int, threads: int, flips: bool) -> Embedder:
+    """The model of an exported checkpoint (best.pth, or its run folder), on the GPU where there is one.
+
+    Raises:
+        ValueError: in one line, when the file is no star checkpoint.
+    """
+    path = path / star_export.NAME if path.is_dir() else path
+    held = star_export.load(path)
+    parser = parser_for(StarOptions, recipe={}, task="star")
+    made = parser.instantiate_classes(parser.parse_object({**held["args"]["run"], **held["args"]["rebuild"]}))
+    run, options = (owner(**{field.name: made[field.name] for field in fields(owner)}) for owner in (Run, StarOptions))
+    device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    place = Place(rank=0, world=1, local_rank=0, local_world=1, device=device)
+    model = build_model(run, options, place, identities=len(held["identities"]))
+    load_weights(model, held["model_state_dict"], name=str(path))
+    taught = held.get("novelty")
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Embedder(
+        model=model.to(device).eval(),
+        backbone=options.model.backbone,
+        novelty=Novelty(**taught) if taught else None,
+        sha256=digest,
+        device=device,
+        batch=batch,
+        threads=threads,
+        flips=flips,
+    )
+
+
+def embed_files(embedder: Embedder, root: Path, names: Sequence[str], *, longest_side: int) -> Embedded:
+    """Photographs below a folder, each as packing would have stored it: upright, no larger than `longest_side`."""
+    listed, loose = Manifest(root=str(root), card={}, table=pa.table({"key": names})), LooseImages()
+    loader, faults = embedder.loader(listed, loose, np.arange(len(names))), []
+    rows, parts = [], []
+    read = partial(picture_of, longest_side=longest_side)
+    for places, found in pictures_of(root, names, size=BATCHES * embedder.batch, threads=embedder.threads, read=read):
+        given = dict(zip(places, found, strict=True))
+        faults += [(names[place], reason) for place, reason in given.items() if isinstance(reason, str)]
+        loose.held = {place: picture.content for place, picture in given.items() if isinstance(picture, Picture)}
+        if loose.held:
+            rows.append(np.array(list(loose.held), np.int64))
+            parts.append(embedder.embed(loader, rows[-1]))
+    row = np.concatenate(rows) if rows else np.empty(0, np.int64)
+    return Embedded(row=row, vectors=joined(parts), faults=faults)
+
+
+def joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Vectors of several parts, one after the other."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
+
+
+def picture_of(path: Path, *, longest_side: int) -> Picture | str:
+    """The picture as packing would have stored it, or why it cannot be."""
+    try:
+        return as_jpeg(path.read_bytes(), longest_side=longest_side, matte=MATTE)
+    except (ValueError, OSError) as error:
+        return str(error)
+
+
+def vector_columns(vectors: Mapping[str, np.ndarray]) -> dict[str, pa.Array]:
+    """(N, D) float32 each -> columns of lists of D."""
+    return {
+        name: pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(held, np.float32).ravel()), held.shape[1])
+        for name, held in vectors.items()
+    }
+
+
+def vectors_in(table: pa.Table) -> dict[str, np.ndarray]:
+    """`vector_columns`, back again."""
+    return {
+        name: np.concatenate([chunk.flatten().to_numpy() for chunk in table[name].chunks]).reshape(len(table), -1)
+        for name in VECTORS
+        if name in table.column_names
+    }

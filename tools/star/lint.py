@@ -1,0 +1,37 @@
+"""What must hold of one stored picture of a known animal."""
+
+from collections.abc import Iterator
+
+from tarpon.shards.sources.star import pictures as reid
+from tarpon.shards.sources.star.dates import read_day
+from tarpon.tools.checks import Kind, Stored, told_alike
+from tarpon.tools.fish.lint import image
+
+TOLD = ("group", "source", "source_sha256", *(name for name, _ in reid.SCHEMA.columns))
+
+
+def meta(sample: Stored) -> Iterator[str]:
+    """The JSON in the tar says what the manifest row says."""
+    return told_alike(sample, "json", TOLD)
+
+
+def labels(sample: Stored) -> Iterator[str]:
+    """Identity, data set, day, session, group and the part in the protocol fit together."""
+    row = sample.row
+    if not row["identity"].startswith(row["dataset"] + reid.JOIN):
+        yield f"identity {row['identity']!r} does not begin with its data set {row['dataset']!r}"
+    if row["dataset"] not in sample.card.get("datasets", ()):
+        yield f"dataset {row['dataset']!r} is not among the card's datasets"
+    if row["date"] and read_day(row["date"]) != row["date"]:
+        yield f"date {row['date']!r} is no day in the form YYYY-MM-DD"
+    if row["date"] and row["session"] != row["date"]:
+        yield f"session {row['session']!r} is not the date {row['date']}"
+    if row["group"] != (group := reid.group_of(row["identity"], row["session"], row["source"])):
+        yield f"group {row['group']!r} is not {group!r}"
+    if row["distractor"] and row["split"] != "train":
+        yield f"a distractor is in {row['split']}: it would be asked"
+    if row["novel"] and row["split"] != "test":
+        yield f"a novel animal is in {row['split']}: it would be in the gallery"
+
+
+REID = Kind(schema=reid.SCHEMA, checks={"meta": meta, "labels": labels, "image": image})

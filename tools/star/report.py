@@ -1,0 +1,272 @@
+"""What the report of a star run tells: three ways of searching apart, animals, outings, data sets, new animals.
+
+Every number, figure and file comes from one search of the stored embeddings. Q queries.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+import yaml
+
+from tarpon.shards.manifest import Manifest, open_manifest
+from tarpon.tools.html.page import image, link, number, table, text
+from tarpon.tools.record import Record
+from tarpon.tools.star import report_data as report_star_data
+from tarpon.tools.star import review as review_star
+from tarpon.train.config import parser_for, read_run
+from tarpon.train.tasks.star.figures import first_rank as figures_first_rank
+from tarpon.train.tasks.star.figures import retrieval as figures_retrieval
+from tarpon.train.tasks.star.metrics.chance import chance
+from tarpon.train.tasks.star.metrics.collect import open_set
+from tarpon.train.tasks.star.metrics.embeddings import Found, Searching
+from tarpon.train.tasks.star.metrics.open_set import RATES, Novelty
+from tarpon.train.tasks.star.metrics.scores import RANKS, by_folder, by_identity, score
+from tarpon.train.tasks.star.options import PRETRAIN, StarOptions
+from tarpon.train.tasks.star.outputs import find_run, write_outputs
+from tarpon.train.tasks.star.task import STAR
+
+HEADLINES = (  # name in metrics.json, label, what the number means
+    ("map", "mAP", "mean average precision: 1 when all photographs of the right animal come before any other"),
+    ("cmc_1", "CMC@1", "photographs whose nearest match is the right animal"),
+    ("cmc_5", "CMC@5", "the right animal is among the 5 nearest"),
+    ("cmc_10", "CMC@10", "the right animal is among the 10 nearest"),
+    ("cmc_20", "CMC@20", "the right animal is among the 20 nearest"),
+    ("minp", "mINP", "how soon even the last photograph of the right animal has come; 1: none of another before it"),
+)
+CURVES = {"map", "cmc_1", "cmc_5", "minp", "loss"}  # of val, over the steps
+WAYS = {"plain": "plain", "flips": "with mirror images", "reranked": "re-ranked"}
+SHOWN = 200  # animals and outings in a table, the worst first
+SHARES = ("map", *(f"cmc_{k}" for k in RANKS))
+LABELS = ("mAP", *(f"CMC@{k}" for k in RANKS))
+NO_ROWS = "There are no predictions in this run folder, so there is nothing to show here."
+SECTIONS = ("Ways of searching", "Hardest photographs", "Animals", "Outings", "Data sets", "New animals")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Searched:
+    """A run's reported split, searched again."""
+
+    split: str
+    found: Found
+    novelty: Novelty | None  # learnt on validation
+
+
+def sections(record: Record, *, frames: None = None) -> list[tuple[str, str]]:
+    """(heading, HTML) in reading order, of the split that is reported."""
+    if not record.predictions:
+        return [(heading, text(NO_ROWS)) for heading in SECTIONS]
+    own, manifest = searched(record.folder), shards(record.config)
+    parts = (
+        _ways(own),
+        _review(record),
+        _animals(own),
+        _outings(own),
+        report_star_data.datasets(own.found, manifest),
+        _new(own),
+    )
+    return list(zip(SECTIONS, parts, strict=True))
+
+
+def has_curve(name: str) -> bool:
+    """Whether a score of val is drawn over the steps."""
+    return name in CURVES
+
+
+def warnings(record: Record) -> Sequence[str]:
+    """What a reader must know before the scores: the card's own."""
+    manifest = shards(record.config)
+    return [] if manifest is None else [f"The shards warn: {line}." for line in manifest.card.get("warnings", ())]
+
+
+def beside(record: Record) -> Mapping[str, str]:
+    """Headline -> what a random order of the same gallery would score, exactly."""
+    if not record.predictions:
+        return {}
+    plain = searched(record.folder).found.plain
+    return {name: f"a random order: {value:.3f}" for name, value in chance(plain.matches, plain.candidates).items()}
+
+
+def below(record: Record) -> str:
+    """The protocol, who was asked among whom, and the way to the review sheet."""
+    if not record.predictions:
+        return ""
+    own = searched(record.folder)
+    found, plain = own.found, own.found.plain
+    asked = (
+        f"Asked: {plain.valid.sum():,} photographs of {len(set(found.of_queries('identity')[plain.valid])):,} animals, among "
+        f"{len(found.gallery):,} photographs of {len(set(found.rows.identity[found.gallery])):,} animals. The numbers are of "
+        f"plain search by cosine similarity."
+    )
+    if skipped := int((~plain.valid).sum()):
+        asked += f" {skipped:,} further photographs have no other of their animal in the gallery and are left out."
+    sheet = link(review_star.NAME, "Look at the hardest photographs with their nearest matches (review.html)")
+    return text(f"Protocol: {found.rows.protocol}.") + text(asked) + (sheet if _reviewed(record) else "")
+
+
+def how_split(record: Record) -> str:
+    """HTML on how the splits were made, from the card of the shards."""
+    manifest = shards(record.config)
+    if manifest is None:
+        return text("The shards are not at hand, so how they were split cannot be looked at.", kind="soft")
+    return report_star_data.how_split(manifest)
+
+
+def rewrite(run: Path) -> None:
+    """Tables, summary, figures and the review sheet of the run folder, made again from what it holds."""
+    own, searching = searched(run), how_searched(run)
+    write_outputs(run, own.found, split=own.split, novelty=own.novelty, reranking=searching.reranking)
+    manifest = shards((run / "run.yaml").read_text(encoding="utf-8"))
+    told = review_star.write(run / review_star.NAME, own.found, name=run.resolve().name, split=own.split, manifest=manifest)
+    print(told)
+
+
+def searched(run: Path) -> Searched:
+    """The search of a run folder, made once for each state of its files."""
+    files = [run / "run.yaml", *sorted((run / "predictions").glob("*.parquet"))]
+    return _searched(run.resolve(), tuple((path.name, path.stat().st_mtime_ns) for path in files))
+
+
+@lru_cache(maxsize=1)
+def _searched(run: Path, _state: tuple[tuple[str, int], ...]) -> Searched:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    split, found, novelty = find_run(run, how_searched(run), device=device)
+    return Searched(split=split, found=found, novelty=novelty)
+
+
+def how_searched(run: Path) -> Searching:
+    """As the run's own test split was searched."""
+    _, options = read_run(run, StarOptions, parser_for(StarOptions, recipe=STAR.recipe(), task="star"))
+    return options.search.searching(rerank=True, within_dataset=options.strategy == PRETRAIN)
+
+
+def shards(config: str) -> Manifest | None:
+    """What the run was searched on, by the text of its run.yaml; None where it is no longer at hand."""
+    try:
+        return open_manifest(yaml.safe_load(config)["data"], kind="reid")
+    except (ValueError, OSError, KeyError, TypeError):
+        return None
+
+
+def _ways(own: Searched) -> str:
+    found, plain = own.found, own.found.plain
+    named = {WAYS[name]: search for name, search in found.variants().items()}
+    made = {name: score(search, identities=found.of_queries("identity"), resamples=0) for name, search in named.items()}
+    made["a random order"] = chance(plain.matches, plain.candidates)
+    lines = [
+        (name, *(number(scores[key]) for key in (*SHARES, "minp")), number(scores["mean_rank"], digits=1))
+        for name, scores in made.items()
+    ]
+    words = (
+        "Plain search is what the headlines and the choice of the best weights go by. With mirror images, each photograph's "
+        "embedding is the mean over the photograph and its mirror images; photographs of a flank are left as they are."
+    )
+    out = table(("search", *LABELS, "mINP", "mean rank of the first match"), lines) + text(words)
+    if found.reranked is not None:
+        out += text(
+            "Re-ranking is transductive: every query is ranked with the help of all the other queries of the split. A "
+            "single new photograph has no such help, so these numbers are not comparable with plain search and are "
+            "reported for themselves.",
+            kind="warn",
+        )
+    caption = "Share of photographs whose animal is among the first k, over k."
+    out += image(figures_retrieval.cmc(named, split=own.split), caption=caption)
+    caption = "Rank of the first photograph of the right animal, plain search; dotted: a random order of the same gallery."
+    return out + image(figures_first_rank.first_ranks(plain, split=own.split), caption=caption)
+
+
+def _reviewed(record: Record) -> bool:
+    return (record.folder / review_star.NAME).is_file()
+
+
+def _review(record: Record) -> str:
+    if not _reviewed(record):
+        return text(f"There is no {review_star.NAME} in the run folder; `tarpon report RUN` writes it.", kind="soft")
+    words = "The photographs whose animal was found latest, each beside its nearest matches, are on a page of their own."
+    return text(words) + link(review_star.NAME, "Open the review sheet")
+
+
+def _animals(own: Searched) -> str:
+    found = own.found
+    named = {"identities": found.of_queries("identity"), "outings": found.of_queries("outing")}
+    records = by_identity(found.plain, **named)[::-1]
+    lines = [
+        (
+            str(held["identity"]),
+            f"{held['num_queries']:,}",
+            *(number(held[name]) for name in SHARES),
+            *(number(held[name], digits=1) for name in ("mean_rank", "best_rank", "worst_rank")),
+        )
+        for held in records[:SHOWN]
+    ]
+    perfect = sum(held["cmc_1"] == 1 for held in records)
+    words = f"{perfect} of {len(records)} animals are the nearest match of every one of their photographs. The worst first."
+    header = ("animal", "photographs", *LABELS, "mean rank", "best", "worst")
+    figure = figures_retrieval.ranks(found.plain, identities=named["identities"], split=own.split)
+    caption = "Photographs of each animal by the rank of their first right match."
+    return text(words + _cut(records)) + table(header, lines) + image(figure, caption=caption)
+
+
+def _outings(own: Searched) -> str:
+    found = own.found
+    records = by_folder(found.plain, identities=found.of_queries("identity"), outings=found.of_queries("outing"))[::-1]
+    lines = [
+        (
+            str(held["folder"]),
+            f"{held['num_identities']:,}",
+            f"{held['num_queries']:,}",
+            *(number(held[name]) for name in SHARES),
+            f"{held['mean_rank']:.1f}",
+        )
+        for held in records[:SHOWN]
+    ]
+    words = (
+        "An outing is the folder that a photograph lies in. The worst first: light, water or distance of that day may be why."
+    )
+    return text(words + _cut(records)) + table(("outing", "animals", "photographs", *LABELS, "mean rank"), lines)
+
+
+def _cut(records: Sequence[object]) -> str:
+    return f" The {SHOWN} worst of {len(records):,} are listed; the CSV file has all." if len(records) > SHOWN else ""
+
+
+def _new(own: Searched) -> str:
+    found, new = own.found, own.found.new
+    best = None if new is None else new.best
+    caption = "Highest similarity of each photograph to its own animal, and to any other animal of the gallery."
+    figure = figures_retrieval.similarities(found.plain, novelty=own.novelty, new=best, split=own.split)
+    return _decision(own) + _open_set(own) + image(figure, caption=caption)
+
+
+def _decision(own: Searched) -> str:
+    novelty, plain = own.novelty, own.found.plain
+    if novelty is None:
+        return text(
+            "Validation could not teach when to call an animal new: no photograph of it has a match and another animal."
+        )
+    known = plain.best[plain.valid]
+    words = (
+        f"An animal is called new when no photograph of the gallery is as similar to it as {novelty.threshold:.3f}. This was "
+        f"learnt on validation, with each photograph's own animal taken out of the gallery: {novelty.false_positive_rate:.0%} "
+        f"of the animals made new in this way still pass for known. On {own.split} it calls {novelty.is_new(known).mean():.1%} "
+        f"of {len(known):,} photographs of known animals new, which is wrong."
+    )
+    return text(words)
+
+
+def _open_set(own: Searched) -> str:
+    scores = open_set(own.found)
+    if not scores:
+        words = f"No animal of {own.split} was held out of the gallery, so how well new animals are told could not be measured"
+        return text(f"{words} (`tarpon pack star --open_set` holds some out).", kind="soft")
+    best = own.found.new.best
+    lines = [("AUROC: a known animal ranked above a new one; 0.5 is a guess", number(scores["open_auroc"]))]
+    for rate in RATES:
+        name = f"open_tpr_at_fpr_{rate:.0%}".rstrip("%")
+        lines.append((f"known animals passed while {rate:.0%} of new ones pass too", number(scores[name])))
+    if own.novelty is not None:
+        lines.append(("new animals called new at the threshold", number(float(own.novelty.is_new(best).mean()))))
+    words = f"{len(best):,} photographs are of animals that are in no gallery: they should be called new."
+    return text(words) + table(("new animals", own.split), lines)

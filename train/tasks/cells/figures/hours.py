@@ -1,0 +1,159 @@
+"""Figures of a split's classes and hours: told over true hours, scores over the clock, calibration, stacks. N pages."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.metrics import r2_score
+
+from tarpon.train.figures import style as figures
+from tarpon.train.tasks.cells.metrics.calibration import reliability
+from tarpon.train.tasks.cells.metrics.predictions import CONDITIONS, THRESHOLD, PageRows
+from tarpon.train.tasks.cells.metrics.scores import GOOD_AUC, WINDOW_H, good_from, stack_scores, windows
+
+COLOURS = ("#0072B2", "#D55E00")  # uninfected, infected: Okabe and Ito's dark blue and vermilion
+GUIDE = {"color": "#999999", "linewidth": 0.9, "linestyle": ":"}
+WINDOW_SCORES = {"auc": "#222222", "accuracy": "#228833", "f1": "#AA3377", "precision": "#66CCEE", "recall": "#EE6677"}
+SPREAD_SEED = 0  # pages of one true hour lie beside each other, always in the same places
+MAX_STACKS = 48  # named in one figure; of more, those with the largest errors
+
+
+def scatter(rows: PageRows, *, split: str = "") -> Figure:
+    """Told over true hours of all pages, of infected and of uninfected ones, each with its R2 and mean error."""
+    figure = Figure(figsize=(12.0, 4.9), layout="constrained")
+    grid = figure.subplots(1, 3, sharex=True, sharey=True)
+    panels = [("all", np.ones(len(rows), bool))] + [(name, rows.label == CONDITIONS.index(name)) for name in CONDITIONS[::-1]]
+    for axes, (name, chosen) in zip(grid, panels, strict=True):
+        _scatter_panel(axes, rows, chosen, name=f"{split}, {name}" if split else name)
+    grid[0].set_ylabel("predicted hours")
+    handles = [grid[0].plot([], [], "o", color=COLOURS[i], label=CONDITIONS[i], markersize=5)[0] for i in (1, 0)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def over_time(rows: PageRows, *, split: str = "") -> Figure:
+    """Scores of the classes, error of the hours and number of pages, by window of the clock."""
+    found = windows(rows)
+    centre = np.array([window.centre for window in found])
+    figure = Figure(figsize=(9.0, 8.2), layout="constrained")
+    top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 1.4))
+    for name, colour in WINDOW_SCORES.items():
+        values = np.array([window.scores[name] for window in found])
+        top.plot(centre, values, "o-", color=colour, linewidth=1.5, markersize=4, label="AUC" if name == "auc" else name)
+    top.axhline(GOOD_AUC, **GUIDE)
+    from_hour = good_from(found)
+    told = f"AUC ≥ {GOOD_AUC} from {from_hour:g} h on" if np.isfinite(from_hour) else f"AUC does not stay at {GOOD_AUC}"
+    if len(np.unique(rows.label)) < 2:
+        told = "one class only, no AUC"
+    top.set_title(f"By {WINDOW_H:g} h of the clock{_of(split)}: {told}", loc="left", fontsize=11)
+    low = min([0.5] + [window.scores[name] for window in found for name in WINDOW_SCORES if window.scores[name] >= 0])
+    top.set_ylim(low - 0.03, 1.02)
+    top.set_ylabel("score")
+    top.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9, frameon=False)
+    for label, name in enumerate(CONDITIONS):
+        chosen = rows.take(rows.label == label) if (rows.label == label).any() else None
+        if chosen is not None:
+            own = windows(chosen)
+            middle.plot([w.centre for w in own], [w.scores["mae"] for w in own], "o-", color=COLOURS[label], label=name, ms=4)
+    middle.plot(centre, [window.scores["mae"] for window in found], color="#222222", label="all", linewidth=1.2)
+    middle.set_ylim(bottom=0)
+    middle.set_ylabel("mean error, h")
+    middle.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9, frameon=False)
+    _window_counts(bottom, found)
+    for axes in (top, middle, bottom):
+        _tidy(axes)
+    return figure
+
+
+def calibration(rows: PageRows, *, split: str = "") -> Figure:
+    """Share of infected pages over the probability they were given, and how often each probability is given."""
+    bins = reliability(rows.label, rows.prob)
+    figure = Figure(figsize=(5.4, 5.6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    top.plot([0, 1], [0, 1], **GUIDE)
+    some = bins.count > 0
+    top.plot(bins.told[some], bins.found[some], "o-", color="#222222", markersize=5, linewidth=1.4)
+    top.set_ylabel("share that is infected")
+    top.set_ylim(-0.03, 1.03)
+    top.set_title(f"Calibration{_of(split)}: error {bins.error():.4f}, {len(rows):,} pages", loc="left", fontsize=11)
+    for label, name in enumerate(CONDITIONS):
+        counts, _ = np.histogram(rows.prob[rows.label == label], bins.edges)
+        bottom.stairs(counts, bins.edges, fill=True, color=COLOURS[label], alpha=0.5, label=name)
+    bottom.set_yscale("symlog", linthresh=10)  # nearly all pages lie in the outermost bins
+    bottom.set_ylabel("pages")
+    bottom.set_xlabel("probability of infection")
+    bottom.set_xlim(-0.02, 1.02)
+    bottom.legend(loc="upper center", fontsize=8, frameon=False, ncols=2)
+    for axes in (top, bottom):
+        _tidy(axes)
+    return figure
+
+
+def stacks(rows: PageRows, *, split: str = "") -> Figure:
+    """Mean probability and mean error of each stack, the largest error on top."""
+    records = sorted(stack_scores(rows), key=lambda record: (record["mae"], record["stack"]))
+    shown = records[-MAX_STACKS:]
+    figure = Figure(figsize=(9.0, 1.6 + 0.2 * len(shown)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    place = np.arange(len(shown))
+    colours = [COLOURS[record["label"]] for record in shown]
+    left.scatter([record["prob"] for record in shown], place, c=colours, s=22)
+    left.axvline(THRESHOLD, **GUIDE)
+    left.set_xlim(-0.03, 1.03)
+    left.set_xlabel("mean probability of infection")
+    left.set_yticks(place, [figures.plain(record["stack"], limit=24) for record in shown], fontsize=8)
+    right.barh(place, [record["mae"] for record in shown], color=colours, height=0.7)
+    right.set_xlabel("mean error, h")
+    cut = f", the {len(shown)} with the largest errors" if len(shown) < len(records) else ""
+    left.set_title(f"{len(records)} stacks{_of(split)}{cut}", loc="left", fontsize=11)
+    handles = [left.plot([], [], "o", color=COLOURS[label], label=CONDITIONS[label], markersize=5)[0] for label in (1, 0)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    for axes in (left, right):
+        axes.set_ylim(-0.7, len(shown) - 0.3)
+        _tidy(axes)
+    return figure
+
+
+def _scatter_panel(axes: Axes, rows: PageRows, chosen: np.ndarray, *, name: str) -> None:
+    low, high = rows.clamp_range
+    axes.plot([low, high], [low, high], color="#222222", linewidth=0.9, zorder=3)
+    true, told = rows.target[chosen].astype(np.float64), rows.predicted[chosen].astype(np.float64)
+    spread = np.random.default_rng(SPREAD_SEED).uniform(-0.2, 0.2, len(true))
+    order = np.random.default_rng(SPREAD_SEED).permutation(len(true))  # so that neither class covers the other
+    colours = np.array(COLOURS)[rows.label[chosen]]
+    size = float(np.clip(4000 / max(len(true), 1), 2, 14))
+    axes.scatter((true + spread)[order], told[order], c=colours[order], s=size, alpha=0.45, linewidths=0)
+    fit = f", R² {r2_score(true, told):.3f}" if len(true) and np.ptp(true) > 0 else ""
+    error = f"MAE {np.abs(told - true).mean():.2f} h{fit}, {len(true):,} pages" if len(true) else "no page"
+    axes.set_title(f"{name}\n{error}", loc="left", fontsize=9.5)
+    edge = 0.02 * (high - low)
+    axes.set_xlim(low - edge, high + edge)
+    axes.set_ylim(low - edge, high + edge)
+    axes.set_aspect("equal")
+    axes.set_xlabel("true hours")
+    _tidy(axes)
+
+
+def _window_counts(axes: Axes, found: list) -> None:
+    """Bars of the pages in each window; they overlap in time, so they are drawn narrower than the window."""
+    centre = np.array([window.centre for window in found])
+    infected = np.array([window.scores["infected"] for window in found])
+    total = np.array([window.scores["rows"] for window in found])
+    axes.bar(centre, total - infected, 2.0, color=COLOURS[0], label=CONDITIONS[0])
+    axes.bar(centre, infected, 2.0, total - infected, color=COLOURS[1], label=CONDITIONS[1])
+    for x, height in zip(centre, total, strict=True):
+        axes.annotate(f"{height:.0f}", (x, height), (0, 1), textcoords="offset points", ha="center", va="bottom", fontsize=7)
+    axes.set_ylim(0, 1.2 * total.max())
+    axes.set_ylabel("pages")
+    axes.set_xlabel("hours of the clock, middle of the window")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9, frameon=False)
+
+
+def _of(split: str) -> str:
+    return f" of {split}" if split else ""
+
+
+def _tidy(axes: Axes) -> None:
+    axes.grid(color="#E9E9E9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,191 @@
+"""What a cells run leaves for its readers, written from the run folder's predictions, metrics.jsonl and metrics.json alone.
+
+So training and `tarpon report` write the same files, and the report needs neither weights nor data.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from tarpon.shards import atomic
+from tarpon.train.figures import style as figures
+from tarpon.train.tasks.cells.figures import curves as figures_hour_curves
+from tarpon.train.tasks.cells.figures import hours as figures_hours
+from tarpon.train.tasks.cells.metrics.predictions import PageRows, load_rows, one_well_classes, save_metadata, save_rows
+from tarpon.train.tasks.cells.metrics.scores import Window, score, stack_scores, windows
+from tarpon.train.tasks.cells.summary import summary
+
+SPLITS = ("test", "val")  # the first that is there is what the figures show
+PUBLISHED = {  # our scalar -> its name in the published results.json
+    "loss": "total_loss",
+    "loss_label": "cls_loss",
+    "loss_hours": "reg_loss",
+    "accuracy": "cls_accuracy",
+    "precision": "cls_precision",
+    "recall": "cls_recall",
+    "f1": "cls_f1",
+    "auc": "cls_auc",
+    "mae": "reg_mae",
+    "rmse": "reg_rmse",
+    "mse": "reg_mse",
+    "combined": "combined",
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Finished:
+    """A run folder, read."""
+
+    folder: Path
+    lines: Sequence[Mapping[str, float]]  # of metrics.jsonl
+    scores: Mapping[str, Mapping[str, float]]  # split -> scalars, losses among them
+    rows: Mapping[str, PageRows]  # split -> predictions
+    best_step: int | None
+    config: Mapping[str, object]
+    task: str
+
+    @property
+    def shown(self) -> str:
+        """The split that figures and summary tell of: test where there is one."""
+        return next(split for split in SPLITS if split in self.rows)
+
+
+def read_run(folder: Path) -> Finished:
+    """Read a run folder and score its predictions again.
+
+    Raises:
+        ValueError: no predictions, or a file that is something else.
+    """
+    paths = {split: folder / "predictions" / f"{split}.npz" for split in SPLITS}
+    rows = {split: load_rows(path) for split, path in paths.items() if path.exists()}
+    if not rows:
+        raise ValueError(f"{folder}: no predictions/test.npz or predictions/val.npz; give a run folder with a validation done")
+    stored = _json(folder / "metrics.json")
+    kept = {split: {k: v for k, v in stored.get(split, {}).items() if k.startswith("loss")} for split in rows}
+    return Finished(
+        folder=folder,
+        lines=read_lines(folder / "metrics.jsonl"),
+        scores={split: kept[split] | score(held) for split, held in rows.items()},
+        rows=rows,
+        best_step=stored.get("best_step"),
+        config=yaml.safe_load((folder / "run.yaml").read_text()) if (folder / "run.yaml").exists() else {},
+        task=_json(folder / "run.json").get("task", "cells"),
+    )
+
+
+def write_outputs(folder: Path) -> list[Path]:
+    """Write figures, summary, results.json and the test predictions into the run folder; returns what was written."""
+    run = read_run(folder)
+    return [folder / name for name in (*write_figures(run), *write_tables(run))]
+
+
+def write_figures(run: Finished) -> list[str]:
+    split, rows = run.shown, run.rows[run.shown]
+    drawn = {
+        "training_curves.png": figures_hour_curves.training_curves(run.lines),
+        "validation_metrics.png": figures_hour_curves.validation_metrics(run.lines, best_step=run.best_step),
+        "prediction_scatter.png": figures_hours.scatter(rows, split=split),
+        "temporal_generalization.png": figures_hours.over_time(rows, split=split),
+        "calibration.png": figures_hours.calibration(rows, split=split),
+        "stacks.png": figures_hours.stacks(rows, split=split),
+    }
+    for name, figure in drawn.items():
+        atomic.write_bytes(run.folder / name, figures.png(figure))
+    return list(drawn)
+
+
+def write_tables(run: Finished) -> list[str]:
+    """All that is text or numbers."""
+    rows = run.rows[run.shown]
+    write_json(run.folder / "results.json", results(run))
+    write_json(run.folder / "temporal_metrics.json", temporal(windows(rows)))
+    told = summary(
+        run.scores,
+        run.lines,
+        title=run.folder.name,
+        best_step=run.best_step,
+        shown=run.shown,
+        confounded=one_well_classes(*run.rows.values()),
+    )
+    atomic.write_text(run.folder / "training_summary.txt", told)
+    written = ["results.json", "temporal_metrics.json", "training_summary.txt"]
+    if "test" in run.rows:
+        save_rows(run.folder / "test_predictions.npz", run.rows["test"])
+        save_metadata(run.folder / "test_metadata.jsonl", run.rows["test"])
+        written += ["test_predictions.npz", "test_metadata.jsonl"]
+    return written
+
+
+def results(run: Finished) -> dict:
+    """What results.json holds: the published names beside all of our own scores, windows and stacks."""
+    published = {f"{split}_metrics": published_names(scores) for split, scores in run.scores.items()}
+    return {
+        "experiment_name": (run.config.get("wandb") or {}).get("name") or run.task,
+        "run_id": run.folder.name,
+        "config": run.config,
+        "best_step": run.best_step,
+        "best_val_metric": run.scores.get("val", {}).get("combined", math.nan),
+        **published,
+        "scores": run.scores,
+        "one_well_classes": one_well_classes(*run.rows.values()),
+        "windows": {split: window_records(windows(rows)) for split, rows in run.rows.items()},
+        "stacks": {split: stack_scores(rows) for split, rows in run.rows.items()},
+    }
+
+
+def published_names(scores: Mapping[str, float]) -> dict[str, float]:
+    return {theirs: scores[ours] for ours, theirs in PUBLISHED.items() if ours in scores}
+
+
+def window_records(found: Sequence[Window]) -> list[dict[str, float]]:
+    return [{"start_h": window.start, "end_h": window.end, **window.scores} for window in found]
+
+
+def temporal(found: Sequence[Window]) -> dict:
+    """As the published temporal_metrics.json, with the pages of each window; what is undefined is null."""
+    names = ("rows", "auc", "accuracy", "balanced_accuracy", "f1", "precision", "recall", "mae")
+    return {
+        "window_size_hours": found[0].end - found[0].start,
+        "stride_hours": found[1].start - found[0].start if len(found) > 1 else None,
+        "window_centers": [window.centre for window in found],
+        "metrics_by_window": {name: [window.scores[name] for window in found] for name in names},
+    }
+
+
+def write_json(path: Path, value: object) -> None:
+    """Valid JSON, whole or not at all: NaN and None are left out of objects and are null in lists, numpy becomes plain."""
+    atomic.write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def plain(value: object) -> object:
+    """Nested mappings, sequences, numpy and paths as what JSON has."""
+    if isinstance(value, Mapping):
+        held = {str(name): plain(item) for name, item in value.items()}
+        return {name: item for name, item in held.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value
+
+
+def read_lines(path: Path) -> list[dict[str, float]]:
+    """Lines of metrics.jsonl; a last line cut by a kill is passed over."""
+    lines = []
+    for text in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            continue
+    return lines
+
+
+def _json(path: Path) -> dict:
+    return json.loads(path.read_text()) if path.exists() else {}

@@ -1,0 +1,169 @@
+"""All scores of a split's families, orders, habitats and trophic levels, over the whole split at once.
+
+A mean of batch scores is another number: F1 is no mean over rows, and the last batch is short.
+N rows, F families, L habitats, K tasks, E experts, G groups, R resamples.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from tarpon.train.metrics.bootstrap import bootstrap_interval
+from tarpon.train.metrics.confusion import ratio
+from tarpon.train.tasks.fish.metrics.predictions import AttributeRows
+from tarpon.train.tasks.mouse.metrics.sequence import key_names
+
+THRESHOLD = 0.5  # of a habitat's probability: a yes from here on
+SHARES = {"acc_family": 1.0, "acc_order": 0.5, "f1_habitat": 0.5, "mae_troph": -0.1}  # of the composite, as published
+
+
+def score(rows: AttributeRows, *, resamples: int = 1000, seed: int = 0) -> dict[str, float]:
+    """Score a split. Undefined scores (nothing known, a class that is always or never there) are left out, never NaN.
+
+    Keys: rows, rows_habitat, rows_troph (known); acc_family, acc5_family, acc_order, acc_feeding; balanced_acc_family and
+    balanced_acc_order (mean recall of the classes that occur); acc_family_common, _medium, _rare and rows_family_ of each;
+    consistency (the predicted order is that of the predicted family); f1_habitat and auroc_habitat (means over labels), each
+    also with _<label>, exact_habitat (all labels right); mae_troph, rmse_troph; gate_<task>_<expert> (mean weight) and
+    gate_entropy_<task> (mean, nats); composite = acc_family + 0.5 acc_order + 0.5 f1_habitat - 0.1 mae_troph, of those defined.
+    acc_family, acc_order, f1_habitat, mae_troph and composite also with _low and _high: 95% over groups.
+
+    Args:
+        resamples: of the bootstrap; 0: no intervals.
+        seed: of the bootstrap.
+    """
+    out = {"rows": float(len(rows))}
+    out |= _taxon_scores(rows)
+    out |= _habitat_scores(rows)
+    out |= _troph_scores(rows)
+    out |= _gate_scores(rows)
+    out["composite"] = composite(out)
+    if resamples:
+        out |= _intervals(rows, resamples=resamples, seed=seed)
+    return {key: float(value) for key, value in out.items() if math.isfinite(value)}
+
+
+def composite(scores: Mapping[str, float]) -> float:
+    """The selection score, of those of its parts that are defined; NaN without any."""
+    parts = [share * scores[name] for name, share in SHARES.items() if math.isfinite(scores.get(name, math.nan))]
+    return sum(parts) if parts else math.nan
+
+
+def class_counts(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """(C,) int64 known rows of each true class, and how many of them are right."""
+    known = truth >= 0
+    right = known & (truth == predicted)
+    return np.bincount(truth[known], minlength=num_classes), np.bincount(truth[right], minlength=num_classes)
+
+
+def habitat_counts(rows: AttributeRows) -> np.ndarray:
+    """(N, L, 3) bool: both yes, true yes, predicted yes; all False where unknown."""
+    known = (rows.habitat >= 0).all(1)[:, None]
+    true, said = known & (rows.habitat == 1), known & (rows.habitat_prob >= THRESHOLD)
+    return np.stack([true & said, true, said], -1)
+
+
+def label_f1(counts: np.ndarray) -> np.ndarray:
+    """(..., L, 3) sums of habitat_counts -> (..., L) F1; NaN for a label without a true yes."""
+    hits, true, said = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
+    return np.where(true > 0, ratio(2 * hits, true + said), np.nan)
+
+
+def mean_f1(counts: np.ndarray) -> np.ndarray:
+    """(..., L, 3) sums of habitat_counts -> (...) mean F1 over the labels that have a true yes."""
+    f1 = label_f1(counts)
+    return ratio(np.nansum(f1, -1), np.isfinite(f1).sum(-1))
+
+
+def gate_means(gates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N, K, E) -> (K, E) mean weights, (K,) mean over rows of the entropy of a row's weights, in nats."""
+    gates = gates.astype(np.float64)
+    share = np.log(gates, out=np.zeros_like(gates), where=gates > 0)
+    return gates.mean(0), np.abs(gates * share).sum(-1).mean(0)
+
+
+def _taxon_scores(rows: AttributeRows) -> dict[str, float]:
+    out = {}
+    for taxon, classes in (("family", rows.names.families), ("order", rows.names.orders)):
+        support, hits = class_counts(getattr(rows, taxon), getattr(rows, f"{taxon}_pred"), len(classes))
+        out[f"acc_{taxon}"] = ratio(hits.sum(), support.sum())
+        out[f"balanced_acc_{taxon}"] = ratio(np.nansum(ratio(hits, support)), (support > 0).sum())
+    support, hits = class_counts(rows.family, rows.family_pred, len(rows.names.families))
+    for name, members in rows.names.buckets().items():
+        out[f"acc_family_{name}"] = ratio(hits[members].sum(), support[members].sum())
+        out[f"rows_family_{name}"] = support[members].sum()
+    out["acc5_family"] = ratio(((rows.family_rank >= 0) & (rows.family_rank < 5)).sum(), support.sum())
+    expected = rows.names.family_order[rows.family_pred]
+    out["consistency"] = ratio((expected == rows.order_pred)[expected >= 0].sum(), (expected >= 0).sum())
+    if rows.feeding is not None:
+        known = rows.feeding >= 0
+        out["acc_feeding"] = ratio((rows.feeding == rows.feeding_pred)[known].sum(), known.sum())
+    return out
+
+
+def _habitat_scores(rows: AttributeRows) -> dict[str, float]:
+    known = (rows.habitat >= 0).all(1)
+    truth, prob = rows.habitat[known], rows.habitat_prob[known]
+    f1 = label_f1(habitat_counts(rows).sum(0))
+    both = (truth == 1).any(0) & (truth == 0).any(0)  # one class alone has no area under a curve
+    auroc = np.array([roc_auc_score(truth[:, i], prob[:, i]) if both[i] else np.nan for i in range(truth.shape[1])])
+    out = {
+        "rows_habitat": known.sum(),
+        "exact_habitat": ratio(((prob >= THRESHOLD) == (truth == 1)).all(1).sum(), known.sum()),
+    }
+    for name, values in (("f1", f1), ("auroc", auroc)):
+        out[f"{name}_habitat"] = ratio(np.nansum(values), np.isfinite(values).sum())
+        labels = key_names(rows.names.habitats)
+        out |= {f"{name}_habitat_{label}": value for label, value in zip(labels, values, strict=True)}
+    return out
+
+
+def _troph_scores(rows: AttributeRows) -> dict[str, float]:
+    known = np.isfinite(rows.troph)
+    error = (rows.troph_pred - rows.troph)[known].astype(np.float64)
+    return {
+        "rows_troph": known.sum(),
+        "mae_troph": ratio(np.abs(error).sum(), known.sum()),
+        "rmse_troph": np.sqrt(ratio(np.square(error).sum(), known.sum())),
+    }
+
+
+def _gate_scores(rows: AttributeRows) -> dict[str, float]:
+    if rows.gates is None:
+        return {}
+    out, means = {}, gate_means(rows.gates)
+    for task, weights, entropy in zip(key_names(rows.names.tasks), *means, strict=True):
+        out |= {f"gate_{task}_{e}": weight for e, weight in enumerate(weights)}
+        out[f"gate_entropy_{task}"] = entropy
+    return out
+
+
+def _intervals(rows: AttributeRows, *, resamples: int, seed: int) -> dict[str, float]:
+    _, group = np.unique(rows.group, return_inverse=True)
+    known = np.isfinite(rows.troph)
+    error = np.abs(np.where(known, rows.troph_pred - rows.troph, 0.0))
+    habitats = habitat_counts(rows).reshape(len(rows), -1)
+    columns = [rows.family >= 0, (rows.family >= 0) & (rows.family == rows.family_pred)]
+    columns += [rows.order >= 0, (rows.order >= 0) & (rows.order == rows.order_pred), known, error, *habitats.T]
+    counts = np.stack([np.bincount(group, weights=column) for column in columns], 1)  # (G, 6 + L*3)
+
+    def statistics(sums: np.ndarray) -> dict[str, np.ndarray]:
+        return {
+            "acc_family": ratio(sums[:, 1], sums[:, 0]),
+            "acc_order": ratio(sums[:, 3], sums[:, 2]),
+            "mae_troph": ratio(sums[:, 5], sums[:, 4]),
+            "f1_habitat": mean_f1(sums[:, 6:].reshape(len(sums), -1, 3)),
+        }
+
+    def statistic(name: str, sums: np.ndarray) -> np.ndarray:
+        values = statistics(sums)
+        if name != "composite":
+            return values[name]
+        return sum(share * np.nan_to_num(values[part]) for part, share in SHARES.items())
+
+    out = {}
+    for name in (*SHARES, "composite"):
+        low, high = bootstrap_interval(counts, lambda sums, name=name: statistic(name, sums), resamples=resamples, seed=seed)
+        out |= {f"{name}_low": low, f"{name}_high": high}
+    return out

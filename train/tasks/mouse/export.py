@@ -1,0 +1,63 @@
+"""The mouse checkpoint that others load: plain tensors and plain values, `torch.load(..., weights_only=True)`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tarpon.shards import atomic
+from tarpon.shards.sources.mouse.source import CLASSES as ORIGINAL
+from tarpon.train.checkpoint import load_exported
+from tarpon.train.config import Run
+from tarpon.train.tasks.mouse.metrics.thresholds import fit_thresholds
+from tarpon.train.tasks.mouse.metrics.trial import load_trials
+from tarpon.train.tasks.mouse.options import MouseOptions
+
+NAME = "best_model_multitask.pt"
+KEYS = {"model_state_dict", "classes", "kp_names", "args"}
+
+
+def export(
+    folder: Path,
+    best: Mapping[str, Tensor],
+    scores: dict[str, float],
+    *,
+    options: MouseOptions,
+    run: Run,
+    points: Sequence[str],
+    clip: dict,
+) -> None:
+    """Write `best_model_multitask.pt`; thresholds are fitted on the validation predictions of the same weights.
+
+    With an average of the weights (EMA) both state dicts hold it: it is what was selected, and whoever loads either gets
+    the model that the scores are of.
+    `args.rebuild` are the options that make the same network without a download or any file, to load the weights over.
+    """
+    trials, classes, _ = load_trials(folder / "predictions" / "val.npz")
+    merge, rebuild = list(options.merge), replace(options, model=options.model.without_weights())
+    with atomic.replacing(folder / NAME) as draft:
+        torch.save(
+            {
+                "model_state_dict": dict(best),
+                "ema_state_dict": dict(best) if run.ema.enabled else None,
+                "classes": list(classes),
+                "orig_classes": list(ORIGINAL),
+                "col_map": dict(enumerate(merge)),
+                "merge_idxs": [old for old, new in enumerate(merge) if merge.count(new) > 1 and new >= 0],
+                "best_thresholds": fit_thresholds(trials, classes).tolist(),
+                "kp_names": list(points),
+                "val_metrics": scores,
+                "args": json.loads(
+                    json.dumps({"run": asdict(run), "task": asdict(options), "rebuild": asdict(rebuild), "clip": clip})
+                ),
+            },
+            draft,
+        )
+
+
+def load(path: Path) -> dict:
+    """The checkpoint as a dict; ValueError in one line when it is missing or something else."""
+    return load_exported(path, keys=KEYS, name=NAME)

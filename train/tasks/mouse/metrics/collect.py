@@ -1,0 +1,109 @@
+"""Model outputs of windows, from every rank, put together into whole trials."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from tarpon.train.figures import style as figures
+from tarpon.train.metrics.confusion import confusion
+from tarpon.train.task import Result
+from tarpon.train.tasks.mouse.figures import classes as figures_classes
+from tarpon.train.tasks.mouse.figures import trials as figures_trials
+from tarpon.train.tasks.mouse.figures.trials import Frames
+from tarpon.train.tasks.mouse.metrics.ranking import average_precision, one_against_rest, precision_recall
+from tarpon.train.tasks.mouse.metrics.sequence import key_names, score
+from tarpon.train.tasks.mouse.metrics.trial import Trial, save_trials
+
+FIELDS = ("actions", "probs", "keypoints", "keypoints_pred")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrialNames:
+    """What rows are called: row id -> key, group and source size."""
+
+    keys: Sequence[str]
+    groups: Sequence[str]
+    sizes: np.ndarray  # (N, 2) width, height in px
+    classes: tuple[str, ...]
+    points: tuple[str, ...]
+
+
+class TrialMetric:
+    """Windows in, scored trials out.
+
+    Args:
+        frames: stored frames of a trial, for the picture of true and predicted points; None: no such picture.
+    """
+
+    def __init__(self, names: TrialNames, *, frames: Frames | None = None) -> None:
+        self._names, self._frames = names, frames
+        self._windows: list[dict[str, np.ndarray]] = []
+
+    def add(self, out: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
+        probs = out["action"].float().softmax(-1)
+        arrays = {"actions": batch["actions"], "probs": probs}
+        if "keypoints" in out:
+            arrays |= {"keypoints": batch["keypoints"], "keypoints_pred": out["keypoints"].float()}
+        arrays = {name: value.detach().cpu().numpy() for name, value in arrays.items()}
+        valid = batch["valid"].cpu().numpy()
+        for i, (row, start) in enumerate(zip(batch["row"].tolist(), batch["start"].tolist(), strict=True)):
+            if row >= 0:  # -1 is padding of the last batch
+                self._windows.append({"row": row, "start": start, **{n: a[i][valid[i]] for n, a in arrays.items()}})
+
+    def part(self) -> list[dict]:
+        return self._windows
+
+    def read(self, parts: list[list[dict]]) -> Result:
+        trials, names = self._trials([window for part in parts for window in part]), self._names
+        scored = any(trial.keypoints is not None for trial in trials)
+
+        def save(path: Path) -> None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_trials(path, trials, classes=names.classes, points=names.points if scored else ())
+
+        return Result(
+            scalars=score(trials, classes=names.classes, points=names.points if scored else ()),
+            save=save,
+            pictures=lambda: self._pictures(trials),
+            pr_curves=lambda: one_against_rest(trials, names=key_names(names.classes)),
+        )
+
+    def _pictures(self, trials: list[Trial]) -> dict[str, np.ndarray]:
+        classes = self._names.classes
+        counts = confusion(trials, len(classes))
+        drawn = {
+            "confusion": figures_classes.confusion(counts, classes=classes),
+            "pr_curves": figures_classes.precision_recall(
+                precision_recall(trials),
+                average=average_precision(trials, len(classes)).tolist(),
+                support=counts.sum(1).tolist(),
+                classes=classes,
+            ),
+            "ethogram": figures_trials.ethogram(trials[:8], classes=classes),
+        }
+        samples = self._frames and figures_trials.point_samples(trials, classes=classes, frames=self._frames)
+        if samples:
+            drawn["frames"] = samples
+        return {name: figures.pixels(figure) for name, figure in drawn.items()}
+
+    def _trials(self, windows: list[dict]) -> list[Trial]:
+        by_row: dict[int, list[dict]] = {}
+        for window in sorted(windows, key=lambda w: (w["row"], w["start"])):
+            by_row.setdefault(window["row"], []).append(window)
+        trials = []
+        for row, parts in by_row.items():
+            whole = {name: np.concatenate([part[name] for part in parts]) for name in FIELDS if name in parts[0]}
+            if "keypoints" in whole and not whole["keypoints"][..., 2].any():
+                del whole["keypoints"]
+            trials.append(
+                Trial(
+                    key=self._names.keys[row],
+                    group=self._names.groups[row],
+                    size=tuple(int(n) for n in self._names.sizes[row]),
+                    **whole,
+                )
+            )
+        return trials

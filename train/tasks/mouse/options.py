@@ -1,0 +1,114 @@
+"""What can be set for the mouse task: frozen records that check themselves."""
+
+from dataclasses import dataclass, field, replace
+
+from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.video import VideoBackbone
+from tarpon.shards.sampling.draws import ClipAugment
+
+CLASSES = ("rest", "paw_withdraw", "paw_lick", "paw_shake", "walk", "active")
+MERGE = (0, 1, 2, 1, 3, 1, 4, 5)  # paw_guard and flinch count as paw_withdraw
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The network."""
+
+    backbone_type: str = "vit_2d"  # vit_2d: `backbone` frame by frame | videomae2_3d: `video_backbone` on 16-frame clips
+    backbone: FrameBackbone = field(default_factory=FrameBackbone)
+    video_backbone: VideoBackbone = field(default_factory=VideoBackbone)
+    model_type: str = "multitask"  # multitask: actions and keypoints | action_only
+    pose_input: bool = True  # False needs no DeepLabCut file when predicting
+    hidden: int = 256  # TCN channels
+    layers: int = 3  # TCN blocks, dilations 1, 2, 4, ...
+    norm: str = "frame"  # frame: per frame, the same for any window length | clip: over the clip, as published
+    dropout: float = 0.3
+    head_dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.backbone_type not in ("vit_2d", "videomae2_3d"):
+            raise ValueError(f"model.backbone_type={self.backbone_type!r} must be vit_2d or videomae2_3d")
+        if self.model_type not in ("multitask", "action_only"):
+            raise ValueError(f"model.model_type={self.model_type!r} must be multitask or action_only")
+        if self.norm not in ("frame", "clip"):
+            raise ValueError(f"model.norm={self.norm!r} must be frame or clip")
+        if self.hidden < 8 or self.layers < 1 or not (0 <= self.dropout < 1 and 0 <= self.head_dropout < 1):
+            raise ValueError(
+                f"model: hidden={self.hidden} must be at least 8, layers={self.layers} at least 1, "
+                f"dropout={self.dropout} and head_dropout={self.head_dropout} in [0, 1)"
+            )
+
+    @property
+    def encoder(self) -> FrameBackbone | VideoBackbone:
+        """The description of the backbone that was chosen."""
+        return self.backbone if self.backbone_type == "vit_2d" else self.video_backbone
+
+    def without_weights(self) -> "ModelOptions":
+        """The same network with random weights, to load trained ones over; needs no network and no file."""
+        if self.backbone_type == "vit_2d":
+            return replace(self, backbone=replace(self.backbone, pretrained=False, weights=None))
+        return replace(self, video_backbone=self.video_backbone.without_weights())
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossOptions:
+    """The terms, each on its own switch."""
+
+    focal_gamma: float = 2.5  # 0 = cross-entropy
+    label_smoothing: float = 0.1
+    class_weights: bool = True  # inverse frequency of the hard label
+    lambda_smooth: float = 1e-3  # times the change of log-probabilities from frame to frame
+    lambda_kp: float = 1.0  # times the keypoint term
+    kp_beta: float = 0.02  # of the frame: where smooth L1 turns linear
+
+    def __post_init__(self) -> None:
+        if (
+            min(self.focal_gamma, self.lambda_smooth, self.lambda_kp) < 0
+            or self.kp_beta <= 0
+            or not 0 <= self.label_smoothing < 1
+        ):
+            raise ValueError(
+                "loss: focal_gamma, lambda_smooth and lambda_kp must be at least 0, kp_beta above 0, label_smoothing in [0, 1)"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowOptions:
+    """What a training sample is."""
+
+    train_frames: int = 345
+    val_frames: int = 345  # windows that tile a trial in evaluation
+    kp_likelihood: float = 0.9  # a point below it is invisible
+    rare_boost: bool = True  # windows with rare classes come more often
+    rare_threshold_share: float = 0.02  # a class under this share of labelled frames is rare
+    rare_boost_cap: float = 30.0
+
+    def __post_init__(self) -> None:
+        if min(self.train_frames, self.val_frames) < 2 or not 0 <= self.kp_likelihood <= 1:
+            raise ValueError(
+                f"window: train_frames={self.train_frames} and val_frames={self.val_frames} must be at least 2, "
+                f"kp_likelihood={self.kp_likelihood} in [0, 1]"
+            )
+        if self.rare_boost_cap < 1 or not 0 <= self.rare_threshold_share <= 1:
+            raise ValueError(f"window: rare_boost_cap={self.rare_boost_cap} must be at least 1, rare_threshold_share in [0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MouseOptions:
+    """Everything of the mouse task beside the run."""
+
+    model: ModelOptions = field(default_factory=ModelOptions)
+    loss: LossOptions = field(default_factory=LossOptions)
+    window: WindowOptions = field(default_factory=WindowOptions)
+    augment: ClipAugment = field(default_factory=ClipAugment)
+    classes: tuple[str, ...] = CLASSES  # after merging
+    merge: tuple[int, ...] = MERGE  # class of each of the 8 stored actions; -1 leaves it out
+
+    def __post_init__(self) -> None:
+        if len(self.merge) != 8 or not all(-1 <= to < len(self.classes) for to in self.merge):
+            raise ValueError(
+                f"merge={list(self.merge)} must give each of the 8 stored actions a class of 0 to "
+                f"{len(self.classes) - 1}, or -1 to leave it out"
+            )
+        if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
+            raise ValueError(f"classes={list(self.classes)} must be two or more different names")

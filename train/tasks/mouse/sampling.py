@@ -1,0 +1,53 @@
+"""How often what is seen in training: the class table, the rare-class boost and the epoch plan it makes.
+
+C classes after merging.
+"""
+
+import numpy as np
+
+from tarpon.pipelines.feed import merged
+from tarpon.shards.manifest import Manifest
+from tarpon.shards.sampling import plan
+from tarpon.train.tasks.mouse.options import MouseOptions
+
+
+def class_counts(manifest: Manifest, options: MouseOptions, *, split: str) -> np.ndarray:
+    """Labelled frames of each merged class in a split, (C,) int64; ValueError when there is none."""
+    stored = np.array(manifest.table["histogram"].take(manifest.rows(split)).to_pylist()).reshape(-1, len(options.merge)).sum(0)
+    counts = np.zeros(len(options.classes), np.int64)
+    for old, new in enumerate(options.merge):
+        if new >= 0:
+            counts[new] += stored[old]
+    if not counts.any():
+        raise ValueError(f"{manifest.root}: no labelled {split} frames after merging; look at it with `tarpon look`")
+    return counts
+
+
+def sampling(
+    manifest: Manifest, rows: np.ndarray, options: MouseOptions, *, seed: int, counts: np.ndarray
+) -> tuple[plan.EpochPlan, np.ndarray | None, str]:
+    """The epoch plan, the boost's frame factors (None: off), and the class table before and after the boost."""
+    window, frames = options.window, options.window.train_frames
+    factors = plan.rare_factors(counts, threshold_share=window.rare_threshold_share, cap=window.rare_boost_cap)
+    if not window.rare_boost:
+        factors = np.ones(len(counts))
+    weights, seen = np.ones(len(rows)), np.zeros((len(rows), len(counts)))
+    for i, row in enumerate(rows):
+        labels = merged(manifest.lists("actions", np.array([row]))[0], options.merge)
+        chances = plan.window_weights(labels, factors, length=frames)
+        weights[i] = chances.mean()
+        seen[i] = plan.seen_histogram(labels, chances, length=frames, classes=len(counts))
+    boosted = (weights[:, None] * seen).sum(0)
+    before, after = counts / max(counts.sum(), 1), boosted / max(boosted.sum(), 1)
+    lines = [
+        f"  {name:<16}{count:>9}{b:>9.1%}{a:>9.1%}{factor:>8.1f}"
+        for name, count, b, a, factor in zip(options.classes, counts, before, after, factors, strict=True)
+    ]
+    table = "\n".join([f"  {'class':<16}{'frames':>9}{'share':>9}{'drawn':>9}{'factor':>8}", *lines])
+    shard = np.unique(manifest.column("shard")[rows], return_inverse=True)[1]
+    uniform = bool((factors == 1).all())
+    return (
+        plan.EpochPlan(rows=rows, shards=shard, seed=seed, weights=None if uniform else weights),
+        None if uniform else factors,
+        table,
+    )

@@ -1,0 +1,109 @@
+"""Embeddings of batches of photographs, from every process, put together into one searched and scored split."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tarpon.train.figures import style as figures
+from tarpon.train.task import Result
+from tarpon.train.tasks.star.figures import retrieval as figures_retrieval
+from tarpon.train.tasks.star.metrics.embeddings import VECTORS, Found, RowNames, Searching, find, join, save_embeddings
+from tarpon.train.tasks.star.metrics.open_set import open_set_scores
+from tarpon.train.tasks.star.metrics.scores import MEANS, by_dataset, score
+
+
+class EmbeddingMetric:
+    """Batches in, a scored split out.
+
+    Args:
+        names: by the `row` of a batch.
+        roles: (R,) int8 by row: QUERY, GALLERY, QUERY + GALLERY or NEW of `embeddings`; 0 for a row that is not looked at.
+        protocol: one sentence: who is looked for among whom.
+        searching: how; `Searching(reranking=Reranking())` also re-ranks.
+        device: where the search runs.
+        resamples: of the bootstrap; 0 leaves its intervals out.
+        stored: float32 or float16, of the embeddings in the file.
+    """
+
+    def __init__(
+        self,
+        names: RowNames,
+        *,
+        roles: np.ndarray,
+        protocol: str,
+        searching: Searching | None = None,
+        device: torch.device | str = "cpu",
+        resamples: int = 1000,
+        stored: str = "float32",
+    ) -> None:
+        self._names, self._roles, self._protocol = names, roles, protocol
+        self._searching, self._device = searching or Searching(), device
+        self._resamples, self._stored = resamples, stored
+        self._parts: list[dict[str, np.ndarray]] = []
+
+    def add(self, out: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
+        """out: embedding (B, D) and, averaged over flips, embedding_flips (B, D) if any; batch: row (B,), -1 for padding."""
+        real = batch["row"] >= 0
+        arrays = {"row": batch["row"]} | {name: out[name].float() for name in VECTORS if name in out}
+        self._parts.append({name: value[real.to(value.device)].detach().cpu().numpy() for name, value in arrays.items()})
+
+    def part(self) -> list[dict[str, np.ndarray]]:
+        """All batches of this process as one: the fewer arrays, the faster they travel."""
+        if len(self._parts) > 1:
+            self._parts = [{name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}]
+        return self._parts
+
+    def read(self, parts: list[list[dict[str, np.ndarray]]]) -> Result:
+        batches = [batch for part in parts for batch in part]
+        rows = join(batches, names=self._names, roles=self._roles, protocol=self._protocol)
+        found = find(rows, self._searching, device=self._device)
+
+        def save(path: Path) -> None:
+            save_embeddings(where(path), rows, dtype=self._stored)
+
+        return Result(scalars=scores(found, resamples=self._resamples), save=save, pictures=lambda: pictures(found))
+
+
+def where(path: Path) -> Path:
+    """The parquet file beside the npz that other tasks would write."""
+    return path.with_suffix(".parquet")
+
+
+def scores(found: Found, *, resamples: int = 1000) -> dict[str, float]:
+    """Scalars of a searched split: those of `retrieval_scores.score`; flips_ and reranked_ before the means of these searches;
+    `by_dataset` where the queries are of several data sets; `open_set_scores` where there are new animals; num_gallery."""
+    identities, datasets = found.of_queries("identity"), found.of_queries("dataset")
+    out = score(found.plain, identities=identities, resamples=resamples) | {"num_gallery": float(len(found.gallery))}
+    for name, retrieval in found.variants().items():
+        if name != "plain":
+            own = score(retrieval, identities=identities, resamples=0)
+            out |= {f"{name}_{mean}": own[mean] for mean in MEANS}
+    if len(np.unique(datasets)) > 1:
+        out |= by_dataset(found.plain, datasets=datasets)
+    return out | open_set(found)
+
+
+def open_set(found: Found) -> dict[str, float]:
+    """Known queries, those with a match, against new ones; empty without new ones."""
+    if found.new is None:
+        return {}
+    new = found.new.best
+    return open_set_scores(found.plain.best[found.plain.valid], new[np.isfinite(new)]) | {"num_new_queries": float(len(new))}
+
+
+def pictures(found: Found) -> dict[str, np.ndarray]:
+    """What TensorBoard shows of a split."""
+    drawn = {
+        "cmc": figures_retrieval.cmc(found.variants()),
+        "ranks": figures_retrieval.ranks(found.plain, identities=found.of_queries("identity")),
+        "similarity": figures_retrieval.similarities(found.plain, new=None if found.new is None else found.new.best),
+    }
+    return {name: figures.pixels(figure) for name, figure in drawn.items()}
+
+
+def embeddings_of(folder: Path, split: str) -> Path:
+    """Where a run folder keeps a split's embeddings."""
+    return folder / "predictions" / f"{split}.parquet"

@@ -1,0 +1,113 @@
+"""What can be set for the star task: frozen records that check themselves."""
+
+from dataclasses import dataclass, field, replace
+
+from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.reid.embedder import BACKBONES
+from tarpon.shards.sampling import photo_augment
+from tarpon.shards.sampling.photo_augment import PhotoAugment
+from tarpon.train.tasks.star.losses import MetricLoss
+from tarpon.train.tasks.star.metrics.embeddings import Searching
+from tarpon.train.tasks.star.metrics.rerank import Reranking
+
+STRATEGIES = ("star_only", "pretrain", "finetune", "cotrain")
+PRETRAIN, FINETUNE, COTRAIN = STRATEGIES[1:]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StarModel:
+    """The network."""
+
+    backbone: FrameBackbone = field(default_factory=lambda: BACKBONES["swinv2-tiny"])
+    multi_stage: bool = True  # look at the last three stages, not the last alone
+    width: int = 512  # channels of the map that is pooled
+    embedding_dim: int = 512
+    head_depth: int = 3  # linear layers between the pooled map and the embedding
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.backbone.name in BACKBONES:  # a published name
+            named = replace(self.backbone, name=BACKBONES[self.backbone.name].name)
+            object.__setattr__(self, "backbone", named)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StarSearch:
+    """How the test split is searched beside plain cosine; each way is reported by itself."""
+
+    flips: bool = True  # by embeddings averaged over mirror images; those of flank species stay as they are
+    rerank: bool = True  # k-reciprocal: queries help each other, so these scores are no plain search's
+    k1: int = 20  # neighbours that must be mutual
+    k2: int = 6  # neighbours whose neighbourhoods are averaged
+    share: float = 0.3  # of the plain distance in the re-ranked one
+    top: int = 20  # nearest kept a query
+
+    def __post_init__(self) -> None:
+        Reranking(k1=self.k1, k2=self.k2, share=self.share)  # checks them
+
+    def searching(self, *, rerank: bool, within_dataset: bool) -> Searching:
+        chosen = Reranking(k1=self.k1, k2=self.k2, share=self.share) if rerank and self.rerank else None
+        return Searching(within_dataset=within_dataset, reranking=chosen, top=self.top)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StarOptions:
+    """Everything of the star task beside the run."""
+
+    strategy: str = "star_only"  # star_only | pretrain (data: wildlife) | finetune (a checkpoint on) | cotrain (both at once)
+    checkpoint: str | None = None  # finetune: a run folder, or its best.pth, whose weights training starts from
+    wildlife: str | None = None  # cotrain: shards of `tarpon pack wildlife`, beside the stars in data
+    star_batch_ratio: float = 0.3  # cotrain: share of the photographs that are stars
+    alternate_batches: bool = False  # cotrain: whole batches of either set in turn; star_batch_ratio has no effect
+    num_instances: int = 4  # photographs of an identity in a batch
+    include_distractors: bool = True  # identities with one session train too, as negatives of the others
+    model: StarModel = field(default_factory=StarModel)
+    loss: MetricLoss = field(default_factory=MetricLoss)
+    augment_star: PhotoAugment = field(default_factory=photo_augment.underwater)
+    augment_wildlife: PhotoAugment = field(default_factory=photo_augment.wildlife)
+    search: StarSearch = field(default_factory=StarSearch)
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            raise ValueError(f"strategy={self.strategy!r} must be one of {', '.join(STRATEGIES)}")
+        if (self.strategy == FINETUNE) != (self.checkpoint is not None):
+            raise ValueError(
+                f"strategy={self.strategy} and checkpoint={self.checkpoint}: finetune needs --checkpoint RUN, "
+                f"the others start from the backbone's own weights"
+            )
+        if (self.strategy == COTRAIN) != (self.wildlife is not None):
+            raise ValueError(
+                f"strategy={self.strategy} and wildlife={self.wildlife}: cotrain needs --wildlife SHARDS beside the stars in "
+                f"--data, the others train on --data alone"
+            )
+        if self.num_instances < 2:
+            raise ValueError(f"num_instances={self.num_instances} must be at least 2: a pair of an animal's photographs")
+        if not 0 < self.star_batch_ratio < 1:
+            raise ValueError(f"star_batch_ratio={self.star_batch_ratio} must be between 0 and 1")
+
+
+SPELLINGS: dict[str, tuple[str, ...]] = {  # the options of the published trainers
+    "backbone": ("model.backbone.name",),
+    "image_size": ("model.backbone.image_size",),
+    "embedding_dim": ("model.embedding_dim",),
+    "batch_size": ("micro_batch", "global_batch"),
+    "lr": ("optim.lr",),
+    "weight_decay": ("optim.weight_decay",),
+    "warmup_epochs": ("schedule.warmup_epochs",),
+    "circle_weight": ("loss.circle_weight",),
+    "triplet_weight": ("loss.triplet_weight",),
+    "num_workers": ("loader.threads",),
+    "checkpoint_dir": ("out",),
+    "val_every": ("eval_every",),
+    # ours by the same name, which theirs spell with dashes
+    **{name: (name,) for name in ("freeze_backbone_epochs", "num_instances", "star_batch_ratio", "alternate_batches")},
+}
+PACK_FIRST = "the data are packed first: `tarpon pack star` or `tarpon pack wildlife`, then --data SHARDS"
+PACK_SAYS = "what is in the shards, and its split, is chosen when packing; see `tarpon pack star --help`"
+REFUSED: dict[str, str] = {
+    **dict.fromkeys(("star_dataset_root", "wildlife_root"), PACK_FIRST),
+    **dict.fromkeys(("include_datasets", "exclude_datasets", "split_strategy", "train_outing_ratio", "min_outings"), PACK_SAYS),
+    "device": "a GPU is used where there is one; set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU",
+    "gpus": "say them to the launcher: deepspeed --include localhost:0,1 train/launch.py star",
+    "no_amp": "give --engine.dtype fp32",
+}

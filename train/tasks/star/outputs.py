@@ -1,0 +1,137 @@
+"""What a re-identification run leaves for its readers, all of it from one search of one split's embeddings.
+
+So the tables, the summary and the figures cannot disagree, and `tarpon report` writes the same ones from the stored file.
+"""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tarpon.shards import atomic
+from tarpon.train.figures import style as figures
+from tarpon.train.tasks.cells.outputs import write_json
+from tarpon.train.tasks.star.figures import retrieval as figures_retrieval
+from tarpon.train.tasks.star.metrics.collect import embeddings_of, open_set
+from tarpon.train.tasks.star.metrics.embeddings import Found, Searching, find, load_embeddings
+from tarpon.train.tasks.star.metrics.open_set import Novelty, calibrate
+from tarpon.train.tasks.star.metrics.rerank import Reranking
+from tarpon.train.tasks.star.metrics.scores import RANKS, by_dataset, by_folder, by_identity, score
+
+SPLITS = ("test", "val")  # the first that is there is what is written
+PUBLISHED = {"map": "mAP"} | {f"cmc_{k}": f"CMC@{k}" for k in RANKS}  # our name -> theirs; the others are the same
+SHARES = ("map", *(f"cmc_{k}" for k in RANKS))
+IDENTITY_COLUMNS = ("identity", "folder", "mean_rank", "best_rank", "worst_rank", "num_queries", *SHARES)
+FOLDER_COLUMNS = ("folder", "num_identities", "mean_rank", "std_rank", "num_queries", *SHARES)
+TRANSDUCTIVE = "every query is ranked with the help of all the others; not comparable with plain search"
+
+
+def find_run(folder: Path, searching: Searching, *, device: torch.device | str = "cpu") -> tuple[str, Found, Novelty | None]:
+    """The split that a run folder's readers want, searched again, and the new-animal decision learnt on validation.
+
+    Returns:
+        (split, its searches, None where validation cannot teach the decision or has no file).
+
+    Raises:
+        ValueError: the folder holds no embeddings.
+    """
+    there = [split for split in SPLITS if embeddings_of(folder, split).exists()]
+    if not there:
+        raise ValueError(
+            f"{folder}: no predictions/test.parquet or predictions/val.parquet; give a run folder with a validation done"
+        )
+    found = {split: find(load_embeddings(embeddings_of(folder, split)), searching, device=device) for split in there}
+    return there[0], found[there[0]], learnt(found["val"]) if "val" in found else None
+
+
+def learnt(found: Found, *, fpr: float = 0.05) -> Novelty | None:
+    """The decision that a split teaches; None where no query has both a match and another identity."""
+    both = np.isfinite(found.plain.best_own) & np.isfinite(found.plain.best_other)
+    return calibrate(found.plain, fpr=fpr) if both.any() else None
+
+
+def write_outputs(
+    folder: Path,
+    found: Found,
+    *,
+    split: str = "test",
+    novelty: Novelty | None = None,
+    reranking: Reranking | None = None,
+    prefix: str = "star",
+) -> list[Path]:
+    """Write the tables by identity and by outing folder, the summary and the figures; returns what was written.
+
+    Args:
+        novelty: the new-animal decision, learnt on validation.
+        reranking: with which `found.reranked` was made, for the summary.
+    """
+    named = {"identities": found.of_queries("identity"), "outings": found.of_queries("outing")}
+    identities, folders = by_identity(found.plain, **named), by_folder(found.plain, **named)
+    tables = {
+        f"{prefix}_identity_metrics.csv": csv_text(identities, IDENTITY_COLUMNS),
+        f"{prefix}_folder_metrics.csv": csv_text(folders, FOLDER_COLUMNS),
+    }
+    for name, content in tables.items():
+        atomic.write_text(folder / name, content)
+    told = summary(found, num_folders=len(folders), split=split, novelty=novelty, reranking=reranking)
+    write_json(folder / f"{prefix}_evaluation_summary.json", told)
+    drawn = draw(found, split=split, novelty=novelty)
+    for name, content in drawn.items():
+        atomic.write_bytes(folder / name, content)
+    return [folder / name for name in (*tables, f"{prefix}_evaluation_summary.json", *drawn)]
+
+
+def draw(found: Found, *, split: str, novelty: Novelty | None) -> dict[str, bytes]:
+    """File name -> PNG."""
+    new = None if found.new is None else found.new.best
+    drawn = {
+        "cmc.png": figures_retrieval.cmc(found.variants(), split=split),
+        "ranks_by_identity.png": figures_retrieval.ranks(found.plain, identities=found.of_queries("identity"), split=split),
+        "similarities.png": figures_retrieval.similarities(found.plain, novelty=novelty, new=new, split=split),
+    }
+    return {name: figures.png(figure) for name, figure in drawn.items()}
+
+
+def summary(
+    found: Found, *, num_folders: int, split: str, novelty: Novelty | None = None, reranking: Reranking | None = None
+) -> dict:
+    """What the summary holds: the published names at the top, of plain search; below them every search by itself."""
+    identities, datasets = found.of_queries("identity"), found.of_queries("dataset")
+    variants = {name: score(own, identities=identities) for name, own in found.variants().items()}
+    plain = variants["plain"]
+    top = {
+        "mAP": plain["map"],
+        "mean_rank": plain["mean_rank"],
+        "num_queries": int(plain["num_valid_queries"]),
+        "num_identities": int(plain["num_identities"]),
+        "num_folders": num_folders,
+        **{f"CMC@{k}": plain[f"cmc_{k}"] for k in RANKS},
+    }
+    rest = {
+        "split": split,
+        "protocol": found.rows.protocol,
+        "num_skipped_queries": int(plain["num_skipped_queries"]),
+        "num_gallery": len(found.gallery),
+        **variants,
+        "by_dataset": by_dataset(found.plain, datasets=datasets) or None,
+        "open_set": open_set(found) or None,
+        "new_animal": asdict(novelty) if novelty else None,
+    }
+    if "reranked" in variants:
+        rest["reranked"] = {**variants["reranked"], **asdict(reranking or Reranking()), "transductive": TRANSDUCTIVE}
+    return top | rest
+
+
+def csv_text(records: Sequence[Mapping[str, float | str]], columns: Sequence[str]) -> str:
+    """A CSV file of these columns under their published names: whole numbers and words as they are, others to 4 decimals."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([PUBLISHED.get(name, name) for name in columns])
+    for record in records:
+        cells = [record[name] for name in columns]
+        writer.writerow([f"{cell:.4f}" if isinstance(cell, float) else cell for cell in cells])
+    return text.getvalue()
