@@ -17,8 +17,8 @@ from tarpon.tools.mouse import report as report_mouse
 from tarpon.tools.record import SPLITS, Record, read_run
 from tarpon.tools.star import report as report_star
 from tarpon.train.figures import curves as figures_curves
-from tarpon.train.tasks.mouse.figures.trials import Frames
-from tarpon.train.tasks.mouse.metrics.sequence import key_names
+from tarpon.train.figures.style import Frames
+from tarpon.train.metrics.names import key_names
 
 NO_TASK = "run.json does not say which task this run is of, so only what every task has is shown."
 

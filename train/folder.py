@@ -131,7 +131,7 @@ class RunFolder:
         self._engine.barrier()
 
     def _show(self, split: str, result: Result, *, step: int) -> None:
-        for name, pixels in result.pictures().items():
+        for name, pixels in self._problem.figures(result.rows).items():
             self._sink.image(step, f"{split}/{name}", pixels)
         for name, (truth, given) in result.pr_curves().items():
             self._sink.pr_curve(step, f"{split}/{name}", truth, given)

@@ -23,7 +23,7 @@ class Result:
 
     scalars: dict[str, float]  # the contract's metrics in snake case
     save: Callable[[Path], None]  # write the predictions it was computed from
-    pictures: Callable[[], dict[str, np.ndarray]]  # name -> (H, W, 3) uint8, for TensorBoard
+    rows: object  # the scored answers themselves: what the task's figures are drawn from
     pr_curves: Callable[[], dict[str, tuple[np.ndarray, np.ndarray]]] = dict  # name -> (N,) bool truth, (N,) scores
 
 
@@ -49,6 +49,9 @@ class Problem:
     split: Callable[[str], Iterator[Batch]]  # "val" | "test" -> its batches, equally many on every rank
     splits: tuple[str, ...]  # what there is to score: "val", and "test" where the data have one
     metric: Callable[[str], Metric]
+    figures: Callable[[object], dict[str, np.ndarray]] = (
+        lambda rows: {}
+    )  # a result's rows -> name -> (H, W, 3) uint8, for TensorBoard
     select: str  # the validation scalar that picks the best weights; higher is better
     wait_s: Callable[[], float]  # seconds the training loader has made the loop wait
     frames: Callable[[Batch], int]  # samples in a batch, in the unit throughput is told in

@@ -160,7 +160,7 @@ class Rows:
 
     def read(self, parts: list) -> Result:
         rows = sorted(row for part in parts for row in part if row >= 0)
-        return Result(scalars={"score": self._score(), "rows": float(len(rows))}, save=lambda path: None, pictures=dict)
+        return Result(scalars={"score": self._score(), "rows": float(len(rows))}, save=lambda path: None, rows=rows)
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from torch import Tensor
 from tarpon.models.ops import OPS, tiles
 from tarpon.models.ops.mmoe import variants as mmoe_variants
 from tarpon.models.ops.spec import OpSpec, Shape
+from tarpon.shards.json_file import write_json
 from tarpon.tools.bench import results as bench
 from tarpon.tools.table import table
-from tarpon.train.tasks.cells.outputs import write_json
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 EAGER, COMPILED, FUSED = "eager", "compiled", "fused"

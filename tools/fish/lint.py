@@ -1,14 +1,12 @@
 """What must hold of one stored fish image."""
 
-import io
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image
 
 from tarpon.shards.sources.fish import source as fish
-from tarpon.shards.sources.images import BROKEN
 from tarpon.tools.checks import Kind, Stored, told_alike
+from tarpon.tools.checks_image import image
 
 TOLD = ("group", "source", "source_sha256", *(name for name, _ in fish.SCHEMA.columns))
 NAMES = {"family": "families", "order": "orders", "feeding": "feeding"}  # column -> list of names in the card
@@ -33,22 +31,6 @@ def labels(sample: Stored) -> Iterator[str]:
         yield f"habitat is {row['habitat']}, {len(fish.HABITATS)} of 0 or 1 are expected"
     if row["troph"] is not None and not np.isfinite(row["troph"]):
         yield f"troph is {row['troph']}"
-
-
-def image(sample: Stored) -> Iterator[str]:
-    """The image decodes, in the size that the manifest says, as an upright RGB JPEG."""
-    row = sample.row
-    try:
-        with Image.open(io.BytesIO(sample.files["jpg"])) as picture:
-            picture.load()
-            kind, size = f"{picture.mode} {picture.format}", picture.size
-    except BROKEN as error:
-        yield f"jpg does not decode ({error})"
-        return
-    if kind != "RGB JPEG":
-        yield f"jpg is {kind}, RGB JPEG is expected"
-    if size != (row["width"], row["height"]):
-        yield f"jpg is {size[0]} x {size[1]}, the manifest says {row['width']} x {row['height']}"
 
 
 FISH = Kind(schema=fish.SCHEMA, checks={"meta": meta, "labels": labels, "image": image}, nullable=frozenset(fish.NULLABLE))

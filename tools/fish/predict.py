@@ -5,11 +5,9 @@ B images of a batch, D features, L habitats.
 """
 
 import os
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +26,13 @@ from tarpon.shards.sources.fish.source import FishSource
 from tarpon.shards.sources.images import Picture, as_jpeg
 from tarpon.tools.features import Recipe, encode
 from tarpon.tools.fish.captions import write_annotated
+from tarpon.tools.loose_images import LooseImages, images_in, pictures_of
 from tarpon.train.checkpoint import load_weights
 from tarpon.train.tasks.fish.export import load
 from tarpon.train.tasks.fish.metrics.scores import THRESHOLD
 from tarpon.train.tasks.fish.options import FEEDING, FishModel
 from tarpon.train.tasks.fish.task import build_model
 
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")  # what else lies in a folder is passed over
 WRITERS = {".parquet": pq.ParquetWriter, ".csv": pyarrow.csv.CSVWriter}
 BATCHES = 4  # a chunk: encoded images of this many batches are held, and as many are being read
 
@@ -57,17 +55,6 @@ class Answerer:
         habitats = [(f"{name}_prob", pa.float32()) for name in self.encoders["habitats"]]
         feeding = _named(FEEDING) if FEEDING in self.tasks else []
         return pa.schema([("image", pa.string()), *named, *habitats, ("troph", pa.float32()), *feeding])
-
-
-@dataclass(eq=False)
-class LooseImages:
-    """Images that lie in memory, by row, as the feed reads them."""
-
-    held: dict[int, bytes] = field(default_factory=dict)
-
-    def read(self, row: int, _column: str) -> bytes:
-        """A padded place of a batch asks for a row that may not be held: any image will do there."""
-        return self.held[row] if row in self.held else next(iter(self.held.values()))
 
 
 def fish(
@@ -118,25 +105,6 @@ def fish(
     return 1 if faults else 0
 
 
-def images_in(folder: Path) -> list[str]:
-    """Paths of the images below a folder, relative to it, in natural order (2 before 10); hidden ones are passed over."""
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder")
-    found = []
-    for place, below, files in os.walk(folder):
-        below[:] = [name for name in below if not name.startswith(".")]
-        here = Path(place).relative_to(folder)
-        found += [(here / name).as_posix() for name in files if name.lower().endswith(IMAGES) and not name.startswith(".")]
-    if not found:
-        raise ValueError(f"{folder}: no images ({', '.join(IMAGES)}) here or in folders below")
-    return sorted(found, key=natural)
-
-
-def natural(name: str) -> tuple[list[tuple[str, int]], str]:
-    """Sorts numbers within a name by value; names that differ in leading zeros or in case alone still have an order."""
-    return [(word.lower(), int(digits or 0)) for word, digits in re.findall(r"(\D*)(\d*)", name)], name
-
-
 def load_answerer(path: Path, *, weights: str | None = None, pretrained: bool = True) -> Answerer:
     """Model and backbone of an exported checkpoint, in evaluation mode, on the GPU where there is one.
 
@@ -171,7 +139,7 @@ def answers(
     listed = Manifest(root=str(root), card={}, table=pa.table({"key": names}))
     loose = LooseImages()
     loader = answerer.recipe.loader(listed, loose, batch=batch, device=answerer.device.index, threads=threads)
-    for rows, read in pictures_of(root, names, size=BATCHES * batch, threads=threads):
+    for rows, read in pictures_of(root, names, size=BATCHES * batch, threads=threads, read=picture_of):
         faults += [f"{names[row]}: {found}" for row, found in zip(rows, read, strict=True) if isinstance(found, str)]
         sound = {row: found for row, found in zip(rows, read, strict=True) if isinstance(found, Picture)}
         if not sound:
@@ -180,27 +148,6 @@ def answers(
         kept = [names[row] for row in sound]
         vectors = vectors_of(answerer, loader, np.array(list(sound)), batch=batch)
         yield dict(zip(kept, sound.values(), strict=True)), answer(answerer, kept, vectors)
-
-
-def picture_of(path: Path) -> Picture | str:
-    try:
-        return as_jpeg(path.read_bytes(), short_side=FishSource().short_side)
-    except (ValueError, OSError) as error:
-        return str(error)
-
-
-def pictures_of(
-    root: Path, names: Sequence[str], *, size: int, threads: int, read: Callable[[Path], Picture | str] = picture_of
-) -> Iterator[tuple[range, list[Picture | str]]]:
-    """`size` images at a time, each as packing would have stored it or the reason why not; the next are read meanwhile."""
-    chunks = [range(first, min(first + size, len(names))) for first in range(0, len(names), size)]
-    with ThreadPoolExecutor(threads, thread_name_prefix="images") as pool:
-        ahead = [pool.submit(read, root / names[row]) for row in chunks[0]]
-        for place, rows in enumerate(chunks):
-            now, ahead = ahead, []
-            if place + 1 < len(chunks):
-                ahead = [pool.submit(read, root / names[row]) for row in chunks[place + 1]]
-            yield rows, [future.result() for future in now]
 
 
 def vectors_of(answerer: Answerer, loader: Loader, rows: np.ndarray, *, batch: int) -> Tensor:
@@ -231,3 +178,10 @@ def _chosen(scores: Tensor, classes: Sequence[str]) -> list[pa.Array | np.ndarra
     """(B, C) scores -> names of the best classes and their probabilities."""
     prob, place = scores.float().softmax(1).max(1)
     return [pa.array([classes[i] for i in place.tolist()], pa.string()), prob.cpu().numpy()]
+
+
+def picture_of(path: Path) -> Picture | str:
+    try:
+        return as_jpeg(path.read_bytes(), short_side=FishSource().short_side)
+    except (ValueError, OSError) as error:
+        return str(error)

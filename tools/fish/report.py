@@ -12,11 +12,11 @@ from tarpon.shards.features import FeatureTable, open_features
 from tarpon.tools.html.page import image, number, table, text
 from tarpon.tools.record import Record
 from tarpon.train.metrics.confusion import ratio
+from tarpon.train.metrics.names import key_names
 from tarpon.train.tasks.fish.figures import attributes as figures_attributes
 from tarpon.train.tasks.fish.figures import orders as figures_orders
 from tarpon.train.tasks.fish.metrics.predictions import AttributeRows, load_rows
 from tarpon.train.tasks.fish.metrics.scores import THRESHOLD, class_counts, gate_means, habitat_counts, label_f1
-from tarpon.train.tasks.mouse.metrics.sequence import key_names
 
 HEADLINES = (  # name in metrics.json, label, what the number means
     ("acc_family", "Family accuracy", "images given the right family"),

@@ -11,14 +11,15 @@ from tarpon.shards.sources.video import frames_at
 from tarpon.tools.html.page import image, number, table, text
 from tarpon.tools.record import Record
 from tarpon.train.figures import style as figures
-from tarpon.train.metrics.confusion import confusion, frame_scores
+from tarpon.train.figures.style import Frames
+from tarpon.train.metrics.confusion import frame_scores
+from tarpon.train.metrics.names import key_names
 from tarpon.train.tasks.mouse.figures import classes as figures_classes
 from tarpon.train.tasks.mouse.figures import trials as figures_trials
-from tarpon.train.tasks.mouse.figures.trials import Frames
 from tarpon.train.tasks.mouse.metrics.bouts import FOUND_IOU, class_bouts, nearest_bouts
 from tarpon.train.tasks.mouse.metrics.keypoints import keypoint_counts, keypoint_scores
-from tarpon.train.tasks.mouse.metrics.sequence import key_names, score_trials
-from tarpon.train.tasks.mouse.metrics.trial import Trial, load_trials
+from tarpon.train.tasks.mouse.metrics.sequence import score_trials
+from tarpon.train.tasks.mouse.metrics.trial import Trial, confusion, load_trials
 
 RARE_CLASS = "paw_withdraw"  # the class the mouse task is for
 HEADLINES = (  # name in metrics.json, label, what the number means

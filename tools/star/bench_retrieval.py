@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tarpon.shards.json_file import write_json
 from tarpon.tools.bench import results as bench
 from tarpon.tools.table import table
-from tarpon.train.tasks.cells.outputs import write_json
 from tarpon.train.tasks.star.metrics import rerank as reranking
 from tarpon.train.tasks.star.metrics.retrieval import STRIP_BYTES, Retrieval, search
 

@@ -25,7 +25,7 @@ from tarpon.shards.quarantine import Budget
 from tarpon.shards.sampling import plan
 from tarpon.shards.sources.images import Picture, as_jpeg
 from tarpon.shards.sources.star.pictures import MATTE
-from tarpon.tools.fish.predict import LooseImages, pictures_of
+from tarpon.tools.loose_images import LooseImages, pictures_of
 from tarpon.train.checkpoint import load_weights
 from tarpon.train.config import Run, parser_for
 from tarpon.train.engine import Place

@@ -17,7 +17,7 @@ from tarpon.shards import atomic
 from tarpon.shards.manifest import MANIFEST, SPLITS, Manifest, open_manifest
 from tarpon.shards.reader import Reader
 from tarpon.shards.sources.star.source import StarSource
-from tarpon.tools.fish.predict import images_in
+from tarpon.tools.loose_images import images_in
 from tarpon.tools.star.embed import Embedder, embed_files, vector_columns, vectors_in
 from tarpon.train.tasks.star.data import FLANKS
 

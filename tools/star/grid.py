@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tarpon.shards import atomic
+from tarpon.shards.json_file import write_json
 from tarpon.shards.manifest import open_manifest
 from tarpon.tools.evaluate import open_best
 from tarpon.tools.table import table
@@ -20,7 +21,6 @@ from tarpon.train.config import UsageError, one_line, parse, parser_for
 from tarpon.train.evaluate import evaluate
 from tarpon.train.spelling import respelt
 from tarpon.train.tasks import TASKS
-from tarpon.train.tasks.cells.outputs import write_json
 
 LOSSES = {
     "circle": ("--loss.circle_weight=1", "--loss.triplet_weight=0"),

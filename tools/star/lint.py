@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tarpon.shards.sources.star import pictures as reid
 from tarpon.shards.sources.star.dates import read_day
 from tarpon.tools.checks import Kind, Stored, told_alike
-from tarpon.tools.fish.lint import image
+from tarpon.tools.checks_image import image
 
 TOLD = ("group", "source", "source_sha256", *(name for name, _ in reid.SCHEMA.columns))
 

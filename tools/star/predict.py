@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import torch
 
 from tarpon.shards import atomic
-from tarpon.tools.fish.predict import images_in
+from tarpon.tools.loose_images import images_in
 from tarpon.tools.star.embed import Embedded, embed_files, load_embedder, vector_columns
 from tarpon.tools.star.gallery import Gallery, longest_side, open_gallery
 from tarpon.tools.table import table

@@ -6,6 +6,7 @@ ground, and a class has the same colour in every figure.
 """
 
 import io
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib import colormaps
@@ -52,3 +53,6 @@ def plain(text: str, *, limit: int = 32) -> str:
     """Text as it stands: a dollar sign would start matplotlib's mathematics, and a long name would cover its neighbour."""
     short = text if len(text) <= limit else text[: limit - 1] + "…"
     return short.replace("$", r"\$")
+
+
+Frames = Callable[[str, Sequence[int]], np.ndarray]  # (trial key, ascending frame numbers) -> (n, H, W, 3) uint8

@@ -7,18 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tarpon.train.tasks.mouse.metrics.trial import Trial
-
-
-def confusion(trials: Sequence[Trial], num_classes: int) -> np.ndarray:
-    """(C, C) int64 frame counts: row the true class, column the most probable one. Unlabelled frames are left out."""
-    total = np.zeros(num_classes**2, np.int64)
-    for trial in trials:
-        known = trial.actions >= 0
-        cell = trial.actions[known] * num_classes + trial.predicted[known]
-        total += np.bincount(cell, minlength=num_classes**2)
-    return total.reshape(num_classes, num_classes)
-
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """part / whole in float64, NaN where whole is 0: an undefined score is never shown as 0 or 1."""

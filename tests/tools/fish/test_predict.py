@@ -14,7 +14,7 @@ from tarpon.shards.features import open_features
 from tarpon.shards.sources.images import Picture
 from tarpon.tools import cli
 from tarpon.tools.fish import predict as predict_fish
-from tarpon.tools.fish.predict import images_in, natural
+from tarpon.tools.loose_images import images_in, natural, pictures_of
 from tarpon.train import launch
 from tarpon.train.tasks.fish import export as fish_export
 
@@ -194,7 +194,7 @@ def test_images_are_read_one_chunk_ahead_and_no_further(few, tmp_path):
     names = [f"{i}.jpg" for i in range(9)]
     for name in names[:6]:
         shutil.copy(few / "img10.jpg", tmp_path / name)
-    stream = predict_fish.pictures_of(tmp_path, names, size=3, threads=1)
+    stream = pictures_of(tmp_path, names, size=3, threads=1, read=predict_fish.picture_of)
     found = [next(stream)]
     for name in names[6:]:
         shutil.copy(few / "img10.jpg", tmp_path / name)

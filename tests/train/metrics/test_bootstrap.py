@@ -3,7 +3,8 @@ import pytest
 from sklearn.metrics import f1_score
 
 from tarpon.train.metrics.bootstrap import bootstrap_interval
-from tarpon.train.metrics.confusion import confusion, macro_f1
+from tarpon.train.metrics.confusion import macro_f1
+from tarpon.train.tasks.mouse.metrics.trial import confusion
 
 
 def test_agrees_with_a_plain_loop_over_frames(random_trials):

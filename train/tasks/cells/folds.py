@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from tarpon.shards import atomic
+from tarpon.shards.json_file import write_json
 from tarpon.train.figures import style as figures
 from tarpon.train.tasks.cells.figures import hours as figures_hours
 from tarpon.train.tasks.cells.metrics.predictions import PageRows, one_well_classes, pool, save_metadata, save_rows
 from tarpon.train.tasks.cells.metrics.scores import score, stack_scores, windows
-from tarpon.train.tasks.cells.outputs import Finished, read_run, temporal, window_records, write_json
+from tarpon.train.tasks.cells.outputs import Finished, read_run, temporal, window_records
 
 DDOF = 1  # of the spread over folds: the folds are a sample, not all there could be
 

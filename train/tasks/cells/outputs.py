@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import yaml
 
 from tarpon.shards import atomic
+from tarpon.shards.json_file import write_json
 from tarpon.train.figures import style as figures
 from tarpon.train.tasks.cells.figures import curves as figures_hour_curves
 from tarpon.train.tasks.cells.figures import hours as figures_hours
@@ -155,25 +155,6 @@ def temporal(found: Sequence[Window]) -> dict:
         "window_centers": [window.centre for window in found],
         "metrics_by_window": {name: [window.scores[name] for window in found] for name in names},
     }
-
-
-def write_json(path: Path, value: object) -> None:
-    """Valid JSON, whole or not at all: NaN and None are left out of objects and are null in lists, numpy becomes plain."""
-    atomic.write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
-
-
-def plain(value: object) -> object:
-    """Nested mappings, sequences, numpy and paths as what JSON has."""
-    if isinstance(value, Mapping):
-        held = {str(name): plain(item) for name, item in value.items()}
-        return {name: item for name, item in held.items() if item is not None}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return str(value) if isinstance(value, Path) else value
 
 
 def read_lines(path: Path) -> list[dict[str, float]]:

@@ -23,6 +23,7 @@ from tarpon.train.engine import Place
 from tarpon.train.task import Problem, Task
 from tarpon.train.tasks.cells import export as cells_export
 from tarpon.train.tasks.cells.data import PageLoaders
+from tarpon.train.tasks.cells.figures.split import draw_split
 from tarpon.train.tasks.cells.losses import hours_losses, target_hours
 from tarpon.train.tasks.cells.metrics.collect import HourMetric, target_medians
 from tarpon.train.tasks.cells.metrics.predictions import PageNames
@@ -85,6 +86,7 @@ def build(run: Run, options: CellsOptions, place: Place, *, encoders: dict | Non
         split=split,
         splits=("val", "test") if len(rows["test"]) else ("val",),
         metric=lambda _: HourMetric(names, clamp_range=options.clamp_range, medians=medians),
+        figures=draw_split,
         select="combined",
         wait_s=lambda: pages.wait_s,
         frames=lambda batch: len(batch["row"]),

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tarpon.train.tasks.mouse.losses import balanced_weights
+from tarpon.train.class_weights import balanced_weights
 
 # Labels: habitat (B, L) 0 or 1, -1 or NaN unknown; troph (B,) float, NaN unknown; all others (B,) integers, -1 unknown.
 HABITAT, TROPH = "habitat", "troph"

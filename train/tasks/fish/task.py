@@ -20,6 +20,7 @@ from tarpon.train.config import Run
 from tarpon.train.engine import Place
 from tarpon.train.task import Batch, Problem, Task
 from tarpon.train.tasks.fish import export as fish_export
+from tarpon.train.tasks.fish.figures.split import draw_split
 from tarpon.train.tasks.fish.losses import attribute_losses, train_facts
 from tarpon.train.tasks.fish.metrics.collect import AttributeMetric
 from tarpon.train.tasks.fish.metrics.predictions import AttributeNames
@@ -94,6 +95,7 @@ def build(run: Run, options: FishOptions, place: Place, *, encoders: dict | None
         split=split,
         splits=splits,
         metric=lambda _: AttributeMetric(names, keys=keys, groups=groups),
+        figures=draw_split,
         select="composite",
         wait_s=lambda: loader.wait_s,
         frames=lambda batch: len(batch["row"]),

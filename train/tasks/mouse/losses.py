@@ -4,7 +4,6 @@ of GPUs nor the accumulation, and padding counts for nothing.
 B windows, T frames, C classes, K points.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -48,9 +47,3 @@ def points(predicted: Tensor, keypoints: Tensor, *, beta: float) -> Tensor:
     """
     loss = F.smooth_l1_loss(predicted, keypoints[..., :2], beta=beta, reduction="none").mean(-1)
     return window_mean(loss, keypoints[..., 2] > 0)
-
-
-def balanced_weights(counts: Tensor) -> Tensor:
-    """Inverse-frequency class weights with mean 1 over the counted frames; classes that never occur get 0 and no say."""
-    present = counts > 0
-    return torch.where(present, counts.sum() / (counts.clamp(min=1) * present.sum()), torch.zeros_like(counts))

@@ -26,6 +26,7 @@ from tarpon.train.engine import Place, cores
 from tarpon.train.task import Outputs, Problem, Task
 from tarpon.train.tasks.mouse import export as mouse_export
 from tarpon.train.tasks.mouse import losses
+from tarpon.train.tasks.mouse.figures.split import draw_split
 from tarpon.train.tasks.mouse.metrics.collect import TrialMetric, TrialNames
 from tarpon.train.tasks.mouse.names import run_name
 from tarpon.train.tasks.mouse.options import LossOptions, MouseOptions
@@ -144,7 +145,12 @@ def build(run: Run, options: MouseOptions, place: Place, *, encoders: dict | Non
         batches=batches,
         split=split,
         splits=splits,
-        metric=lambda _: TrialMetric(names, frames=lambda key, at: frames_at(loaders.reader.read(row_of[key], "clip"), at)),
+        metric=lambda _: TrialMetric(names),
+        figures=lambda trials: draw_split(
+            trials,
+            classes=names.classes,
+            frames=lambda key, at: frames_at(loaders.reader.read(row_of[key], "clip"), at),
+        ),
         select="macro_f1",
         wait_s=lambda: loaders.train.wait_s,
         frames=lambda batch: batch["valid"].numel(),

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from tarpon.shards import atomic
+from tarpon.shards.json_file import write_json
 from tarpon.train.figures import style as figures
-from tarpon.train.tasks.cells.outputs import write_json
 from tarpon.train.tasks.star.figures import retrieval as figures_retrieval
 from tarpon.train.tasks.star.metrics.collect import embeddings_of, open_set
 from tarpon.train.tasks.star.metrics.embeddings import Found, Searching, find, load_embeddings

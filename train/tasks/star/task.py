@@ -20,6 +20,7 @@ from tarpon.train.engine import Place
 from tarpon.train.task import Batch, Problem, Task
 from tarpon.train.tasks.star import export as star_export
 from tarpon.train.tasks.star.data import PhotoLoaders, Photos
+from tarpon.train.tasks.star.figures.split import draw_split
 from tarpon.train.tasks.star.gathered import gathered
 from tarpon.train.tasks.star.losses import metric_losses
 from tarpon.train.tasks.star.metrics.collect import EmbeddingMetric
@@ -97,6 +98,7 @@ def build(run: Run, options: StarOptions, place: Place, *, encoders: dict | None
             searching=searching(rerank=name == "test"),
             device=place.device,
         ),
+        figures=draw_split,
         select="map",
         wait_s=lambda: loaders.wait_s,
         frames=lambda batch: len(batch["row"]),

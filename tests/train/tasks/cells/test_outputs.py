@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tarpon.shards.json_file import plain, write_json
 from tarpon.train.tasks.cells.folds import spread, write_folds
 from tarpon.train.tasks.cells.losses import target_hours
 from tarpon.train.tasks.cells.metrics.predictions import PageRows, load_rows, save_rows
 from tarpon.train.tasks.cells.metrics.scores import score
-from tarpon.train.tasks.cells.outputs import plain, read_run, write_json, write_outputs, write_tables
+from tarpon.train.tasks.cells.outputs import read_run, write_outputs, write_tables
 from tarpon.train.tasks.cells.summary import AUC_VERDICTS, MAE_VERDICTS, summary, verdict
 
 FILES = {

@@ -6,10 +6,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from tarpon.train.figures import style as figures
 from tarpon.train.task import Result
-from tarpon.train.tasks.cells.figures import hours as figures_hours
-from tarpon.train.tasks.cells.metrics.predictions import PageNames, PageRows, join, save_rows
+from tarpon.train.tasks.cells.metrics.predictions import PageNames, join, save_rows
 from tarpon.train.tasks.cells.metrics.scores import score
 
 
@@ -61,7 +59,7 @@ class HourMetric:
         return Result(
             scalars=score(rows, resamples=self._resamples),
             save=save,
-            pictures=lambda: pictures(rows),
+            rows=rows,
             pr_curves=lambda: {"infected": (rows.label == 1, rows.prob)},
         )
 
@@ -75,14 +73,3 @@ def target_medians(target: np.ndarray, label: np.ndarray) -> tuple[float, float,
     whole = float(np.median(target))
     own = [float(np.median(target[label == value])) if (label == value).any() else whole for value in (0, 1)]
     return whole, own[0], own[1]
-
-
-def pictures(rows: PageRows) -> dict[str, np.ndarray]:
-    """What TensorBoard shows of a split."""
-    drawn = {
-        "hours": figures_hours.scatter(rows),
-        "windows": figures_hours.over_time(rows),
-        "calibration": figures_hours.calibration(rows),
-        "stacks": figures_hours.stacks(rows),
-    }
-    return {name: figures.pixels(figure) for name, figure in drawn.items()}

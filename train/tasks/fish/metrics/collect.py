@@ -7,10 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tarpon.train.figures import style as figures
 from tarpon.train.task import Result
-from tarpon.train.tasks.fish.figures import attributes as figures_attributes
-from tarpon.train.tasks.fish.metrics.predictions import AttributeNames, AttributeRows, join, save_rows
+from tarpon.train.tasks.fish.metrics.predictions import AttributeNames, join, save_rows
 from tarpon.train.tasks.fish.metrics.scores import score
 
 
@@ -61,7 +59,7 @@ class AttributeMetric:
         def save(path: Path) -> None:
             save_rows(path, rows)
 
-        return Result(scalars=score(rows, resamples=self._resamples), save=save, pictures=lambda: pictures(rows))
+        return Result(scalars=score(rows, resamples=self._resamples), save=save, rows=rows)
 
 
 def taxon(scores: Tensor, label: Tensor) -> dict[str, Tensor]:
@@ -80,14 +78,3 @@ def taxon(scores: Tensor, label: Tensor) -> dict[str, Tensor]:
         "family_rank": torch.where(known, before.sum(1), -1),
         "family_confidence": confidence,
     }
-
-
-def pictures(rows: AttributeRows) -> dict[str, np.ndarray]:
-    """What TensorBoard shows of a split."""
-    drawn = {
-        "gates": figures_attributes.gates(rows) if rows.gates is not None else None,
-        "families": figures_attributes.families(rows),
-        "habitats": figures_attributes.habitats(rows),
-        "troph": figures_attributes.troph(rows),
-    }
-    return {name: figures.pixels(figure) for name, figure in drawn.items() if figure is not None}

@@ -12,8 +12,8 @@ from sklearn.metrics import roc_auc_score
 
 from tarpon.train.metrics.bootstrap import bootstrap_interval
 from tarpon.train.metrics.confusion import ratio
+from tarpon.train.metrics.names import key_names
 from tarpon.train.tasks.fish.metrics.predictions import AttributeRows
-from tarpon.train.tasks.mouse.metrics.sequence import key_names
 
 THRESHOLD = 0.5  # of a habitat's probability: a yes from here on
 SHARES = {"acc_family": 1.0, "acc_order": 0.5, "f1_habitat": 0.5, "mae_troph": -0.1}  # of the composite, as published

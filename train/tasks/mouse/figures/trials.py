@@ -3,7 +3,7 @@
 n images or trials, T frames, C classes, K points.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,9 +12,8 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from tarpon.train.figures import style as figures
+from tarpon.train.figures.style import Frames
 from tarpon.train.tasks.mouse.metrics.trial import Trial
-
-Frames = Callable[[str, Sequence[int]], np.ndarray]  # (trial key, ascending frame numbers) -> (n, H, W, 3) uint8
 
 FRAMES_A_TRIAL = 3  # the most that `moments` gives, so that each trial has its row
 TRUE_COLOUR, PREDICTED_COLOUR = "#FFFFFF", "#FFD500"

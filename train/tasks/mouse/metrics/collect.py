@@ -7,14 +7,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from tarpon.train.figures import style as figures
-from tarpon.train.metrics.confusion import confusion
+from tarpon.train.metrics.names import key_names
 from tarpon.train.task import Result
-from tarpon.train.tasks.mouse.figures import classes as figures_classes
-from tarpon.train.tasks.mouse.figures import trials as figures_trials
-from tarpon.train.tasks.mouse.figures.trials import Frames
-from tarpon.train.tasks.mouse.metrics.ranking import average_precision, one_against_rest, precision_recall
-from tarpon.train.tasks.mouse.metrics.sequence import key_names, score
+from tarpon.train.tasks.mouse.metrics.ranking import one_against_rest
+from tarpon.train.tasks.mouse.metrics.sequence import score
 from tarpon.train.tasks.mouse.metrics.trial import Trial, save_trials
 
 FIELDS = ("actions", "probs", "keypoints", "keypoints_pred")
@@ -32,14 +28,10 @@ class TrialNames:
 
 
 class TrialMetric:
-    """Windows in, scored trials out.
+    """Windows in, scored trials out."""
 
-    Args:
-        frames: stored frames of a trial, for the picture of true and predicted points; None: no such picture.
-    """
-
-    def __init__(self, names: TrialNames, *, frames: Frames | None = None) -> None:
-        self._names, self._frames = names, frames
+    def __init__(self, names: TrialNames) -> None:
+        self._names = names
         self._windows: list[dict[str, np.ndarray]] = []
 
     def add(self, out: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
@@ -67,27 +59,9 @@ class TrialMetric:
         return Result(
             scalars=score(trials, classes=names.classes, points=names.points if scored else ()),
             save=save,
-            pictures=lambda: self._pictures(trials),
+            rows=trials,
             pr_curves=lambda: one_against_rest(trials, names=key_names(names.classes)),
         )
-
-    def _pictures(self, trials: list[Trial]) -> dict[str, np.ndarray]:
-        classes = self._names.classes
-        counts = confusion(trials, len(classes))
-        drawn = {
-            "confusion": figures_classes.confusion(counts, classes=classes),
-            "pr_curves": figures_classes.precision_recall(
-                precision_recall(trials),
-                average=average_precision(trials, len(classes)).tolist(),
-                support=counts.sum(1).tolist(),
-                classes=classes,
-            ),
-            "ethogram": figures_trials.ethogram(trials[:8], classes=classes),
-        }
-        samples = self._frames and figures_trials.point_samples(trials, classes=classes, frames=self._frames)
-        if samples:
-            drawn["frames"] = samples
-        return {name: figures.pixels(figure) for name, figure in drawn.items()}
 
     def _trials(self, windows: list[dict]) -> list[Trial]:
         by_row: dict[int, list[dict]] = {}

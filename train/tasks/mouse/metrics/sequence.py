@@ -4,17 +4,17 @@ C classes, G groups, K keypoints.
 """
 
 import math
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from tarpon.train.metrics.bootstrap import bootstrap_interval
-from tarpon.train.metrics.confusion import confusion, frame_scores, macro_f1, ratio
+from tarpon.train.metrics.confusion import frame_scores, macro_f1, ratio
+from tarpon.train.metrics.names import key_names
 from tarpon.train.tasks.mouse.metrics.keypoints import COLUMNS, keypoint_counts, keypoint_mae, keypoint_scores
 from tarpon.train.tasks.mouse.metrics.ranking import ranking_scores
 from tarpon.train.tasks.mouse.metrics.segments import bout_counts, edit_score, onset_errors, segment_counts, segment_f1
-from tarpon.train.tasks.mouse.metrics.trial import Trial, check_trials
+from tarpon.train.tasks.mouse.metrics.trial import Trial, check_trials, confusion
 
 IOU_PERCENT = (10, 25, 30, 50)  # 30 is what the published system reports, the others the field
 
@@ -74,15 +74,6 @@ def score_trials(trials: Sequence[Trial], *, classes: Sequence[str]) -> list[dic
         }
         rows.append({"key": trial.key, **_merge([scores])})
     return rows
-
-
-def key_names(names: Sequence[str]) -> list[str]:
-    """Names as parts of keys: `Paw withdraw` and `pawWithdraw` become paw_withdraw. ValueError when two become one."""
-    keys = [re.sub(r"\W+|_+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)).strip("_").lower() for name in names]
-    for i, key in enumerate(keys):
-        if not key or key in keys[:i]:
-            raise ValueError(f"names must differ in their letters and digits; got {names[i]!r} (key {key!r}) in {list(names)}")
-    return keys
 
 
 def _segment_scores(trials: Sequence[Trial], *, num_classes: int, rest: int | None) -> dict[str, float]:

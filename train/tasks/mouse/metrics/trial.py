@@ -190,3 +190,13 @@ def _split(frames: np.ndarray, length: np.ndarray, *, has: np.ndarray) -> list[n
     """Cut frames laid end to end into trials; a trial without the array has no frames there and gets None."""
     stop = np.cumsum(np.where(has, length, 0))
     return [frames[end - size : end] if own else None for end, size, own in zip(stop, length, has, strict=True)]
+
+
+def confusion(trials: Sequence[Trial], num_classes: int) -> np.ndarray:
+    """(C, C) int64 frame counts: row the true class, column the most probable one. Unlabelled frames are left out."""
+    total = np.zeros(num_classes**2, np.int64)
+    for trial in trials:
+        known = trial.actions >= 0
+        cell = trial.actions[known] * num_classes + trial.predicted[known]
+        total += np.bincount(cell, minlength=num_classes**2)
+    return total.reshape(num_classes, num_classes)

@@ -7,9 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tarpon.train.figures import style as figures
 from tarpon.train.task import Result
-from tarpon.train.tasks.star.figures import retrieval as figures_retrieval
 from tarpon.train.tasks.star.metrics.embeddings import VECTORS, Found, RowNames, Searching, find, join, save_embeddings
 from tarpon.train.tasks.star.metrics.open_set import open_set_scores
 from tarpon.train.tasks.star.metrics.scores import MEANS, by_dataset, score
@@ -64,7 +62,7 @@ class EmbeddingMetric:
         def save(path: Path) -> None:
             save_embeddings(where(path), rows, dtype=self._stored)
 
-        return Result(scalars=scores(found, resamples=self._resamples), save=save, pictures=lambda: pictures(found))
+        return Result(scalars=scores(found, resamples=self._resamples), save=save, rows=found)
 
 
 def where(path: Path) -> Path:
@@ -92,16 +90,6 @@ def open_set(found: Found) -> dict[str, float]:
         return {}
     new = found.new.best
     return open_set_scores(found.plain.best[found.plain.valid], new[np.isfinite(new)]) | {"num_new_queries": float(len(new))}
-
-
-def pictures(found: Found) -> dict[str, np.ndarray]:
-    """What TensorBoard shows of a split."""
-    drawn = {
-        "cmc": figures_retrieval.cmc(found.variants()),
-        "ranks": figures_retrieval.ranks(found.plain, identities=found.of_queries("identity")),
-        "similarity": figures_retrieval.similarities(found.plain, new=None if found.new is None else found.new.best),
-    }
-    return {name: figures.pixels(figure) for name, figure in drawn.items()}
 
 
 def embeddings_of(folder: Path, split: str) -> Path:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tarpon.train.tasks.cells.figures.split import draw_split
 from tarpon.train.tasks.cells.metrics.collect import HourMetric, target_medians
 from tarpon.train.tasks.cells.metrics.predictions import PageNames, load_rows
 
@@ -77,7 +78,7 @@ def test_the_file_holds_the_answers_and_hours_are_clamped(table, tmp_path):
 
 def test_pictures_are_rgb(table):
     result = read(table, [[list(range(ROWS))]])
-    shown = result.pictures()
+    shown = draw_split(result.rows)
     assert set(shown) == {"hours", "windows", "calibration", "stacks"}
     assert all(pixels.dtype == np.uint8 and pixels.shape[-1] == 3 for pixels in shown.values())
     truth, given = result.pr_curves()["infected"]

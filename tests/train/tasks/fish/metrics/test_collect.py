@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tarpon.train.tasks.fish.figures.split import draw_split
 from tarpon.train.tasks.fish.metrics.collect import AttributeMetric, taxon
 from tarpon.train.tasks.fish.metrics.predictions import AttributeNames, load_rows
 
@@ -99,11 +100,11 @@ def test_a_model_without_gates_or_feeding_has_no_such_scores(table):
     out = {name: value for name, value in table[0].items() if name not in ("gates", "feeding")}
     result = read((out, table[1]), [[list(range(ROWS))]])
     assert not any(name.startswith("gate") or "feeding" in name for name in result.scalars)
-    assert set(result.pictures()) == {"families", "habitats", "troph"}
+    assert set(draw_split(result.rows)) == {"families", "habitats", "troph"}
 
 
 def test_pictures_are_images(table):
-    pictures = read(table, [[list(range(ROWS))]]).pictures()
+    pictures = draw_split(read(table, [[list(range(ROWS))]]).rows)
     assert set(pictures) == {"gates", "families", "habitats", "troph"}
     assert all(pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3 for pixels in pictures.values())
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tarpon.train.tasks.mouse.figures.split import draw_split
 from tarpon.train.tasks.mouse.metrics.collect import TrialMetric, TrialNames
 from tarpon.train.tasks.mouse.metrics.trial import load_trials
 
@@ -54,14 +55,14 @@ def batch_of(truth: list[dict], windows: list[tuple[int, int]]) -> tuple[dict[st
 TURNS = [(0, 0), (0, 4), (0, 8), (1, 0), (1, 4), (2, 0)]
 
 
-def read(names, truth, ranks: list[list[list[tuple[int, int]]]], *, frames=None):
+def read(names, truth, ranks: list[list[list[tuple[int, int]]]]):
     parts = []
     for turns in ranks:
         metric = TrialMetric(names)
         for windows in turns:
             metric.add(*batch_of(truth, windows))
         parts.append(metric.part())
-    return TrialMetric(names, frames=frames).read(parts)
+    return TrialMetric(names).read(parts)
 
 
 def test_trials_are_whole_whatever_the_ranks_and_padding(names, truth, tmp_path):
@@ -92,7 +93,7 @@ def test_a_perfect_answer_scores_one(names, truth):
 
 
 def test_pictures_are_images(names, truth):
-    pictures = read(names, truth, [[TURNS]]).pictures()
+    pictures = draw_split(read(names, truth, [[TURNS]]).rows, classes=CLASSES)
     assert set(pictures) == {"confusion", "pr_curves", "ethogram"}
     assert all(pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3 for pixels in pictures.values())
 
@@ -105,16 +106,15 @@ def test_stored_frames_are_shown_with_points_when_they_can_be_had(names, truth):
         asked[key] = list(places)
         return np.broadcast_to(colour, (len(places), 48, 64, 3)).copy()
 
-    result = read(names, truth, [[TURNS]], frames=frames)
-    assert asked == {}  # nothing is decoded before the pictures are wanted
-    shown = result.pictures()["frames"]
+    result = read(names, truth, [[TURNS]])
+    shown = draw_split(result.rows, classes=CLASSES, frames=frames)["frames"]
     assert set(asked) == {"a", "b", "c"}
     assert all(0 <= place < LENGTHS["abc".index(key)] for key, places in asked.items() for place in places)
     assert (shown == colour).all(-1).mean() > 0.3
 
 
 def test_without_predicted_points_there_are_no_frames(names, truth):
-    metric = TrialMetric(names, frames=lambda *_: 1 / 0)
+    metric = TrialMetric(names)
     out, batch = batch_of(truth, TURNS)
     metric.add({"action": out["action"]}, batch)
-    assert "frames" not in metric.read([metric.part()]).pictures()
+    assert "frames" not in draw_split(metric.read([metric.part()]).rows, classes=CLASSES, frames=lambda *_: 1 / 0)

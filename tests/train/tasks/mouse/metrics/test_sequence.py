@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from tarpon.train.tasks.mouse.metrics.sequence import key_names, score, score_trials
+from tarpon.train.metrics.names import key_names
+from tarpon.train.tasks.mouse.metrics.sequence import score, score_trials
 
 CLASSES = ["rest", "Paw withdraw", "lick", "walk"]
 POINTS = ["mouth", "tail_base", "L_frontpaw"]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tarpon.train.tasks.star.figures.split import draw_split
 from tarpon.train.tasks.star.metrics.collect import EmbeddingMetric, embeddings_of
 from tarpon.train.tasks.star.metrics.embeddings import GALLERY, NEW, QUERY, RowNames, Searching, find, load_embeddings
 from tarpon.train.tasks.star.metrics.rerank import Reranking
@@ -97,7 +98,7 @@ def test_no_query_with_a_match_is_refused(outputs):
 
 
 def test_pictures_are_rgb(outputs):
-    shown = read(outputs, ALL).pictures()
+    shown = draw_split(read(outputs, ALL).rows)
     assert set(shown) == {"cmc", "ranks", "similarity"}
     assert all(pixels.dtype == np.uint8 and pixels.shape[-1] == 3 for pixels in shown.values())
 

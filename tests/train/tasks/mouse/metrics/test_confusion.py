@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
-from tarpon.train.metrics.confusion import confusion, frame_scores, macro_f1, ratio
+from tarpon.train.metrics.confusion import frame_scores, macro_f1, ratio
+from tarpon.train.tasks.mouse.metrics.trial import confusion
 
 
 def flat(trials):

@@ -1,0 +1,40 @@
+"""What TensorBoard shows of a scored split of trials."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tarpon.train.figures import style
+from tarpon.train.figures.style import Frames
+from tarpon.train.tasks.mouse.figures import classes as class_figures
+from tarpon.train.tasks.mouse.figures import trials as trial_figures
+from tarpon.train.tasks.mouse.metrics.ranking import average_precision, precision_recall
+from tarpon.train.tasks.mouse.metrics.trial import Trial, confusion
+
+ETHOGRAMS = 8  # trials drawn
+
+
+def draw_split(trials: Sequence[Trial], *, classes: Sequence[str], frames: Frames | None = None) -> dict[str, np.ndarray]:
+    """Confusion matrix, precision-recall curves, ethograms and, where frames can be had, points on frames.
+
+    Args:
+        frames: stored frames of a trial, for the picture of true and predicted points; None: no such picture.
+
+    Returns:
+        name -> (H, W, 3) uint8.
+    """
+    counts = confusion(trials, len(classes))
+    drawn = {
+        "confusion": class_figures.confusion(counts, classes=classes),
+        "pr_curves": class_figures.precision_recall(
+            precision_recall(trials),
+            average=average_precision(trials, len(classes)).tolist(),
+            support=counts.sum(1).tolist(),
+            classes=classes,
+        ),
+        "ethogram": trial_figures.ethogram(trials[:ETHOGRAMS], classes=classes),
+    }
+    samples = frames and trial_figures.point_samples(trials, classes=classes, frames=frames)
+    if samples:
+        drawn["frames"] = samples
+    return {name: style.pixels(figure) for name, figure in drawn.items()}
