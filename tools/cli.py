@@ -1,73 +1,48 @@
 """The console script: a table of commands, their options made from the functions' signatures by jsonargparse."""
 
-import importlib
 import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 
 import jsonargparse
 
+from tarpon.tools.task import Command, load
+from tarpon.tools.tasks import TOOLS
 from tarpon.train.config import UsageError, fail, one_line
 
-
-@dataclass(frozen=True, kw_only=True)
-class Command:
-    """One command: a function whose keyword arguments are its options and whose int is the exit status."""
-
-    target: str  # module:function under tarpon.tools, imported when called
-    does: str  # one line for the overview
-    takes: tuple[str, ...] = ()  # arguments given without a dash; one annotated list[str] takes one word or more
-    lead: str = ""  # option that may stand before them and says nothing more
-
-    def load(self) -> Callable[..., int]:
-        module, _, name = self.target.partition(":")
-        return getattr(importlib.import_module(f"tarpon.tools.{module}"), name)
-
-
-COMMANDS: dict[str, Command] = {
-    "demo mouse": Command(target="demo:mouse", does="write a synthetic mouse lab folder"),
-    "demo fish": Command(target="demo:fish", does="write a synthetic FishNet folder"),
-    "demo cells": Command(target="demo:cells", does="write a synthetic infection experiment of TIFF stacks"),
-    "demo star": Command(target="demo:star", does="write photographs of drawn sea stars over many dates"),
-    "demo wildlife": Command(target="demo:wildlife", does="write drawn animals in the layout of WildlifeReID-10k"),
-    "pack mouse": Command(target="pack:mouse", does="a lab folder of videos, points and labels -> shards"),
-    "pack fish": Command(target="fish.pack:fish", does="a FishNet folder of images and annotations -> shards"),
-    "pack cells": Command(target="cells.pack:cells", does="folders of infected and uninfected TIFF stacks -> shards"),
-    "pack star": Command(target="star.pack:star", does="a folder of stars by individual and outing -> shards"),
-    "pack wildlife": Command(target="star.pack:wildlife", does="WildlifeReID-10k's folder -> shards"),
+GENERAL: dict[str, Command] = {
     "lint": Command(target="lint:run", takes=("shards",), does="prove that shards are whole and true"),
     "look": Command(target="look:run", takes=("shards",), does="counts, classes, splits and a contact sheet of shards"),
-    "look augmentations": Command(
-        target="star.look_augmentations:run", takes=("shards",), does="photographs as training varies them, on one picture"
-    ),
     "features": Command(target="features:run", takes=("shards",), does="every image once through a frozen backbone"),
-    "features import": Command(
-        target="fish.features_import:run", takes=("folder",), does="published FishNet features -> our own"
-    ),
     "evaluate": Command(
         target="evaluate:run",
         takes=("run",),
         lead="--checkpoint",
         does="score a run's best weights on shards; of several the mean",
     ),
-    "predict mouse": Command(target="mouse.predict:mouse", does="label whole videos with a trained model"),
-    "predict fish": Command(target="fish.predict:fish", does="families and attributes of a folder of images"),
-    "predict star": Command(target="star.predict:star", does="which known animal photographs show, or that it is a new one"),
-    "ablate mouse": Command(target="ablate:mouse", does="what each part of a recipe is worth, over several seeds"),
-    "folds cells": Command(target="cells.folds:cells", does="train every test fold of the shards and sum up"),
-    "grid star": Command(target="star.grid:star", does="train every strategy with every loss and compare them"),
-    "gradcam": Command(target="cells.gradcam:run", takes=("run",), does="where on the page a cells run looks"),
     "report": Command(target="report:run", takes=("run",), does="one HTML file of a run folder"),
     "bench loader": Command(target="bench.loader:run", does="frames/s of the loader against what labs do today"),
-    "bench retrieval": Command(target="star.bench_retrieval:run", does="seconds and memory of scoring re-identification"),
     "bench ops": Command(target="bench.ops:run", does="fused operations against plain and compiled PyTorch"),
     "bench train": Command(target="bench.train:run", does="rows/s of training against what labs do today"),
     "gpu": Command(target="gpu:run", does="check and time everything on an NVIDIA GPU"),
     "doctor": Command(target="doctor:run", does="check what this machine has, and build what can be built ahead"),
 }
+VERBS = (  # the order of the overview: as work goes
+    "doctor", "demo", "pack", "lint", "look", "features", "evaluate", "predict", "report", "gradcam",
+    "ablate", "folds", "grid", "bench", "gpu",
+)  # fmt: skip
+
+
+def arrange() -> dict[str, Command]:
+    """The commands of all tasks and the general ones, verb by verb."""
+    found = {name: command for tools in TOOLS.values() for name, command in tools.commands.items()} | GENERAL
+    verbs = dict.fromkeys((*VERBS, *(name.split()[0] for name in found)))
+    return {name: found[name] for verb in verbs for name in found if name.split()[0] == verb}
+
+
+COMMANDS = arrange()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(overview())
             return 0
         name, rest = find(words)
-        function = COMMANDS[name].load()
+        function = load(COMMANDS[name].target)
         return function(**options(name, function, rest))
     except (ValueError, OSError) as error:
         if os.environ.get("TARPON_DEBUG"):

@@ -5,8 +5,8 @@ M members.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tarpon.train.task import Batch, Outputs, Problem
 
-Mean = Callable[[Tensor], Tensor]  # (M, ...) one output of every member -> (...) what the committee answers
+Mean = Callable[[Tensor], Tensor]  # (M, ...) one output of every member -> (...) the ensemble's answer
 MATCH = 1e-4  # hours, or shares of a side: labels of one row computed for two input sizes may differ by so much
 
 
@@ -43,24 +43,15 @@ def _log_mean(log_p: Tensor) -> Tensor:
     return log_p.logsumexp(0) - math.log(len(log_p))
 
 
-MEANS: dict[str, dict[str, Mean]] = {  # task -> output -> its mean; what is not here (gates) has none and is left out
-    "mouse": {"action": classes, "keypoints": values},
-    "fish": {
-        "family": classes,
-        "order": classes,
-        "feeding": classes,
-        "habitat": labels,
-        "troph": values,
-        "log_variance": values,
-    },
-    "cells": {"label": classes, "hours": values},
-    "star": {"embedding": vectors, "embedding_flips": vectors},
-}
+@dataclass(frozen=True, kw_only=True)
+class Averaging:
+    """How a task's outputs are averaged."""
 
-MASKS = {"mouse": ("valid",)}  # task -> inputs that also tell what is scored (frames of a clip), not only what one network sees
+    means: Mapping[str, Mean]  # output -> its mean; what is not here (gates) has none and is left out
+    masks: tuple[str, ...] = ()  # inputs that also tell what is scored (frames of a clip), not only what one network sees
 
 
-class Committee(nn.Module):
+class Ensemble(nn.Module):
     """The members' mean answer."""
 
     def __init__(self, members: Sequence[nn.Module], means: Mapping[str, Mean]) -> None:
@@ -79,12 +70,12 @@ def in_all(name: str, outs: Sequence[Outputs]) -> bool:
     return all(name in out for out in outs)
 
 
-def together(problems: Sequence[Problem], *, means: Mapping[str, Mean], masks: Collection[str] = ()) -> Problem:
+def average(problems: Sequence[Problem], averaging: Averaging) -> Problem:
     """The first member's problem, answered by all. Members may differ in network and input, not in rows and labels.
 
     Args:
         problems: with trained weights, one at least; equal in micro-batch.
-        masks: inputs that also tell what is scored, so they must be the same in all; see MASKS.
+        averaging: of the task; its masks must be the same in all.
 
     Raises:
         ValueError: here where classes differ, and while a split is read where rows or labels do.
@@ -94,7 +85,7 @@ def together(problems: Sequence[Problem], *, means: Mapping[str, Mean], masks: C
         for name in first.encoders.keys() | problem.encoders.keys():
             if first.encoders.get(name) != problem.encoders.get(name):
                 raise ValueError(f"the runs were trained with different {name}; only runs that learnt the same can be averaged")
-    inputs = {name for problem in problems for name in problem.inputs} - set(masks)
+    inputs = {name for problem in problems for name in problem.inputs} - set(averaging.masks)
 
     def split(name: str) -> Iterator[Batch]:
         for batches in zip_longest(*(problem.split(name) for problem in problems)):
@@ -102,7 +93,7 @@ def together(problems: Sequence[Problem], *, means: Mapping[str, Mean], masks: C
             own = [{name: batch[name] for name in p.inputs} for p, batch in zip(problems, batches, strict=True)]
             yield {**batches[0], "members": own}
 
-    model = Committee([problem.model for problem in problems], means)
+    model = Ensemble([problem.model for problem in problems], averaging.means)
     return replace(first, model=model, inputs=("members",), split=split)
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
-from tarpon.tools.ensemble import MASKS, MEANS, together
-from tarpon.tools.report import NOTHING, REPORTS
+from tarpon.tools.ensemble import average
+from tarpon.tools.report import sections_of
 from tarpon.tools.table import table
+from tarpon.tools.tasks import part_of_task
 from tarpon.train import checkpoint
 from tarpon.train.config import parse, parser_for, read_run
 from tarpon.train.engine import Place
@@ -48,8 +49,8 @@ def run(
     first = next(iter(opened.values()))
     if len(opened) > 1:
         problems = [one.problem for one in opened.values()]
-        mean = together(problems, means=MEANS[first.kind], masks=MASKS.get(first.kind, ()))
-        results[MEAN] = evaluate(mean, split)
+        averaging = part_of_task(first.kind, "ensemble", where=str(next(iter(opened))))
+        results[MEAN] = evaluate(average(problems, averaging), split)
     scores = {name: result.scalars for name, result in results.items()}
     print("\n".join(compared(scores, title=f"{split} of {first.data}", kind=first.kind)))
     *runs, told = results
@@ -118,7 +119,7 @@ def compared(scores: Mapping[str, Mapping[str, float]], *, title: str, kind: str
 
 def headlines(task: str) -> list[str]:
     """Names of the scores that are printed: the report's, each with its interval and its bar, and the loss."""
-    scores = [name for name, *_ in REPORTS.get(task, NOTHING).headlines]
+    scores = [name for name, *_ in sections_of(task).headlines]
     beside = ("{}", "{}_low", "{}_high", "majority_{}", "constant_{}")
     return [form.format(name) for name in scores for form in beside] + ["loss"]
 

@@ -11,13 +11,9 @@ from tqdm import tqdm
 
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.reader import Reader
-from tarpon.tools.cells.lint import CELLS
 from tarpon.tools.checks import LISTING_CHECKS, Finding, Kind, columns, list_tars, read_sample
-from tarpon.tools.fish.lint import FISH
-from tarpon.tools.mouse.lint import MOUSE
-from tarpon.tools.star.lint import REID
+from tarpon.tools.tasks import part_of_kind
 
-KINDS: dict[str, Kind] = {"mouse": MOUSE, "fish": FISH, "cells": CELLS, "reid": REID}
 CHUNK, CHUNKS = (
     8,
     32,
@@ -74,14 +70,18 @@ def _open(shards: str) -> Manifest:
     if "://" in shards:
         raise ValueError(f"{shards}: lint reads a local folder; copy the data set here first")
     manifest = open_manifest(shards)
-    if manifest.card.get("kind") not in KINDS:
-        raise ValueError(f"{shards}: holds {manifest.card.get('kind')} data; lint knows {', '.join(KINDS)}")
+    kind_of(manifest)
     return manifest
+
+
+def kind_of(manifest: Manifest) -> Kind:
+    """What must hold of this kind of data set; ValueError where no task packs such."""
+    return part_of_kind(manifest.card.get("kind"), "lint", where=str(manifest.root))
 
 
 def _examine(manifest: Manifest, *, workers: int | None = None) -> dict[str, list[Finding]]:
     """Findings by check, in the order of checking; where the columns are wrong no other check can be made."""
-    kind = KINDS[manifest.card["kind"]]
+    kind = kind_of(manifest)
     found = {
         "columns": [
             Finding(check="columns", where=where, what=what)
@@ -122,7 +122,7 @@ def _samples(manifest: Manifest, rows: Sequence[int], *, workers: int) -> Iterat
 def check_samples(shards: str, rows: Sequence[int]) -> list[Finding]:
     """Findings of some rows. A sample whose bytes are not those that were packed is not looked into further."""
     manifest = open_manifest(shards)
-    kind = KINDS[manifest.card["kind"]]
+    kind = kind_of(manifest)
     reader, found = Reader(manifest, verify=False), []
     try:
         for row in rows:

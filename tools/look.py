@@ -11,30 +11,19 @@ from tarpon.shards import atomic
 from tarpon.shards.manifest import SPLITS, Manifest, open_manifest
 from tarpon.shards.pack import QUARANTINE
 from tarpon.shards.quarantine import Fault, read_faults
-from tarpon.tools.cells import look as look_cells
-from tarpon.tools.fish import look as look_fish
-from tarpon.tools.mouse import look as look_mouse
-from tarpon.tools.star import look as look_star
 from tarpon.tools.table import table
+from tarpon.tools.tasks import part_of_kind
 
 SHEET = "contact_sheet.png"
 SHOWN = 20  # quarantine reasons that are printed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looks:
+class Preview:
     """How one kind of data set is shown."""
 
     tables: Callable[[Manifest], Iterator[str]]
     sheet: Callable[..., bytes]  # (manifest, count=, seed=) -> PNG
-
-
-KINDS = {
-    "mouse": Looks(tables=look_mouse.tables, sheet=look_mouse.sheet),
-    "fish": Looks(tables=look_fish.tables, sheet=look_fish.sheet),
-    "cells": Looks(tables=look_cells.tables, sheet=look_cells.sheet),
-    "reid": Looks(tables=look_star.tables, sheet=look_star.sheet),
-}
 
 
 def run(shards: str, *, out: str | None = None, frames: int = 24, seed: int = 0) -> int:
@@ -51,8 +40,7 @@ def run(shards: str, *, out: str | None = None, frames: int = 24, seed: int = 0)
     """
     manifest = open_manifest(shards)
     kind = manifest.card.get("kind")
-    if kind not in KINDS:
-        raise ValueError(f"{shards}: holds {kind} data; look knows {', '.join(KINDS)}")
+    preview = part_of_kind(kind, "look", where=shards)
     if frames < 1:
         raise ValueError(f"frames={frames} must be 1 or more")
     if out is None and "://" in shards:
@@ -60,12 +48,12 @@ def run(shards: str, *, out: str | None = None, frames: int = 24, seed: int = 0)
     if not len(manifest):
         raise ValueError(f"{shards}: holds no sample")
     print(f"{shards}: {kind}, {len(manifest)} samples in {manifest.card['shards']} tars")
-    for part in (split_table(manifest), KINDS[kind].tables(manifest)):
+    for part in (split_table(manifest), preview.tables(manifest)):
         print("\n".join(["", *part]))
     if "://" not in shards:
         print("\n".join(["", *quarantine_table(read_faults(Path(shards) / QUARANTINE))]))
     path = Path(out) if out else Path(shards) / SHEET
-    atomic.write_bytes(path, KINDS[kind].sheet(manifest, count=frames, seed=seed))
+    atomic.write_bytes(path, preview.sheet(manifest, count=frames, seed=seed))
     print(f"\npicture: {path}")
     return 0
 

@@ -1,6 +1,6 @@
 """One self-contained HTML file of a run folder: the result first, then what it rests on.
 
-What is told of every task is here; what one task has to tell is in a module of its own and one line of REPORTS.
+What is told of every task is here; what one task has to tell is in a module of its own and found through `tools/tasks.py`.
 """
 
 import os
@@ -10,12 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tarpon.tools.cells import report as report_cells
-from tarpon.tools.fish import report as report_fish
 from tarpon.tools.html.page import cards, folded, image, number, page, table, text, verbatim
-from tarpon.tools.mouse import report as report_mouse
 from tarpon.tools.record import SPLITS, Record, read_run
-from tarpon.tools.star import report as report_star
+from tarpon.tools.task import load
+from tarpon.tools.tasks import TOOLS
 from tarpon.train.figures import curves as figures_curves
 from tarpon.train.figures.style import Frames
 from tarpon.train.metrics.names import key_names
@@ -24,7 +22,7 @@ NO_TASK = "run.json does not say which task this run is of, so only what every t
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class ReportSections:
     """What a task adds to the report."""
 
     unit: str  # what is predicted, one of many
@@ -40,43 +38,7 @@ class Parts:
     rewrite: Callable[[Path], None] = lambda run: None  # the run folder's other files, made again from what it holds
 
 
-REPORTS = {
-    "mouse": Parts(
-        unit="trial",
-        headlines=report_mouse.HEADLINES,
-        sections=report_mouse.sections,
-        frames=report_mouse.stored_frames,
-    ),
-    "fish": Parts(
-        unit="image",
-        headlines=report_fish.HEADLINES,
-        sections=report_fish.sections,
-        has_curve=report_fish.has_curve,
-        split=report_fish.how_split,
-    ),
-    "cells": Parts(
-        unit="page",
-        headlines=report_cells.HEADLINES,
-        sections=report_cells.sections,
-        has_curve=report_cells.has_curve,
-        split=report_cells.how_split,
-        warnings=report_cells.warnings,
-        rewrite=report_cells.rewrite,
-    ),
-    "star": Parts(
-        unit="photograph",
-        headlines=report_star.HEADLINES,
-        sections=report_star.sections,
-        has_curve=report_star.has_curve,
-        split=report_star.how_split,
-        warnings=report_star.warnings,
-        over="identities",
-        beside=report_star.beside,
-        below=report_star.below,
-        rewrite=report_star.rewrite,
-    ),
-}
-NOTHING = Parts(unit="sample", sections=lambda record, frames: [])
+NOTHING = ReportSections(unit="sample", sections=lambda record, frames: [])
 
 
 def run(run: str) -> int:
@@ -86,7 +48,7 @@ def run(run: str) -> int:
         run: run folder that train/launch.py wrote.
     """
     record = read_run(Path(run))
-    parts = parts_of(record)
+    parts = sections_of(record.task)
     if record.predictions:
         parts.rewrite(Path(run))
     out = write_report(Path(run), frames=parts.frames(record))
@@ -98,11 +60,12 @@ def run(run: str) -> int:
     return 0
 
 
-def parts_of(record: Record) -> Parts:
-    """What the run's task adds; nothing for a folder that names no task."""
-    if record.task and record.task not in REPORTS:
-        raise ValueError(f"run.json: no report of a {record.task!r} run; there is: {', '.join(REPORTS)}")
-    return REPORTS.get(record.task, NOTHING)
+def sections_of(task: str) -> ReportSections:
+    """What a task adds; nothing for "", a folder that names no task, and for a task without a report of its own."""
+    tools = TOOLS.get(task)
+    if task and tools is None:
+        raise ValueError(f"run.json: no report of a {task!r} run; there is: {', '.join(TOOLS)}")
+    return load(tools.report) if tools and tools.report else NOTHING
 
 
 def write_report(run: Path, *, frames: Frames | None = None, out: Path | None = None) -> Path:
@@ -115,7 +78,7 @@ def write_report(run: Path, *, frames: Frames | None = None, out: Path | None = 
     """
     run = Path(run)
     record = read_run(run)
-    parts = parts_of(record)
+    parts = sections_of(record.task)
     sections = [
         ("Result", _warned(parts.warnings(record)) + _result(record, parts=parts)),
         ("How the split was made", _split_words(record, parts=parts)),
@@ -135,7 +98,7 @@ def _warned(lines: Sequence[str]) -> str:
     return "".join(text(line, kind="warn") for line in lines)
 
 
-def _result(record: Record, *, parts: Parts) -> str:
+def _result(record: Record, *, parts: ReportSections) -> str:
     scores = record.metrics.get(record.split, {})
     if not scores:
         return text("metrics.json has no scores yet, so there is no result to show: training has not finished.", kind="warn")
@@ -171,21 +134,16 @@ def _small_print(name: str, scores: Mapping[str, float], *, over: str) -> list[s
     lines = []
     if {f"{name}_low", f"{name}_high"} <= scores.keys():
         lines.append(f"95% interval over {over} {scores[f'{name}_low']:.3f} to {scores[f'{name}_high']:.3f}")
-    elif name == "macro_f1":
-        lines.append("no interval: it takes two groups or more")
     if f"constant_{name}" in scores:
         lines.append(f"always the median of training: {scores[f'constant_{name}']:.3f}")
     if f"majority_{name}" in scores:
         lines.append(f"always the commonest class: {scores[f'majority_{name}']:.3f}")
-    supports = [value for key, value in scores.items() if key.startswith("support_")]
-    if name == "accuracy" and sum(supports):
-        lines.append(f"always the commonest class: {max(supports) / sum(supports):.3f}")
     if f"{name}_px" in scores:
         lines.append(f"{scores[f'{name}_px']:.1f} px in the source video")
     return lines
 
 
-def _split_words(record: Record, *, parts: Parts) -> str:
+def _split_words(record: Record, *, parts: ReportSections) -> str:
     if not record.predictions:
         return text("There are no predictions in this run folder, so the split cannot be described.")
     return (parts.split(record) if parts.split else _by_group(record, unit=parts.unit)) + _test_reading(record)

@@ -6,6 +6,7 @@ import pytest
 
 from tarpon.shards.manifest import open_manifest
 from tarpon.tools import cli
+from tarpon.tools.task import load
 
 
 def said(capsys) -> list[str]:
@@ -20,7 +21,7 @@ def test_overview_lists_every_command(capsys):
 
 @pytest.mark.parametrize("name", sorted(cli.COMMANDS))
 def test_every_command_loads_and_explains_itself(name, capsys):
-    assert callable(cli.COMMANDS[name].load())
+    assert callable(load(cli.COMMANDS[name].target))
     with pytest.raises(SystemExit) as stopped:
         cli.main([*name.split(), "--help"])
     assert stopped.value.code == 0

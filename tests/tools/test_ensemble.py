@@ -7,7 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tarpon.tools.ensemble import MASKS, MEANS, Committee, classes, labels, together, values, vectors
+from tarpon.tools.cells.ensemble import AVERAGING as CELLS
+from tarpon.tools.ensemble import Averaging, Ensemble, average, classes, labels, values, vectors
+from tarpon.tools.mouse.ensemble import AVERAGING as MOUSE
+from tarpon.tools.task import load
+from tarpon.tools.tasks import TOOLS
 from tarpon.train.task import Problem
 from tarpon.train.tasks import TASKS
 
@@ -66,12 +70,12 @@ def test_outputs_that_one_lacks_or_that_have_no_mean_are_left_out():
     one = Fixed(label=torch.zeros(2), hours=torch.tensor(1.0), gates=torch.zeros(3))
     other = Fixed(label=torch.zeros(2), gates=torch.zeros(3))
     x = torch.zeros(4, 1)
-    assert Committee([one, other], MEANS["cells"])([{"x": x}, {"x": x}]).keys() == {"label"}
+    assert Ensemble([one, other], CELLS.means)([{"x": x}, {"x": x}]).keys() == {"label"}
 
 
 def test_members_get_their_own_input_and_the_first_ones_labels_are_scored():
     one, other = Fixed(hours=torch.tensor(1.0)), Fixed(hours=torch.tensor(4.0))
-    both = together([problem(one), problem(other)], means=MEANS["cells"])
+    both = average([problem(one), problem(other)], CELLS)
     (batch,) = both.split("val")
     assert not torch.equal(batch["members"][0]["x"], batch["members"][1]["x"])
     assert batch["row"].tolist() == [0, 1]
@@ -92,7 +96,7 @@ def test_other_rows_or_labels_are_refused(change, part):
     model = Fixed(hours=torch.tensor(1.0))
     for pair in ([problem(model), problem(model, **change)], [problem(model, **change), problem(model)]):
         with pytest.raises(ValueError, match=part):
-            list(together(pair, means=MEANS["cells"]).split("val"))
+            list(average(pair, CELLS).split("val"))
 
 
 def test_a_mask_is_compared_where_it_tells_what_is_scored_and_only_there():
@@ -104,22 +108,24 @@ def test_a_mask_is_compared_where_it_tells_what_is_scored_and_only_there():
         return replace(problem(model, inputs=("x", "valid")), split=lambda name: iter([batch]))
 
     pair = [seeing(1), seeing(3)]
-    (batch,) = together(pair, means=MEANS["cells"], masks=MASKS.get("cells", ())).split("val")
+    (batch,) = average(pair, CELLS).split("val")
     assert [own["valid"].shape[1] for own in batch["members"]] == [1, 3]
     with pytest.raises(ValueError, match=r"different labels \(valid\)"):
-        list(together(pair, means=MEANS["mouse"], masks=MASKS["mouse"]).split("val"))
+        list(average(pair, MOUSE).split("val"))
 
 
 def test_labels_that_differ_by_rounding_or_are_missing_in_both_are_the_same():
     model, nan = Fixed(hours=torch.tensor(1.0)), float("nan")
     pair = [problem(model, label=(0.5, nan)), problem(model, label=(0.5 + 1e-6, nan))]
-    assert len(list(together(pair, means=MEANS["cells"]).split("val"))) == 1
+    assert len(list(average(pair, CELLS).split("val"))) == 1
 
 
 def test_other_classes_are_refused():
     model = Fixed(hours=torch.tensor(1.0))
     with pytest.raises(ValueError, match="different families"):
-        together([problem(model, encoders={"families": ["a"]}), problem(model, encoders={"families": ["b"]})], means={})
+        average(
+            [problem(model, encoders={"families": ["a"]}), problem(model, encoders={"families": ["b"]})], Averaging(means={})
+        )
 
 
 def test_cosines_of_joined_vectors_are_the_mean_of_the_cosines():
@@ -130,5 +136,5 @@ def test_cosines_of_joined_vectors_are_the_mean_of_the_cosines():
 
 
 def test_every_task_has_its_means():
-    assert MEANS.keys() == TASKS.keys()
-    assert all(len(means) > 1 for means in MEANS.values())
+    assert TOOLS.keys() == TASKS.keys()
+    assert all(len(load(tools.ensemble).means) > 1 for tools in TOOLS.values())

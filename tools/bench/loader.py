@@ -1,7 +1,7 @@
 """`tarpon bench loader`: what a loader delivers a second as ready tensors, against what labs do today.
 
 All variants of a task deliver the same samples, one after another, on the same cores. What is compared is the task's own
-affair: a module, and one line of BENCHMARKS.
+affair, found through `tools/tasks.py`.
 """
 
 import os
@@ -13,31 +13,16 @@ from pathlib import Path
 import torch
 
 from tarpon.tools.bench import results as bench
-from tarpon.tools.cells import bench_loader as bench_loader_cells
-from tarpon.tools.mouse import bench_loader as bench_loader_mouse
-from tarpon.tools.star import bench_loader as bench_loader_star
+from tarpon.tools.tasks import benchmark_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Benchmark:
+class LoaderBenchmark:
     """What a task brings."""
 
     prepare: Callable[..., AbstractContextManager[bench.Contest]]  # (device=, cores=, and what it takes)
     takes: tuple[str, ...]  # options of `run`
     needs: tuple[str, ...] = ()  # those it cannot do without
-
-
-BENCHMARKS = {
-    "cells": Benchmark(
-        prepare=bench_loader_cells.prepare, takes=("shards", "config", "size", "batch", "stacks", "pages", "side", "stages")
-    ),
-    "mouse": Benchmark(
-        prepare=bench_loader_mouse.prepare,
-        takes=("shards", "videos", "annotations", "size", "window", "batch", "stages"),
-        needs=("shards", "videos", "annotations"),
-    ),
-    "star": Benchmark(prepare=bench_loader_star.prepare, takes=("shards", "size", "batch", "photos", "stages")),
-}
 
 
 def run(
@@ -97,7 +82,7 @@ def run(
         "photos": photos,
         "stages": stages or None,
     }
-    benchmark = chosen(task, given)
+    benchmark = choose(task, given)
     if device not in ("cpu", "gpu"):
         raise ValueError(f"device={device!r} must be cpu or gpu")
     if device == "gpu" and not torch.cuda.is_available():
@@ -119,11 +104,9 @@ def run(
     return 0
 
 
-def chosen(task: str, given: dict[str, object]) -> Benchmark:
+def choose(task: str, given: dict[str, object]) -> LoaderBenchmark:
     """The task's benchmark. ValueError where it lacks an option, is given one it has no use for, or a size below 1."""
-    benchmark = BENCHMARKS.get(task)
-    if benchmark is None:
-        raise ValueError(f"task={task!r} has no loader benchmark; there is: {', '.join(BENCHMARKS)}")
+    benchmark = benchmark_of(task, "loader")
     for name, value in given.items():
         if value is not None and name not in benchmark.takes:
             raise ValueError(f"--{name} is no option of the {task} benchmark; it takes {', '.join(benchmark.takes)}")

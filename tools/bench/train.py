@@ -15,8 +15,8 @@ import torch
 from tarpon.shards.features import open_features
 from tarpon.tools.bench import results as bench
 from tarpon.tools.bench.steps import PARTS, Spell, Variant, apart
-from tarpon.tools.fish import bench_train as bench_train_fish
 from tarpon.tools.table import table
+from tarpon.tools.tasks import benchmark_of
 
 STEPS = {"cpu": 12, "cuda": 300}  # counted, a repeat
 
@@ -60,19 +60,12 @@ AIMS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Benchmark:
+class TrainBenchmark:
     """What a task brings: `write_table(out, rows=, dim=)`, `workload(features=, batch=, threads=)`, `variants(workload)`."""
 
     write_table: Callable[..., None]
     workload: Callable[..., object]
     variants: Callable[..., Iterator[Variant]]
-
-
-BENCHMARKS = {
-    "fish": Benchmark(
-        write_table=bench_train_fish.write_table, workload=bench_train_fish.Workload, variants=bench_train_fish.variants
-    ),
-}
 
 
 def run(
@@ -105,9 +98,7 @@ def run(
     Returns:
         0.
     """
-    benchmark = BENCHMARKS.get(task)
-    if benchmark is None:
-        raise ValueError(f"task={task!r} has no training benchmark; there is: {', '.join(BENCHMARKS)}")
+    benchmark = benchmark_of(task, "train")
     gpu = torch.cuda.is_available()
     steps = STEPS["cuda" if gpu else "cpu"] if steps is None else steps
     if min(steps, repeats) < 1 or warm_up < 0:

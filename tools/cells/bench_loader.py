@@ -23,6 +23,7 @@ from tarpon.shards.sampling.draws import PageAugment
 from tarpon.shards.sources.cells import source
 from tarpon.shards.sources.cells.card import card
 from tarpon.shards.sources.cells.config import read_config
+from tarpon.tools.bench.loader import LoaderBenchmark
 from tarpon.tools.bench.results import Contest, Variant
 from tarpon.tools.cells import baseline_loader as cells_loader
 from tarpon.train.config import LoaderOptions, Run
@@ -206,3 +207,6 @@ def baseline_steps(*, setup: Setup, channels: int) -> Iterator[int]:
 def _wait(device: int | None) -> None:
     if device is not None:
         torch.cuda.synchronize(device)  # a batch counts when it is there
+
+
+BENCHMARK = LoaderBenchmark(prepare=prepare, takes=("shards", "config", "size", "batch", "stacks", "pages", "side", "stages"))

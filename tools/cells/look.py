@@ -9,6 +9,7 @@ from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.reader import Reader
 from tarpon.shards.sources.cells.pages import from_tiff
 from tarpon.tools.contact_sheet import COLUMNS, contact_sheet
+from tarpon.tools.look import Preview
 from tarpon.tools.table import table
 
 
@@ -108,3 +109,6 @@ def sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
         captions.append((f"{manifest.card['classes'][known['label']]}, {known['hours']:g} h", known["stack"], known["split"]))
     reader.close()
     return contact_sheet(pictures, captions)
+
+
+PREVIEW = Preview(tables=tables, sheet=sheet)

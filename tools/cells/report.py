@@ -15,6 +15,7 @@ from PIL import Image
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.tools.html.page import image, number, table, text
 from tarpon.tools.record import SPLITS, Record
+from tarpon.tools.report import ReportSections
 from tarpon.train.tasks.cells.figures import curves as figures_hour_curves
 from tarpon.train.tasks.cells.figures import hours as figures_hours
 from tarpon.train.tasks.cells.metrics.calibration import reliability
@@ -216,3 +217,14 @@ def _heat(record: Record) -> str:
     axes.imshow(pixels)
     axes.set_axis_off()
     return image(figure, caption="Grad-CAM of the best and the worst stacks: what on the page each answer rests on.")
+
+
+SECTIONS_OF_RUN = ReportSections(
+    unit="page",
+    headlines=HEADLINES,
+    sections=sections,
+    has_curve=has_curve,
+    split=how_split,
+    warnings=warnings,
+    rewrite=rewrite,
+)

@@ -17,6 +17,7 @@ from torch.utils.data import TensorDataset
 from tarpon.shards.features import FeatureCache, FeatureTable, open_features
 from tarpon.shards.sources.fish.rows import HABITATS
 from tarpon.tools.bench.steps import Trainer, Variant, own_mib
+from tarpon.tools.bench.train import TrainBenchmark
 from tarpon.tools.fish import baseline_trainer as fish_trainer
 from tarpon.train.config import Run, parse, parser_for
 from tarpon.train.engine import Engine, connect, disconnect
@@ -205,3 +206,6 @@ def variants(work: Workload) -> Iterator[Variant]:
         yield Variant(kind="baseline", name=name, make=usual, arguments={"work": work, "workers": workers})
     arguments = {"work": work, "resident": True}
     yield Variant(kind="resident", name="tarpon on one resident batch", make=tarpon, arguments=arguments)
+
+
+BENCHMARK = TrainBenchmark(write_table=write_table, workload=Workload, variants=variants)

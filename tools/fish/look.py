@@ -13,6 +13,7 @@ from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.reader import Reader
 from tarpon.shards.sources.fish.source import NULLABLE
 from tarpon.tools.contact_sheet import contact_sheet
+from tarpon.tools.look import Preview
 from tarpon.tools.table import table
 
 SHOWN = 15  # families that are listed
@@ -109,3 +110,6 @@ def sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
         captions.append((known["family"], known["species"] or known["order"] or "", f"{troph}, {known['split']}"))
     reader.close()
     return contact_sheet(pictures, captions)
+
+
+PREVIEW = Preview(tables=tables, sheet=sheet)

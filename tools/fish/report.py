@@ -11,6 +11,7 @@ import yaml
 from tarpon.shards.features import FeatureTable, open_features
 from tarpon.tools.html.page import image, number, table, text
 from tarpon.tools.record import Record
+from tarpon.tools.report import ReportSections
 from tarpon.train.metrics.confusion import ratio
 from tarpon.train.metrics.names import key_names
 from tarpon.train.tasks.fish.figures import attributes as figures_attributes
@@ -218,3 +219,6 @@ def _gates(rows: AttributeRows) -> str:
     if len(idle):
         words += f" Hardly used by any task: expert {', '.join(map(str, idle))}; fewer experts may do."
     return text(words) + image(figures_attributes.gates(rows), caption="Mean weight of each expert in each task's mix.")
+
+
+SECTIONS_OF_RUN = ReportSections(unit="image", headlines=HEADLINES, sections=sections, has_curve=has_curve, split=how_split)

@@ -24,6 +24,7 @@ from tarpon.shards.reader import Reader
 from tarpon.shards.sampling.draws import ClipAugment
 from tarpon.shards.sampling.plan import EpochPlan
 from tarpon.shards.sources.mouse import source as mouse
+from tarpon.tools.bench.loader import LoaderBenchmark
 from tarpon.tools.bench.results import Contest, Variant
 from tarpon.tools.mouse import baseline_loader as mouse_loader
 
@@ -234,3 +235,10 @@ def _labels(files: dict[tuple[str, int], str], row: dict, *, source: mouse.Mouse
     if labels.first != row["first_frame"] or labels.actions.tolist() != row["actions"]:
         raise ValueError(f"{files[place]} is not what {setup.shards} was packed from; give the folders that were packed")
     return labels
+
+
+BENCHMARK = LoaderBenchmark(
+    prepare=prepare,
+    takes=("shards", "videos", "annotations", "size", "window", "batch", "stages"),
+    needs=("shards", "videos", "annotations"),
+)

@@ -13,6 +13,7 @@ from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.reader import Reader
 from tarpon.shards.sources import video
 from tarpon.shards.sources.mouse.source import CLASSES
+from tarpon.tools.look import Preview
 from tarpon.tools.table import table
 from tarpon.train.figures.style import UNLABELLED, class_colours
 from tarpon.train.tasks.mouse.metrics.segments import runs
@@ -223,3 +224,6 @@ def _entry_width(name: str) -> int:
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(size)
+
+
+PREVIEW = Preview(tables=tables, sheet=sheet)

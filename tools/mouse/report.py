@@ -10,6 +10,7 @@ from tarpon.shards.reader import Reader
 from tarpon.shards.sources.video import frames_at
 from tarpon.tools.html.page import image, number, table, text
 from tarpon.tools.record import Record
+from tarpon.tools.report import ReportSections
 from tarpon.train.figures import style as figures
 from tarpon.train.figures.style import Frames
 from tarpon.train.metrics.confusion import frame_scores
@@ -217,3 +218,17 @@ def _point_frames(trial: Trial, *, classes: Sequence[str], frames: Frames) -> st
         titles=titles,
     )
     return image(drawn, caption=f"{trial.key} (group {trial.group})", colours=PALETTE)
+
+
+def beside(record: Record) -> dict[str, str]:
+    """Headline -> what it must be read against."""
+    scores, told = record.metrics.get(record.split, {}), {}
+    if "macro_f1_low" not in scores:
+        told["macro_f1"] = "no interval: it takes two groups or more"
+    supports = [value for key, value in scores.items() if key.startswith("support_")]
+    if sum(supports):
+        told["accuracy"] = f"always the commonest class: {max(supports) / sum(supports):.3f}"
+    return told
+
+
+SECTIONS_OF_RUN = ReportSections(unit="trial", headlines=HEADLINES, sections=sections, frames=stored_frames, beside=beside)

@@ -26,6 +26,7 @@ from tarpon.shards.reader import Reader
 from tarpon.shards.sampling.photo_augment import PhotoAugment, underwater, wildlife
 from tarpon.shards.sources.star import pictures as reid
 from tarpon.shards.sources.star import source as stars
+from tarpon.tools.bench.loader import LoaderBenchmark
 from tarpon.tools.bench.results import Contest, Variant
 from tarpon.tools.star import baseline_loader as star_loader
 
@@ -185,3 +186,6 @@ def baseline_steps(*, setup: Setup, reader: str) -> Iterator[int]:
 def _wait(device: int | None) -> None:
     if device is not None:
         torch.cuda.synchronize(device)  # a batch counts when it is there
+
+
+BENCHMARK = LoaderBenchmark(prepare=prepare, takes=("shards", "size", "batch", "photos", "stages"))

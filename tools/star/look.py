@@ -11,6 +11,7 @@ from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.reader import Reader
 from tarpon.shards.sources.star.split import members
 from tarpon.tools.contact_sheet import COLUMNS, contact_sheet
+from tarpon.tools.look import Preview
 from tarpon.tools.star import pack as pack_star
 from tarpon.tools.table import table
 
@@ -108,3 +109,6 @@ def sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
         captions.append((known["identity"], known["session"] or known["outing"], role))
     reader.close()
     return contact_sheet(pictures, captions)
+
+
+PREVIEW = Preview(tables=tables, sheet=sheet)

@@ -14,6 +14,7 @@ import yaml
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.tools.html.page import image, link, number, table, text
 from tarpon.tools.record import Record
+from tarpon.tools.report import ReportSections
 from tarpon.tools.star import report_data as report_star_data
 from tarpon.tools.star import review as review_star
 from tarpon.train.config import parser_for, read_run
@@ -270,3 +271,17 @@ def _open_set(own: Searched) -> str:
         lines.append(("new animals called new at the threshold", number(float(own.novelty.is_new(best).mean()))))
     words = f"{len(best):,} photographs are of animals that are in no gallery: they should be called new."
     return text(words) + table(("new animals", own.split), lines)
+
+
+SECTIONS_OF_RUN = ReportSections(
+    unit="photograph",
+    headlines=HEADLINES,
+    sections=sections,
+    has_curve=has_curve,
+    split=how_split,
+    warnings=warnings,
+    over="identities",
+    beside=beside,
+    below=below,
+    rewrite=rewrite,
+)

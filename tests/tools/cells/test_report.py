@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from tarpon.tools.cells import report as report_cells
+from tarpon.tools.cells.report import SECTIONS_OF_RUN
 from tarpon.tools.record import read_run
-from tarpon.tools.report import REPORTS, run
+from tarpon.tools.report import run
 from tarpon.train.tasks.cells.losses import target_hours
 from tarpon.train.tasks.cells.metrics.predictions import PageRows, save_rows
 from tarpon.train.tasks.cells.metrics.scores import score
@@ -178,4 +179,4 @@ def test_the_other_files_were_written_again(page):
 
 def test_curves_are_those_a_reader_follows():
     drawn = ("auc", "combined", "loss", "mae", "auc_low", "f1_high", "constant_mae")
-    assert [REPORTS["cells"].has_curve(name) for name in drawn] == [True, True, True, False, False, False, False]
+    assert [SECTIONS_OF_RUN.has_curve(name) for name in drawn] == [True, True, True, False, False, False, False]

@@ -10,7 +10,8 @@ import pytest
 
 from tarpon.shards.features import FeatureCache
 from tarpon.tools.fish import report as report_fish
-from tarpon.tools.report import REPORTS, run, write_report
+from tarpon.tools.fish.report import SECTIONS_OF_RUN
+from tarpon.tools.report import run, write_report
 from tarpon.train.tasks.fish.figures import orders as figures_orders
 from tarpon.train.tasks.fish.metrics.predictions import AttributeNames, AttributeRows, save_rows
 from tarpon.train.tasks.fish.metrics.scores import score
@@ -180,7 +181,7 @@ def test_features_that_are_gone_and_a_run_that_has_just_begun_are_sentences(page
 
 def test_curves_are_those_a_reader_follows():
     drawn = ("acc_family", "f1_habitat_polar", "f1_habitat_low", "mae_troph", "acc_family_low", "loss")
-    assert [REPORTS["fish"].has_curve(name) for name in drawn] == [True, True, False, False, False, True]
+    assert [SECTIONS_OF_RUN.has_curve(name) for name in drawn] == [True, True, False, False, False, True]
 
 
 def test_the_command_prints_the_headlines(page, capsys):

@@ -1,0 +1,18 @@
+"""Infection and hours from time courses of cells: what the commands need of this task."""
+
+from tarpon.tools.task import Command, TaskTools
+
+CELLS = TaskTools(
+    kind="cells",
+    lint="cells.lint:CELLS",
+    look="cells.look:PREVIEW",
+    report="cells.report:SECTIONS_OF_RUN",
+    ensemble="cells.ensemble:AVERAGING",
+    benchmarks={"loader": "cells.bench_loader:BENCHMARK"},
+    commands={
+        "demo cells": Command(target="demo:cells", does="write a synthetic infection experiment of TIFF stacks"),
+        "pack cells": Command(target="cells.pack:cells", does="folders of infected and uninfected TIFF stacks -> shards"),
+        "folds cells": Command(target="cells.folds:cells", does="train every test fold of the shards and sum up"),
+        "gradcam": Command(target="cells.gradcam:run", takes=("run",), does="where on the page a cells run looks"),
+    },
+)

@@ -1,0 +1,18 @@
+"""Frame-wise behaviour and keypoints of mice: what the commands need of this task."""
+
+from tarpon.tools.task import Command, TaskTools
+
+MOUSE = TaskTools(
+    kind="mouse",
+    lint="mouse.lint:MOUSE",
+    look="mouse.look:PREVIEW",
+    report="mouse.report:SECTIONS_OF_RUN",
+    ensemble="mouse.ensemble:AVERAGING",
+    benchmarks={"loader": "mouse.bench_loader:BENCHMARK"},
+    commands={
+        "demo mouse": Command(target="demo:mouse", does="write a synthetic mouse lab folder"),
+        "pack mouse": Command(target="pack:mouse", does="a lab folder of videos, points and labels -> shards"),
+        "predict mouse": Command(target="mouse.predict:mouse", does="label whole videos with a trained model"),
+        "ablate mouse": Command(target="ablate:mouse", does="what each part of a recipe is worth, over several seeds"),
+    },
+)

@@ -1,0 +1,5 @@
+"""How several star runs answer as one."""
+
+from tarpon.tools.ensemble import Averaging, vectors
+
+AVERAGING = Averaging(means={"embedding": vectors, "embedding_flips": vectors})

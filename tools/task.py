@@ -1,0 +1,38 @@
+"""What the commands know of a task: one record, as light as a table, beside the trainer's `Task`.
+
+Parts are given as "module:attribute" and loaded when a command asks for them, so that no command waits for what it does not
+use.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One command: a function whose keyword arguments are its options and whose int is the exit status."""
+
+    target: str  # module:function under tarpon.tools, imported when called
+    does: str  # one line for the overview
+    takes: tuple[str, ...] = ()  # arguments given without a dash; one annotated list[str] takes one word or more
+    lead: str = ""  # option that may stand before them and says nothing more
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskTools:
+    """A task for the commands that serve every task. Targets are under tarpon.tools."""
+
+    kind: str  # of the data sets it packs: `kind` in their dataset.json
+    lint: str | None = None  # -> checks.Kind: what must hold of a stored sample
+    look: str | None = None  # -> look.Preview: tables and a contact sheet of a data set
+    report: str | None = None  # -> report.ReportSections: what the task adds to a report
+    ensemble: str | None = None  # -> ensemble.Averaging: how the outputs of several runs are averaged
+    benchmarks: Mapping[str, str] = field(default_factory=dict)  # "loader", "train" -> what `tarpon bench` times
+    commands: Mapping[str, Command] = field(default_factory=dict)  # the task's own, by the words that call them
+
+
+def load(target: str) -> object:
+    """The object that "module:attribute" names, under tarpon.tools."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(f"tarpon.tools.{module}"), name)
