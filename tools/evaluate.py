@@ -13,7 +13,7 @@ from tarpon.tools.table import table
 from tarpon.tools.tasks import part_of_task
 from tarpon.train import checkpoint
 from tarpon.train.config import parse, parser_for, read_run
-from tarpon.train.engine import Place
+from tarpon.train.engine import DistContext
 from tarpon.train.evaluate import evaluate
 from tarpon.train.folder import read_encoders
 from tarpon.train.task import Problem
@@ -82,10 +82,10 @@ def open_best(folder: Path, *, data: str | None = None, change: str | None = Non
         words = ["--config", str(folder / "run.yaml"), *(f"--{word}" for word in change.split())]
         settings, options, _ = parse(parser_for(task.options, recipe=task.recipe(), task=name), task.options, words)
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    place = Place(rank=0, world=1, local_rank=0, local_world=1, device=device)
+    context = DistContext(rank=0, world=1, local_rank=0, local_world=1, device=device)
     micro = micro_batch or settings.micro_batch
     settings = replace(settings, data=data or settings.data, micro_batch=micro, global_batch=micro)
-    problem = task.build(settings, task.without_download(options), place, encoders=read_encoders(folder))
+    problem = task.build(settings, task.without_download(options), context, encoders=read_encoders(folder))
     best, _ = checkpoint.load_tensors(folder / checkpoint.BEST)
     checkpoint.load_weights(problem.model.to(device), best, name=str(folder / checkpoint.BEST))
     return Opened(kind=name, data=settings.data, micro_batch=micro, options=options, problem=problem)

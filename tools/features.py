@@ -29,7 +29,7 @@ from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling import plan
-from tarpon.train.engine import Place, connect, disconnect
+from tarpon.train.engine import DistContext, connect, disconnect
 
 COLUMN = "jpg"  # the component that is looked at
 LIBRARIES = {"tarpon", "torch", "timm", "numpy", "pyarrow", "nvidia-dali-cuda120", "nvidia-dali-cuda130"}
@@ -142,32 +142,32 @@ def run(
     described = FrameBackbone(name=backbone, weights=weights, pretrained=pretrained, image_size=image_size)
     recipe = Recipe(backbone=described, resize=resize, l2=l2, multi_scale=multi_scale)
     ImageGraph(batch=batch, size=image_size, resize=resize)  # says what is wrong before the weights are fetched
-    place = connect()
-    encoder = recipe.encoder().to(place.device)
-    cache = FeatureCache(out=Path(out), card=card_of(recipe, encoder, manifest, place, dtype=dtype))
+    context = connect()
+    encoder = recipe.encoder().to(context.device)
+    cache = FeatureCache(out=Path(out), card=card_of(recipe, encoder, manifest, context, dtype=dtype))
     if cache.check():
-        if place.first:
+        if context.first:
             cache.clear()
             print(f"{out} holds these features already")
         return 0
-    if place.first:
+    if context.first:
         cache.begin()
-    wait_for_all(place)
-    took = fill(cache, recipe, encoder, manifest, place, batch=batch, threads=threads or share_of_cores(place))
-    wait_for_all(place)
-    if place.first:
+    wait_for_all(context)
+    took = fill(cache, recipe, encoder, manifest, context, batch=batch, threads=threads or share_of_cores(context))
+    wait_for_all(context)
+    if context.first:
         cache.finish(labels_of(manifest))
         print(took, f"{len(manifest)} vectors of {encoder.dim} numbers, {dtype}: {out}", sep="\n")
     return 0
 
 
-def card_of(recipe: Recipe, encoder: ImageEncoder, manifest: Manifest, place: Place, *, dtype: str) -> dict:
+def card_of(recipe: Recipe, encoder: ImageEncoder, manifest: Manifest, context: DistContext, *, dtype: str) -> dict:
     """The card of the features of these shards, made here."""
     installed = {d.name: d.version for d in importlib.metadata.distributions() if d.name in LIBRARIES}
     return {
         **recipe.card(encoder),
         "dtype": dtype,
-        "computed_in": "bf16" if place.device.type == "cuda" else "fp32",
+        "computed_in": "bf16" if context.device.type == "cuda" else "fp32",
         "count": len(manifest),
         "kind": manifest.card["kind"],
         "manifest": manifest.fingerprint(),
@@ -181,21 +181,21 @@ def fill(
     recipe: Recipe,
     encoder: ImageEncoder,
     manifest: Manifest,
-    place: Place,
+    context: DistContext,
     *,
     batch: int,
     threads: int,
 ) -> str:
     """Write the chunks that this process owes; returns rows/s and the share of the time it waited for images."""
-    chunks = cache.chunks(rank=place.rank, world=place.world)
+    chunks = cache.chunks(rank=context.rank, world=context.world)
     if not chunks:
         return "nothing was left to compute"
     rows = np.concatenate([np.arange(chunk.start, chunk.stop) for chunk in chunks])
-    loader = recipe.loader(manifest, Reader(manifest), batch=batch, device=place.gpu, threads=threads)
+    loader = recipe.loader(manifest, Reader(manifest), batch=batch, device=context.gpu, threads=threads)
     begun, held, left = time.perf_counter(), [], iter(chunks)
     chunk, have = next(left), 0
-    with tqdm(total=len(rows), unit="row", desc="features", disable=not place.first) as bar:
-        for vectors in encode(encoder, loader, rows, batch=batch, device=place.device):
+    with tqdm(total=len(rows), unit="row", desc="features", disable=not context.first) as bar:
+        for vectors in encode(encoder, loader, rows, batch=batch, device=context.device):
             bar.update(len(vectors))
             while have + len(vectors) >= len(chunk):  # the batch ends this chunk, and may begin the next
                 last, vectors = vectors[: len(chunk) - have], vectors[len(chunk) - have :]
@@ -208,13 +208,13 @@ def fill(
     return f"{len(rows) / seconds:.0f} rows/s a process, {loader.wait_s / seconds:.0%} of the time waiting for images"
 
 
-def wait_for_all(place: Place) -> None:
-    if place.world > 1:
+def wait_for_all(context: DistContext) -> None:
+    if context.world > 1:
         torch.distributed.barrier()
 
 
-def share_of_cores(place: Place) -> int:
-    return max(1, len(os.sched_getaffinity(0)) // max(place.local_world, 1))
+def share_of_cores(context: DistContext) -> int:
+    return max(1, len(os.sched_getaffinity(0)) // max(context.local_world, 1))
 
 
 def main(argv: Sequence[str]) -> int:

@@ -23,7 +23,7 @@ STANDING = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class DistContext:
     """Where this process stands."""
 
     rank: int
@@ -42,7 +42,7 @@ class Place:
         return self.rank == 0
 
 
-def connect() -> Place:
+def connect() -> DistContext:
     """Join the launcher's processes, or stand alone when started without a launcher."""
     alone = "RANK" not in os.environ
     if alone:
@@ -64,7 +64,7 @@ def connect() -> Place:
     else:
         say_if_op_compiles()
     deepspeed.init_distributed(verbose=False)
-    place = Place(
+    context = DistContext(
         rank=int(os.environ["RANK"]),
         world=int(os.environ["WORLD_SIZE"]),
         local_rank=local,
@@ -74,18 +74,18 @@ def connect() -> Place:
     if alone:
         for name in STANDING:  # or a training started from here would try to join this process on its own port
             del os.environ[name]
-    return place
+    return context
 
 
-def cores(place: Place) -> int:
+def cores(context: DistContext) -> int:
     """Decoding threads a process: this machine's usable cores, shared out among its processes."""
-    return max(1, len(os.sched_getaffinity(0)) // max(place.local_world, 1))
+    return max(1, len(os.sched_getaffinity(0)) // max(context.local_world, 1))
 
 
-def told(place: Place, value: object) -> object:
+def broadcast_from_rank0(context: DistContext, value: object) -> object:
     """Rank 0's value, on every rank."""
     held = [value]
-    if place.world > 1:
+    if context.world > 1:
         torch.distributed.broadcast_object_list(held, src=0)
     return held[0]
 
@@ -115,7 +115,7 @@ class Engine:
 
     def __init__(
         self,
-        place: Place,
+        context: DistContext,
         model: nn.Module,
         groups: Mapping[str, Mapping[str, nn.Parameter]],
         *,
@@ -126,9 +126,9 @@ class Engine:
     ) -> None:
         import deepspeed
 
-        self.place, self.model, self._groups = place, model, groups
-        self.bf16 = options.dtype == "bf16" or (options.dtype == "auto" and place.device.type == "cuda")
-        model.to(place.device)
+        self.context, self.model, self._groups = context, model, groups
+        self.bf16 = options.dtype == "bf16" or (options.dtype == "auto" and context.device.type == "cuda")
+        model.to(context.device)
         self._adam = torch.optim.AdamW(
             [
                 {
@@ -146,26 +146,26 @@ class Engine:
             options,
             micro_batch=micro_batch,
             accumulation=accumulation,
-            world=place.world,
+            world=context.world,
             clip_norm=optim.clip_norm,
             bf16=self.bf16,
         )
         self._engine, *_ = deepspeed.initialize(model=model, optimizer=self._adam, config=config, dist_init_required=False)
         # alone, DeepSpeed copies all gradients into one piece and back to share them with nobody
-        self._engine.enable_backward_allreduce = place.world > 1 or options.zero_stage > 0
+        self._engine.enable_backward_allreduce = context.world > 1 or options.zero_stage > 0
         self._scale = {"backbone": optim.backbone_lr_scale, "rest": 1.0}
 
     @classmethod
-    def of(cls, run: Run, place: Place, model: nn.Module, groups: Mapping[str, Mapping[str, nn.Parameter]]) -> "Engine":
+    def of(cls, run: Run, context: DistContext, model: nn.Module, groups: Mapping[str, Mapping[str, nn.Parameter]]) -> "Engine":
         """The engine of a run."""
         return cls(
-            place,
+            context,
             model,
             groups,
             optim=run.optim,
             options=run.engine,
             micro_batch=run.micro_batch,
-            accumulation=run.accumulation(place.world),
+            accumulation=run.accumulation(context.world),
         )
 
     def __call__(self, **inputs: Tensor) -> dict[str, Tensor]:
@@ -198,22 +198,22 @@ class Engine:
 
     def autocast(self) -> torch.autocast:
         """For forwards outside of training steps."""
-        return torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.bf16)
+        return torch.autocast(self.context.device.type, torch.bfloat16, enabled=self.bf16)
 
     # What the processes agree on.
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over processes."""
-        if self.place.world == 1:
+        if self.context.world == 1:
             return values
-        total = values.to(self.place.device, torch.float64)
+        total = values.to(self.context.device, torch.float64)
         torch.distributed.all_reduce(total)
-        return total / self.place.world
+        return total / self.context.world
 
     def share_buffers(self) -> None:
         """Give every rank the mean of the model's float buffers: batch-norm statistics are each rank's own in training."""
         buffers = [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
-        if self.place.world == 1 or not buffers:
+        if self.context.world == 1 or not buffers:
             return
         means = self.mean(torch.cat([buffer.flatten() for buffer in buffers]))
         for buffer, mean in zip(buffers, means.split([buffer.numel() for buffer in buffers]), strict=True):
@@ -221,14 +221,14 @@ class Engine:
 
     def gather(self, value: object) -> list:
         """Everybody's value, in rank order, on every rank."""
-        if self.place.world == 1:
+        if self.context.world == 1:
             return [value]
-        values: list = [None] * self.place.world
+        values: list = [None] * self.context.world
         torch.distributed.all_gather_object(values, value)
         return values
 
     def barrier(self) -> None:
-        if self.place.world > 1:
+        if self.context.world > 1:
             torch.distributed.barrier()
 
     # Optimizer state as plain tensors of whole parameters, the same for every ZeRO stage and number of processes.
@@ -251,7 +251,7 @@ class Engine:
             if f"step/{name}" not in state:
                 continue
             steps = state[f"step/{name}"].reshape(()).clone()
-            whole = {key: state[f"{key}/{name}"].to(self.place.device) for key in ADAM}
+            whole = {key: state[f"{key}/{name}"].to(self.context.device) for key in ADAM}
             flat = self._flat(parameter) if sharded else parameter
             if flat is None:  # another rank owns all of it
                 continue
@@ -265,7 +265,7 @@ class Engine:
             else:
                 held = self._adam.state[flat]
                 held |= whole
-            held["step"] = steps.to(self.place.device)  # where fused AdamW keeps its counter
+            held["step"] = steps.to(self.context.device)  # where fused AdamW keeps its counter
 
     def _named(self) -> Iterator[tuple[str, nn.Parameter]]:
         for group in self._groups.values():

@@ -16,7 +16,7 @@ from tarpon.train.config import Run
 from tarpon.train.ema import Ema
 from tarpon.train.engine import Engine
 from tarpon.train.loop import State
-from tarpon.train.sink import Fan
+from tarpon.train.sink import MultiSink
 from tarpon.train.task import Problem, Result
 
 ENCODERS = "encoders.json"
@@ -49,9 +49,9 @@ def read_encoders(folder: Path) -> dict | None:
 class RunFolder:
     """Writes one run's files."""
 
-    def __init__(self, out: Path, problem: Problem, engine: Engine, ema: Ema, sink: Fan) -> None:
+    def __init__(self, out: Path, problem: Problem, engine: Engine, ema: Ema, sink: MultiSink) -> None:
         self.out, self._problem, self._engine, self._ema, self._sink = out, problem, engine, ema, sink
-        self._first = engine.place.first
+        self._first = engine.context.first
 
     def begin(self, *, task: str, text: str) -> None:
         """run.yaml: the whole configuration, once nothing refuses it; run.json: which task, and what it runs on; encoders."""
@@ -59,7 +59,7 @@ class RunFolder:
 
         if not self._first:
             return
-        place = self._engine.place
+        context = self._engine.context
         atomic.write_text(self.out / "run.yaml", text)
         atomic.write_text(self.out / ENCODERS, json.dumps(self._problem.encoders) + "\n")
         facts = {
@@ -68,8 +68,8 @@ class RunFolder:
             "python": platform.python_version(),
             "torch": torch.__version__,
             "deepspeed": deepspeed.__version__,
-            "device": torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else "cpu",
-            "processes": place.world,
+            "device": torch.cuda.get_device_name(context.device) if context.device.type == "cuda" else "cpu",
+            "processes": context.world,
             "cores": len(os.sched_getaffinity(0)),
             "dtype": "bf16" if self._engine.bf16 else "fp32",
         }

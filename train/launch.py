@@ -13,12 +13,12 @@ from tarpon.train import checkpoint
 from tarpon.train.checkpoint import Position
 from tarpon.train.config import Run, UsageError, fail, parse, parser_for
 from tarpon.train.ema import Ema
-from tarpon.train.engine import Engine, Place, connect, disconnect, told
+from tarpon.train.engine import DistContext, Engine, broadcast_from_rank0, connect, disconnect
 from tarpon.train.evaluate import evaluate
 from tarpon.train.folder import RunFolder, prepare, read_encoders
 from tarpon.train.loop import State, train
 from tarpon.train.schedule import Plateau
-from tarpon.train.sink import Fan, JsonLines, TensorBoard, WandB
+from tarpon.train.sink import JsonLines, MultiSink, TensorBoard, WandB
 from tarpon.train.spelling import respelt
 from tarpon.train.task import Problem, Result
 from tarpon.train.tasks import TASKS
@@ -38,10 +38,10 @@ def main(argv: list[str]) -> int:
         task = TASKS[words[0]]
         parser = parser_for(task.options, recipe=task.recipe(), task=words[0])
         run, options, text = parse(parser, task.options, respelt(words[1:], task.spellings, task.refused, task.published))
-        place, name = connect(), task.name(run, options)
-        run = told(place, prepare(run, name=name if task.named_folder else None) if place.first else None)
-        problem = task.build(run, options, place, encoders=read_encoders(Path(run.out)) if run.resume else None)
-        go(run, problem, place, task=words[0], name=name, text=text)
+        context, name = connect(), task.name(run, options)
+        run = broadcast_from_rank0(context, prepare(run, name=name if task.named_folder else None) if context.first else None)
+        problem = task.build(run, options, context, encoders=read_encoders(Path(run.out)) if run.resume else None)
+        go(run, problem, context, task=words[0], name=name, text=text)
     except (ValueError, FloatingPointError, OSError) as error:
         if os.environ.get("TARPON_DEBUG"):
             raise
@@ -49,21 +49,21 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def go(run: Run, problem: Problem, place: Place, *, task: str, name: str, text: str) -> None:
+def go(run: Run, problem: Problem, context: DistContext, *, task: str, name: str, text: str) -> None:
     """Train to the end and report: the test split is read once, with the best weights."""
     out, state = Path(run.out), State(at=Position(), plateau=Plateau())
     last = checkpoint.load_last(out, fingerprint=problem.fingerprint) if run.resume else None
     if last:
         checkpoint.load_weights(problem.model, last.model, name=str(out / checkpoint.LAST))
-        at = checkpoint.rescaled(last.at, steps_per_epoch=problem.steps_per_epoch, accumulation=run.accumulation(place.world))
+        at = checkpoint.rescaled(last.at, steps_per_epoch=problem.steps_per_epoch, accumulation=run.accumulation(context.world))
         state = State(at=at, plateau=last.plateau)
-    engine, ema = Engine.of(run, place, problem.model, problem.groups), Ema(problem.model, run.ema)
+    engine, ema = Engine.of(run, context, problem.model, problem.groups), Ema(problem.model, run.ema)
     if last:
         engine.load_optimizer_state(last.optimizer)
         ema.load(last.ema)
     config = flat(yaml.safe_load(text))
-    sink = sinks(run, task=task, name=name, step=state.at.step, config=config) if place.first else Fan()
-    if place.first:
+    sink = sinks(run, task=task, name=name, step=state.at.step, config=config) if context.first else MultiSink()
+    if context.first:
         print("\n".join(problem.say), flush=True)
         print(smoke(problem, engine, run), flush=True)
     folder = RunFolder(out, problem, engine, ema, sink)
@@ -87,7 +87,7 @@ def go(run: Run, problem: Problem, place: Place, *, task: str, name: str, text: 
     folder.finish(state, score, config=config)
 
 
-def sinks(run: Run, *, task: str, name: str, step: int, config: dict) -> Fan:
+def sinks(run: Run, *, task: str, name: str, step: int, config: dict) -> MultiSink:
     """Where this run's numbers go; what an earlier part of it wrote past `step` is dropped."""
     out = Path(run.out)
     chosen = [JsonLines(out / "metrics.jsonl", keep_to=step), TensorBoard(out / "tensorboard", purge_step=step)]
@@ -102,7 +102,7 @@ def sinks(run: Run, *, task: str, name: str, step: int, config: dict) -> Fan:
                 tags=(task,),
             )
         )
-    return Fan(chosen)
+    return MultiSink(chosen)
 
 
 def flat(values: dict, prefix: str = "") -> dict[str, object]:
@@ -121,12 +121,12 @@ def smoke(problem: Problem, engine: Engine, run: Run) -> str:
     batch = next(iter(problem.split("val")))
     shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in batch.items() if value.ndim > 1)
     weights = sum(p.numel() for group in problem.groups.values() for p in group.values())
-    place, precision = engine.place, "bf16" if engine.bf16 else "fp32"
+    context, precision = engine.context, "bf16" if engine.bf16 else "fp32"
     return "\n".join(
         [
             f"batch     {shapes}",
-            f"steps     {problem.steps_per_epoch} an epoch, global batch {run.global_batch} over {place.world} process(es) on "
-            f"{place.device.type}, {precision}, ZeRO {run.engine.zero_stage}",
+            f"steps     {problem.steps_per_epoch} an epoch, global batch {run.global_batch} over {context.world} process(es) on "
+            f"{context.device.type}, {precision}, ZeRO {run.engine.zero_stage}",
             f"memory    weights and optimizer {16 * weights / 2**20:.0f} MiB, a batch {batch_bytes(batch) / 2**20:.0f} MiB",
         ]
     )

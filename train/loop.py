@@ -15,7 +15,7 @@ from tarpon.train.engine import Engine
 from tarpon.train.meter import Meter
 from tarpon.train.moved import Watch
 from tarpon.train.schedule import Plateau, learning_rate, observe
-from tarpon.train.sink import Fan
+from tarpon.train.sink import MultiSink
 from tarpon.train.task import Problem, Result
 
 PROOF_STEPS = 10  # optimizer steps after which a trained part must have moved
@@ -33,7 +33,7 @@ def train(
     run: Run,
     problem: Problem,
     engine: Engine,
-    sink: Fan,
+    sink: MultiSink,
     *,
     state: State,
     ema: Ema,
@@ -42,14 +42,18 @@ def train(
     keep_best: Callable[[Result], None],
 ) -> State:
     """Train from `state.at` to the run's last step, or until early stopping; evaluates, saves and logs on the way."""
-    accumulation = run.accumulation(engine.place.world)
+    accumulation = run.accumulation(engine.context.world)
     epoch_micros = problem.steps_per_epoch * accumulation
     total = run.steps or run.epochs * problem.steps_per_epoch
     meter, clock = Meter(), Clock(problem)
     # as it was for the step before: a run resumed where the backbone thaws must go through the thaw
     freezing = Freezing(problem, engine, frozen=max(state.at.epoch - (state.at.micro == 0), 0) < run.freeze_backbone_epochs)
     bar = tqdm(
-        total=total, initial=state.at.step, unit="step", desc="train", disable=not engine.place.first or not sys.stderr.isatty()
+        total=total,
+        initial=state.at.step,
+        unit="step",
+        desc="train",
+        disable=not engine.context.first or not sys.stderr.isatty(),
     )
     batches = problem.batches(state.at.epoch, state.at.micro)
     engine.train()
@@ -66,7 +70,9 @@ def train(
         )
         engine.set_rate(rate, backbone=not freezing.frozen)
         # dropout is a function of the place in the run, so resuming needs no generator state
-        torch.manual_seed((run.seed * 1_000_003 + at.epoch * epoch_micros + at.micro) * engine.place.world + engine.place.rank)
+        torch.manual_seed(
+            (run.seed * 1_000_003 + at.epoch * epoch_micros + at.micro) * engine.context.world + engine.context.rank
+        )
         out = engine(**{name: batch[name] for name in problem.inputs})
         losses = problem.loss(out, batch)
         loss = sum(losses.values())
@@ -85,7 +91,7 @@ def train(
         evaluates = at.step == total or (ended and at.epoch % run.eval_every == 0)
         saves = evaluates or (run.save_every and at.step % run.save_every == 0)
         if saves or at.step % run.log_every == 0:  # a checkpoint does not hold the meter: a resumed run starts it anew too
-            scalars = meter.read(engine.mean) | {"lr": rate} | clock.read(engine.place.world)
+            scalars = meter.read(engine.mean) | {"lr": rate} | clock.read(engine.context.world)
             sink.write(at.step, scalars, epoch=at.epoch)
             bar.set_postfix({"loss": f"{scalars['loss']:.3f}", "wait": f"{scalars['loader/wait_share']:.0%}"})
         if evaluates:
@@ -106,11 +112,11 @@ def train(
     return state
 
 
-def tell(result: Result, problem: Problem, engine: Engine, sink: Fan, *, state: State, total: int) -> None:
+def tell(result: Result, problem: Problem, engine: Engine, sink: MultiSink, *, state: State, total: int) -> None:
     """One evaluation to the sinks and as a line to read."""
     at = state.at
     sink.write(at.step, {f"val/{name}": value for name, value in result.scalars.items()}, epoch=at.epoch)
-    if engine.place.first:
+    if engine.context.first:
         tqdm.write(
             f"step {at.step}/{total}  epoch {at.epoch}  val {problem.select} {result.scalars[problem.select]:.4f}  loss "
             f"{result.scalars['loss']:.4f}" + ("  best" if state.plateau.since == 0 else "")
@@ -145,7 +151,7 @@ class Freezing:
             self._watched["backbone"].expect_still()
         for part in [part for part, watch in self._watched.items() if self._steps[part] >= PROOF_STEPS]:
             still = self._watched.pop(part).expect_moved()
-            if still and self._engine.place.first:
+            if still and self._engine.context.first:
                 print(
                     f"warning: {len(still)} parameters of the {part} have not moved (unused by the model?): "
                     f"{', '.join(still[:5])}",

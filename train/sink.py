@@ -151,7 +151,7 @@ class WandB:
             self._run.log(values, step=step)
 
 
-class Fan:
+class MultiSink:
     """Several sinks as one; with none of them it is the sink of every rank but the first."""
 
     def __init__(self, sinks: Sequence[JsonLines | TensorBoard | WandB] = ()) -> None:

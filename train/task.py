@@ -68,7 +68,9 @@ class Task:
 
     options: type  # frozen dataclass of the task's own options
     recipe: Callable[[], dict]  # values over the defaults: the full default run
-    build: Callable[..., Problem]  # (Run, options, Place, encoders=those of the run that is gone on with or scored, or None)
+    build: Callable[
+        ..., Problem
+    ]  # (Run, options, DistContext, encoders=those of the run that is gone on with or scored, or None)
     name: Callable[[Run, object], str]  # what to call a run with these options
     named_folder: bool = False  # a run makes a folder of its own, its name and the time, in --out
     without_download: Callable[[object], object]  # options for a model whose weights are loaded over it

@@ -7,7 +7,7 @@ import numpy as np
 
 from tarpon.shards.sampling import plan
 from tarpon.train.config import Run
-from tarpon.train.engine import Place
+from tarpon.train.engine import DistContext
 
 
 class Streams(Protocol):
@@ -18,13 +18,15 @@ class Streams(Protocol):
     ) -> Iterator[plan.Slots]: ...
 
 
-def to_train(epochs: Streams, run: Run, place: Place, *, first: int, skip: int) -> Iterator[plan.Slots]:
+def to_train(epochs: Streams, run: Run, context: DistContext, *, first: int, skip: int) -> Iterator[plan.Slots]:
     """This process's micro-batches from epoch `first` on, without end, after `skip` of that epoch."""
-    accumulation = run.accumulation(place.world)
-    return epochs.stream(first, skip=skip, micro=run.micro_batch, accumulation=accumulation, rank=place.rank, world=place.world)
+    accumulation = run.accumulation(context.world)
+    return epochs.stream(
+        first, skip=skip, micro=run.micro_batch, accumulation=accumulation, rank=context.rank, world=context.world
+    )
 
 
-def to_evaluate(rows: np.ndarray, run: Run, place: Place) -> Iterator[np.ndarray]:
+def to_evaluate(rows: np.ndarray, run: Run, context: DistContext) -> Iterator[np.ndarray]:
     """This process's micro-batches of `rows` in their order, equally many on every process; -1 pads the last."""
-    for turn in plan.in_turn(len(rows), micro=run.micro_batch, rank=place.rank, world=place.world):
+    for turn in plan.in_turn(len(rows), micro=run.micro_batch, rank=context.rank, world=context.world):
         yield np.where(turn >= 0, rows[turn], -1)

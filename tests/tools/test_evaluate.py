@@ -14,13 +14,13 @@ from tarpon.tools import cli, evaluate
 from tarpon.tools.cells import gradcam
 from tarpon.train import checkpoint
 from tarpon.train.config import parse, parser_for
-from tarpon.train.engine import Place
+from tarpon.train.engine import DistContext
 from tarpon.train.evaluate import evaluate as score
 from tarpon.train.tasks import TASKS
 from tarpon.train.tasks.cells.metrics.predictions import PageRows, load_rows, save_rows
 
 TINY = ("--model.backbone.name=resnet10t", "--model.backbone.pretrained=false", "--micro_batch=5", "--global_batch=5")
-PLACE = Place(rank=0, world=1, local_rank=0, local_world=1, device=torch.device("cpu"))
+PLACE = DistContext(rank=0, world=1, local_rank=0, local_world=1, device=torch.device("cpu"))
 
 
 def finished(out: Path, data: str, *words: str) -> Path:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from tarpon.models.groups import parameter_groups
 from tarpon.train import launch
-from tarpon.train.engine import Place, connect
+from tarpon.train.engine import DistContext, connect
 from tarpon.train.task import Problem, Result
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -210,6 +210,6 @@ def toy() -> Callable[..., Problem]:
 
 
 @pytest.fixture(scope="session")
-def place() -> Place:
+def context() -> DistContext:
     """This process alone."""
     return connect()

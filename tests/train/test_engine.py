@@ -102,14 +102,14 @@ def test_a_missing_file_is_named():
 
 
 @pytest.fixture
-def engine_of(place, toy):
+def engine_of(context, toy):
     """(stage, dtype) -> engine and its toy."""
 
     def make(stage: int, dtype: str = "fp32") -> tuple[Engine, object]:
         problem = toy()
         options = EngineOptions(zero_stage=stage, dtype=dtype)
         engine = Engine(
-            place, problem.model, problem.groups, optim=Optim(lr=0.01), options=options, micro_batch=4, accumulation=1
+            context, problem.model, problem.groups, optim=Optim(lr=0.01), options=options, micro_batch=4, accumulation=1
         )
         return engine, problem
 
@@ -142,7 +142,7 @@ def test_optimizer_state_goes_from_any_stage_to_any_other(engine_of, before, aft
     problem = replace(engine_of(0)[1])
     problem.model.load_state_dict(weights)
     engine = Engine(
-        engine.place,
+        engine.context,
         problem.model,
         problem.groups,
         optim=Optim(lr=0.01),
@@ -156,10 +156,10 @@ def test_optimizer_state_goes_from_any_stage_to_any_other(engine_of, before, aft
     assert advance(engine, problem, first=4, steps=4) == pytest.approx(unbroken[4:], abs=1e-6)
 
 
-def test_a_frozen_backbone_has_no_rate_and_the_scale_is_applied(place, toy):
+def test_a_frozen_backbone_has_no_rate_and_the_scale_is_applied(context, toy):
     problem = toy()
     engine = Engine(
-        place,
+        context,
         problem.model,
         problem.groups,
         optim=Optim(lr=1.0, backbone_lr_scale=0.1),

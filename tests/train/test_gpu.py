@@ -12,7 +12,7 @@ import torch
 from tarpon.models.backbones.frames import FrameBackbone
 from tarpon.train import checkpoint, launch
 from tarpon.train.config import EngineOptions, Optim, Run
-from tarpon.train.engine import Engine, Place, connect
+from tarpon.train.engine import DistContext, Engine, connect
 from tarpon.train.task import Batch, Problem
 from tarpon.train.tasks.mouse.options import ModelOptions, MouseOptions, WindowOptions
 from tarpon.train.tasks.mouse.task import MOUSE
@@ -25,7 +25,7 @@ LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE", "MASTER_ADDR", "MA
 
 
 @pytest.fixture(scope="session")
-def place() -> Place:
+def context() -> DistContext:
     """This process, alone; it stays connected, as DeepSpeed cannot join another group in one process."""
     return connect()
 
@@ -33,18 +33,18 @@ def place() -> Place:
 class Trainer:
     """A small mouse problem under an engine, stepped by hand on its first batch."""
 
-    def __init__(self, place: Place, data: str, *, stage: int, saved: tuple | None = None) -> None:
+    def __init__(self, context: DistContext, data: str, *, stage: int, saved: tuple | None = None) -> None:
         run = Run(data=data, optim=Optim(lr=LR), engine=EngineOptions(zero_stage=stage, dtype="bf16"))
         backbone = FrameBackbone(name=BACKBONE, pretrained=False, image_size=SIZE)
         options = MouseOptions(
             model=ModelOptions(backbone=backbone, hidden=32), window=WindowOptions(train_frames=FRAMES, val_frames=FRAMES)
         )
-        self.problem: Problem = MOUSE.build(run, options, place)
+        self.problem: Problem = MOUSE.build(run, options, context)
         self.batch: Batch = {name: value.clone() for name, value in next(self.problem.batches(0, 0)).items()}
         if saved is not None:
             checkpoint.load_weights(self.problem.model, saved[0], name="saved")
         self.engine = Engine(
-            place,
+            context,
             self.problem.model,
             self.problem.groups,
             optim=run.optim,
@@ -93,8 +93,8 @@ def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> di
 
 
 @pytest.fixture
-def trainer(place, mouse_shards):
-    return lambda **given: Trainer(place, mouse_shards.root, **given)
+def trainer(context, mouse_shards):
+    return lambda **given: Trainer(context, mouse_shards.root, **given)
 
 
 @STAGES

@@ -13,7 +13,7 @@ from tarpon.train.engine import Engine
 from tarpon.train.evaluate import evaluate
 from tarpon.train.loop import State, train
 from tarpon.train.schedule import Plateau
-from tarpon.train.sink import Fan, JsonLines
+from tarpon.train.sink import JsonLines, MultiSink
 
 RUN = Run(
     data="toy",
@@ -29,12 +29,12 @@ RUN = Run(
 
 
 @pytest.fixture
-def trained(place, toy, tmp_path):
+def trained(context, toy, tmp_path):
     """(run, toy's arguments) -> what happened: lines, weights at each evaluation, saved positions, the last state."""
 
     def go(run: Run = RUN, *, state: State | None = None, **given):
         problem = toy(**given)
-        engine, ema = Engine.of(run, place, problem.model, problem.groups), Ema(problem.model, run.ema)
+        engine, ema = Engine.of(run, context, problem.model, problem.groups), Ema(problem.model, run.ema)
         weights, saved, best = [{n: p.detach().clone() for n, p in problem.model.named_parameters()}], [], []
 
         def score():
@@ -48,7 +48,7 @@ def trained(place, toy, tmp_path):
             run,
             problem,
             engine,
-            Fan([JsonLines(path, keep_to=0)]),
+            MultiSink([JsonLines(path, keep_to=0)]),
             state=state,
             ema=ema,
             evaluate=score,

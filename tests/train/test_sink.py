@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata
 from tensorboard.util.tensor_util import make_ndarray
 
-from tarpon.train.sink import Fan, JsonLines, TensorBoard, WandB
+from tarpon.train.sink import JsonLines, MultiSink, TensorBoard, WandB
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_resuming_drops_what_came_after_the_checkpoint_and_a_half_line(path):
 
 
 def test_every_sink_of_a_fan_gets_everything(tmp_path, path):
-    fan = Fan([JsonLines(path, keep_to=0), TensorBoard(tmp_path / "tb")])
+    fan = MultiSink([JsonLines(path, keep_to=0), TensorBoard(tmp_path / "tb")])
     fan.write(3, {"val/loss": 0.25}, epoch=1)
     fan.image(3, "val/confusion", np.zeros((4, 5, 3), np.uint8))
     fan.close()
@@ -56,7 +56,7 @@ def test_every_sink_of_a_fan_gets_everything(tmp_path, path):
 
 def test_a_fan_of_nothing_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    fan = Fan()
+    fan = MultiSink()
     fan.write(1, {"loss": 1.0}, epoch=0)
     fan.image(1, "x", np.zeros((1, 1, 3), np.uint8))
     fan.pr_curve(1, "x", np.array([True]), np.array([0.5]))
@@ -66,7 +66,7 @@ def test_a_fan_of_nothing_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_options_and_scores_stand_in_the_run_itself(tmp_path, path):
-    sink = Fan([JsonLines(path, keep_to=0), TensorBoard(tmp_path / "tb")])
+    sink = MultiSink([JsonLines(path, keep_to=0), TensorBoard(tmp_path / "tb")])
     sink.write(7, {"val/macro_f1": 0.25}, epoch=1)
     sink.hparams({"optim.lr": 5e-5, "model": "vit_small", "ema.enabled": True, "weights": None}, {"val/macro_f1": 0.75})
     sink.close()

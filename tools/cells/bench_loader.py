@@ -27,7 +27,7 @@ from tarpon.tools.bench.loader import LoaderBenchmark
 from tarpon.tools.bench.results import Contest, Variant
 from tarpon.tools.cells import baseline_loader as cells_loader
 from tarpon.train.config import LoaderOptions, Run
-from tarpon.train.engine import Place
+from tarpon.train.engine import DistContext
 from tarpon.train.tasks.cells.data import PageLoaders
 from tarpon.train.tasks.cells.options import CellsModel, CellsOptions
 from tarpon.train.tasks.cells.task import order
@@ -179,8 +179,8 @@ def tarpon_steps(*, setup: Setup, augment: bool) -> Iterator[int]:
     run = Run(data=setup.shards, micro_batch=setup.batch, global_batch=setup.batch, loader=threads)
     rows, labels = manifest.rows("train"), np.asarray(manifest.column("label"), np.int64)
     clock = np.asarray(manifest.column("hours"), np.float32)
-    place = Place(rank=0, world=1, local_rank=0, local_world=1, device=device)
-    pages = PageLoaders(run, options, manifest, rows, place, labels=labels, clock=clock, target=clock)
+    context = DistContext(rank=0, world=1, local_rank=0, local_world=1, device=device)
+    pages = PageLoaders(run, options, manifest, rows, context, labels=labels, clock=clock, target=clock)
     epochs = order(manifest, rows, labels, options, seed=0)
     epochs.steps(setup.batch)  # too few pages for a batch are told
     slots = chain.from_iterable(epochs.batches(epoch, micro=setup.batch, rank=0, world=1) for epoch in count())

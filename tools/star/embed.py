@@ -28,7 +28,7 @@ from tarpon.shards.sources.star.pictures import MATTE
 from tarpon.tools.loose_images import LooseImages, pictures_of
 from tarpon.train.checkpoint import load_weights
 from tarpon.train.config import Run, parser_for
-from tarpon.train.engine import Place
+from tarpon.train.engine import DistContext
 from tarpon.train.tasks.star import export as star_export
 from tarpon.train.tasks.star.metrics.embeddings import VECTORS
 from tarpon.train.tasks.star.metrics.open_set import Novelty
@@ -105,8 +105,8 @@ def load_embedder(path: Path, *, batch: int, threads: int, flips: bool) -> Embed
     made = parser.instantiate_classes(parser.parse_object({**held["args"]["run"], **held["args"]["rebuild"]}))
     run, options = (owner(**{field.name: made[field.name] for field in fields(owner)}) for owner in (Run, StarOptions))
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    place = Place(rank=0, world=1, local_rank=0, local_world=1, device=device)
-    model = build_model(run, options, place, identities=len(held["identities"]))
+    context = DistContext(rank=0, world=1, local_rank=0, local_world=1, device=device)
+    model = build_model(run, options, context, identities=len(held["identities"]))
     load_weights(model, held["model_state_dict"], name=str(path))
     taught = held.get("novelty")
     with open(path, "rb") as file:

@@ -13,7 +13,7 @@ from tarpon.tools.bench import loader as bench_loader
 from tarpon.tools.cells import baseline_loader as cells_loader
 from tarpon.tools.cells import bench_loader as bench_loader_cells
 from tarpon.train.config import Run
-from tarpon.train.engine import Place
+from tarpon.train.engine import DistContext
 from tarpon.train.tasks.cells.data import PageLoaders
 from tarpon.train.tasks.cells.options import CellsModel, CellsOptions
 
@@ -32,7 +32,7 @@ def test_both_ways_deliver_the_same_pictures_and_labels(setup):
     backbone = FrameBackbone(name="resnet50", pretrained=False, image_size=32)
     options = CellsOptions(model=CellsModel(backbone=backbone), contrast="frame")
     labels, clock = (np.asarray(manifest.column(name)) for name in ("label", "hours"))
-    place = Place(rank=0, world=1, local_rank=0, local_world=1, device=torch.device("cpu"))
+    place = DistContext(rank=0, world=1, local_rank=0, local_world=1, device=torch.device("cpu"))
     run = Run(data=setup.shards, micro_batch=6, global_batch=6)
     rows = manifest.rows("train")
     ours = next(PageLoaders(run, options, manifest, rows, place, labels=labels, clock=clock, target=clock).split([rows]))

@@ -15,7 +15,7 @@ from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling import plan
 from tarpon.train.config import Run
-from tarpon.train.engine import Place, cores
+from tarpon.train.engine import DistContext, cores
 from tarpon.train.tasks.cells.options import CellsOptions
 
 
@@ -28,19 +28,19 @@ class PageLoaders:
         options: CellsOptions,
         manifest: Manifest,
         pool: np.ndarray,
-        place: Place,
+        context: DistContext,
         *,
         labels: np.ndarray,
         clock: np.ndarray,
         target: np.ndarray,
     ) -> None:
-        self._run, self._options, self._manifest, self._pool, self._place = run, options, manifest, pool, place
+        self._run, self._options, self._manifest, self._pool, self._context = run, options, manifest, pool, context
         self._reader = Reader(manifest, cache=Path(run.loader.cache) if run.loader.cache else None)
         self._budget = Budget(run.loader.bad_rows)
         stacks, pages = np.array(manifest.column("stack")), np.asarray(manifest.column("page"))
         self._read, self._there = neighbours(stacks, pages, window=options.model.window)
         self._known = {
-            name: torch.tensor(values, device=place.device)  # a copy: the table's own memory is read-only
+            name: torch.tensor(values, device=context.device)  # a copy: the table's own memory is read-only
             for name, values in (("label", labels), ("hours", clock), ("target", target))
         }
         self._built: dict[str, Loader] = {}
@@ -76,7 +76,7 @@ class PageLoaders:
     def _batch(self, out: Batch) -> Batch:
         """clip (B, W, 3, S, S), valid (B, W), label, hours, target, row (B,)."""
         window = self._options.model.window
-        rows = out["row"].view(-1, window).to(self._place.device)
+        rows = out["row"].view(-1, window).to(self._context.device)
         row = rows[:, window // 2]
         labels = {name: values[row.clamp(min=0)] for name, values in self._known.items()}
         clip = out["page"].unflatten(0, (-1, window)).expand(-1, -1, 3, -1, -1)
@@ -84,7 +84,7 @@ class PageLoaders:
 
     def _get(self, name: str) -> Loader:
         if name not in self._built:
-            run, options, place, training = self._run, self._options, self._place, name == "train"
+            run, options, context, training = self._run, self._options, self._context, name == "train"
             low, high = levels(self._manifest, options.contrast)
             size = options.model.backbone.image_size
             noise = options.augment.noise_sd if training and options.augment.noise_p else 0.0
@@ -104,8 +104,8 @@ class PageLoaders:
                 graph,
                 feed,
                 outputs=OUTPUTS,
-                device=place.gpu,
-                threads=run.loader.threads or cores(place),
+                device=context.gpu,
+                threads=run.loader.threads or cores(context),
                 prefetch=run.loader.prefetch,
             )
         return self._built[name]

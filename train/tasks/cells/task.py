@@ -19,7 +19,7 @@ from tarpon.shards.sources.cells.source import CLASSES, in_window
 from tarpon.shards.split import fold_splits
 from tarpon.train import turns
 from tarpon.train.config import Run
-from tarpon.train.engine import Place
+from tarpon.train.engine import DistContext
 from tarpon.train.task import Problem, Task
 from tarpon.train.tasks.cells import export as cells_export
 from tarpon.train.tasks.cells.data import PageLoaders
@@ -48,7 +48,7 @@ def recipe() -> dict:
     }
 
 
-def build(run: Run, options: CellsOptions, place: Place, *, encoders: dict | None = None) -> Problem:
+def build(run: Run, options: CellsOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:
     """The task met with its shards."""
     manifest = open_manifest(run.data, kind="cells")
     splits = splits_of(manifest, options)
@@ -61,13 +61,13 @@ def build(run: Run, options: CellsOptions, place: Place, *, encoders: dict | Non
     medians = target_medians(target[rows["train"]], labels[rows["train"]])
     model = build_model(run, options, first_hours=medians[0])
     epoch = order(manifest, rows["train"], labels, options, seed=run.seed)
-    pages = PageLoaders(run, options, manifest, rows["train"], place, labels=labels, clock=clock, target=target)
+    pages = PageLoaders(run, options, manifest, rows["train"], context, labels=labels, clock=clock, target=target)
 
     def batches(first: int, skip: int) -> Iterator[Batch]:
-        return pages.train(turns.to_train(epoch, run, place, first=first, skip=skip))
+        return pages.train(turns.to_train(epoch, run, context, first=first, skip=skip))
 
     def split(name: str) -> Iterator[Batch]:
-        return pages.split(turns.to_evaluate(rows[name], run, place))
+        return pages.split(turns.to_evaluate(rows[name], run, context))
 
     words = {"path": "source"} | {name: name for name in ("key", "stack", "well", "position")}
     names = PageNames(

@@ -17,7 +17,7 @@ from tarpon.shards.features import FeatureTable, open_features
 from tarpon.shards.sampling import plan
 from tarpon.train import turns
 from tarpon.train.config import Run
-from tarpon.train.engine import Place
+from tarpon.train.engine import DistContext
 from tarpon.train.task import Batch, Problem, Task
 from tarpon.train.tasks.fish import export as fish_export
 from tarpon.train.tasks.fish.figures.split import draw_split
@@ -47,7 +47,7 @@ def recipe() -> dict:
     }
 
 
-def build(run: Run, options: FishOptions, place: Place, *, encoders: dict | None = None) -> Problem:
+def build(run: Run, options: FishOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:
     """The task met with its features."""
     table = open_features(run.data)
     encoders = encoders or {name: list(names) for name, names in table.card["classes"].items()}
@@ -61,9 +61,9 @@ def build(run: Run, options: FishOptions, place: Place, *, encoders: dict | None
     model = build_model(options.model, table.features.shape[1], outputs, uncertainty=options.loss.uncertainty_weighting)
     if options.standardize:
         model.set_standardisation(*statistics(table, train))
-    loader = FeatureLoader(table, labels, device=place.device)
+    loader = FeatureLoader(table, labels, device=context.device)
     facts = train_facts(
-        {task: loader.labels[task][torch.from_numpy(train).to(place.device)] for task in outputs},
+        {task: loader.labels[task][torch.from_numpy(train).to(context.device)] for task in outputs},
         classes={head: outputs[head] for head in CLASSES.keys() & outputs.keys()},
         balanced=options.loss.class_weighting == "balanced",
     )
@@ -71,12 +71,12 @@ def build(run: Run, options: FishOptions, place: Place, *, encoders: dict | None
     epoch = plan.EpochPlan(rows=train, shards=np.zeros(len(train), np.int64), seed=run.seed, window=1)
 
     def batches(first: int, skip: int) -> Iterator[Batch]:
-        return loader.run(slot.rows for slot in turns.to_train(epoch, run, place, first=first, skip=skip))
+        return loader.run(slot.rows for slot in turns.to_train(epoch, run, context, first=first, skip=skip))
 
-    evaluation = FeatureLoader(table, labels, device=place.device) if place.gpu is None else loader
+    evaluation = FeatureLoader(table, labels, device=context.device) if context.gpu is None else loader
 
     def split(name: str) -> Iterator[Batch]:
-        return evaluation.run(turns.to_evaluate(table.split(name), run, place))
+        return evaluation.run(turns.to_evaluate(table.split(name), run, context))
 
     facts_known = "train_images" in encoders  # of the run whose weights are scored on these features
     names = known_names(options, encoders) if facts_known else names_of(labels, train, options, encoders)

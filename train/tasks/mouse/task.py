@@ -22,7 +22,7 @@ from tarpon.shards.sampling.draws import NONE
 from tarpon.shards.sources.video import frames_at
 from tarpon.train import turns
 from tarpon.train.config import Run
-from tarpon.train.engine import Place, cores
+from tarpon.train.engine import DistContext, cores
 from tarpon.train.task import Outputs, Problem, Task
 from tarpon.train.tasks.mouse import export as mouse_export
 from tarpon.train.tasks.mouse import losses
@@ -84,11 +84,11 @@ def mirrored(points: Sequence[str]) -> tuple[int, ...]:
     return tuple(index.get(pattern.sub(turn, name, count=1), i) for i, name in enumerate(points))
 
 
-def build(run: Run, options: MouseOptions, place: Place, *, encoders: dict | None = None) -> Problem:
+def build(run: Run, options: MouseOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:
     """The task met with its shards."""
     manifest = open_manifest(run.data, kind="mouse")
     for codec in sorted(set(manifest.column("codec"))):
-        check_codec(codec, device=place.gpu)
+        check_codec(codec, device=context.gpu)
     points = tuple(manifest.card["settings"]["keypoints"]) if manifest.card["settings"]["pose"] == "dlc" else ()
     if encoders and encoders["keypoints"] != list(points):
         raise ValueError(
@@ -104,11 +104,11 @@ def build(run: Run, options: MouseOptions, place: Place, *, encoders: dict | Non
     torch.manual_seed(run.seed)  # the same weights on every rank and in every run
     model = build_model(options, points)
     weights = (
-        losses.balanced_weights(torch.tensor(counts, dtype=torch.float32)).to(place.device)
+        losses.balanced_weights(torch.tensor(counts, dtype=torch.float32)).to(context.device)
         if options.loss.class_weights
         else None
     )
-    loaders = Loaders(run, options, manifest, points, place)
+    loaders = Loaders(run, options, manifest, points, context)
     windows = TrainWindows(
         manifest=manifest,
         augment=options.augment,
@@ -120,11 +120,11 @@ def build(run: Run, options: MouseOptions, place: Place, *, encoders: dict | Non
     )
 
     def batches(first: int, skip: int) -> Iterator[Batch]:
-        return loaders.train.run(windows(slot) for slot in turns.to_train(epoch, run, place, first=first, skip=skip))
+        return loaders.train.run(windows(slot) for slot in turns.to_train(epoch, run, context, first=first, skip=skip))
 
     def split(name: str) -> Iterator[Batch]:
         tiled = tiled_windows(manifest, manifest.rows(name), frames=options.window.val_frames)
-        places = turns.to_evaluate(np.arange(len(tiled)), run, place)
+        places = turns.to_evaluate(np.arange(len(tiled)), run, context)
         return loaders.split.run([tiled[i] if i >= 0 else Window(row=-1, start=0) for i in own] for own in places)
 
     names = TrialNames(
@@ -173,9 +173,11 @@ def build(run: Run, options: MouseOptions, place: Place, *, encoders: dict | Non
 class Loaders:
     """The training and the evaluation pipeline, each built when first used."""
 
-    def __init__(self, run: Run, options: MouseOptions, manifest: Manifest, points: Sequence[str], place: Place) -> None:
+    def __init__(
+        self, run: Run, options: MouseOptions, manifest: Manifest, points: Sequence[str], context: DistContext
+    ) -> None:
         self.reader = Reader(manifest, cache=Path(run.loader.cache) if run.loader.cache else None)
-        self._parts = (run, options, manifest, points, place, Budget(run.loader.bad_rows))
+        self._parts = (run, options, manifest, points, context, Budget(run.loader.bad_rows))
         self._built: dict[str, Loader] = {}
 
     @property
@@ -188,7 +190,7 @@ class Loaders:
 
     def _get(self, name: str) -> Loader:
         if name not in self._built:
-            run, options, manifest, points, place, budget = self._parts
+            run, options, manifest, points, context, budget = self._parts
             training = name == "train"
             augment = options.augment if training else NONE
             frames = options.window.train_frames if training else options.window.val_frames
@@ -203,8 +205,8 @@ class Loaders:
                 graph,
                 feed,
                 outputs=OUTPUTS,
-                device=place.gpu,
-                threads=run.loader.threads or cores(place),
+                device=context.gpu,
+                threads=run.loader.threads or cores(context),
                 prefetch=run.loader.prefetch,
             )
         return self._built[name]

@@ -19,7 +19,7 @@ from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling import plan
 from tarpon.train.config import Run
-from tarpon.train.engine import Place, cores
+from tarpon.train.engine import DistContext, cores
 from tarpon.train.tasks.star.metrics.embeddings import GALLERY, NEW, QUERY, RowNames
 from tarpon.train.tasks.star.options import COTRAIN, PRETRAIN, StarOptions
 
@@ -80,8 +80,8 @@ class Photos:
 class PhotoLoaders:
     """The training and the evaluation pipeline, each built when first used, with the labels of what they deliver."""
 
-    def __init__(self, run: Run, options: StarOptions, photos: Photos, place: Place, *, labels: np.ndarray) -> None:
-        self._run, self._options, self._photos, self._place = run, options, photos, place
+    def __init__(self, run: Run, options: StarOptions, photos: Photos, context: DistContext, *, labels: np.ndarray) -> None:
+        self._run, self._options, self._photos, self._context = run, options, photos, context
         self._budget = Budget(run.loader.bad_rows)
         wild = photos.second | (options.strategy == PRETRAIN)
         self._sets = 2 * wild.astype(int) + photos.flank  # place in the augments below
@@ -89,8 +89,8 @@ class PhotoLoaders:
             augment for own in (options.augment_star, options.augment_wildlife) for augment in (own, own.one_sided())
         )
         self._known = {
-            "identity": torch.tensor(labels, device=place.device),
-            "anchor": torch.tensor(~photos.distractor, device=place.device),
+            "identity": torch.tensor(labels, device=context.device),
+            "anchor": torch.tensor(~photos.distractor, device=context.device),
         }
         self._built: dict[str, Loader] = {}
 
@@ -119,15 +119,15 @@ class PhotoLoaders:
 
     def _run_loader(self, name: str, work: Iterable[Sequence[PhotoShot]], *, flips: bool) -> Iterator[Batch]:
         for out in self._get(name).run(work):
-            place = out["row"].clamp(min=0).to(self._place.device)
-            known = {label: values[place] for label, values in self._known.items()}
-            known["identity"] = known["identity"].masked_fill((out["row"] < 0).to(self._place.device), -1)
+            index = out["row"].clamp(min=0).to(self._context.device)
+            known = {label: values[index] for label, values in self._known.items()}
+            known["identity"] = known["identity"].masked_fill((out["row"] < 0).to(self._context.device), -1)
             mirrored = torch.from_numpy(~self._photos.flank[out["row"].numpy()]) if flips else NO_FLIPS
-            yield {"image": out["image"], "row": out["row"].to(self._place.device), "flips": mirrored, **known}
+            yield {"image": out["image"], "row": out["row"].to(self._context.device), "flips": mirrored, **known}
 
     def _get(self, name: str) -> Loader:
         if name not in self._built:
-            run, place, backbone = self._run, self._place, self._options.model.backbone
+            run, context, backbone = self._run, self._context, self._options.model.backbone
             training, (mean, std) = name == "train", backbone.normalisation()
             fields = PhotoFields(size=backbone.image_size, mean=mean, std=std)
             pool = np.flatnonzero(self._photos.split == "train") if training else np.arange(len(self._photos.joined))
@@ -136,8 +136,8 @@ class PhotoLoaders:
                 PhotoGraph(batch=run.micro_batch, size=backbone.image_size, augment=training),
                 feed,
                 outputs=OUTPUTS,
-                device=place.gpu,
-                threads=run.loader.threads or cores(place),
+                device=context.gpu,
+                threads=run.loader.threads or cores(context),
                 prefetch=run.loader.prefetch,
             )
         return self._built[name]

@@ -6,10 +6,10 @@ G rows of all processes.
 import torch
 from torch import Tensor
 
-from tarpon.train.engine import Place
+from tarpon.train.engine import DistContext
 
 
-def gathered(place: Place, rows: Tensor) -> Tensor:
+def gathered(context: DistContext, rows: Tensor) -> Tensor:
     """All processes' rows in the order of their ranks, with gradient where they have one. Collective.
 
     Every process must compute the same loss from what this returns, and the gradients of parameters must then be averaged over
@@ -23,7 +23,7 @@ def gathered(place: Place, rows: Tensor) -> Tensor:
     Returns:
         (G, ...); `rows` itself on a single process.
     """
-    return rows if place.world == 1 else _Gathered.apply(rows, place.rank, place.world)
+    return rows if context.world == 1 else _Gathered.apply(rows, context.rank, context.world)
 
 
 class _Gathered(torch.autograd.Function):

@@ -16,7 +16,7 @@ from tarpon.models.reid.embedder import ReidModel
 from tarpon.shards.sampling.pk_plan import IdentityPlan, MixedPlan
 from tarpon.train import turns
 from tarpon.train.config import Run
-from tarpon.train.engine import Place
+from tarpon.train.engine import DistContext
 from tarpon.train.task import Batch, Problem, Task
 from tarpon.train.tasks.star import export as star_export
 from tarpon.train.tasks.star.data import PhotoLoaders, Photos
@@ -50,7 +50,7 @@ def recipe() -> dict:
     }
 
 
-def build(run: Run, options: StarOptions, place: Place, *, encoders: dict | None = None) -> Problem:
+def build(run: Run, options: StarOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:
     """The task met with its shards."""
     photos = Photos(run, options)
     if not (photos.roles("val") & 1).any():
@@ -61,23 +61,23 @@ def build(run: Run, options: StarOptions, place: Place, *, encoders: dict | None
     rows = photos.training(distractors=options.include_distractors)
     identities = (encoders or {}).get("identities") or sorted(set(photos.identity[np.concatenate(rows)].tolist()))
     labels = numbered(photos.identity, identities)
-    model = build_model(run, options, place, identities=len(identities))
+    model = build_model(run, options, context, identities=len(identities))
     epoch = order(rows, labels, options, seed=run.seed)
     if encoders is None:  # a new training: what cannot be dealt into batches is told before its folder is begun
-        next(epoch.batches(0, micro=run.micro_batch, rank=place.rank, world=place.world))
-    loaders = PhotoLoaders(run, options, photos, place, labels=labels)
+        next(epoch.batches(0, micro=run.micro_batch, rank=context.rank, world=context.world))
+    loaders = PhotoLoaders(run, options, photos, context, labels=labels)
 
     def batches(first: int, skip: int) -> Iterator[Batch]:
-        return loaders.train(turns.to_train(epoch, run, place, first=first, skip=skip))
+        return loaders.train(turns.to_train(epoch, run, context, first=first, skip=skip))
 
     def split(name: str) -> Iterator[Batch]:
-        own = turns.to_evaluate(np.flatnonzero(photos.roles(name)), run, place)
+        own = turns.to_evaluate(np.flatnonzero(photos.roles(name)), run, context)
         return loaders.split(own, flips=name == "test" and options.search.flips)
 
     def loss(out: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         identity, anchors = batch["identity"], batch["anchor"]
         if model.training:  # the model has gathered its embeddings
-            identity, anchors = gathered(place, identity), gathered(place, anchors.long()).bool()
+            identity, anchors = gathered(context, identity), gathered(context, anchors.long()).bool()
         return metric_losses(out, identity, options=options.loss, anchors=anchors)
 
     names, searching = photos.names(), partial(options.search.searching, within_dataset=photos.within_dataset)
@@ -96,7 +96,7 @@ def build(run: Run, options: StarOptions, place: Place, *, encoders: dict | None
             roles=photos.roles(name),
             protocol=photos.protocol,
             searching=searching(rerank=name == "test"),
-            device=place.device,
+            device=context.device,
         ),
         figures=draw_split,
         select="map",
@@ -115,12 +115,12 @@ def build(run: Run, options: StarOptions, place: Place, *, encoders: dict | None
             identities=identities,
             photos=photos,
             searching=searching(rerank=True),
-            device=place.device,
+            device=context.device,
         ),
     )
 
 
-def build_model(run: Run, options: StarOptions, place: Place, *, identities: int) -> ReidModel:
+def build_model(run: Run, options: StarOptions, context: DistContext, *, identities: int) -> ReidModel:
     """The network; the same weights on every rank and in every run of a seed, or those of the checkpoint."""
     torch.manual_seed(run.seed)
     chosen = options.model
@@ -132,7 +132,7 @@ def build_model(run: Run, options: StarOptions, place: Place, *, identities: int
         head_depth=chosen.head_depth,
         dropout=chosen.dropout,
         identities=identities if options.loss.identity_weight else 0,
-        gather=partial(gathered, place),
+        gather=partial(gathered, context),
     )
     if options.checkpoint:
         star_export.start_from(model, Path(options.checkpoint))

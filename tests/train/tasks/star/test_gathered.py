@@ -15,7 +15,7 @@ from tarpon.models.backbones.frames import FrameBackbone
 from tarpon.models.groups import parameter_groups
 from tarpon.models.reid.embedder import ReidModel
 from tarpon.train.config import EngineOptions, Optim
-from tarpon.train.engine import Engine, Place, connect
+from tarpon.train.engine import DistContext, Engine, connect
 from tarpon.train.tasks.star.gathered import gathered
 from tarpon.train.tasks.star.losses import MetricLoss, metric_losses
 
@@ -26,15 +26,15 @@ LOSSES = {
 }
 
 
-def learn(place: Place, *, identities: int, options: MetricLoss) -> dict[str, torch.Tensor]:
+def learn(context: DistContext, *, identities: int, options: MetricLoss) -> dict[str, torch.Tensor]:
     """Losses and gradients of some steps on this process's share of the photographs, and the model afterwards."""
     torch.manual_seed(0)
     encoder = FrameBackbone(name="test_vit", pretrained=False, image_size=32).build()
-    gather = partial(gathered, place)
+    gather = partial(gathered, context)
     model = ReidModel(encoder, width=16, embedding_dim=8, dropout=0.0, identities=identities, gather=gather)
-    share = PEOPLE * EACH // place.world
+    share = PEOPLE * EACH // context.world
     engine = Engine(
-        place,
+        context,
         model,
         parameter_groups(model),
         optim=Optim(clip_norm=1e9),
@@ -48,10 +48,10 @@ def learn(place: Place, *, identities: int, options: MetricLoss) -> dict[str, to
     for step in range(STEPS):
         photos = torch.randn(PEOPLE * EACH, 3, 32, 32, generator=torch.Generator().manual_seed(step))
         people = torch.arange(PEOPLE).repeat(EACH)
-        mine = slice(place.rank * share, (place.rank + 1) * share)  # half of everybody's pairs reach over the processes
+        mine = slice(context.rank * share, (context.rank + 1) * share)  # half of everybody's pairs reach over the processes
         out = engine(image=photos[mine])
         told[f"{step}/embedding"] = out["embedding"].detach().clone()
-        terms = metric_losses(out, gathered(place, people[mine]), options=options)
+        terms = metric_losses(out, gathered(context, people[mine]), options=options)
         for name, value in terms.items():
             told[f"{step}/{name}"] = value.detach().reshape(1)
         engine.backward(sum(terms.values()))
@@ -62,12 +62,12 @@ def learn(place: Place, *, identities: int, options: MetricLoss) -> dict[str, to
     return told | {f"after/{name}": value.clone() for name, value in model.state_dict().items()}
 
 
-def both(place: Place) -> dict[str, torch.Tensor]:
+def both(context: DistContext) -> dict[str, torch.Tensor]:
     """Without and with an identity loss."""
     return {
         f"{name}/{key}": value
         for name, options in LOSSES.items()
-        for key, value in learn(place, identities=PEOPLE if options.identity_weight else 0, options=options).items()
+        for key, value in learn(context, identities=PEOPLE if options.identity_weight else 0, options=options).items()
     }
 
 
@@ -98,10 +98,10 @@ def two_processes(tmp_path_factory) -> list[dict[str, torch.Tensor]]:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_two_processes_are_as_one(place, two_processes, name):
+def test_two_processes_are_as_one(context, two_processes, name):
     alone = {
         f"{name}/{key}": value
-        for key, value in learn(place, identities=PEOPLE if name == "identity" else 0, options=LOSSES[name]).items()
+        for key, value in learn(context, identities=PEOPLE if name == "identity" else 0, options=LOSSES[name]).items()
     }
     assert any("/0/grad/encoder." in key for key in alone)
     assert ("identity/after/neck.running_mean" in alone) == (name == "identity")
@@ -112,9 +112,9 @@ def test_two_processes_are_as_one(place, two_processes, name):
                 torch.testing.assert_close(theirs[key], value, rtol=1e-5, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
 
 
-def test_alone_nothing_is_done(place):
+def test_alone_nothing_is_done(context):
     rows = torch.randn(3, 2)
-    assert gathered(place, rows) is rows
+    assert gathered(context, rows) is rows
 
 
 if __name__ == "__main__":
