@@ -125,8 +125,8 @@ def smoke(problem: Problem, engine: Engine, run: Run) -> str:
     return "\n".join(
         [
             f"batch     {shapes}",
-            f"steps     {problem.steps_per_epoch} an epoch, global batch {run.global_batch} over {context.world} process(es) on "
-            f"{context.device.type}, {precision}, ZeRO {run.engine.zero_stage}",
+            f"steps     {problem.steps_per_epoch} an epoch, global batch {run.global_batch} over {context.world} process(es) "
+            f"on {context.device.type}, {precision}, ZeRO {run.engine.zero_stage}",
             f"memory    weights and optimizer {16 * weights / 2**20:.0f} MiB, a batch {batch_bytes(batch) / 2**20:.0f} MiB",
         ]
     )
