@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import jsonargparse
@@ -158,8 +158,35 @@ class UsageError(ValueError):
     """Words on the command line or in a file that no option takes."""
 
 
-def parser_for(options: type, *, recipe: dict, task: str) -> jsonargparse.ArgumentParser:
-    """Every field of Run and of the task's own options as a dotted option, over the recipe's values."""
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A whole default run of a task: what a user gets who gives nothing but the data."""
+
+    run: Run
+    options: object  # the task's own
+
+
+DATA = "DATA"  # what a recipe's `run.data` holds: a user always gives it
+
+
+def recipe_defaults(recipe: Recipe) -> dict[str, object]:
+    """Dotted option -> value, where the recipe differs from the dataclasses' own defaults."""
+    changes: dict[str, object] = {}
+    for given, plain in ((recipe.run, Run(data=DATA)), (recipe.options, type(recipe.options)())):
+        held = _dotted(asdict(plain))
+        changes |= {name: value for name, value in _dotted(asdict(given)).items() if value != held[name]}
+    return changes
+
+
+def _dotted(values: dict, prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in values.items():
+        flat |= _dotted(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def parser_for(options: type, *, recipe: Recipe | None, task: str) -> jsonargparse.ArgumentParser:
+    """Every field of Run and of the task's own options as a dotted option, over the recipe's values where there is one."""
     parser = jsonargparse.ArgumentParser(
         prog=f"train/launch.py {task}",
         exit_on_error=False,
@@ -168,7 +195,7 @@ def parser_for(options: type, *, recipe: dict, task: str) -> jsonargparse.Argume
     parser.add_argument("--config", action="config")
     for owner in (Run, options):
         parser.add_class_arguments(owner, None)
-    parser.set_defaults(recipe)
+    parser.set_defaults(recipe_defaults(recipe) if recipe else {})
     return parser
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor, nn
 
-from tarpon.train.config import Run
+from tarpon.train.config import Recipe, Run
 
 Batch = Mapping[str, Tensor]
 Outputs = Mapping[str, Tensor]
@@ -67,7 +67,7 @@ class Task:
     """A kind of problem."""
 
     options: type  # frozen dataclass of the task's own options
-    recipe: Callable[[], dict]  # values over the defaults: the full default run
+    recipe: Callable[[], Recipe]  # the full default run
     build: Callable[
         ..., Problem
     ]  # (Run, options, DistContext, encoders=those of the run that is gone on with or scored, or None)

@@ -23,7 +23,7 @@ def test_the_default_run_parses_and_its_yaml_gives_the_same_run(task, tmp_path):
     assert (run.data, run.optim.lr, run.steps) == ("d", 3e-4, 7)
     (tmp_path / "run.yaml").write_text(text)
     options = TASKS[task].options
-    assert read_run(tmp_path, options, parser_for(options, recipe={}, task=task)) == (run, chosen)
+    assert read_run(tmp_path, options, parser_for(options, recipe=None, task=task)) == (run, chosen)
     assert yaml.safe_load(text)["optim"]["lr"] == 3e-4
 
 
@@ -76,7 +76,7 @@ def test_accumulation_by_hand():
 def test_a_folder_without_run_yaml_is_named(tmp_path):
     options = TASKS["mouse"].options
     with pytest.raises(ValueError, match=r"no run\.yaml here"):
-        read_run(tmp_path, options, parser_for(options, recipe={}, task="mouse"))
+        read_run(tmp_path, options, parser_for(options, recipe=None, task="mouse"))
 
 
 def test_failing_says_one_line_and_two(capsys):

@@ -14,6 +14,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
 from tarpon.shards import atomic
 from tarpon.tools.table import table
 
@@ -126,38 +128,21 @@ def tree_peak_mib(pid: int) -> float:
 
     The sum of each one's peak, less what is now counted more than once because several of them share it.
     """
-    peak, resident, proportional = 0, 0, 0
-    for member in _tree(pid):
+    root = psutil.Process(pid)
+    total = 0
+    for member in [root, *root.children(recursive=True)]:
         try:
-            peak += _kib(Path(f"/proc/{member}/status"), "VmHWM")
-            resident += _kib(Path(f"/proc/{member}/smaps_rollup"), "Rss")
-            proportional += _kib(Path(f"/proc/{member}/smaps_rollup"), "Pss")
-        except (FileNotFoundError, ProcessLookupError):
+            now = member.memory_full_info()
+            total += 1024 * _peak_kib(member.pid) - (now.rss - now.pss)
+        except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
             continue  # it has just ended
-    return (peak - (resident - proportional)) / 1024
+    return total / 2**20
 
 
-def _tree(pid: int) -> list[int]:
-    children: dict[int, list[int]] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                text = (folder / "stat").read_text()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            # the name in brackets may hold blanks; state and parent follow it
-            children.setdefault(int(text.rpartition(")")[2].split()[1]), []).append(int(folder.name))
-    found = [pid]
-    for member in found:
-        found += children.get(member, [])
-    return found
-
-
-def _kib(path: Path, name: str) -> int:
-    for line in path.read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1])
-    return 0
+def _peak_kib(pid: int) -> int:
+    """The kernel's own high-water mark, which psutil does not tell."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
 
 
 def machine(*, gpu: str | None = None) -> dict[str, object]:
@@ -170,7 +155,7 @@ def machine(*, gpu: str | None = None) -> dict[str, object]:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    memory_gib = round(_kib(Path("/proc/meminfo"), "MemTotal") / 2**20, 1)
+    memory_gib = round(psutil.virtual_memory().total / 2**30, 1)
     return {
         "cpu": model,
         "cores": len(os.sched_getaffinity(0)),

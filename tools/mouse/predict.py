@@ -139,7 +139,7 @@ def videos_in(folder: Path) -> list[Path]:
 def load_tagger(path: Path) -> Tagger:
     """The model of an exported checkpoint, in evaluation mode, on the GPU where there is one."""
     held = load(path)
-    parser = parser_for(MOUSE.options, recipe={}, task="mouse")
+    parser = parser_for(MOUSE.options, recipe=None, task="mouse")
     made = parser.instantiate_classes(parser.parse_object({**held["args"]["run"], **held["args"]["rebuild"]}))
     options = MouseOptions(**{name: made[name] for name in MouseOptions.__dataclass_fields__})
     model = build_model(options, held["kp_names"])

@@ -101,7 +101,7 @@ def load_embedder(path: Path, *, batch: int, threads: int, flips: bool) -> Embed
     """
     path = path / star_export.NAME if path.is_dir() else path
     held = star_export.load(path)
-    parser = parser_for(StarOptions, recipe={}, task="star")
+    parser = parser_for(StarOptions, recipe=None, task="star")
     made = parser.instantiate_classes(parser.parse_object({**held["args"]["run"], **held["args"]["rebuild"]}))
     run, options = (owner(**{field.name: made[field.name] for field in fields(owner)}) for owner in (Run, StarOptions))
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")

@@ -18,7 +18,7 @@ from tarpon.shards.sampling import plan
 from tarpon.shards.sources.cells.source import CLASSES, in_window
 from tarpon.shards.split import fold_splits
 from tarpon.train import turns
-from tarpon.train.config import Run
+from tarpon.train.config import DATA, Optim, Recipe, Run, Schedule
 from tarpon.train.engine import DistContext
 from tarpon.train.task import Problem, Task
 from tarpon.train.tasks.cells import export as cells_export
@@ -30,22 +30,23 @@ from tarpon.train.tasks.cells.metrics.predictions import PageNames
 from tarpon.train.tasks.cells.options import SPELLINGS, CellsOptions, Pages, published
 
 
-def recipe() -> dict:
+def recipe() -> Recipe:
     """The default run: `deepspeed train/launch.py cells --data SHARDS`; ResNet-50 at 512 px, one 16 GB GPU."""
-    return {
-        "epochs": 30,
-        "micro_batch": 32,
-        "global_batch": 32,
-        "freeze_backbone_epochs": 0,
-        "early_stop_patience": 0,
-        "seed": 42,
-        "out": "runs/cells",
-        "optim.lr": 1e-4,
-        "optim.weight_decay": 1e-4,
-        "schedule.kind": "cosine",
-        "schedule.warmup_epochs": 0.0,
-        "schedule.min_lr": 1e-6,
-    }
+    return Recipe(
+        run=Run(
+            data=DATA,
+            epochs=30,
+            micro_batch=32,
+            global_batch=32,
+            freeze_backbone_epochs=0,
+            early_stop_patience=0,
+            seed=42,
+            out="runs/cells",
+            optim=Optim(lr=0.0001, weight_decay=0.0001),
+            schedule=Schedule(kind="cosine", warmup_epochs=0.0, min_lr=1e-06),
+        ),
+        options=CellsOptions(),
+    )
 
 
 def build(run: Run, options: CellsOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:

@@ -16,7 +16,7 @@ from tarpon.pipelines.feature import FeatureLoader
 from tarpon.shards.features import FeatureTable, open_features
 from tarpon.shards.sampling import plan
 from tarpon.train import turns
-from tarpon.train.config import Run
+from tarpon.train.config import DATA, Optim, Recipe, Run, Schedule
 from tarpon.train.engine import DistContext
 from tarpon.train.task import Batch, Problem, Task
 from tarpon.train.tasks.fish import export as fish_export
@@ -30,21 +30,23 @@ CLASSES = {"family": "families", "order": "orders", FEEDING: "feeding"}  # task 
 SLICE = 8192  # rows at a time through the statistics
 
 
-def recipe() -> dict:
+def recipe() -> Recipe:
     """The default run: `deepspeed train/launch.py fish --data FEATURES`; 75,000 rows fit any GPU."""
-    return {
-        "epochs": 40,
-        "micro_batch": 256,
-        "global_batch": 256,
-        "freeze_backbone_epochs": 0,
-        "early_stop_patience": 10,
-        "seed": 17,
-        "out": "runs/fish",
-        "optim.lr": 2e-3,
-        "optim.weight_decay": 0.0,
-        "schedule.kind": "none",
-        "schedule.warmup_epochs": 0.0,
-    }
+    return Recipe(
+        run=Run(
+            data=DATA,
+            epochs=40,
+            micro_batch=256,
+            global_batch=256,
+            freeze_backbone_epochs=0,
+            early_stop_patience=10,
+            seed=17,
+            out="runs/fish",
+            optim=Optim(lr=0.002, weight_decay=0.0),
+            schedule=Schedule(kind="none", warmup_epochs=0.0),
+        ),
+        options=FishOptions(),
+    )
 
 
 def build(run: Run, options: FishOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:

@@ -21,7 +21,7 @@ from tarpon.shards.reader import Reader
 from tarpon.shards.sampling.draws import NONE
 from tarpon.shards.sources.video import frames_at
 from tarpon.train import turns
-from tarpon.train.config import Run
+from tarpon.train.config import DATA, Recipe, Run
 from tarpon.train.engine import DistContext, cores
 from tarpon.train.task import Outputs, Problem, Task
 from tarpon.train.tasks.mouse import export as mouse_export
@@ -34,9 +34,9 @@ from tarpon.train.tasks.mouse.sampling import class_counts, sampling
 from tarpon.train.tasks.mouse.spellings import REFUSED, SPELLINGS
 
 
-def recipe() -> dict:
+def recipe() -> Recipe:
     """The default run: `deepspeed train/launch.py mouse --data SHARDS`; DINOv2 ViT-S at 224 px, one 16 GB GPU."""
-    return {}
+    return Recipe(run=Run(data=DATA), options=MouseOptions())
 
 
 def build_model(options: MouseOptions, points: Sequence[str]) -> FrameTagger:

@@ -15,7 +15,7 @@ from tarpon.models.groups import parameter_groups
 from tarpon.models.reid.embedder import ReidModel
 from tarpon.shards.sampling.pk_plan import IdentityPlan, MixedPlan
 from tarpon.train import turns
-from tarpon.train.config import Run
+from tarpon.train.config import DATA, Optim, Recipe, Run, Schedule
 from tarpon.train.engine import DistContext
 from tarpon.train.task import Batch, Problem, Task
 from tarpon.train.tasks.star import export as star_export
@@ -27,27 +27,27 @@ from tarpon.train.tasks.star.metrics.collect import EmbeddingMetric
 from tarpon.train.tasks.star.options import COTRAIN, REFUSED, SPELLINGS, StarOptions
 
 
-def recipe() -> dict:
+def recipe() -> Recipe:
     """The default run, stars alone: `deepspeed train/launch.py star --data SHARDS`; Swin V2 tiny at 384 px, one 24 GB GPU.
 
     train/recipes/star/{pretrain,finetune,cotrain}.yaml hold the published epochs and rates of the other strategies.
     """
-    return {
-        "epochs": 100,
-        "micro_batch": 32,
-        "global_batch": 32,
-        "freeze_backbone_epochs": 0,
-        "early_stop_patience": 0,
-        "eval_every": 5,
-        "seed": 42,
-        "out": "runs/star",
-        "optim.lr": 1e-4,
-        "optim.weight_decay": 1e-4,
-        "optim.backbone_lr_scale": 0.1,
-        "schedule.kind": "cosine",
-        "schedule.warmup_epochs": 5.0,
-        "schedule.min_lr": 1e-6,
-    }
+    return Recipe(
+        run=Run(
+            data=DATA,
+            epochs=100,
+            micro_batch=32,
+            global_batch=32,
+            freeze_backbone_epochs=0,
+            early_stop_patience=0,
+            eval_every=5,
+            seed=42,
+            out="runs/star",
+            optim=Optim(lr=0.0001, weight_decay=0.0001, backbone_lr_scale=0.1),
+            schedule=Schedule(kind="cosine", warmup_epochs=5.0, min_lr=1e-06),
+        ),
+        options=StarOptions(),
+    )
 
 
 def build(run: Run, options: StarOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:
