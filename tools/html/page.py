@@ -23,8 +23,8 @@ def _template(name: str) -> Template:
 
 
 def _part(name: str, *values: object) -> str:
-    """A macro of parts.html, as HTML."""
-    return getattr(_template("parts.html").module, name)(*values)
+    """A macro of parts.html, as HTML: a plain str, for a Markup would escape what it is added to."""
+    return str(getattr(_template("parts.html").module, name)(*values))
 
 
 def page(title: str, sections: Sequence[tuple[str, str]], *, style: str = "") -> str:

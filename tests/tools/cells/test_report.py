@@ -66,7 +66,7 @@ def sections(path):
     found = {}
     for part in re.findall(r"<section.*?</section>", path.read_text(), flags=re.S):
         heading, body = re.search(r"<h2>(.*?)</h2>(.*)", part, flags=re.S).groups()
-        lines = [re.findall(r"<t[dh]>(.*?)</t[dh]>", line) for line in re.findall(r"<tr>(.*?)</tr>", body)]
+        lines = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", line) for line in re.findall(r"<tr>(.*?)</tr>", body)]
         body = re.sub(r'src="[^"]*"', "", body)
         warned = [html.unescape(words) for words in re.findall(r'<p class="warn">(.*?)</p>', body)]
         words = html.unescape(re.sub(r"<[^>]+>", " ", body))

@@ -87,7 +87,7 @@ def sections(path):
     found = {}
     for part in re.findall(r"<section.*?</section>", path.read_text(), flags=re.S):
         heading, body = re.search(r"<h2>(.*?)</h2>(.*)", part, flags=re.S).groups()
-        lines = [re.findall(r"<t[dh]>(.*?)</t[dh]>", line) for line in re.findall(r"<tr>(.*?)</tr>", body)]
+        lines = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", line) for line in re.findall(r"<tr>(.*?)</tr>", body)]
         words = html.unescape(re.sub(r"<[^>]+>", " ", re.sub(r'src="[^"]*"', "", body)))
         found[html.unescape(heading)] = (words, [[html.unescape(cell) for cell in line] for line in lines], body.count("<img"))
     return found
