@@ -17,17 +17,17 @@ def part_of_kind(kind: object, part: str, *, where: str) -> object:
     return load(known[kind])
 
 
-def part_of_task(task: str, part: str, *, where: str) -> object:
+def part_of_task(name: str, part: str, *, where: str) -> object:
     """A part (`report`, `ensemble`) of a task; ValueError with the tasks that have it."""
-    known = {name: getattr(tools, part) for name, tools in TOOLS.items() if getattr(tools, part)}
-    if task not in known:
-        raise ValueError(f"{where}: no {part} of {task!r}; there is: {', '.join(known)}")
-    return load(known[task])
+    known = {other: getattr(tools, part) for other, tools in TOOLS.items() if getattr(tools, part)}
+    if name not in known:
+        raise ValueError(f"{where}: no {part} of {name!r}; there is: {', '.join(known)}")
+    return load(known[name])
 
 
-def benchmark_of(task: str, name: str) -> object:
-    """What `tarpon bench NAME --task TASK` times; ValueError with the tasks that have one."""
-    known = {other: tools.benchmarks[name] for other, tools in TOOLS.items() if name in tools.benchmarks}
-    if task not in known:
-        raise ValueError(f"task={task!r} has no {name} benchmark; there is: {', '.join(sorted(known))}")
-    return load(known[task])
+def benchmark_of(name: str, what: str) -> object:
+    """What `tarpon bench WHAT --task NAME` times; ValueError with the tasks that have one."""
+    known = {other: tools.benchmarks[what] for other, tools in TOOLS.items() if what in tools.benchmarks}
+    if name not in known:
+        raise ValueError(f"task={name!r} has no {what} benchmark; there is: {', '.join(sorted(known))}")
+    return load(known[name])

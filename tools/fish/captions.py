@@ -8,7 +8,6 @@ import pyarrow as pa
 from PIL import Image, ImageDraw, ImageFont
 
 from tarpon.shards.sources.images import Picture
-from tarpon.train.tasks.fish.options import FEEDING
 
 WIDTH = 420  # pixels that a line of the band needs; a narrower picture stands in the middle
 TEXT, LINE, MARGIN = 14, 19, 8  # pixels: letters, from line to line, around
@@ -35,7 +34,7 @@ def write_annotated(
 def lines_of(row: Mapping[str, object], *, habitats: Sequence[str], threshold: float) -> list[str]:
     """The answers of one row as lines of the band."""
     lives = [f"{name} {row[f'{name}_prob']:.2f}" for name in habitats if row[f"{name}_prob"] >= threshold]
-    feeding = f", {row[FEEDING]} {row[f'{FEEDING}_prob']:.2f}" if FEEDING in row else ""
+    feeding = f", {row['feeding']} {row['feeding_prob']:.2f}" if "feeding" in row else ""
     return [
         f"{row['family']} {row['family_prob']:.2f}",
         f"{row['order']} {row['order_prob']:.2f}",

@@ -1,14 +1,7 @@
 """How several fish runs answer as one."""
 
 from tarpon.tools.ensemble import Averaging, classes, labels, values
+from tarpon.train.tasks.fish.heads import CLASSES, FLAGS, HEADS, NUMBER
 
-AVERAGING = Averaging(
-    means={
-        "family": classes,
-        "order": classes,
-        "feeding": classes,
-        "habitat": labels,
-        "troph": values,
-        "log_variance": values,
-    }
-)
+BY_KIND = {CLASSES: classes, FLAGS: labels, NUMBER: values}
+AVERAGING = Averaging(means={name: BY_KIND[head.kind] for name, head in HEADS.items()} | {"log_variance": values})

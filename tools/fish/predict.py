@@ -29,8 +29,9 @@ from tarpon.tools.fish.captions import write_annotated
 from tarpon.tools.loose_images import LooseImages, images_in, pictures_of
 from tarpon.train.checkpoint import load_weights
 from tarpon.train.tasks.fish.export import load
+from tarpon.train.tasks.fish.heads import CLASSES, FLAGS, HEADS
 from tarpon.train.tasks.fish.metrics.scores import THRESHOLD
-from tarpon.train.tasks.fish.options import FEEDING, FishModel
+from tarpon.train.tasks.fish.options import FishModel
 from tarpon.train.tasks.fish.task import build_model
 
 WRITERS = {".parquet": pq.ParquetWriter, ".csv": pyarrow.csv.CSVWriter}
@@ -51,10 +52,16 @@ class Answerer:
 
     def schema(self) -> pa.Schema:
         """Columns of the table: one row an image."""
-        named = [(name, kind) for name in ("family", "order") for name, kind in _named(name)]
-        habitats = [(f"{name}_prob", pa.float32()) for name in self.encoders["habitats"]]
-        feeding = _named(FEEDING) if FEEDING in self.tasks else []
-        return pa.schema([("image", pa.string()), *named, *habitats, ("troph", pa.float32()), *feeding])
+        fields = [("image", pa.string())]
+        for name in self.tasks:
+            head = HEADS[name]
+            if head.kind == CLASSES:
+                fields += [(name, pa.string()), (f"{name}_prob", pa.float32())]
+            elif head.kind == FLAGS:
+                fields += [(f"{flag}_prob", pa.float32()) for flag in self.encoders[head.names]]
+            else:
+                fields.append((name, pa.float32()))
+        return pa.schema(fields)
 
 
 def fish(
@@ -162,22 +169,16 @@ def answer(answerer: Answerer, names: Sequence[str], vectors: Tensor) -> pa.Tabl
     """Names and vectors (B, D) of images -> the table's rows."""
     out = answerer.model(features=vectors)
     columns: list[pa.Array | np.ndarray] = [pa.array(names, pa.string())]
-    columns += _chosen(out["family"], answerer.encoders["families"]) + _chosen(out["order"], answerer.encoders["orders"])
-    columns += list(out["habitat"].float().sigmoid().cpu().numpy().T)
-    columns.append(out["troph"][:, 0].float().cpu().numpy())
-    if FEEDING in answerer.tasks:
-        columns += _chosen(out[FEEDING], answerer.encoders["feeding"])
+    for name in answerer.tasks:
+        head, scores = HEADS[name], out[name].float()
+        if head.kind == CLASSES:
+            prob, place = scores.softmax(1).max(1)
+            columns += [pa.array([answerer.encoders[head.names][i] for i in place.tolist()], pa.string()), prob.cpu().numpy()]
+        elif head.kind == FLAGS:
+            columns += list(scores.sigmoid().cpu().numpy().T)
+        else:
+            columns.append(scores[:, 0].cpu().numpy())
     return pa.table([pa.array(column) for column in columns], schema=answerer.schema())
-
-
-def _named(name: str) -> list[tuple[str, pa.DataType]]:
-    return [(name, pa.string()), (f"{name}_prob", pa.float32())]
-
-
-def _chosen(scores: Tensor, classes: Sequence[str]) -> list[pa.Array | np.ndarray]:
-    """(B, C) scores -> names of the best classes and their probabilities."""
-    prob, place = scores.float().softmax(1).max(1)
-    return [pa.array([classes[i] for i in place.tolist()], pa.string()), prob.cpu().numpy()]
 
 
 def picture_of(path: Path) -> Picture | str:

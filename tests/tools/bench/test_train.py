@@ -197,7 +197,7 @@ def test_met_aims_need_no_verdict():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"task": "birds"}, "task='birds' has no training benchmark; there is: fish"),
+        ({"task": "birds"}, "task='birds' has no train benchmark; there is: fish"),
         ({"steps": 0}, "steps=0 and repeats=3"),
         ({"features": "nowhere"}, "nowhere: no features.json"),
         ({"rows": 3}, "rows=3 must be 10 or more"),

@@ -50,7 +50,7 @@ def small_options() -> StarOptions:
 
 
 @pytest.fixture
-def star_problem(star_shards, place, small_options) -> Callable[..., Problem]:
+def star_problem(star_shards, context, small_options) -> Callable[..., Problem]:
     """(data=, encoders=, micro_batch=, options that differ...) -> the built problem."""
 
     def make(*, data: str = star_shards.root, encoders: dict | None = None, micro_batch: int = 8, **options) -> Problem:

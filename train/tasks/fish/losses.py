@@ -17,9 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tarpon.train.class_weights import balanced_weights
-
-# Labels: habitat (B, L) 0 or 1, -1 or NaN unknown; troph (B,) float, NaN unknown; all others (B,) integers, -1 unknown.
-HABITAT, TROPH = "habitat", "troph"
+from tarpon.train.tasks.fish.heads import CLASSES, FLAGS, HEADS, NUMBER
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,7 +26,7 @@ class TrainFacts:
 
     share: Mapping[str, float]  # attribute -> share of rows where it is known
     class_weights: Mapping[str, Tensor]  # attribute with classes -> (C,); 0 for a class without training rows
-    positive_weights: Tensor | None  # (L,) weight of a yes; None: 1
+    positive_weights: Mapping[str, Tensor]  # attribute of flags -> (L,) weight of a yes; 1 where it is missing
 
 
 def train_facts(labels: Mapping[str, Tensor], *, classes: Mapping[str, int], balanced: bool) -> TrainFacts:
@@ -36,24 +34,25 @@ def train_facts(labels: Mapping[str, Tensor], *, classes: Mapping[str, int], bal
 
     Args:
         labels: attribute -> labels of every training row, as in a batch.
-        classes: attribute -> number of classes, for the attributes that are neither habitat nor troph.
+        classes: attribute -> number of classes, for the attributes that have such.
         balanced: weigh a class by N / (classes present x its rows), a yes by (no) / (yes), both from known rows only.
 
     Raises:
         ValueError: an attribute without any known training row.
     """
-    share, weights, positive = {}, {}, None
+    share, weights, positive = {}, {}, {}
     for attribute, label in labels.items():
-        known = known_rows(attribute, label)
+        kind = HEADS[attribute].kind
+        known = known_rows(kind, label)
         share[attribute] = known.double().mean().item()
         if not share[attribute] > 0:
             raise ValueError(f"no training row has a known {attribute}; leave the attribute out, or look at the annotations")
-        if attribute in classes:
+        if kind == CLASSES:
             counts = torch.bincount(label[known].long(), minlength=classes[attribute]).float()
             weights[attribute] = balanced_weights(counts) if balanced else (counts > 0).float()
-        elif attribute == HABITAT and balanced:
+        elif kind == FLAGS and balanced:
             yes = label[known].float().sum(0)
-            positive = (known.sum() - yes) / yes.clamp(min=1)
+            positive[attribute] = (known.sum() - yes) / yes.clamp(min=1)
     return TrainFacts(share=share, class_weights=weights, positive_weights=positive)
 
 
@@ -84,17 +83,17 @@ def attribute_losses(
         term = (each * real).sum() / (len(each) * facts.share[attribute])
         if "log_variance" in out:
             s = out["log_variance"][k]
-            precision = torch.exp(-s) * (0.5 if attribute == TROPH else 1.0)
+            precision = torch.exp(-s) * (0.5 if HEADS[attribute].kind == NUMBER else 1.0)
             term = precision * term + 0.5 * s * real.float().mean()
         terms[attribute] = weight * term
     return terms
 
 
-def known_rows(attribute: str, label: Tensor) -> Tensor:
-    """(B,) bool: rows whose label of this attribute is known."""
-    if attribute == TROPH:
+def known_rows(kind: str, label: Tensor) -> Tensor:
+    """(B,) bool: rows whose label of a head of this kind is known."""
+    if kind == NUMBER:
         return torch.isfinite(label)
-    return (label >= 0).all(1) if attribute == HABITAT else label >= 0
+    return (label >= 0).all(1) if kind == FLAGS else label >= 0
 
 
 def cross_entropy(scores: Tensor, labels: Tensor, *, weights: Tensor, smoothing: float) -> Tensor:
@@ -114,7 +113,7 @@ def cross_entropy(scores: Tensor, labels: Tensor, *, weights: Tensor, smoothing:
 
 def binary_cross_entropy(scores: Tensor, labels: Tensor, *, positive_weights: Tensor | None) -> Tensor:
     """(B,) mean over the L labels of a row; 0 where they are unknown. scores, labels: (B, L)."""
-    known = known_rows(HABITAT, labels)
+    known = known_rows(FLAGS, labels)
     target = torch.where(known[:, None], labels, torch.zeros_like(labels)).to(scores.dtype)
     loss = F.binary_cross_entropy_with_logits(scores, target, pos_weight=positive_weights, reduction="none")
     return loss.mean(1) * known
@@ -122,14 +121,15 @@ def binary_cross_entropy(scores: Tensor, labels: Tensor, *, positive_weights: Te
 
 def smooth_l1(predicted: Tensor, labels: Tensor) -> Tensor:
     """(B,) smooth L1 of (B, 1) against (B,), square below a difference of 1; 0 where the label is NaN."""
-    known = known_rows(TROPH, labels)
+    known = known_rows(NUMBER, labels)
     target = torch.where(known, labels, torch.zeros_like(labels)).to(predicted.dtype)  # NaN times 0 would be NaN
     return F.smooth_l1_loss(predicted[:, 0], target, reduction="none") * known
 
 
 def _each(attribute: str, scores: Tensor, labels: Tensor, *, facts: TrainFacts, smoothing: float) -> Tensor:
-    if attribute == HABITAT:
-        return binary_cross_entropy(scores, labels, positive_weights=facts.positive_weights)
-    if attribute == TROPH:
+    kind = HEADS[attribute].kind
+    if kind == FLAGS:
+        return binary_cross_entropy(scores, labels, positive_weights=facts.positive_weights.get(attribute))
+    if kind == NUMBER:
         return smooth_l1(scores, labels)
     return cross_entropy(scores, labels, weights=facts.class_weights[attribute], smoothing=smoothing)

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, field
 
-TASKS = ("family", "order", "habitat", "troph")  # in the order of the gates and of loss.weights; feeding comes last
-FEEDING = "feeding"
+from tarpon.train.tasks.fish.heads import HEADS
+
+TASKS = tuple(name for name, head in HEADS.items() if not head.optional)
+OPTIONAL = tuple(name for name, head in HEADS.items() if head.optional)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,7 @@ class FishLoss:
         if len(self.weights) not in (len(TASKS), len(TASKS) + 1) or min(self.weights) < 0:
             raise ValueError(
                 f"loss.weights={list(self.weights)} must be {len(TASKS)} or {len(TASKS) + 1} numbers of at least 0: "
-                f"{', '.join(TASKS)} and perhaps {FEEDING}"
+                f"{', '.join(TASKS)} and perhaps {', '.join(OPTIONAL)}"
             )
         if self.class_weighting not in ("none", "balanced"):
             raise ValueError(f"loss.class_weighting={self.class_weighting!r} must be none or balanced")
@@ -72,7 +74,7 @@ class FishOptions:
     @property
     def tasks(self) -> tuple[str, ...]:
         """In the order of the gates."""
-        return (*TASKS, FEEDING) if self.include_feedingpath else TASKS
+        return (*TASKS, *OPTIONAL) if self.include_feedingpath else TASKS
 
     def task_weights(self) -> dict[str, float]:
         """Task -> factor of its loss term."""

@@ -21,12 +21,12 @@ from tarpon.train.engine import DistContext
 from tarpon.train.task import Batch, Problem, Task
 from tarpon.train.tasks.fish import export as fish_export
 from tarpon.train.tasks.fish.figures.split import draw_split
+from tarpon.train.tasks.fish.heads import CLASSES, FLAGS, HEADS, NUMBER, head_width
 from tarpon.train.tasks.fish.losses import attribute_losses, train_facts
 from tarpon.train.tasks.fish.metrics.collect import AttributeMetric
 from tarpon.train.tasks.fish.metrics.predictions import AttributeNames
-from tarpon.train.tasks.fish.options import FEEDING, REFUSED, SPELLINGS, FishModel, FishOptions
+from tarpon.train.tasks.fish.options import REFUSED, SPELLINGS, FishModel, FishOptions
 
-CLASSES = {"family": "families", "order": "orders", FEEDING: "feeding"}  # task -> the list of names it is one of
 SLICE = 8192  # rows at a time through the statistics
 
 
@@ -66,7 +66,7 @@ def build(run: Run, options: FishOptions, context: DistContext, *, encoders: dic
     loader = FeatureLoader(table, labels, device=context.device)
     facts = train_facts(
         {task: loader.labels[task][torch.from_numpy(train).to(context.device)] for task in outputs},
-        classes={head: outputs[head] for head in CLASSES.keys() & outputs.keys()},
+        classes={head: width for head, width in outputs.items() if HEADS[head].kind == CLASSES},
         balanced=options.loss.class_weighting == "balanced",
     )
     # one shard: rows lie in memory, so they are shuffled all together
@@ -139,11 +139,10 @@ def build_model(options: FishModel, dim: int, outputs: Mapping[str, int], *, unc
 
 def widths(options: FishOptions, encoders: Mapping[str, list[str]]) -> dict[str, int]:
     """Task -> width of its output, in the order of the gates."""
-    known = {task: len(encoders[names]) for task, names in CLASSES.items() if names in encoders}
-    known |= {"habitat": len(encoders["habitats"]), "troph": 1}
-    if missing := [task for task in options.tasks if not known.get(task)]:
+    known = {task: head_width(HEADS[task], encoders) for task in options.tasks}
+    if missing := [task for task, width in known.items() if not width]:
         raise ValueError(f"the features have no classes of {', '.join(missing)}; pack with annotations that hold them")
-    return {task: known[task] for task in options.tasks}
+    return known
 
 
 def labels_of(table: FeatureTable, options: FishOptions, encoders: Mapping[str, list[str]]) -> dict[str, np.ndarray]:
@@ -152,22 +151,23 @@ def labels_of(table: FeatureTable, options: FishOptions, encoders: Mapping[str, 
     Raises:
         ValueError: a label that is not among the classes, unless such are to be masked.
     """
-    labels = {
-        "habitat": table.flags("habitat", len(encoders["habitats"])),
-        "troph": table.numbers("troph"),
-    }
-    for head in options.tasks:
-        if head not in CLASSES:
-            continue
-        labels[head] = table.codes(head, encoders[CLASSES[head]])
-        given = table.labels[head].to_pylist()
-        unknown = sorted({given[row] for row in np.flatnonzero(labels[head] < 0) if given[row] is not None})
-        if unknown and options.unknown_labels == "error":
-            raise ValueError(
-                f"{table.root}: {head} {unknown[0]!r} ({len(unknown)} such) is none of the {len(encoders[CLASSES[head]])} that "
-                f"the model knows; set --unknown_labels mask to leave such labels out"
-            )
-    return {task: labels[task] for task in options.tasks}
+    labels = {}
+    for name in options.tasks:
+        head = HEADS[name]
+        if head.kind == FLAGS:
+            labels[name] = table.flags(name, len(encoders[head.names]))
+        elif head.kind == NUMBER:
+            labels[name] = table.numbers(name)
+        else:
+            labels[name] = table.codes(name, encoders[head.names])
+            given = table.labels[name].to_pylist()
+            unknown = sorted({given[row] for row in np.flatnonzero(labels[name] < 0) if given[row] is not None})
+            if unknown and options.unknown_labels == "error":
+                raise ValueError(
+                    f"{table.root}: {name} {unknown[0]!r} ({len(unknown)} such) is none of the {len(encoders[head.names])} "
+                    f"that the model knows; set --unknown_labels mask to leave such labels out"
+                )
+    return labels
 
 
 def statistics(table: FeatureTable, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

@@ -54,11 +54,11 @@ def finished(trained) -> Path:
     return trained("run", "--epochs=3", "--schedule.kind=constant", "--optim.lr=2e-2", "--model.window=3")
 
 
-def test_every_file_of_a_run_tells_of_the_same_best_weights(finished, place):
+def test_every_file_of_a_run_tells_of_the_same_best_weights(finished, context):
     """best.pt gives the stored predictions, and these give every number that is told, by formulas written anew here."""
     held = torch.load(finished / NAME, weights_only=True)
     run, options = config.read_run(finished, CellsOptions, config.parser_for(CellsOptions, recipe=cells.recipe(), task="cells"))
-    problem = cells.build(run, without_weights(options), place)
+    problem = cells.build(run, without_weights(options), context)
     problem.model.load_state_dict(held["model_state_dict"])
     problem.model.eval()
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]

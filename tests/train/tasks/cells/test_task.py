@@ -23,12 +23,12 @@ OPTIONS = CellsOptions(model=MODEL, infection_onset_hour=1.0, contrast="first")
 
 
 @pytest.fixture
-def problem(cells_shards, place) -> Callable:
+def problem(cells_shards, context) -> Callable:
     """(options, data=, run's options...) -> the built problem."""
 
     def make(options: CellsOptions = OPTIONS, *, data: str = cells_shards.root, **given):
         run = Run(**{"data": data, "micro_batch": 4, "global_batch": 8, "seed": 42} | given)
-        return cells.build(run, options, place)
+        return cells.build(run, options, context)
 
     return make
 

@@ -71,13 +71,13 @@ def test_balanced_weights_are_those_of_torch_with_absent_classes_left_out():
     got = attribute_losses(out, batch, facts=facts, weights={"family": 1.0})["family"]
     torch.testing.assert_close(got, each.mean())
     yes = batch["habitat"][6:].sum(0)
-    torch.testing.assert_close(facts.positive_weights, (18 - yes) / yes)
+    torch.testing.assert_close(facts.positive_weights["habitat"], (18 - yes) / yes)
 
 
 def test_a_habitat_nobody_has_keeps_a_finite_weight():
     labels = {"habitat": torch.tensor([[0, 1], [0, 1], [-1, -1]])}
     facts = train_facts(labels, classes={}, balanced=True)
-    assert facts.positive_weights.tolist() == [2.0, 0.0]
+    assert facts.positive_weights["habitat"].tolist() == [2.0, 0.0]
     assert facts.share["habitat"] == pytest.approx(2 / 3)
 
 

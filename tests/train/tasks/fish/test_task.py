@@ -84,12 +84,12 @@ def table(data) -> FeatureTable:
 
 
 @pytest.fixture
-def problem(data, place) -> Callable:
+def problem(data, context) -> Callable:
     """(options, data=, encoders=) -> the built problem."""
 
     def make(options: FishOptions = OPTIONS, *, data: Path = data, encoders: dict | None = None):
         run = Run(data=str(data), micro_batch=8, global_batch=16)
-        return fish.build(run, options, place, encoders=encoders)
+        return fish.build(run, options, context, encoders=encoders)
 
     return make
 

@@ -100,9 +100,9 @@ def test_the_boost_draws_rare_classes_more_often_and_says_so_truly(shards):
 
 
 @pytest.fixture
-def problem_of(place, shards):
+def problem_of(context, shards):
     return lambda options=OPTIONS, **given: mouse.build(
-        Run(**{"data": str(shards), "micro_batch": 1, "global_batch": 2} | given), options, place
+        Run(**{"data": str(shards), "micro_batch": 1, "global_batch": 2} | given), options, context
     )
 
 

@@ -55,11 +55,11 @@ def precision(vectors: np.ndarray, row: np.ndarray, shards: Manifest, *, asked: 
     return {"map": float(np.mean(each)), "cmc_1": float(np.mean(first))} | by_identity
 
 
-def test_every_file_tells_of_the_same_best_weights(trained, star_shards, place):
+def test_every_file_tells_of_the_same_best_weights(trained, star_shards, context):
     held = torch.load(trained / NAME, weights_only=True)
     assert set(KEYS) <= set(held)
     run, options = config.read_run(trained, StarOptions, config.parser_for(StarOptions, recipe=star.recipe(), task="star"))
-    problem = star.build(run, without_weights(options), place, encoders={"identities": held["identities"]})
+    problem = star.build(run, without_weights(options), context, encoders={"identities": held["identities"]})
     problem.model.load_state_dict(held["model_state_dict"])
     metrics = json.loads((trained / "metrics.json").read_text())
     lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
