@@ -55,7 +55,7 @@ def star_problem(star_shards, context, small_options) -> Callable[..., Problem]:
 
     def make(*, data: str = star_shards.root, encoders: dict | None = None, micro_batch: int = 8, **options) -> Problem:
         run = Run(data=str(data), micro_batch=micro_batch, global_batch=micro_batch, seed=42)
-        return star.build(run, replace(small_options, **options), place, encoders=encoders)
+        return star.build(run, replace(small_options, **options), context, encoders=encoders)
 
     return make
 
