@@ -85,6 +85,8 @@ class EngineOptions:
 
     zero_stage: int = 0  # 0: whole copies; 1: optimizer state shared out; 2: gradients too
     dtype: str = "auto"  # bf16 (autocast over float32 weights) | fp32; auto: bf16 on a GPU, fp32 on a CPU
+    compile: str = "auto"  # the backbone's blocks by torch.compile: on | off; auto: on a GPU
+    tf32: bool = True  # fp32 on a GPU: matrix products of the network with 10 bits of mantissa, several times as fast
     deepspeed_config: str | None = None  # JSON merged under the run's own values; a contradiction is refused
 
     def __post_init__(self) -> None:
@@ -92,6 +94,8 @@ class EngineOptions:
             raise ValueError(f"engine.zero_stage={self.zero_stage} must be 0, 1 or 2")
         if self.dtype not in ("auto", "fp32", "bf16"):
             raise ValueError(f"engine.dtype={self.dtype!r} must be auto, fp32 or bf16")
+        if self.compile not in ("auto", "on", "off"):
+            raise ValueError(f"engine.compile={self.compile!r} must be auto, on or off")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ def deepspeed_dict(
         "zero_optimization": {"stage": options.zero_stage},
         "torch_autocast": {"enabled": bf16, "dtype": "bfloat16"},
         "steps_per_print": 10**9,
+        "timers": {"throughput": {"enabled": False}},  # it waits for the GPU at both ends of every step
         "zero_allow_untested_optimizer": True,
     }
     if options.deepspeed_config is None:

@@ -9,16 +9,18 @@ import os
 import socket
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from tarpon.models.acceleration import accelerate
+from tarpon.train import optimizer_state
 from tarpon.train.config import EngineOptions, Optim, Run
 from tarpon.train.deepspeed_config import deepspeed_dict
 
-ADAM = ("exp_avg", "exp_avg_sq")
 STANDING = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -128,6 +130,7 @@ class Engine:
 
         self.context, self.model, self._groups = context, model, groups
         self.bf16 = options.dtype == "bf16" or (options.dtype == "auto" and context.device.type == "cuda")
+        self.tf32 = options.tf32 and not self.bf16 and context.device.type == "cuda"
         model.to(context.device)
         self._adam = torch.optim.AdamW(
             [
@@ -150,7 +153,21 @@ class Engine:
             clip_norm=optim.clip_norm,
             bf16=self.bf16,
         )
+        # Ours is the same to rounding, in a few launches and without a wait; DeepSpeed loops over parameters and copies two
+        # numbers from the host. With ZeRO a process has a part of the gradients only, and DeepSpeed clips: it looks at the
+        # norm on the host, which waits for the GPU once an optimizer step.
+        self._clip_norm = optim.clip_norm if options.zero_stage == 0 else 0.0
+        if self._clip_norm:
+            config["gradient_clipping"] = 0.0
         self._engine, *_ = deepspeed.initialize(model=model, optimizer=self._adam, config=config, dist_init_required=False)
+        # after DeepSpeed has sent the weights around, which it can only if they lie in their usual order; ZeRO keeps them in
+        # one flat piece, which must stay as it is
+        self.speed = accelerate(
+            model,
+            compile=options.compile,
+            channels_last=context.device.type == "cuda" and options.zero_stage == 0,
+            device=context.device,
+        )
         # alone, DeepSpeed copies all gradients into one piece and back to share them with nobody
         self._engine.enable_backward_allreduce = context.world > 1 or options.zero_stage > 0
         self._scale = {"backbone": optim.backbone_lr_scale, "rest": 1.0}
@@ -169,14 +186,18 @@ class Engine:
         )
 
     def __call__(self, **inputs: Tensor) -> dict[str, Tensor]:
-        return self._engine(**inputs)
+        with self._matrix_precision():
+            return self._engine(**inputs)
 
     def backward(self, loss: Tensor) -> None:
-        self._engine.backward(loss)
+        with self._matrix_precision():
+            self._engine.backward(loss)
 
     def step(self) -> bool:
         """Advance; True when that completed an optimizer step."""
         stepped = self._engine.is_gradient_accumulation_boundary()  # ask before step() moves the counter
+        if stepped and self._clip_norm:  # gradients are averaged over processes and micro-batches by now
+            nn.utils.clip_grad_norm_(self.model.parameters(), self._clip_norm, foreach=True)
         self._engine.step()
         return stepped
 
@@ -196,9 +217,22 @@ class Engine:
     def train(self, on: bool = True) -> None:
         self._engine.train(on)
 
-    def autocast(self) -> torch.autocast:
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
         """For forwards outside of training steps."""
-        return torch.autocast(self.context.device.type, torch.bfloat16, enabled=self.bf16)
+        with self._matrix_precision(), torch.autocast(self.context.device.type, torch.bfloat16, enabled=self.bf16):
+            yield
+
+    @contextmanager
+    def _matrix_precision(self) -> Iterator[None]:
+        """Matrix products of float32 by tf32 inside, where that is wanted; distances and scores outside stay float32."""
+        before = torch.get_float32_matmul_precision()
+        if self.tf32:
+            torch.set_float32_matmul_precision("high")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
 
     # What the processes agree on.
 
@@ -231,72 +265,14 @@ class Engine:
         if self.context.world > 1:
             torch.distributed.barrier()
 
-    # Optimizer state as plain tensors of whole parameters, the same for every ZeRO stage and number of processes.
+    # Optimizer state as plain tensors, the same for every ZeRO stage and number of processes.
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """name of state / parameter -> CPU tensor. Collective: every rank must call it."""
-        state: dict[str, Tensor] = {}
-        for name, parameter, held in self._states():
-            if held:  # a parameter that has had no gradient yet has no state
-                state[f"step/{name}"] = held["step"].detach().cpu().reshape(1).clone()
-                for key in ADAM:
-                    state[f"{key}/{name}"] = self._whole(parameter, key, held).detach().cpu().clone()
-        return state
+        return optimizer_state.read(self._adam, self._groups, self._engine.optimizer.param_groups)
 
     def load_optimizer_state(self, state: Mapping[str, Tensor]) -> None:
-        from deepspeed.utils import safe_set_full_optimizer_state
-
-        sharded = self._sharded()
-        for name, parameter in self._named():
-            if f"step/{name}" not in state:
-                continue
-            steps = state[f"step/{name}"].reshape(()).clone()
-            whole = {key: state[f"{key}/{name}"].to(self.context.device) for key in ADAM}
-            flat = self._flat(parameter) if sharded else parameter
-            if flat is None:  # another rank owns all of it
-                continue
-            if sharded:
-                held = self._adam.state[flat]
-                for key in ADAM:
-                    held.setdefault(key, torch.zeros_like(flat))
-                parameter._hp_mapping.set_optim_state_fragment(flat, held)
-                for key in ADAM:
-                    safe_set_full_optimizer_state(parameter, whole[key], key)
-            else:
-                held = self._adam.state[flat]
-                held |= whole
-            held["step"] = steps.to(self.context.device)  # where fused AdamW keeps its counter
-
-    def _named(self) -> Iterator[tuple[str, nn.Parameter]]:
-        for group in self._groups.values():
-            yield from group.items()
-
-    def _sharded(self) -> bool:
-        return any(hasattr(parameter, "_hp_mapping") for _, parameter in self._named())
-
-    def _flat(self, parameter: nn.Parameter) -> Tensor | None:
-        """ZeRO's flat partition of the parameter's group on this rank, None where it holds nothing of the parameter."""
-        mapping = parameter._hp_mapping
-        return None if mapping is None else self._engine.optimizer.param_groups[mapping.param_group_index]["params"][0]
-
-    def _states(self) -> Iterator[tuple[str, nn.Parameter, dict]]:
-        sharded = self._sharded()
-        for name, parameter in self._named():
-            if not sharded:
-                yield name, parameter, self._adam.state.get(parameter, {})
-                continue
-            # the group's own flat tensor tells the step also to a rank that holds nothing of this parameter
-            groups = self._engine.optimizer.param_groups
-            index = list(self._groups).index(next(g for g, members in self._groups.items() if name in members))
-            held = self._adam.state.get(groups[index]["params"][0], {})
-            if held and parameter._hp_mapping is not None:
-                # DeepSpeed links the fragments before AdamW has made its state, and so to nothing
-                parameter._hp_mapping.set_optim_state_fragment(groups[index]["params"][0], held)
-            yield name, parameter, held
-
-    def _whole(self, parameter: nn.Parameter, key: str, held: dict) -> Tensor:
-        from deepspeed.utils import safe_get_full_optimizer_state
-
-        if not hasattr(parameter, "_hp_mapping"):
-            return held[key]
-        return safe_get_full_optimizer_state(parameter, key)
+        """Go on from `optimizer_state` of an earlier run."""
+        optimizer_state.write(
+            self._adam, self._groups, self._engine.optimizer.param_groups, state=state, device=self.context.device
+        )

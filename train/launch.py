@@ -121,12 +121,13 @@ def smoke(problem: Problem, engine: Engine, run: Run) -> str:
     batch = next(iter(problem.split("val")))
     shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in batch.items() if value.ndim > 1)
     weights = sum(p.numel() for group in problem.groups.values() for p in group.values())
-    context, precision = engine.context, "bf16" if engine.bf16 else "fp32"
+    context, precision = engine.context, "bf16" if engine.bf16 else "fp32 (matrix products in tf32)" if engine.tf32 else "fp32"
     return "\n".join(
         [
             f"batch     {shapes}",
             f"steps     {problem.steps_per_epoch} an epoch, global batch {run.global_batch} over {context.world} process(es) "
             f"on {context.device.type}, {precision}, ZeRO {run.engine.zero_stage}",
+            f"speed     {engine.speed}",
             f"memory    weights and optimizer {16 * weights / 2**20:.0f} MiB, a batch {batch_bytes(batch) / 2**20:.0f} MiB",
         ]
     )

@@ -1,4 +1,7 @@
-"""The training loop: reads top to bottom, asks no task its name, waits for the GPU only in Meter.read."""
+"""The training loop: reads top to bottom, asks no task its name, waits for the GPU only in Meter.read.
+
+(And at evaluations and checkpoints; with ZeRO 1 or 2 DeepSpeed's clipping waits once an optimizer step.)
+"""
 
 import sys
 import time
@@ -16,7 +19,7 @@ from tarpon.train.meter import Meter
 from tarpon.train.moved import Watch
 from tarpon.train.schedule import Plateau, learning_rate, observe
 from tarpon.train.sink import MultiSink
-from tarpon.train.task import Problem, Result
+from tarpon.train.task import Batch, Problem, Result
 
 PROOF_STEPS = 10  # optimizer steps after which a trained part must have moved
 
@@ -69,16 +72,11 @@ def train(
             falls=state.plateau.falls,
         )
         engine.set_rate(rate, backbone=not freezing.frozen)
-        # dropout is a function of the place in the run, so resuming needs no generator state
+        # dropout is a function of the position in the run, so resuming needs no generator state
         torch.manual_seed(
             (run.seed * 1_000_003 + at.epoch * epoch_micros + at.micro) * engine.context.world + engine.context.rank
         )
-        out = engine(**{name: batch[name] for name in problem.inputs})
-        losses = problem.loss(out, batch)
-        loss = sum(losses.values())
-        engine.backward(loss)
-        stepped = engine.step()
-        meter.add({"loss": loss} | {f"loss/{name}": value for name, value in losses.items()})
+        stepped = advance(problem, engine, meter, batch)
         clock.add(problem.frames(batch))
         ended = at.micro + 1 == epoch_micros
         at = replace(at, step=at.step + stepped, epoch=at.epoch + ended, micro=0 if ended else at.micro + 1)
@@ -98,9 +96,8 @@ def train(
             freezing.check()
             with ema.in_model():
                 result = evaluate()
-                state.plateau = observe(
-                    state.plateau, result.scalars[problem.select], step=at.step, patience=run.schedule.patience
-                )
+                value = result.scalars[problem.select]
+                state.plateau = observe(state.plateau, value, step=at.step, patience=run.schedule.patience)
                 if state.plateau.since == 0:
                     keep_best(result)
             tell(result, problem, engine, sink, state=state, total=total)
@@ -110,6 +107,16 @@ def train(
             clock.restart()
     bar.close()
     return state
+
+
+def advance(problem: Problem, engine: Engine, meter: Meter, batch: Batch) -> bool:
+    """One micro-batch forwards and backwards, without a wait for the GPU; True when that completed an optimizer step."""
+    out = engine(**{name: batch[name] for name in problem.inputs})
+    losses = problem.loss(out, batch)
+    loss = sum(losses.values())
+    engine.backward(loss)
+    meter.add({"loss": loss} | {f"loss/{name}": value for name, value in losses.items()})
+    return engine.step()
 
 
 def tell(result: Result, problem: Problem, engine: Engine, sink: MultiSink, *, state: State, total: int) -> None:

@@ -44,7 +44,8 @@ class KeypointHead(nn.Module):
         seen = share.to(cells.dtype) @ cells  # (B, T, K, D)
         offset = torch.tanh((seen[..., None, :] * self.offset).sum(-1).float())
         place = (share[..., None] * cell_centres(h, w, device=grid.device)).sum(3)
-        return place + offset * offset.new_tensor([0.5 / w, 0.5 / h])
+        # no tensor of the two factors: it would be copied from the host, which waits for the GPU
+        return place + torch.cat([offset[..., :1] * (0.5 / w), offset[..., 1:] * (0.5 / h)], -1)
 
 
 def cell_centres(h: int, w: int, *, device: torch.device | None = None) -> Tensor:

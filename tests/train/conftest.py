@@ -1,5 +1,6 @@
 """Runs of a tiny network on a tiny data set, by the real entry point; and a toy problem for the loop alone."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -213,3 +214,19 @@ def toy() -> Callable[..., Problem]:
 def context() -> DistContext:
     """This process alone."""
     return connect()
+
+
+@pytest.fixture
+def tiny_problem(context, request, tmp_path) -> Callable[[str], Problem]:
+    """Task -> its problem with a tiny network, on the tests' shards."""
+    # loaded by its path: tests are no package
+    spec = importlib.util.spec_from_file_location("problems", Path(__file__).with_name("problems.py"))
+    problems = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(problems)
+
+    def make(task: str) -> Problem:
+        if task == "fish":
+            return problems.PROBLEMS[task](context, str(problems.write_features(tmp_path / "features")))
+        return problems.PROBLEMS[task](context, request.getfixturevalue(f"{task}_shards").root)
+
+    return make

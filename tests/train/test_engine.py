@@ -172,3 +172,34 @@ def test_a_frozen_backbone_has_no_rate_and_the_scale_is_applied(context, toy):
         rates = {group["name"]: group["lr"] for group in engine._engine.optimizer.param_groups}
         assert {rate for name, rate in rates.items() if name.startswith("backbone/")} == {0.5 * 0.1 if backbone else 0.0}
         assert {rate for name, rate in rates.items() if name.startswith("rest/")} == {0.5}
+
+
+def test_state_goes_into_weights_that_lie_channels_last(context):
+    """Fused AdamW goes by memory, so its averages must lie as the weights do; a file of them is always contiguous."""
+
+    def make() -> tuple[torch.nn.Conv2d, Engine]:
+        torch.manual_seed(0)
+        model = torch.nn.Conv2d(3, 4, 3)
+        groups, options = {"rest/decay": dict(model.named_parameters())}, EngineOptions(dtype="fp32")
+        engine = Engine(context, model, groups, optim=Optim(lr=0.01), options=options, micro_batch=1, accumulation=1)
+        model.to(memory_format=torch.channels_last)
+        engine.set_rate(0.01, backbone=True)
+        return model, engine
+
+    def learn(engine: Engine, *, seeds: range) -> None:
+        for seed in seeds:
+            x = torch.randn(1, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
+            engine.backward(engine._engine(x).square().mean())
+            engine.step()
+
+    model, engine = make()
+    learn(engine, seeds=range(3))
+    state, weights = engine.optimizer_state(), {name: p.detach().clone() for name, p in model.state_dict().items()}
+    assert all(value.is_contiguous() for value in state.values())
+    learn(engine, seeds=range(3, 6))
+    other, again = make()
+    other.load_state_dict(weights)
+    again.load_optimizer_state(state)
+    learn(again, seeds=range(3, 6))
+    assert other.weight.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(other.weight, model.weight)

@@ -76,7 +76,7 @@ class PageLoaders:
     def _batch(self, out: Batch) -> Batch:
         """clip (B, W, 3, S, S), valid (B, W), label, hours, target, row (B,)."""
         window = self._options.model.window
-        rows = out["row"].view(-1, window).to(self._context.device)
+        rows = out["row"].view(-1, window).to(self._context.device, non_blocking=True)
         row = rows[:, window // 2]
         labels = {name: values[row.clamp(min=0)] for name, values in self._known.items()}
         clip = out["page"].unflatten(0, (-1, window)).expand(-1, -1, 3, -1, -1)

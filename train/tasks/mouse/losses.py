@@ -24,7 +24,8 @@ def focal(scores: Tensor, actions: Tensor, *, gamma: float, smoothing: float, we
     """
     known, labels = actions >= 0, actions.clamp(min=0)
     log_p = F.log_softmax(scores, -1)
-    target = F.one_hot(labels, scores.shape[-1]).to(log_p.dtype) * (1 - smoothing) + smoothing / scores.shape[-1]
+    hard = labels[..., None] == torch.arange(scores.shape[-1], device=labels.device)  # one_hot looks at the values first
+    target = hard.to(log_p.dtype) * (1 - smoothing) + smoothing / scores.shape[-1]
     p_true = (log_p.exp() * target).sum(-1)
     loss = (1 - p_true).clamp(min=1e-8) ** gamma * -(target * log_p).sum(-1)
     if weights is not None:

@@ -119,11 +119,11 @@ class PhotoLoaders:
 
     def _run_loader(self, name: str, work: Iterable[Sequence[PhotoShot]], *, flips: bool) -> Iterator[Batch]:
         for out in self._get(name).run(work):
-            index = out["row"].clamp(min=0).to(self._context.device)
-            known = {label: values[index] for label, values in self._known.items()}
-            known["identity"] = known["identity"].masked_fill((out["row"] < 0).to(self._context.device), -1)
+            row = out["row"].to(self._context.device, non_blocking=True)
+            known = {label: values[row.clamp(min=0)] for label, values in self._known.items()}
+            known["identity"] = known["identity"].masked_fill(row < 0, -1)
             mirrored = torch.from_numpy(~self._photos.flank[out["row"].numpy()]) if flips else NO_FLIPS
-            yield {"image": out["image"], "row": out["row"].to(self._context.device), "flips": mirrored, **known}
+            yield {"image": out["image"], "row": row, "flips": mirrored, **known}
 
     def _get(self, name: str) -> Loader:
         if name not in self._built:

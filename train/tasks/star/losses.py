@@ -1,6 +1,7 @@
 """Loss terms of an embedding: pairs of photographs (circle, triplet) and, where the model has one, its identity classifier.
 
-All rows of a step, of all processes, are compared with each other. Everything is float32, whatever autocast says.
+All rows of a step, of all processes, are compared with each other. Everything is float32, whatever autocast says. Rows are
+masked, never picked out, so that the host need not know how many there are: it would have to wait for the GPU.
 
 G rows, D features, I identities.
 """
@@ -11,10 +12,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from pytorch_metric_learning.distances import CosineSimilarity
-from pytorch_metric_learning.losses import CircleLoss, TripletMarginLoss
-from pytorch_metric_learning.miners import BatchHardMiner
-from pytorch_metric_learning.reducers import DoNothingReducer
 from torch import Tensor
 
 SLOPE_EPS = 1e-6  # a cosine of exactly 1 has no finite slope in its angle
@@ -69,21 +66,21 @@ def metric_losses(
             f"{len(embedding)} embeddings and {len(identity)} identities do not belong together; gather both, or neither"
         )
     known = identity >= 0
-    embedding, identity, terms = embedding.float()[known], identity[known], {}
-    asked = torch.ones_like(identity, dtype=torch.bool) if anchors is None else anchors[known]
+    embedding, terms = _blank(embedding, known), {}
+    anchors = known if anchors is None else known & anchors
     with torch.autocast(embedding.device.type, enabled=False):
         if options.circle_weight:
             each, used = circle(embedding, identity, margin=options.circle_margin, gamma=options.circle_gamma)
-            terms["circle"] = options.circle_weight * _mean(each, used & asked, embedding)
+            terms["circle"] = options.circle_weight * _mean(each, used & anchors, embedding)
         if options.triplet_weight:
             each, used = triplet(embedding, identity, margin=options.triplet_margin)
-            terms["triplet"] = options.triplet_weight * _mean(each, used & asked, embedding)
+            terms["triplet"] = options.triplet_weight * _mean(each, used & anchors, embedding)
         if options.identity_weight:
             terms["identity"] = 0.0 * embedding.sum()
             if "cosine" in out:
-                cosine = out["cosine"].float()[known]
-                each = arcface(cosine, identity, margin=options.arc_margin, scale=options.arc_scale)
-                terms["identity"] = options.identity_weight * _mean(each, torch.ones_like(asked), cosine)
+                cosine = _blank(out["cosine"], known)
+                each = arcface(cosine, identity.clamp(min=0), margin=options.arc_margin, scale=options.arc_scale)
+                terms["identity"] = options.identity_weight * _mean(each, known, cosine)
     return terms
 
 
@@ -94,16 +91,17 @@ def circle(embedding: Tensor, identity: Tensor, *, margin: float, gamma: float) 
     a_n = [s_n + m]+ without gradient.
 
     Args:
-        embedding, identity: (G, D) float32, (G,) int64.
+        embedding, identity: (G, D) float32, (G,) int64; rows of identity -1 are in no pair.
 
     Returns:
         Per anchor (G,), and which of them have a positive and a negative (G,) bool; 0 for the others.
     """
-    used = _has_both(identity)
-    if not used.any():
-        return embedding.new_zeros(len(identity)), used
-    loss = CircleLoss(m=margin, gamma=gamma, reducer=DoNothingReducer())
-    return loss(embedding, identity)["loss"]["losses"].view(-1), used  # the library's is (G, 1)
+    cosine, same, other = _pairs(embedding, identity)
+    pull = -gamma * (1 + margin - cosine.detach()).relu() * (cosine - (1 - margin))
+    push = gamma * (cosine.detach() + margin).relu() * (cosine - margin)
+    used = same.any(1) & other.any(1)
+    both = _log_sum_exp(pull, same) + _log_sum_exp(push, other)
+    return torch.where(used, F.softplus(both), 0.0), used
 
 
 def triplet(embedding: Tensor, identity: Tensor, *, margin: float) -> tuple[Tensor, Tensor]:
@@ -111,12 +109,13 @@ def triplet(embedding: Tensor, identity: Tensor, *, margin: float) -> tuple[Tens
 
     Per anchor [d(hardest positive) - d(hardest negative) + margin]+.
     """
-    used, each = _has_both(identity), embedding.new_zeros(len(identity))
-    if not used.any():  # the miner fails on no rows, and the loss answers a number
-        return each, used
-    chosen = BatchHardMiner(distance=CosineSimilarity())(embedding, identity)
-    loss = TripletMarginLoss(margin=margin, distance=CosineSimilarity(), reducer=DoNothingReducer())
-    return each.index_put((chosen[0],), loss(embedding, identity, chosen)["loss"]["losses"]), used
+    cosine, same, other = _pairs(embedding, identity)
+    positive = torch.where(same, cosine, torch.inf).min(1).values  # one pair an anchor has the gradient, also of several alike
+    negative = torch.where(other, cosine, -torch.inf).max(1).values
+    used = same.any(1) & other.any(1)
+    # blanked in front of the difference: what hangs on an infinity has no gradient, and 0 times it would be no number
+    gap = torch.where(used, negative, 0.0) - torch.where(used, positive, 0.0)
+    return torch.where(used, (gap + margin).relu(), 0.0), used
 
 
 def arcface(cosine: Tensor, identity: Tensor, *, margin: float, scale: float) -> Tensor:
@@ -130,10 +129,23 @@ def arcface(cosine: Tensor, identity: Tensor, *, margin: float, scale: float) ->
     return F.cross_entropy(cosine.scatter(1, identity[:, None], moved) * scale, identity, reduction="none")
 
 
-def _has_both(identity: Tensor) -> Tensor:
-    """(G,) -> (G,) bool: rows with another row of their identity and one of another identity."""
-    alike = (identity[:, None] == identity).sum(1)
-    return (alike > 1) & (alike < len(identity))
+def _pairs(embedding: Tensor, identity: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Cosines (G, G), and (G, G) bool: pairs of two rows of one identity, and of two identities; -1 is in no pair."""
+    unit, known = F.normalize(embedding, dim=1), identity >= 0
+    alike, both = identity[:, None] == identity, known[:, None] & known
+    itself = torch.eye(len(identity), dtype=torch.bool, device=identity.device)
+    return unit @ unit.T, alike & both & ~itself, ~alike & both
+
+
+def _log_sum_exp(values: Tensor, mask: Tensor) -> Tensor:
+    """(G, G) -> (G,) over the columns where mask is True; 0 where nowhere."""
+    masked = values.masked_fill(~mask, torch.finfo(values.dtype).min)
+    return torch.where(mask.any(1), masked.logsumexp(1), 0.0)
+
+
+def _blank(values: Tensor, known: Tensor) -> Tensor:
+    """(G, n) float32 with zeros, and no gradient, in rows that are not known. To leave the rows out would wait for the GPU."""
+    return values.float().masked_fill(~known[:, None], 0.0)
 
 
 def _mean(each: Tensor, used: Tensor, source: Tensor) -> Tensor:

@@ -1,0 +1,58 @@
+"""Ten training steps of each task in which CUDA itself refuses every wait of the host for the device."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from tarpon.train.config import EmaOptions, EngineOptions, Run
+from tarpon.train.ema import Ema
+from tarpon.train.engine import Engine
+from tarpon.train.loop import advance
+from tarpon.train.meter import Meter
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")]
+
+
+@contextmanager
+def refuse_waits() -> Iterator[None]:
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_wait_is_refused():
+    x = torch.ones(4, device="cuda")
+    with pytest.raises(RuntimeError, match="synchronizing"), refuse_waits():
+        x.sum().item()
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("task", ["mouse", "fish", "cells", "star"])
+def test_ten_steps_wait_for_nothing(task, dtype, context, tiny_problem):
+    problem = tiny_problem(task)
+    options = EngineOptions(dtype=dtype, compile="off")  # compiling waits, once
+    run = Run(data="none", micro_batch=1, global_batch=2, engine=options, ema=EmaOptions(enabled=True))
+    engine = Engine.of(run, context, problem.model, problem.groups)
+    ema, meter, batches = Ema(problem.model, run.ema), Meter(), problem.batches(0, 0)
+    engine.train()
+    for number in range(12):
+        batch = {name: value.clone() for name, value in next(batches).items()}  # the loader's own waits are not the loop's
+        if number < 2:  # the first optimizer step makes AdamW's state and picks algorithms
+            step(problem, engine, ema, meter, batch, number=number)
+            continue
+        with refuse_waits():
+            step(problem, engine, ema, meter, batch, number=number)
+    assert all(torch.isfinite(torch.tensor(list(meter.read().values()))))
+
+
+def step(problem, engine: Engine, ema: Ema, meter: Meter, batch: dict, *, number: int) -> None:
+    """As in the loop."""
+    torch.manual_seed(number)
+    engine.set_rate(1e-3, backbone=True)
+    advance(problem, engine, meter, batch)
+    assert problem.frames(batch) > 0
+    ema.update(number + 1)
