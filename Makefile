@@ -40,7 +40,7 @@ demo: env
 	rm -rf runs/demo runs/demo-lab runs/demo-shards
 	tarpon demo mouse --out runs/demo-lab
 	tarpon pack mouse --videos runs/demo-lab/Videos --annotations runs/demo-lab/Annotations --out runs/demo-shards \
-	  --group '(\d+[MF])_' --split 0.55,0.15,0.3 --short_side 96
+	  --group '(\d+[MF])_' --split 0.55,0.15,0.3 --short_side 160
 	deepspeed --num_accelerators 1 train/launch.py mouse --config train/recipes/mouse/demo.yaml --data runs/demo-shards --out runs/demo
 	tarpon report runs/demo
 

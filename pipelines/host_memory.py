@@ -1,8 +1,8 @@
 """Keeps the host memory that batches have used, instead of giving it back to the system and asking for it again.
 
 DALI takes and frees the memory of every operator's output for every batch, megabytes at a time. By default glibc hands such
-pieces to the kernel at once, and each page of the next batch faults anew: of 1024 x 1024 pages of 16 bits that was half of
-the loader's time (2 cores: 100 pages/s, 176 with the memory kept).
+pieces to the kernel at once, and the kernel maps and zeroes those of the next batch anew: for microscope pages of 1024 x 1024
+pixels of 16 bits that was half of the loader's time (2 cores: 100 pages/s, 176 with the memory kept).
 """
 
 import ctypes

@@ -8,44 +8,109 @@ import torch
 from torch import Tensor
 
 from tarpon.pipelines import host_memory
-from tarpon.pipelines.clip import ClipGraph
-from tarpon.pipelines.feed import ClipFeed, Window
-from tarpon.pipelines.image import ImageGraph
-from tarpon.pipelines.image_feed import ImageFeed, Shot
+from tarpon.pipelines.decode_groups import DecodeGroups, group_size
+from tarpon.pipelines.feed import Feed, Request
+from tarpon.pipelines.graph_shell import Graph, build_pipeline
+from tarpon.pipelines.output_hold import OutputHold, record_on_current_stream
+from tarpon.pipelines.read_ahead import Batch as Arrays
 
 Batch = dict[str, Tensor]
+BATCHES_IN_USE = 3  # micro-batches beyond a group that the GPU may still have to work on before the loader waits for it
 
 
 class Loader:
     """Runs one graph over one stream of work after another.
 
     Args:
-        graph: what to build; feed: where arrays come from; outputs: names of what the graph delivers, in its order.
+        graph: what to build; its batch is that of the work. feed: where arrays come from.
         device: GPU ordinal, or None for a CPU.
-        threads: decoding threads; prefetch: batches made ahead of the caller.
+        threads: decoding threads; prefetch: decoded batches made ahead of the caller.
+        decode_batches: batches of the work that are decoded as one, which changes no tensor; 0: one on a CPU, on a GPU as
+            many as its decoders and memory ask for (decode_groups.py).
+
+    Raises:
+        ValueError: what is stored cannot be decoded on the device.
     """
 
     def __init__(
         self,
-        graph: ClipGraph | ImageGraph,
-        feed: ClipFeed | ImageFeed,
+        graph: Graph,
+        feed: Feed,
         *,
-        outputs: Sequence[str],
         device: int | None,
         threads: int = 2,
         prefetch: int = 2,
+        decode_batches: int = 0,
     ) -> None:
-        self.feed, self._outputs = feed, tuple(outputs)
-        self._source: Iterator = iter(())
+        self.feed, self._outputs = feed, graph.outputs
+        fields = feed.fields
+        fields.check(feed.manifest, device=device)
+        memory = None if device is None else torch.cuda.mem_get_info(device)[1]
+        self.decode_batches = group_size(
+            decode_batches, batch=graph.batch, sample_bytes=fields.sample_bytes, memory_bytes=memory
+        )
+        record = None if device is None else record_on_current_stream(device)
+        self._hold = OutputHold(record, limit=self.decode_batches + BATCHES_IN_USE)
+        self._source: Iterator[Arrays] = iter(())
         # arrays handed to DALI without a copy must outlive their batch: what is queued, in the making and just delivered
-        self._held: deque = deque(maxlen=2 * prefetch + 4)
+        self._held: deque[Arrays] = deque(maxlen=2 * prefetch + 4)
         host_memory.keep()
-        self._pipeline = graph.build(self._next, device=device, threads=threads, prefetch=prefetch)
+        self._pipeline = build_pipeline(
+            graph,
+            self._next,
+            names=fields.names,
+            banks=fields.banks,
+            batch=graph.batch * self.decode_batches,
+            device=device,
+            threads=threads,
+            prefetch=prefetch,
+        )
         self._unfinished = False  # a run was left before its end, with batches of it still in the pipeline
         self.wait_s = 0.0  # that callers waited for batches
         self.batches = 0
 
-    def _next(self) -> tuple:
+    def run(self, work: Iterable[Sequence[Request]]) -> Iterator[Batch]:
+        """Batches of the work, in order; then the loader can be run again.
+
+        A batch may be read, by work queued on torch's current stream, until the next one is asked for; to read it later on a
+        GPU, keep it until that is done.
+
+        Raises:
+            ValueError: a sample does not decode, naming the samples that were in flight.
+        """
+        self._drain()
+        groups = DecodeGroups(self.decode_batches)
+        self._source, self._unfinished = iter(self.feed.batches(groups.join(work))), True
+        while (outputs := self._decoded()) is not None:
+            for batch in groups.split(outputs):
+                self.batches += 1
+                try:
+                    yield batch
+                finally:  # also of a run that is left here
+                    self._hold.hand_back(outputs)
+
+    def _decoded(self) -> Batch | None:
+        """Tensors of the next decoded batch; None at the end of the work."""
+        begun = time.perf_counter()
+        try:
+            outputs = self._pipeline.run()
+        except StopIteration:
+            self._unfinished = False
+            self._pipeline.reset()
+            return None
+        except RuntimeError as error:
+            raise ValueError(self._undecodable(error)) from error
+        self.wait_s += time.perf_counter() - begun
+        return {name: torch.from_dlpack(output.as_tensor()) for name, output in zip(self._outputs, outputs, strict=True)}
+
+    def _undecodable(self, error: RuntimeError) -> str:
+        """The reason in one line, with the keys of all samples that may be it."""
+        rows = sorted({int(row) for arrays in self._held for row in arrays["row"]})
+        keys = ", ".join(str(self.feed.manifest.value(row, "key")) for row in rows if row >= 0)
+        reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
+        return f"DALI could not decode a batch ({reason[:300]}); samples in flight: {keys}; run `tarpon lint` on the shards"
+
+    def _next(self) -> Arrays:
         arrays = next(self._source)
         self._held.append(arrays)
         return arrays
@@ -61,31 +126,3 @@ class Loader:
                 self._pipeline.reset()
             except RuntimeError:  # a bad sample among what is thrown away
                 continue
-
-    def run(self, work: Iterable[Sequence[Window]] | Iterable[Sequence[Shot]]) -> Iterator[Batch]:
-        """Batches of the work, in order; then the loader can be run again.
-
-        Raises:
-            ValueError: a sample does not decode, naming the samples that were in flight.
-        """
-        self._drain()
-        self._source, self._unfinished = iter(self.feed.batches(work)), True
-        while True:
-            begun = time.perf_counter()
-            try:
-                outputs = self._pipeline.run()
-            except StopIteration:
-                self._unfinished = False
-                self._pipeline.reset()
-                return
-            except RuntimeError as error:
-                rows = sorted({int(row) for arrays in self._held for row in arrays[self.feed.NAMES.index("row")]})
-                keys = ", ".join(str(self.feed.manifest.value(row, "key")) for row in rows if row >= 0)
-                reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
-                raise ValueError(
-                    f"DALI could not decode a batch ({reason[:300]}); samples in flight: {keys}; "
-                    f"run `tarpon lint` on the shards"
-                ) from error
-            self.wait_s += time.perf_counter() - begun
-            self.batches += 1
-            yield {name: torch.from_dlpack(output.as_tensor()) for name, output in zip(self._outputs, outputs, strict=True)}

@@ -21,8 +21,9 @@ from tqdm import tqdm
 
 from tarpon.models.backbones.frames import FrameBackbone
 from tarpon.models.backbones.image import SCALES, ImageEncoder
-from tarpon.pipelines.image import OUTPUTS, ImageGraph
-from tarpon.pipelines.image_feed import ImageFeed, ImageFields, Reads, in_order
+from tarpon.pipelines.feed import Feed, SampleReader
+from tarpon.pipelines.image.feed import ImageFields, image_requests
+from tarpon.pipelines.image.graph import ImageGraph
 from tarpon.pipelines.loader import Loader
 from tarpon.shards.features import DTYPES, FeatureCache, class_lists, labels_of
 from tarpon.shards.manifest import Manifest, open_manifest
@@ -47,13 +48,13 @@ class Recipe:
     def encoder(self) -> ImageEncoder:
         return ImageEncoder(self.backbone, l2=self.l2, multi_scale=self.multi_scale)
 
-    def loader(self, manifest: Manifest, reader: Reads, *, batch: int, device: int | None, threads: int) -> Loader:
+    def loader(self, manifest: Manifest, reader: SampleReader, *, batch: int, device: int | None, threads: int) -> Loader:
         """Batches of normalised crops; a bad image stops it, named: a cache has no row to put in its place."""
         mean, std = self.backbone.normalisation()
         fields = ImageFields(column=COLUMN, mean=mean, std=std)
-        feed = ImageFeed(manifest, reader, fields, pool=np.arange(len(manifest)), budget=Budget(limit=0))
+        feed = Feed(manifest, reader, fields, pool=np.arange(len(manifest)), budget=Budget(limit=0))
         graph = ImageGraph(batch=batch, size=self.backbone.image_size, resize=self.resize)
-        return Loader(graph, feed, outputs=OUTPUTS, device=device, threads=threads)
+        return Loader(graph, feed, device=device, threads=threads)
 
     def card(self, encoder: ImageEncoder) -> dict:
         """The recipe as a cache's card tells it."""
@@ -94,7 +95,7 @@ def encode(encoder: ImageEncoder, loader: Loader, rows: np.ndarray, *, batch: in
     """Vectors of rows in their order, a batch at a time: (at most `batch`, D) float32 on the CPU. bfloat16 on a GPU."""
     turns = plan.in_turn(len(rows), micro=batch, rank=0, world=1)
     work = (np.where(turn >= 0, rows[turn], -1) for turn in turns)
-    for images in loader.run(in_order(work)):
+    for images in loader.run(image_requests(work)):
         real = images["row"] >= 0
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             vectors = encoder(images["image"])

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tarpon.shards.manifest import Manifest
+from tarpon.shards.nvdec import below_minimum
 from tarpon.shards.pack import QUARANTINE, Packing, pack
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.sources.mouse import source
@@ -87,6 +88,8 @@ def mouse(
         )
         return 1
     print("\n".join(packed(manifest, faults, seconds=time.perf_counter() - begun)))
+    if found := below_minimum(manifest):
+        print(f"Note: {found}. A CPU trains on them; for a GPU pack again with a larger --short_side.")
     return 0
 
 

@@ -104,14 +104,15 @@ class LoaderOptions:
 
     threads: int = 0  # decoding threads a process; 0: the cores shared out among the processes of this machine
     prefetch: int = 2  # batches made ahead
+    decode_batches: int = 0  # micro-batches decoded as one; 0: one on a CPU, on a GPU as its decoders and memory ask for
     cache: str | None = None  # folder for tars of remote data sets
     bad_rows: int = 0  # unreadable samples allowed before the run stops
 
     def __post_init__(self) -> None:
-        if self.threads < 0 or self.prefetch < 1 or self.bad_rows < 0:
+        if min(self.threads, self.bad_rows, self.decode_batches) < 0 or self.prefetch < 1:
             raise ValueError(
-                f"loader: threads={self.threads} and bad_rows={self.bad_rows} must be at least 0, "
-                f"prefetch={self.prefetch} at least 1"
+                f"loader: threads={self.threads}, bad_rows={self.bad_rows} and decode_batches={self.decode_batches} must be "
+                f"at least 0, prefetch={self.prefetch} at least 1"
             )
 
 

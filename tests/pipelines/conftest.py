@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tarpon.pipelines.clip import OUTPUTS, ClipGraph
-from tarpon.pipelines.feed import ClipFeed, ClipFields
+from tarpon.pipelines.clip.feed import ClipFields
+from tarpon.pipelines.clip.graph import ClipGraph
+from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Loader
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.quarantine import Budget
@@ -51,24 +52,25 @@ def packed_as(tmp_path_factory, mouse_lab, mouse_shards, pack_mouse) -> Callable
 
 @pytest.fixture
 def make_loader() -> Callable[..., Loader]:
-    """(manifest, frames=, batch=, size=, noise_sd=, limit=, device=, prefetch=) -> loader of grey levels 0..255."""
+    """(manifest, frames=, batch=, size=, noise_sd=, limit=, device=, prefetch=, ...) -> loader of grey levels 0..255."""
 
     def make(
         manifest: Manifest,
         *,
         frames: int = 16,
         batch: int = 1,
-        size: int = 128,
+        size: int = 160,
         noise_sd: float = 0.0,
         limit: int = 0,
         device: int | None = None,
         prefetch: int = 2,
         resize: bool = False,
+        decode_batches: int = 0,
     ) -> Loader:
         fields = ClipFields(frames=frames, size=size, likelihood=LIKELIHOOD, merge=MERGE, swap=SWAP, noise_sd=noise_sd, **GREYS)
-        feed = ClipFeed(manifest, Reader(manifest), fields, pool=np.arange(len(manifest)), budget=Budget(limit=limit))
+        feed = Feed(manifest, Reader(manifest), fields, pool=np.arange(len(manifest)), budget=Budget(limit=limit))
         graph = ClipGraph(size=size, batch=batch, resize=resize, noise=noise_sd > 0)
-        return Loader(graph, feed, outputs=OUTPUTS, device=device, prefetch=prefetch)
+        return Loader(graph, feed, device=device, prefetch=prefetch, decode_batches=decode_batches)
 
     return make
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tarpon.pipelines.feed import TrainWindows, Window, merged, tiled_windows
+from tarpon.pipelines.clip.feed import TrainWindows, Window, merge_classes, tiled_windows
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.sampling.draws import ClipAugment, draw_clip
 from tarpon.shards.sampling.plan import EpochPlan, rare_factors, window_weights
@@ -37,6 +37,29 @@ def test_two_loaders_and_two_runs_give_the_same_batches_whatever_the_prefetch(mo
     assert first.wait_s > 0
 
 
+@pytest.mark.parametrize("decode_batches", [2, 3, 4, 7])
+def test_batches_decoded_as_one_are_the_same_batches(mouse_shards, make_loader, decode_batches):
+    """Noise, drops and flips included, whether or not the number of batches is a multiple; resume is still a slice."""
+    work = planned(mouse_shards) + planned(mouse_shards, epoch=1)
+    assert len(work) % 4
+    plain = list(make_loader(mouse_shards, batch=2, noise_sd=0.02).run(work))
+    loader = make_loader(mouse_shards, batch=2, noise_sd=0.02, decode_batches=decode_batches)
+    assert equal(plain, list(loader.run(work)))
+    assert loader.batches == len(work)
+    assert equal(plain[3:], list(loader.run(work[3:])))
+    left = loader.run(work)
+    assert equal(plain[:1], [next(left)])
+    left.close()
+    assert equal(plain[1:], list(loader.run(work[1:])))
+
+
+def test_a_group_of_uneven_batches_comes_apart_as_it_was_joined(mouse_shards, make_loader):
+    work = [[Window(row=0, start=5)], [Window(row=1, start=9), Window(row=-1, start=0)], [Window(row=2, start=3)]]
+    plain = list(make_loader(mouse_shards, batch=2).run(work))
+    assert [len(batch["row"]) for batch in plain] == [1, 2, 1]
+    assert equal(plain, list(make_loader(mouse_shards, batch=2, decode_batches=2).run(work)))
+
+
 def test_batches_stay_as_they_were_delivered(mouse_shards, make_loader):
     """Tensors are views of DALI's memory: later batches must not write into them."""
     kept = [
@@ -62,6 +85,20 @@ def test_an_empty_run_is_empty(mouse_shards, make_loader):
     assert len(list(loader.run([[Window(row=0, start=0)]]))) == 1
 
 
+def test_a_run_left_early_and_never_asked_again_leaves_nothing_behind(mouse_shards, make_loader):
+    """As the training loop leaves an epoch: its generator is dropped, not closed."""
+    loader = make_loader(mouse_shards, decode_batches=3)
+    next(loader.run([[Window(row=0, start=start)] for start in range(10)]))
+    assert [batch["start"].item() for batch in loader.run([[Window(row=1, start=start)] for start in (50, 60)])] == [50, 60]
+
+
+def test_a_loader_tells_how_long_its_feed_worked(mouse_shards, make_loader):
+    loader = make_loader(mouse_shards)
+    assert loader.feed.work_s == 0
+    list(loader.run([[Window(row=0, start=0)]]))
+    assert loader.feed.work_s > 0
+
+
 @pytest.fixture
 def damaged(mouse_shards, tmp_path) -> Manifest:
     """The shards with a byte of row 2's clip changed."""
@@ -77,7 +114,7 @@ def test_within_the_budget_the_next_row_stands_in(damaged, make_loader):
     loader = make_loader(damaged, limit=1)
     rows = [batch["row"].item() for batch in loader.run([[Window(row=row, start=7)] for row in (1, 2, 2, 4)])]
     assert rows == [1, 3, 3, 4]
-    (fault,) = loader.feed.standby.budget.faults
+    (fault,) = loader.feed.fallback.budget.faults
     assert fault.offset == damaged.value(2, "clip_offset")
     assert fault.file == f"{damaged.value(2, 'shard')}:{damaged.value(2, 'key')}"
 
@@ -114,7 +151,7 @@ def test_a_clip_that_does_not_decode_is_named(mouse_shards, make_loader, tmp_pat
 
 
 def test_windows_start_evenly_or_by_the_boost(mouse_shards):
-    labels = merged(np.array(mouse_shards.value(0, "actions")), MERGE)
+    labels = merge_classes(np.array(mouse_shards.value(0, "actions")), MERGE)
     factors = rare_factors(np.bincount(labels, minlength=6), threshold_share=0.1, cap=30)
     for boost in (None, factors):
         windows = TrainWindows(
@@ -139,5 +176,5 @@ def test_tiles_cover_every_trial_once(mouse_shards):
 
 
 def test_merged_by_hand():
-    np.testing.assert_array_equal(merged(np.array([0, 3, 7, -1], np.int8), MERGE), [0, 1, 5, -1])
-    np.testing.assert_array_equal(merged(np.array([0, 1]), (0, -1)), [0, -1])
+    np.testing.assert_array_equal(merge_classes(np.array([0, 3, 7, -1], np.int8), MERGE), [0, 1, 5, -1])
+    np.testing.assert_array_equal(merge_classes(np.array([0, 1]), (0, -1)), [0, -1])

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tarpon.pipelines.image_feed import ImageFeed, ImageFields, Shot
+from tarpon.pipelines.feed import Feed
+from tarpon.pipelines.image.feed import ImageFields, ImageRequest
 from tarpon.shards.joined import Joined
 from tarpon.shards.quarantine import BadSample, Budget
 from tarpon.shards.reader import Reader
@@ -84,9 +85,9 @@ def test_the_image_feed_takes_it_for_one_data_set(parts):
     shard.write_bytes(shard.read_bytes()[: first.value(9, "text_offset")])
     budget = Budget(limit=1)
     fields = ImageFields(column="text", mean=(0.0,), std=(1.0,))
-    feed = ImageFeed(joined, joined, fields, pool=np.array([3, 9, 11]), budget=budget)
-    ((images, *_, rows),) = feed.batches([[Shot(row=3), Shot(row=9)]])
-    assert [int(row) for row in rows] == [3, 11]
-    assert images[1].tobytes() == parts[1][1].read(1, "text")
+    feed = Feed(joined, joined, fields, pool=np.array([3, 9, 11]), budget=budget)
+    (batch,) = feed.batches([[ImageRequest(row=3), ImageRequest(row=9)]])
+    assert [int(row) for row in batch["row"]] == [3, 11]
+    assert batch["image"][1].tobytes() == parts[1][1].read(1, "text")
     assert budget.faults[0].file.startswith(f"{first.root}/")
     assert not budget.faults[0].file.startswith(second.root)

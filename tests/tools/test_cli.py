@@ -89,6 +89,8 @@ def test_hyphens_and_underscores_are_the_same_and_flags_need_no_value(tmp_path, 
     manifest = open_manifest(tmp_path / "shards")
     assert set(manifest.column("clip_width")) == {64}
     assert f"{len(manifest)} packed" in out
+    assert f"Note: {len(manifest)} of {len(manifest)} clips are too small for a GPU's decoder: 64 x 64 pixels" in out
+    assert "A CPU trains on them; for a GPU pack again with a larger --short_side." in out
 
 
 def test_nothing_to_pack_is_status_1_with_likely_causes(tmp_path, capsys):

@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tarpon.pipelines.clip import OUTPUTS, ClipGraph, check_codec
-from tarpon.pipelines.feed import ClipFeed, ClipFields, TrainWindows, Window
+from tarpon.pipelines.clip.checks import check_clips
+from tarpon.pipelines.clip.feed import ClipFields, TrainWindows, Window
+from tarpon.pipelines.clip.graph import ClipGraph
+from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Loader
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.quarantine import Budget
@@ -80,8 +82,7 @@ def prepare(
         cores=cores,
     )
     manifest = open_manifest(shards, kind="mouse")
-    for codec in sorted(set(manifest.column("codec"))):
-        check_codec(codec, device=device)
+    check_clips(manifest, device=device)
     cuts(setup, amount=1)  # folders that do not belong to the shards are told
     resized = resizes(manifest, usable_rows(manifest), size=size)
     graphs = {**(STAGES if stages else {}), DECODE: ALONE}
@@ -168,9 +169,9 @@ def dali_steps(*, setup: Setup, switches: dict[str, bool]) -> Iterator[int]:
         swap=tuple(range(points)),
         noise_sd=AUGMENT.noise_sd if graph.noise else 0.0,
     )
-    feed = ClipFeed(manifest, Reader(manifest), fields, pool=rows, budget=Budget(0))
+    feed = Feed(manifest, Reader(manifest), fields, pool=rows, budget=Budget(0))
     warnings.filterwarnings("ignore", message="The external source node")  # a stage turned off leaves its inputs unused
-    loader = Loader(graph, feed, outputs=OUTPUTS, device=setup.device, threads=setup.cores)
+    loader = Loader(graph, feed, device=setup.device, threads=setup.cores)
     for batch in loader.run(windows(manifest, rows, setup)):
         _wait(setup.device)
         yield batch["clip"].shape[0] * batch["clip"].shape[1]

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tarpon.pipelines.image_feed import ImageFeed
+from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Loader
-from tarpon.pipelines.photo import OUTPUTS, PhotoGraph
-from tarpon.pipelines.photo_banks import smooth_noise
-from tarpon.pipelines.photo_feed import PhotoFields, PhotoShot, shots
+from tarpon.pipelines.photo.banks import smooth_noise
+from tarpon.pipelines.photo.feed import PhotoFields, PhotoRequest, photo_requests
+from tarpon.pipelines.photo.graph import PhotoGraph
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.pack import Packing, pack
 from tarpon.shards.quarantine import Budget
@@ -155,22 +155,22 @@ def tarpon_steps(*, setup: Setup, augment: PhotoAugment | None) -> Iterator[int]
     manifest = open_manifest(setup.shards, kind="reid")
     rows = manifest.rows("train")
     fields = PhotoFields(size=setup.size, mean=star_loader.MEAN, std=star_loader.STD)
-    feed = ImageFeed(manifest, Reader(manifest), fields, pool=rows, budget=Budget(0))
+    feed = Feed(manifest, Reader(manifest), fields, pool=rows, budget=Budget(0))
     graph = PhotoGraph(batch=setup.batch, size=setup.size, augment=augment is not None)
-    loader = Loader(graph, feed, outputs=OUTPUTS, device=setup.device, threads=setup.cores)
+    loader = Loader(graph, feed, device=setup.device, threads=setup.cores)
     for batch in loader.run(endless(rows, augment, batch=setup.batch)):
         _wait(setup.device)
         yield len(batch["row"])
 
 
-def endless(rows: np.ndarray, augment: PhotoAugment | None, *, batch: int) -> Iterator[list[PhotoShot]]:
+def endless(rows: np.ndarray, augment: PhotoAugment | None, *, batch: int) -> Iterator[list[PhotoRequest]]:
     """Batches of shuffled rows, epoch after epoch."""
     rng, epoch, augments = np.random.default_rng(0), 0, () if augment is None else (augment,)
     while True:
         order = rng.permutation(rows)
         for first in range(0, len(order) - batch + 1, batch):
             slots = range(first, first + batch)
-            yield shots(order[first : first + batch], augments=augments, seed=0, epoch=epoch, slots=slots)
+            yield photo_requests(order[first : first + batch], augments=augments, seed=0, epoch=epoch, slots=slots)
         epoch += 1
 
 

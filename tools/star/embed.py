@@ -16,10 +16,10 @@ from torch import Tensor
 
 from tarpon.models.backbones.frames import FrameBackbone
 from tarpon.models.reid.embedder import ReidModel
-from tarpon.pipelines.image_feed import ImageFeed, Reads
+from tarpon.pipelines.feed import Feed, SampleReader
 from tarpon.pipelines.loader import Loader
-from tarpon.pipelines.photo import OUTPUTS, PhotoGraph
-from tarpon.pipelines.photo_feed import PhotoFields, shots
+from tarpon.pipelines.photo.feed import PhotoFields, photo_requests
+from tarpon.pipelines.photo.graph import PhotoGraph
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.sampling import plan
@@ -51,14 +51,13 @@ class Embedder:
     threads: int  # that read and decode
     flips: bool  # also embed the mirror images, as "embedding_flips"
 
-    def loader(self, manifest: Manifest, reader: Reads, rows: np.ndarray) -> Loader:
+    def loader(self, manifest: Manifest, reader: SampleReader, rows: np.ndarray) -> Loader:
         """Photographs whole, as evaluation sees them. `rows` are those that can be asked for."""
         mean, std = self.backbone.normalisation()
         fields = PhotoFields(size=self.backbone.image_size, mean=mean, std=std)
         return Loader(
             PhotoGraph(batch=self.batch, size=self.backbone.image_size, augment=False),
-            ImageFeed(manifest, reader, fields, pool=rows, budget=Budget(0)),
-            outputs=OUTPUTS,
+            Feed(manifest, reader, fields, pool=rows, budget=Budget(0)),
             device=self.device.index,
             threads=self.threads,
         )
@@ -75,7 +74,7 @@ class Embedder:
         """
         parts: list[dict[str, Tensor]] = []
         turns = list(plan.in_turn(len(rows), micro=self.batch, rank=0, world=1))
-        work = (shots(np.where(turn >= 0, rows[turn], -1)) for turn in turns)
+        work = (photo_requests(np.where(turn >= 0, rows[turn], -1)) for turn in turns)
         may = np.ones(len(rows), bool) if turned is None else turned
         for turn, out in zip(turns, loader.run(work), strict=True):
             flips = torch.from_numpy((turn >= 0) & may[turn]) if self.flips else False

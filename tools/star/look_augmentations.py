@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tarpon.pipelines.image_feed import ImageFeed
+from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Loader
-from tarpon.pipelines.photo import OUTPUTS, PhotoGraph
-from tarpon.pipelines.photo_feed import PhotoFields, PhotoShot, shots
+from tarpon.pipelines.photo.feed import PhotoFields, PhotoRequest, photo_requests
+from tarpon.pipelines.photo.graph import PhotoGraph
 from tarpon.shards import atomic
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.quarantine import Budget
@@ -59,21 +59,23 @@ def augmentations(manifest: Manifest, *, size: int, seed: int) -> bytes:
         size: pixels, both sides, that are delivered; the sheet shows them in tiles.
     """
     rows = np.random.default_rng(seed).permutation(len(manifest))
-    work: list[PhotoShot] = []
+    work: list[PhotoRequest] = []
     captions = []
     for place, (name, augment) in enumerate(kinds().items()):
         line = np.repeat(rows[place % len(rows)], COLUMNS - 1)
-        drawn = shots(line, augments=(augment,), seed=seed, slots=range(place * COLUMNS, place * COLUMNS + COLUMNS - 1))
-        work += [PhotoShot(row=int(line[0])), *drawn]
+        drawn = photo_requests(
+            line, augments=(augment,), seed=seed, slots=range(place * COLUMNS, place * COLUMNS + COLUMNS - 1)
+        )
+        work += [PhotoRequest(row=int(line[0])), *drawn]
         captions += [(f"{name}: none",), *((name,) for _ in drawn)]
     return contact_sheet(delivered(manifest, work, size=size), captions)
 
 
-def delivered(manifest: Manifest, work: list[PhotoShot], *, size: int) -> list[Image.Image]:
+def delivered(manifest: Manifest, work: list[PhotoRequest], *, size: int) -> list[Image.Image]:
     """The pictures as the training graph delivers them, before they are normalised."""
     fields, reader = PhotoFields(size=size, mean=(0.0,) * 3, std=(1 / 255,) * 3), Reader(manifest)
-    feed = ImageFeed(manifest, reader, fields, pool=np.arange(len(manifest)), budget=Budget(0))
-    loader = Loader(PhotoGraph(batch=COLUMNS, size=size), feed, outputs=OUTPUTS, device=None)
+    feed = Feed(manifest, reader, fields, pool=np.arange(len(manifest)), budget=Budget(0))
+    loader = Loader(PhotoGraph(batch=COLUMNS, size=size), feed, device=None)
     lines = [work[first : first + COLUMNS] for first in range(0, len(work), COLUMNS)]
     pictures = [
         Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))

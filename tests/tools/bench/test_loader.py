@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tarpon.pipelines.clip import OUTPUTS, ClipGraph
-from tarpon.pipelines.feed import ClipFeed, ClipFields, Window
+from tarpon.pipelines.clip.feed import ClipFields, Window
+from tarpon.pipelines.clip.graph import ClipGraph
+from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Loader
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
@@ -21,7 +22,7 @@ from tarpon.tools.bench import results as bench
 from tarpon.tools.mouse import baseline_loader as mouse_loader
 from tarpon.tools.mouse import bench_loader as bench_loader_mouse
 
-SIZE, FRAMES = 128, 24
+SIZE, FRAMES = 160, 24
 pytest.importorskip("cv2")
 
 
@@ -53,8 +54,8 @@ def test_both_ways_deliver_the_same_pictures_and_labels(setup, mouse_shards):
         merge=tuple(range(8)),
         swap=tuple(range(6)),
     )
-    feed = ClipFeed(manifest, Reader(manifest), fields, pool=manifest.rows("train"), budget=Budget(0))
-    loader = Loader(ClipGraph(size=SIZE, batch=1, resize=False, noise=False), feed, outputs=OUTPUTS, device=None, threads=1)
+    feed = Feed(manifest, Reader(manifest), fields, pool=manifest.rows("train"), budget=Budget(0))
+    loader = Loader(ClipGraph(size=SIZE, batch=1, resize=False, noise=False), feed, device=None, threads=1)
     ours = next(loader.run([[Window(row=int(row), start=100, draw=draw)]]))
     cut = mouse_loader.Cut(video=cut.video, first=cut.first, trial=cut.trial, start=100, actions=cut.actions, draw=draw)
     clip, actions = mouse_loader.VideoWindows(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tarpon.pipelines.photo_feed import PhotoShot
+from tarpon.pipelines.photo.feed import PhotoRequest
 from tarpon.shards.sampling.photo_draws import draw_photo
 from tarpon.tools import cli
 from tarpon.tools.contact_sheet import COLUMNS, TILE
@@ -50,7 +50,7 @@ def test_the_sheet_has_a_line_for_each_kind(fish_shards, tmp_path, capsys):
 
 
 def test_pictures_are_grey_levels_of_the_graph(fish_shards):
-    (picture,) = look_augmentations.delivered(fish_shards, [PhotoShot(row=0)], size=96)
+    (picture,) = look_augmentations.delivered(fish_shards, [PhotoRequest(row=0)], size=96)
     assert picture.size == (96, 96)
     assert np.asarray(picture).max() > 100
 

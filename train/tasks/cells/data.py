@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tarpon.pipelines.image_feed import ImageFeed
+from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Batch, Loader
-from tarpon.pipelines.page import OUTPUTS, PageGraph
-from tarpon.pipelines.page_feed import PageFields, PageShot, levels, neighbours, shots
+from tarpon.pipelines.page.feed import PageFields, PageRequest, levels, neighbours, page_requests
+from tarpon.pipelines.page.graph import PageGraph
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
@@ -54,7 +54,7 @@ class PageLoaders:
         return self._run_loader(
             "train",
             (
-                shots(
+                page_requests(
                     self._read[slot.rows],
                     self._there[slot.rows],
                     augment=self._options.augment,
@@ -68,9 +68,11 @@ class PageLoaders:
 
     def split(self, turns: Iterable[np.ndarray]) -> Iterator[Batch]:
         """Batches of rows as stored; -1 pads."""
-        return self._run_loader("split", (shots(self._read[rows], self._there[rows] & (rows >= 0)[:, None]) for rows in turns))
+        return self._run_loader(
+            "split", (page_requests(self._read[rows], self._there[rows] & (rows >= 0)[:, None]) for rows in turns)
+        )
 
-    def _run_loader(self, name: str, work: Iterable[Sequence[PageShot]]) -> Iterator[Batch]:
+    def _run_loader(self, name: str, work: Iterable[Sequence[PageRequest]]) -> Iterator[Batch]:
         return (self._batch(out) for out in self._get(name).run(work))
 
     def _batch(self, out: Batch) -> Batch:
@@ -90,7 +92,7 @@ class PageLoaders:
             noise = options.augment.noise_sd if training and options.augment.noise_p else 0.0
             fields = PageFields(low=low, high=high, size=size, noise_sd=noise)
             pool = self._pool if training else np.arange(len(self._manifest))
-            feed = ImageFeed(self._manifest, self._reader, fields, pool=pool, budget=self._budget)
+            feed = Feed(self._manifest, self._reader, fields, pool=pool, budget=self._budget)
             batch = run.micro_batch * options.model.window
             graph = PageGraph(
                 size=size,
@@ -103,9 +105,9 @@ class PageLoaders:
             self._built[name] = Loader(
                 graph,
                 feed,
-                outputs=OUTPUTS,
                 device=context.gpu,
                 threads=run.loader.threads or cores(context),
                 prefetch=run.loader.prefetch,
+                decode_batches=run.loader.decode_batches,
             )
         return self._built[name]

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from tarpon.models.backbones.frames import FrameBackbone
-from tarpon.pipelines.page_feed import CONTRASTS, FIXED
+from tarpon.pipelines.page.feed import CONTRASTS, FIXED
 from tarpon.shards.sampling.draws import PageAugment
 from tarpon.shards.sources.cells.config import training_part
 from tarpon.train.config import UsageError

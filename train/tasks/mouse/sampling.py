@@ -5,7 +5,7 @@ C classes after merging.
 
 import numpy as np
 
-from tarpon.pipelines.feed import merged
+from tarpon.pipelines.clip.feed import merge_classes
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.sampling import plan
 from tarpon.train.tasks.mouse.options import MouseOptions
@@ -33,7 +33,7 @@ def sampling(
         factors = np.ones(len(counts))
     weights, seen = np.ones(len(rows)), np.zeros((len(rows), len(counts)))
     for i, row in enumerate(rows):
-        labels = merged(manifest.lists("actions", np.array([row]))[0], options.merge)
+        labels = merge_classes(manifest.lists("actions", np.array([row]))[0], options.merge)
         chances = plan.window_weights(labels, factors, length=frames)
         weights[i] = chances.mean()
         seen[i] = plan.seen_histogram(labels, chances, length=frames, classes=len(counts))

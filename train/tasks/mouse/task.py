@@ -12,8 +12,10 @@ from torch import Tensor
 from tarpon.models.groups import parameter_groups
 from tarpon.models.temporal.pose import PoseEncoder, PoseGraph
 from tarpon.models.temporal.tagger import FrameTagger
-from tarpon.pipelines.clip import OUTPUTS, ClipGraph, check_codec
-from tarpon.pipelines.feed import ClipFeed, ClipFields, TrainWindows, Window, tiled_windows
+from tarpon.pipelines.clip.checks import check_clips
+from tarpon.pipelines.clip.feed import ClipFields, TrainWindows, Window, tiled_windows
+from tarpon.pipelines.clip.graph import ClipGraph
+from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Batch, Loader
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.quarantine import Budget
@@ -87,8 +89,7 @@ def mirrored(points: Sequence[str]) -> tuple[int, ...]:
 def build(run: Run, options: MouseOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:
     """The task met with its shards."""
     manifest = open_manifest(run.data, kind="mouse")
-    for codec in sorted(set(manifest.column("codec"))):
-        check_codec(codec, device=context.gpu)
+    check_clips(manifest, device=context.gpu)
     points = tuple(manifest.card["settings"]["keypoints"]) if manifest.card["settings"]["pose"] == "dlc" else ()
     if encoders and encoders["keypoints"] != list(points):
         raise ValueError(
@@ -196,7 +197,7 @@ class Loaders:
             frames = options.window.train_frames if training else options.window.val_frames
             fields = fields_of(options, points, frames=frames, noise=training)
             pool = manifest.rows("train") if training else np.arange(len(manifest))
-            feed = ClipFeed(manifest, self.reader, fields, pool=pool, budget=budget)
+            feed = Feed(manifest, self.reader, fields, pool=pool, budget=budget)
             sides = np.concatenate([manifest.column("clip_width"), manifest.column("clip_height")])
             graph = ClipGraph(
                 size=fields.size, batch=run.micro_batch, resize=bool((sides != fields.size).any()), noise=augment.noise_p > 0
@@ -204,10 +205,10 @@ class Loaders:
             self._built[name] = Loader(
                 graph,
                 feed,
-                outputs=OUTPUTS,
                 device=context.gpu,
                 threads=run.loader.threads or cores(context),
                 prefetch=run.loader.prefetch,
+                decode_batches=run.loader.decode_batches,
             )
         return self._built[name]
 

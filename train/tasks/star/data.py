@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tarpon.pipelines.image_feed import ImageFeed
+from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Batch, Loader
-from tarpon.pipelines.photo import OUTPUTS, PhotoGraph
-from tarpon.pipelines.photo_feed import PhotoFields, PhotoShot, shots
+from tarpon.pipelines.photo.feed import PhotoFields, PhotoRequest, photo_requests
+from tarpon.pipelines.photo.graph import PhotoGraph
 from tarpon.shards.joined import Joined
 from tarpon.shards.manifest import open_manifest
 from tarpon.shards.quarantine import Budget
@@ -101,7 +101,7 @@ class PhotoLoaders:
     def train(self, slots: Iterable[plan.Slots]) -> Iterator[Batch]:
         """Augmented batches of (row, place in the epoch)."""
         work = (
-            shots(
+            photo_requests(
                 slot.rows,
                 augments=self._augments,
                 sets=self._sets[slot.rows],
@@ -115,9 +115,9 @@ class PhotoLoaders:
 
     def split(self, turns: Iterable[np.ndarray], *, flips: bool) -> Iterator[Batch]:
         """Batches of rows as stored; -1 pads."""
-        return self._run_loader("split", (shots(rows) for rows in turns), flips=flips)
+        return self._run_loader("split", (photo_requests(rows) for rows in turns), flips=flips)
 
-    def _run_loader(self, name: str, work: Iterable[Sequence[PhotoShot]], *, flips: bool) -> Iterator[Batch]:
+    def _run_loader(self, name: str, work: Iterable[Sequence[PhotoRequest]], *, flips: bool) -> Iterator[Batch]:
         for out in self._get(name).run(work):
             row = out["row"].to(self._context.device, non_blocking=True)
             known = {label: values[row.clamp(min=0)] for label, values in self._known.items()}
@@ -131,13 +131,13 @@ class PhotoLoaders:
             training, (mean, std) = name == "train", backbone.normalisation()
             fields = PhotoFields(size=backbone.image_size, mean=mean, std=std)
             pool = np.flatnonzero(self._photos.split == "train") if training else np.arange(len(self._photos.joined))
-            feed = ImageFeed(self._photos.joined, self._photos.joined, fields, pool=pool, budget=self._budget)
+            feed = Feed(self._photos.joined, self._photos.joined, fields, pool=pool, budget=self._budget)
             self._built[name] = Loader(
                 PhotoGraph(batch=run.micro_batch, size=backbone.image_size, augment=training),
                 feed,
-                outputs=OUTPUTS,
                 device=context.gpu,
                 threads=run.loader.threads or cores(context),
                 prefetch=run.loader.prefetch,
+                decode_batches=run.loader.decode_batches,
             )
         return self._built[name]

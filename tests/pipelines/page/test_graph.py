@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tarpon.pipelines.image_feed import ImageFeed
+from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Loader
-from tarpon.pipelines.page import OUTPUTS, PageGraph
-from tarpon.pipelines.page_feed import PageFields, PageShot, neighbours, shots
+from tarpon.pipelines.page.feed import PageFields, PageRequest, neighbours, page_requests
+from tarpon.pipelines.page.graph import PageGraph
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.sampling.draws import PageAugment, PageDraw, draw_page
 from tarpon.shards.sources.cells.pages import as_tiff
@@ -28,14 +28,21 @@ class Contents:
 
 
 def loaded(
-    pages: list[np.ndarray], work: list[PageShot], *, low: float = 0, high: float = 65535, augment=True, stretch=True, **options
+    pages: list[np.ndarray],
+    work: list[PageRequest],
+    *,
+    low: float = 0,
+    high: float = 65535,
+    augment=True,
+    stretch=True,
+    **options,
 ):
     """(B, SIZE, SIZE) float32 in 0..1, and rows."""
     count = len(pages)
     fields = PageFields(low=np.full(count, low, np.float32), high=np.full(count, high, np.float32), size=SIZE, **options)
-    feed = ImageFeed(SimpleNamespace(), Contents(pages), fields, pool=np.arange(count), budget=Budget(0))
+    feed = Feed(SimpleNamespace(), Contents(pages), fields, pool=np.arange(count), budget=Budget(0))
     graph = PageGraph(size=SIZE, batch=len(work), mean=0.0, std=1.0, augment=augment, stretch=stretch)
-    (batch,) = Loader(graph, feed, outputs=OUTPUTS, device=None).run([work])
+    (batch,) = Loader(graph, feed, device=None).run([work])
     return batch["page"].numpy()[:, 0].copy(), batch["row"].tolist()
 
 
@@ -52,24 +59,24 @@ def page() -> np.ndarray:
 
 
 def test_every_level_of_16_bits_counts(page):
-    (got,), rows = loaded([page], [PageShot(row=0)], low=1000, high=3000, augment=False)
+    (got,), rows = loaded([page], [PageRequest(row=0)], low=1000, high=3000, augment=False)
     assert rows == [0]
     assert np.allclose(got, np.clip((page.astype(np.float64) - 1000) / 2000, 0, 1), atol=1e-6)
 
 
 def test_an_8_bit_page_arrives_times_257():
     small = np.arange(SIZE * SIZE, dtype=np.uint32).reshape(SIZE, SIZE).astype(np.uint8)
-    (got,), _ = loaded([small], [PageShot(row=0)], augment=False)
+    (got,), _ = loaded([small], [PageRequest(row=0)], augment=False)
     assert np.allclose(got, small / 255, atol=1e-6)
 
 
 def test_flips_brightness_and_contrast_by_numpy(page):
     plain = page / 65535
     work = [
-        PageShot(row=0, draw=draw(flip_x=True)),
-        PageShot(row=0, draw=draw(flip_y=True)),
-        PageShot(row=0, draw=draw(brightness=1.2)),
-        PageShot(row=0, draw=draw(contrast=0.8)),
+        PageRequest(row=0, draw=draw(flip_x=True)),
+        PageRequest(row=0, draw=draw(flip_y=True)),
+        PageRequest(row=0, draw=draw(brightness=1.2)),
+        PageRequest(row=0, draw=draw(contrast=0.8)),
     ]
     got, _ = loaded([page], work)
     want = [plain[:, ::-1], plain[::-1], np.clip(plain * 1.2, 0, 1), (plain - 0.5) * 0.8 + 0.5]
@@ -79,27 +86,27 @@ def test_flips_brightness_and_contrast_by_numpy(page):
 
 @pytest.mark.parametrize("angle", [15.0, -15.0, 7.0])
 def test_what_turns_in_is_the_page_mirrored(page, angle):
-    (got,), _ = loaded([page], [PageShot(row=0, draw=draw(angle=angle))])
+    (got,), _ = loaded([page], [PageRequest(row=0, draw=draw(angle=angle))])
     # scipy turns the same way round for a matrix of the opposite sign; "reflect" mirrors about the edge of the last pixel
     want = ndimage.rotate(page / 65535, angle, reshape=False, order=1, mode="reflect")
     assert np.abs(got - want).max() < 1e-4
 
 
 def test_flips_come_before_the_turn(page):
-    (got,), _ = loaded([page], [PageShot(row=0, draw=draw(flip_x=True, angle=10.0))])
+    (got,), _ = loaded([page], [PageRequest(row=0, draw=draw(flip_x=True, angle=10.0))])
     want = ndimage.rotate(page[:, ::-1] / 65535, 10, reshape=False, order=1, mode="reflect")
     assert np.abs(got - want).max() < 1e-4
 
 
 def test_a_page_of_the_size_needs_no_stretching(page):
-    (plain,), _ = loaded([page], [PageShot(row=0)], augment=False)
-    (left_out,), _ = loaded([page], [PageShot(row=0)], augment=False, stretch=False)
+    (plain,), _ = loaded([page], [PageRequest(row=0)], augment=False)
+    (left_out,), _ = loaded([page], [PageRequest(row=0)], augment=False, stretch=False)
     assert np.array_equal(plain, left_out)
 
 
 def test_noise_comes_from_its_place_in_the_bank(page):
     flat = np.full((SIZE, SIZE), 32768, np.uint16)
-    work = [PageShot(row=0, draw=draw(noise=place)) for place in (0.25, 0.25, 0.5)]
+    work = [PageRequest(row=0, draw=draw(noise=place)) for place in (0.25, 0.25, 0.5)]
     got, _ = loaded([flat], work, noise_sd=0.02)
     assert np.array_equal(got[0], got[1])
     assert not np.array_equal(got[0], got[2])
@@ -108,7 +115,7 @@ def test_noise_comes_from_its_place_in_the_bank(page):
 
 
 def test_a_page_that_stands_in_has_no_row(page):
-    _, rows = loaded([page, page], [PageShot(row=1), PageShot(row=1, there=False), PageShot(row=-1)])
+    _, rows = loaded([page, page], [PageRequest(row=1), PageRequest(row=1, present=False), PageRequest(row=-1)])
     assert rows == [1, -1, -1]
 
 
@@ -130,7 +137,9 @@ def test_neighbours_by_hand():
 
 def test_pages_of_a_window_share_their_draw_and_windows_do_not():
     augment = PageAugment()
-    made = shots(np.array([[0, 1, 2], [3, 4, 5]]), np.ones((2, 3), bool), augment=augment, seed=1, epoch=2, slots=[7, 8])
+    made = page_requests(
+        np.array([[0, 1, 2], [3, 4, 5]]), np.ones((2, 3), bool), augment=augment, seed=1, epoch=2, slots=[7, 8]
+    )
     assert [shot.row for shot in made] == [0, 1, 2, 3, 4, 5]
     assert made[0].draw is made[2].draw
     assert made[0].draw.angle != made[3].draw.angle

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tarpon.pipelines.noise import SLACK, NoiseBank
+
 GRAIN_SD = 32  # int8 levels: sd of the grain; it ends at 4 sd
-SLACK = 1 << 16  # places that a stretch can start at
 SHARES = 1 << 16  # steps of the share of dead pixels
 
 
@@ -17,21 +18,16 @@ class Banks:
     """The patterns for squares of one size (S): the same in every process."""
 
     size: int  # S, pixels
-    _grain: np.ndarray = field(init=False, repr=False)  # (N,) int8
+    grain: NoiseBank = field(init=False, repr=False)  # int8 of sd GRAIN_SD, as many as three channels have
     _even: np.ndarray = field(init=False, repr=False)  # (N,) uint16, all values as likely
     _haze: np.ndarray = field(init=False, repr=False)  # (2, 2 S, 2 S) uint8
 
     def __post_init__(self) -> None:
         rng, pixels = np.random.default_rng(0), self.size**2
-        grain = rng.standard_normal(3 * pixels + SLACK, np.float32) * GRAIN_SD
-        object.__setattr__(self, "_grain", np.clip(np.rint(grain), -127, 127).astype(np.int8))
+        grain = NoiseBank.normal(rng, count=3 * pixels, sd=GRAIN_SD, dtype=np.int8)
+        object.__setattr__(self, "grain", grain)
         object.__setattr__(self, "_even", rng.integers(0, SHARES, pixels + SLACK, dtype=np.uint16))
-        object.__setattr__(self, "_haze", np.stack([murk(rng, 2 * self.size), snow(rng, 2 * self.size)]))
-
-    def grain(self, place: float, *, channels: int) -> np.ndarray:
-        """(S, S, channels) int8 of sd GRAIN_SD. place: in [0, 1)."""
-        first = int(place * SLACK)
-        return self._grain[first : first + channels * self.size**2].reshape(self.size, self.size, channels)
+        object.__setattr__(self, "_haze", np.stack([murky_water(rng, 2 * self.size), marine_snow(rng, 2 * self.size)]))
 
     def keep(self, place: float, share: float) -> np.ndarray:
         """(S, S, 1) uint8: 0 on that share of the pixels, else 1. place: in [0, 1)."""
@@ -46,13 +42,13 @@ class Banks:
         return np.ascontiguousarray(pattern[top : top + self.size, left : left + self.size, None])
 
 
-def murk(rng: np.random.Generator, side: int) -> np.ndarray:
+def murky_water(rng: np.random.Generator, side: int) -> np.ndarray:
     """(side, side) uint8: clouds, nowhere quite clear."""
     clouds = smooth_noise(rng, side, side / 12) + 0.4 * smooth_noise(rng, side, side / 40)
     return (255 * (0.55 + 0.45 * np.tanh(clouds))).astype(np.uint8)
 
 
-def snow(rng: np.random.Generator, side: int) -> np.ndarray:
+def marine_snow(rng: np.random.Generator, side: int) -> np.ndarray:
     """(side, side) uint8: specks of several sizes, and a little haze between them."""
     specks = [np.clip((smooth_noise(rng, side, sd) - least) / 0.5, 0, 1) for sd, least in ((1.2, 2.7), (3.0, 2.1), (7.0, 2.0))]
     haze = 0.2 + 0.15 * np.tanh(smooth_noise(rng, side, side / 12))

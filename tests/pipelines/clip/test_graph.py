@@ -1,11 +1,17 @@
 """Augmentation in the graph: each does what its formula says, and pixels, points and labels move together."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
-from tarpon.pipelines.clip import check_codec
-from tarpon.pipelines.feed import Window
+from tarpon.pipelines.clip.checks import check_clips, check_codec
+from tarpon.pipelines.clip.feed import ClipFields, Window
+from tarpon.pipelines.clip.graph import ClipGraph
+from tarpon.pipelines.feed import Feed
+from tarpon.pipelines.loader import Loader
+from tarpon.shards.manifest import Manifest
+from tarpon.shards.quarantine import Budget
 
 T = 16
 
@@ -104,12 +110,12 @@ def test_jitter_is_in_the_pose_input_only(mouse_shards, make_loader, drawn):
     body = mouse_shards.value(0, "body_length")
     torch.testing.assert_close(
         (moved["pose"] - plain["pose"])[0, ..., :2][seen],
-        torch.from_numpy(jitter).expand(T, 6, 2)[seen] * 128 / body,
+        torch.from_numpy(jitter).expand(T, 6, 2)[seen] * 160 / body,
         rtol=1e-3,
         atol=1e-5,
     )
     assert not moved["pose"][0][~seen].any()
-    torch.testing.assert_close(plain["pose"][0, ..., :2], plain["keypoints"][0, ..., :2] * 128 / body)
+    torch.testing.assert_close(plain["pose"][0, ..., :2], plain["keypoints"][0, ..., :2] * 160 / body)
 
 
 def test_padding_is_wholly_invalid(mouse_shards, make_loader):
@@ -129,6 +135,31 @@ def test_the_last_tile_is_padded(mouse_shards, make_loader):
     assert (batch["actions"][0, 9:] == -1).all()
     assert (batch["actions"][0, :9] >= 0).all()
     assert torch.equal(batch["clip"][0, 9], batch["clip"][0, 8])
+
+
+def clips(codec: str, width: int, height: int) -> Manifest:
+    table = pa.table({"codec": ["vp9", codec], "clip_width": [224, width], "clip_height": [224, height]})
+    return Manifest(root="shards", card={}, table=table)
+
+
+def test_clips_below_a_gpus_minimum_are_refused_there_and_taken_by_a_cpu(mouse_shards):
+    check_clips(mouse_shards, device=0)
+    check_clips(clips("vp9", 96, 128), device=None)
+    with pytest.raises(
+        ValueError,
+        match=r"^shards: 1 of 2 clips are too small for a GPU's decoder: 96 x 128 pixels, vp9 needs 128 x 128; "
+        r"pack again with a larger --short_side, or train on a CPU$",
+    ):
+        check_clips(clips("vp9", 96, 128), device=0)
+    with pytest.raises(ValueError, match="hevc needs 144 x 144"):
+        check_clips(clips("hevc", 128, 160), device=0)
+
+
+def test_a_loader_refuses_them_before_it_asks_for_a_gpu():
+    fields = ClipFields(frames=T, size=96, mean=(0.0,) * 3, std=(1.0,) * 3, likelihood=0.9, merge=(0,), swap=())
+    feed = Feed(clips("vp9", 96, 96), None, fields, pool=np.arange(2), budget=Budget(0))
+    with pytest.raises(ValueError, match="vp9 needs 128 x 128; pack again with a larger --short_side"):
+        Loader(ClipGraph(size=96, batch=1), feed, device=0)
 
 
 def test_codecs_that_the_device_cannot_decode_are_told():

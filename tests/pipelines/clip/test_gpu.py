@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tarpon.pipelines.feed import Window
+from tarpon.pipelines.clip.feed import Window
 from tarpon.shards.reader import Reader
 from tarpon.shards.sources import video
 
@@ -24,11 +24,11 @@ def windows(drawn) -> list[list[Window]]:
 
 
 @pytest.mark.parametrize("codec", ["vp9", "mjpeg"])
-@pytest.mark.parametrize("size", [128, 64])
+@pytest.mark.parametrize("size", [160, 64])
 def test_gpu_is_cpu(packed_as, make_loader, drawn, codec, size):
     manifest = packed_as(codec)
     on = {
-        device: list(make_loader(manifest, batch=2, size=size, resize=size != 128, device=device).run(windows(drawn)))
+        device: list(make_loader(manifest, batch=2, size=size, resize=size != 160, device=device).run(windows(drawn)))
         for device in (None, 0)
     }
     for cpu, gpu in zip(on[None], on[0], strict=True):
@@ -67,3 +67,49 @@ def test_gpu_batches_stay_as_they_were_delivered(mouse_shards, make_loader):
     kept = [(batch["clip"], batch["clip"].clone()) for batch in run]
     torch.cuda.synchronize()
     assert all(torch.equal(view, copy) for view, copy in kept)
+
+
+@pytest.mark.parametrize("decode_batches", [2, 3])
+def test_gpu_batches_decoded_as_one_are_the_same_batches(mouse_shards, make_loader, drawn, decode_batches):
+    work = [*windows(drawn), [Window(row=4, start=9, draw=drawn(noise=0.7))]]
+    plain, grouped = (
+        list(make_loader(mouse_shards, batch=2, noise_sd=0.02, device=0, decode_batches=number).run(work))
+        for number in (1, decode_batches)
+    )
+    assert len(plain) == len(grouped) == len(work)
+    for one, two in zip(plain, grouped, strict=True):
+        assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_gpu_decodes_more_clips_than_a_micro_batch_by_itself(mouse_shards, make_loader):
+    assert make_loader(mouse_shards, batch=2, device=0).decode_batches > 1
+    assert make_loader(mouse_shards, batch=2, device=0, decode_batches=1).decode_batches == 1
+
+
+@pytest.mark.parametrize("decode_batches", [1, 3])
+def test_a_batch_outlives_the_host_that_has_let_it_go(mouse_shards, make_loader, decode_batches):
+    """A kernel that reads each batch waits behind a long one, while the host drops the batch and asks for many more."""
+    work = [[Window(row=row % 6, start=start)] for row, start in enumerate(range(0, 240, 10))]
+    loader = make_loader(mouse_shards, device=0, decode_batches=decode_batches)
+    expected = [batch["clip"].sum(dtype=torch.float64).item() for batch in loader.run(work)]
+    assert len(set(expected)) == len(work)
+    sums = []
+    for batch in loader.run(work):
+        torch.cuda._sleep(50_000_000)  # about 30 ms, in which DALI decodes the next batches
+        sums.append(batch["clip"].sum(dtype=torch.float64))
+        del batch
+    assert [each.item() for each in sums] == expected
+
+
+def test_batches_are_ordered_after_the_stream_that_is_current(mouse_shards, make_loader):
+    work = [[Window(row=row % 6, start=start)] for row, start in enumerate(range(0, 120, 10))]
+    loader = make_loader(mouse_shards, device=0)
+    expected = [batch["clip"].sum(dtype=torch.float64).item() for batch in loader.run(work)]
+    stream, sums = torch.cuda.Stream(), []
+    with torch.cuda.stream(stream):
+        for batch in loader.run(work):
+            torch.cuda._sleep(50_000_000)
+            sums.append(batch["clip"].sum(dtype=torch.float64))
+            del batch
+    stream.synchronize()
+    assert [each.item() for each in sums] == expected

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from tarpon.pipelines.image import OUTPUTS, ImageGraph
-from tarpon.pipelines.image_feed import ImageFeed, ImageFields, Shot, in_order
+from tarpon.pipelines.feed import Feed
+from tarpon.pipelines.image.feed import ImageFields, ImageRequest, image_requests
+from tarpon.pipelines.image.graph import ImageGraph
 from tarpon.pipelines.loader import Loader
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.quarantine import BadSample, Budget, Fault
@@ -47,13 +48,13 @@ def loader_of(
 ) -> Loader:
     manifest = Manifest(root="memory", card={}, table=pa.table({"key": [f"image{i}" for i in range(len(contents))]}))
     fields = ImageFields(column="jpg", mean=MEAN, std=STD)
-    feed = ImageFeed(manifest, Contents(contents), fields, pool=np.arange(len(contents)), budget=Budget(limit=limit))
+    feed = Feed(manifest, Contents(contents), fields, pool=np.arange(len(contents)), budget=Budget(limit=limit))
     graph = ImageGraph(batch=batch, size=size, resize=resize)
-    return Loader(graph, feed, outputs=OUTPUTS, device=device, threads=1)
+    return Loader(graph, feed, device=device, threads=1)
 
 
 def delivered(loader: Loader, count: int, *, batch: int = 4) -> list[dict]:
-    return list(loader.run(in_order(plan.in_turn(count, micro=batch, rank=0, world=1))))
+    return list(loader.run(image_requests(plan.in_turn(count, micro=batch, rank=0, world=1))))
 
 
 def grey_levels(image: torch.Tensor) -> np.ndarray:
@@ -147,7 +148,7 @@ def test_order_is_kept_and_the_last_batch_is_padded():
 
 def test_a_mirrored_shot_is_the_image_from_right_to_left():
     loader = loader_of([encoded(noise(20, 20))], batch=2, size=16, resize=16)
-    (batch,) = loader.run([[Shot(row=0), Shot(row=0, mirror=True)]])
+    (batch,) = loader.run([[ImageRequest(row=0), ImageRequest(row=0, mirror=True)]])
     assert torch.equal(batch["image"][0].flip(-1), batch["image"][1])
     assert not torch.equal(batch["image"][0], batch["image"][1])
 
@@ -156,7 +157,7 @@ def test_an_image_that_does_not_decode_is_named():
     loader = loader_of([encoded(noise(20, 20)), bytes(1000)], batch=2, size=16, resize=16)
     with pytest.raises(ValueError, match=r"could not decode a batch.*image0, image1"):
         delivered(loader, 2, batch=2)
-    assert [batch["row"].tolist() for batch in loader.run([[Shot(row=0)]])] == [[0]]
+    assert [batch["row"].tolist() for batch in loader.run([[ImageRequest(row=0)]])] == [[0]]
 
 
 def test_a_row_that_does_not_read_spends_the_budget():

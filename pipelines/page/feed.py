@@ -3,11 +3,14 @@
 R rows of the manifest, S pixels of a side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
+from tarpon.pipelines.feed import StoredRow
+from tarpon.pipelines.noise import NoiseBank, Stretch
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.sampling.draws import PageAugment, PageDraw, draw_page
 
@@ -19,17 +22,16 @@ CONTRASTS = {  # how grey levels become 0..1 -> manifest columns of the levels t
 FIXED = "fixed"
 WIDEN = 257  # DALI delivers an 8-bit page as UINT16 with every level times this
 FULL = 65535
-BANK_SLACK = 1 << 16  # places that noise can start at in the bank
-STILL = PageDraw(flip_x=False, flip_y=False, angle=0.0, brightness=1.0, contrast=1.0, noise=None)
+UNCHANGED = PageDraw(flip_x=False, flip_y=False, angle=0.0, brightness=1.0, contrast=1.0, noise=None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PageShot:
+class PageRequest:
     """One page to deliver."""
 
     row: int  # the page to read
-    there: bool = True  # False: it stands in for a page beyond the stack's ends; its row is told as -1
-    draw: PageDraw = STILL
+    present: bool = True  # False: it stands in for a page beyond the stack's ends; its row is delivered as -1
+    draw: PageDraw = UNCHANGED
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,32 +43,41 @@ class PageFields:
     size: int  # S
     noise_sd: float = 0.0  # of the range 0..1; 0 needs no bank
     column: str = "tif"
-    names: tuple[str, ...] = ("page", "scale", "shift", "turn", "factor", "offset", "noise", "row")
-    bank: np.ndarray = field(init=False)  # float32 noise that each noisy page takes a stretch of
+    banks: Mapping[str, NoiseBank] = field(init=False)  # float32 noise that each noisy page takes a stretch of
+
+    names: ClassVar[tuple[str, ...]] = ("page", "scale", "shift", "matrix", "factor", "offset", "noise", "row")
 
     def __post_init__(self) -> None:
-        length = self.size**2 + (BANK_SLACK if self.noise_sd else 0)
-        drawn = np.random.default_rng(0).standard_normal(length, dtype=np.float32) if self.noise_sd else np.zeros(length)
-        object.__setattr__(self, "bank", (self.noise_sd * drawn).astype(np.float32))
+        pixels = self.size**2
+        rng = np.random.default_rng(0)
+        bank = NoiseBank.normal(rng, count=pixels, sd=self.noise_sd, dtype=np.float32, zeros=pixels)
+        object.__setattr__(self, "banks", {"noise": bank})
 
-    def arrays(self, encoded: np.ndarray, shot: PageShot, row: int) -> dict[str, np.ndarray]:
+    @property
+    def sample_bytes(self) -> int:
+        return 4 * self.size**2
+
+    def arrays(self, stored: StoredRow, request: PageRequest) -> dict[str, np.ndarray | Stretch]:
         """As `Fields.arrays`."""
-        draw, scale = shot.draw, 1 / max(self.high[row] - self.low[row], 1)
-        first = 0 if draw.noise is None else int(draw.noise * BANK_SLACK)
-        noise = self.bank[first : first + self.size**2] if draw.noise is not None else _silence(self.size)
+        draw, row, bank = request.draw, stored.row, self.banks["noise"]
+        scale, shape = 1 / max(self.high[row] - self.low[row], 1), (self.size, self.size, 1)
+        noisy = draw.noise is not None and self.noise_sd > 0
         return {
-            "page": encoded,
+            "page": stored.bytes_of(self.column),
             "scale": np.array(scale, np.float32),
             "shift": np.array(-self.low[row] * scale, np.float32),
-            "turn": turning(draw, size=self.size),
+            "matrix": flip_turn_matrix(draw, size=self.size),
             "factor": np.array(draw.brightness * draw.contrast, np.float32),
             "offset": np.array(draw.brightness * 0.5 * (1 - draw.contrast), np.float32),  # contrast is about mid grey
-            "noise": noise.reshape(self.size, self.size, 1),
-            "row": np.array(row if shot.there and shot.row >= 0 else -1, np.int64),
+            "noise": bank.stretch(draw.noise, shape) if noisy else bank.silence(*shape),
+            "row": np.array(row if request.present and request.row >= 0 else -1, np.int64),
         }
 
+    def check(self, manifest: Manifest, *, device: int | None) -> None:
+        """Any device decodes pages: what its hardware cannot, its software can."""
 
-def turning(draw: PageDraw, *, size: int) -> np.ndarray:
+
+def flip_turn_matrix(draw: PageDraw, *, size: int) -> np.ndarray:
     """(3, 3) float32 from places (x, y, 1) of the varied page to places of the page: flipped, then turned anticlockwise."""
     cos, sin = np.cos(np.deg2rad(draw.angle)), np.sin(np.deg2rad(draw.angle))
     flips = np.diag([-1.0 if draw.flip_x else 1.0, -1.0 if draw.flip_y else 1.0])
@@ -75,13 +86,6 @@ def turning(draw: PageDraw, *, size: int) -> np.ndarray:
     matrix = np.eye(3)
     matrix[:2, :2], matrix[:2, 2] = turn, middle - turn @ middle
     return matrix.astype(np.float32)
-
-
-_SILENT: dict[int, np.ndarray] = {}
-
-
-def _silence(size: int) -> np.ndarray:
-    return _SILENT.setdefault(size, np.zeros(size**2, np.float32))
 
 
 def levels(manifest: Manifest, contrast: str) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +112,7 @@ def neighbours(stacks: np.ndarray, pages: np.ndarray, *, window: int) -> tuple[n
         window: odd number of pages W.
 
     Returns:
-        read (R, W) int64 rows to read, the page itself where one is missing, and there (R, W) bool: it is the page asked for.
+        read (R, W) int64 rows to read, the page itself where one is missing, and present (R, W) bool: it is the page asked for.
     """
     number = np.unique(stacks, return_inverse=True)[1].astype(np.int64)
     # far apart, so that a step beyond a stack's last page is no page of the next
@@ -116,19 +120,19 @@ def neighbours(stacks: np.ndarray, pages: np.ndarray, *, window: int) -> tuple[n
     order = np.argsort(place)
     asked = place[:, None] + np.arange(window) - window // 2
     at = np.minimum(np.searchsorted(place[order], asked), len(place) - 1)
-    there = place[order][at] == asked
-    return np.where(there, order[at], np.arange(len(place))[:, None]), there
+    present = place[order][at] == asked
+    return np.where(present, order[at], np.arange(len(place))[:, None]), present
 
 
-def shots(
+def page_requests(
     read: np.ndarray,
-    there: np.ndarray,
+    present: np.ndarray,
     *,
     augment: PageAugment | None = None,
     seed: int = 0,
     epoch: int = 0,
     slots: Sequence[int] = (),
-) -> list[PageShot]:
+) -> list[PageRequest]:
     """The pages of a batch of windows (B, W), window after window.
 
     Args:
@@ -136,7 +140,7 @@ def shots(
         slots: (B,) places in the epoch.
     """
     made = []
-    for i, (rows, here) in enumerate(zip(read.tolist(), there.tolist(), strict=True)):
-        draw = STILL if augment is None else draw_page(augment, seed=seed, epoch=epoch, slot=int(slots[i]))
-        made += [PageShot(row=row, there=is_there, draw=draw) for row, is_there in zip(rows, here, strict=True)]
+    for i, (rows, found) in enumerate(zip(read.tolist(), present.tolist(), strict=True)):
+        draw = UNCHANGED if augment is None else draw_page(augment, seed=seed, epoch=epoch, slot=int(slots[i]))
+        made += [PageRequest(row=row, present=there, draw=draw) for row, there in zip(rows, found, strict=True)]
     return made

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from tarpon.pipelines.image_feed import ImageFeed
+from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Loader
-from tarpon.pipelines.photo import OUTPUTS, PhotoGraph
-from tarpon.pipelines.photo_banks import GRAIN_SD, Banks
-from tarpon.pipelines.photo_feed import PhotoFields, PhotoShot, in_pixels, shots
+from tarpon.pipelines.photo.banks import GRAIN_SD, Banks
+from tarpon.pipelines.photo.feed import PhotoFields, PhotoRequest, photo_requests, pixel_matrix
+from tarpon.pipelines.photo.graph import PhotoGraph
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.sampling import photo_matrices as made
 from tarpon.shards.sampling.photo_augment import PhotoAugment, underwater, wildlife
@@ -51,18 +51,18 @@ def smooth(height: int, width: int, *, sd: float = 2.0, seed: int = 0) -> np.nda
 
 def loader(contents: list[bytes], *, batch: int, size: int = SIZE, augment: bool = True) -> Loader:
     fields = PhotoFields(size=size, mean=(0.0, 0.0, 0.0), std=(1 / 255,) * 3)  # delivers grey levels
-    feed = ImageFeed(SimpleNamespace(), Contents(contents), fields, pool=np.arange(len(contents)), budget=Budget(0))
-    return Loader(PhotoGraph(batch=batch, size=size, augment=augment), feed, outputs=OUTPUTS, device=None, threads=1)
+    feed = Feed(SimpleNamespace(), Contents(contents), fields, pool=np.arange(len(contents)), budget=Budget(0))
+    return Loader(PhotoGraph(batch=batch, size=size, augment=augment), feed, device=None, threads=1)
 
 
-def delivered(contents: list[bytes], work: list[PhotoShot], **options) -> np.ndarray:
+def delivered(contents: list[bytes], work: list[PhotoRequest], **options) -> np.ndarray:
     """(B, H, W, 3) grey levels."""
     (batch,) = loader(contents, batch=len(work), **options).run([work])
     return batch["image"].numpy().transpose(0, 2, 3, 1).copy()
 
 
 def varied(pixels: np.ndarray, *draws: PhotoDraw, size: int = SIZE) -> np.ndarray:
-    return delivered([encode(pixels)], [PhotoShot(row=0, draw=draw) for draw in draws], size=size)
+    return delivered([encode(pixels)], [PhotoRequest(row=0, draw=draw) for draw in draws], size=size)
 
 
 def geometry(matrix: np.ndarray) -> PhotoDraw:
@@ -90,7 +90,7 @@ ASKEW = made.perspective(np.array([[0.05, 0.02], [-0.03, 0.06], [0.04, -0.05], [
 @pytest.mark.parametrize("shape", [(60, 80), (80, 61), (64, 64), (500, 333), (37, 200), (20, 30), (300, 1)])
 def test_evaluation_shows_the_whole_photograph_on_black(shape):
     pixels = smooth(*shape)
-    (got,) = delivered([encode(pixels)], [PhotoShot(row=0)], augment=False)
+    (got,) = delivered([encode(pixels)], [PhotoRequest(row=0)], augment=False)
     difference = np.abs(got - letterboxed(pixels))
     assert difference.mean() < RESIZED_MEAN
     assert difference.max() < RESIZED_MOST
@@ -99,8 +99,8 @@ def test_evaluation_shows_the_whole_photograph_on_black(shape):
 @pytest.mark.parametrize("shape", [(60, 80), (81, 61), (500, 333), (20, 30)])
 def test_training_without_a_draw_is_evaluation(shape):
     contents = [encode(smooth(*shape))]
-    (evaluated,) = delivered(contents, [PhotoShot(row=0)], augment=False)
-    trained = delivered(contents, [PhotoShot(row=0), *shots([0], augments=(PhotoAugment(),), slots=[5])])
+    (evaluated,) = delivered(contents, [PhotoRequest(row=0)], augment=False)
+    trained = delivered(contents, [PhotoRequest(row=0), *photo_requests([0], augments=(PhotoAugment(),), slots=[5])])
     for image in trained:
         np.testing.assert_allclose(image, evaluated, atol=1e-3)
 
@@ -109,7 +109,7 @@ def test_a_photograph_is_turned_upright_as_its_camera_says():
     tag = Image.Exif()
     tag[0x0112] = 6  # to be turned by 90 degrees clockwise
     contents = [encode(PHOTO, exif=tag), encode(np.rot90(PHOTO, -1))]
-    work = [PhotoShot(row=0), PhotoShot(row=1)]
+    work = [PhotoRequest(row=0), PhotoRequest(row=1)]
     for augment in (False, True):
         tagged, upright = delivered(contents, work, augment=augment)
         np.testing.assert_array_equal(tagged, upright)
@@ -140,7 +140,7 @@ def test_geometry_is_that_of_opencv(matrix, shape):
     corner = np.array([[1, 0, -((SIZE - width) // 2)], [0, 1, -((SIZE - height) // 2)], [0, 0, 1]])
     middle = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # OpenCV counts from the middle of the first pixel
     larger = np.diag([target / SIZE, target / SIZE, 1])
-    moved = np.linalg.inv(middle) @ larger @ corner @ in_pixels(matrix, SIZE) @ middle
+    moved = np.linalg.inv(middle) @ larger @ corner @ pixel_matrix(matrix, SIZE) @ middle
     picture = np.asarray(resized(pixels, target), np.float32)
     want = cv2.warpPerspective(picture, moved, (SIZE, SIZE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     inside = ndimage.minimum_filter(want.min(-1) > 0, 5)  # the photograph's edge may lie half a pixel aside
@@ -266,7 +266,7 @@ def test_grain_has_its_strength_in_brightness_and_colour():
     assert chroma.std() == pytest.approx(0.03 * 255, rel=0.05)
     assert abs(np.corrcoef(chroma[..., 0].ravel(), chroma[..., 1].ravel())[0, 1]) < 0.05
     assert np.abs(other - luma).mean() > 5
-    assert Banks(size=SIZE).grain(0.5, channels=3).std() == pytest.approx(GRAIN_SD, rel=0.02)
+    assert Banks(size=SIZE).grain.values.std() == pytest.approx(GRAIN_SD, rel=0.02)
 
 
 def test_haze_and_grain_end_where_the_photograph_does():
@@ -311,10 +311,10 @@ def contents() -> list[bytes]:
     return [encode(smooth(60 + 7 * i, 90 - 5 * i, seed=i)) for i in range(6)]
 
 
-def everything(rows: list[int], slots: list[int]) -> list[PhotoShot]:
+def everything(rows: list[int], slots: list[int]) -> list[PhotoRequest]:
     """Both sets in one batch, the underwater one with all it has."""
     always = {name: 1.0 for name in vars(underwater()) if name.endswith("_p")} | {"grey_p": 0.0}
-    return shots(rows, augments=(wildlife(), replace(underwater(), **always)), sets=[r % 2 for r in rows], slots=slots)
+    return photo_requests(rows, augments=(wildlife(), replace(underwater(), **always)), sets=[r % 2 for r in rows], slots=slots)
 
 
 def test_a_draw_gives_its_pixels_again_wherever_it_stands_and_whoever_is_beside_it(contents):
@@ -332,8 +332,8 @@ def test_a_draw_gives_its_pixels_again_wherever_it_stands_and_whoever_is_beside_
 def test_a_short_last_batch_and_padding_are_told_by_their_rows(contents):
     run = loader(contents, batch=4)
     work = [
-        shots([0, 1, 2, 3], augments=(wildlife(),), slots=range(4)),
-        shots([4, -1, -1, -1], augments=(wildlife(),), slots=range(4)),
+        photo_requests([0, 1, 2, 3], augments=(wildlife(),), slots=range(4)),
+        photo_requests([4, -1, -1, -1], augments=(wildlife(),), slots=range(4)),
     ]
     for _ in range(2):  # a loader can be run again
         assert [batch["row"].tolist() for batch in run.run(work)] == [[0, 1, 2, 3], [4, -1, -1, -1]]
@@ -341,20 +341,20 @@ def test_a_short_last_batch_and_padding_are_told_by_their_rows(contents):
 
 def test_what_is_delivered_is_normalised(contents):
     fields = PhotoFields(size=SIZE, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.5))
-    feed = ImageFeed(SimpleNamespace(), Contents(contents), fields, pool=np.arange(1), budget=Budget(0))
-    (batch,) = Loader(PhotoGraph(batch=1, size=SIZE), feed, outputs=OUTPUTS, device=None, threads=1).run([[PhotoShot(row=0)]])
-    (grey,) = delivered(contents, [PhotoShot(row=0)])
+    feed = Feed(SimpleNamespace(), Contents(contents), fields, pool=np.arange(1), budget=Budget(0))
+    (batch,) = Loader(PhotoGraph(batch=1, size=SIZE), feed, device=None, threads=1).run([[PhotoRequest(row=0)]])
+    (grey,) = delivered(contents, [PhotoRequest(row=0)])
     want = (grey / 255 - (0.5, 0.4, 0.3)) / (0.2, 0.25, 0.5)
     np.testing.assert_allclose(batch["image"].numpy()[0].transpose(1, 2, 0), want, atol=1e-5)
 
 
 def test_sets_go_to_the_rows_that_ask_for_them():
-    made_of = shots([3, 4, -1], augments=(PhotoAugment(), wildlife()), sets=[0, 1, 1], slots=[7, 8, 9])
+    made_of = photo_requests([3, 4, -1], augments=(PhotoAugment(), wildlife()), sets=[0, 1, 1], slots=[7, 8, 9])
     assert [shot.row for shot in made_of] == [3, 4, -1]
     assert np.array_equal(made_of[0].draw.matrix, np.eye(3))
     assert made_of[1].draw.colour is not None
     assert made_of[2].draw is STILL
-    assert all(shot.draw is STILL for shot in shots([1, 2]))
+    assert all(shot.draw is STILL for shot in photo_requests([1, 2]))
 
 
 def test_a_square_too_small_is_refused():
@@ -366,8 +366,8 @@ def test_a_square_too_small_is_refused():
 def test_a_gpu_gives_the_pixels_of_a_cpu(contents):
     work = everything([0, 1, 2, 3, 4, 5], [10, 11, 12, 13, 14, 15])
     fields = PhotoFields(size=SIZE, mean=(0.0, 0.0, 0.0), std=(1 / 255,) * 3)
-    feed = ImageFeed(SimpleNamespace(), Contents(contents), fields, pool=np.arange(6), budget=Budget(0))
-    (batch,) = Loader(PhotoGraph(batch=6, size=SIZE), feed, outputs=OUTPUTS, device=0, threads=1).run([work])
+    feed = Feed(SimpleNamespace(), Contents(contents), fields, pool=np.arange(6), budget=Budget(0))
+    (batch,) = Loader(PhotoGraph(batch=6, size=SIZE), feed, device=0, threads=1).run([work])
     assert batch["image"].is_cuda
     on_gpu = batch["image"].cpu().numpy().transpose(0, 2, 3, 1)
     # grey levels: JPEG, CLAHE and the weights of a warp are rounded otherwise on a GPU

@@ -1,0 +1,27 @@
+"""Whether stored clips can be decoded where a run is."""
+
+from tarpon.shards.manifest import Manifest
+from tarpon.shards.nvdec import below_minimum
+
+CPU_CODECS = ("vp9", "vp8", "mjpeg")  # what DALI decodes without a GPU
+GPU_CODECS = (*CPU_CODECS, "h264", "hevc", "av1")
+
+
+def check_codec(codec: str, *, device: int | None) -> None:
+    """ValueError when clips of the codec cannot be decoded where the run is."""
+    allowed = CPU_CODECS if device is None else GPU_CODECS
+    if codec not in allowed:
+        raise ValueError(
+            f"clips are stored as {codec}, which DALI decodes {'only on a GPU' if device is None else 'nowhere'}; "
+            f"pack with --codec {allowed[0]}" + (" or train on a GPU" if device is None else "")
+        )
+
+
+def check_clips(manifest: Manifest, *, device: int | None) -> None:
+    """ValueError in one line when a clip's codec, or on a GPU its size, cannot be decoded there."""
+    for codec in sorted(set(manifest.column("codec"))):
+        check_codec(codec, device=device)
+    if device is None:
+        return
+    if found := below_minimum(manifest):
+        raise ValueError(f"{manifest.root}: {found}; pack again with a larger --short_side, or train on a CPU")

@@ -1,0 +1,187 @@
+"""Windows of trials and their draws -> what the clip graph is fed.
+
+B clips, T frames of the window, K points. Everything random was drawn by the plan; here it is only applied.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from tarpon.pipelines.clip.checks import check_clips
+from tarpon.pipelines.clip.npy import read_npy
+from tarpon.pipelines.feed import StoredRow
+from tarpon.pipelines.noise import NoiseBank, Stretch
+from tarpon.shards.manifest import Manifest
+from tarpon.shards.quarantine import BadSample, Fault
+from tarpon.shards.sampling.draws import ClipAugment, ClipDraw, draw_clip, window_frames
+from tarpon.shards.sampling.plan import Slots, choose_start, tiles, window_weights
+
+GREY = 128.0  # contrast turns about this level
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Window:
+    """One clip to deliver."""
+
+    row: int  # -1: padding, delivered with nothing valid
+    start: int  # first frame within the trial, before any roll
+    draw: ClipDraw | None = None  # None: as stored
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClipFields:
+    """How a stored trial becomes one clip's arrays."""
+
+    frames: int  # T
+    size: int  # pixels, both sides of the delivered frames
+    mean: tuple[float, float, float]  # of the backbone's training images, 0..1
+    std: tuple[float, float, float]
+    likelihood: float  # a point below it is invisible
+    merge: tuple[int, ...]  # original class -> class; -1 leaves a class out
+    swap: tuple[int, ...]  # point k of the mirrored animal is point swap[k]
+    noise_sd: float = 0.0  # of full scale; 0 needs no noise bank
+    banks: Mapping[str, NoiseBank] = field(init=False)
+
+    names: ClassVar[tuple[str, ...]] = (
+        "video", "picked", "repeats", "order", "mean", "std", "mirror", "noisy", "noise", "pose", "keypoints", "actions",
+        "valid", "row", "start",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        # int8 holds +-127 grey levels: 25 standard deviations at the default 0.02
+        rng, count = np.random.default_rng(0), math.prod(self._shape)
+        object.__setattr__(self, "banks", {"noise": NoiseBank.normal(rng, count=count, sd=self.noise_sd * 255, dtype=np.int8)})
+
+    @property
+    def _shape(self) -> tuple[int, int, int, int]:
+        return self.frames, self.size, self.size, 3
+
+    @property
+    def sample_bytes(self) -> int:
+        return 4 * math.prod(self._shape)
+
+    def check(self, manifest: Manifest, *, device: int | None) -> None:
+        """ValueError when a clip cannot be decoded on the device."""
+        check_clips(manifest, device=device)
+
+    def arrays(self, stored: StoredRow, request: Window) -> dict[str, np.ndarray | Stretch]:
+        """As `Fields.arrays`."""
+        padding, draw, trial = request.row < 0, request.draw, int(stored.value("frames"))
+        start = min(request.start, max(trial - 1, 0))
+        index, pixels, valid = window_frames(
+            trial=trial,
+            start=start,
+            frames=self.frames,
+            roll=draw.roll if draw else 0,
+            dropped=draw.dropped if draw else None,
+        )
+        if padding:
+            pixels, valid = np.zeros_like(pixels), np.zeros_like(valid)
+        picked, order = np.unique(pixels, return_inverse=True)
+        keypoints, pose = self._points_of(stored, index, valid, draw)
+        mean, std = self._normalisation(draw)
+        noisy = draw is not None and draw.noise is not None and self.noise_sd > 0
+        bank = self.banks["noise"]
+        return {
+            "video": stored.bytes_of("clip"),
+            "picked": picked,
+            "repeats": np.array(len(picked) < len(order)),
+            "order": order.astype(np.int32),
+            "mean": mean,
+            "std": std,
+            "mirror": np.array(bool(draw and draw.flip), np.int32),
+            "noisy": np.array(noisy),
+            # where a clip is not noisy the graph never looks at it
+            "noise": bank.stretch(draw.noise, self._shape) if noisy else bank.silence(1, 1, 1, 1),
+            "pose": pose,
+            "keypoints": keypoints,
+            "actions": self._actions_of(stored, index, valid),
+            "valid": valid,
+            "row": np.array(-1 if padding else stored.row, np.int64),
+            "start": np.array(start, np.int64),
+        }
+
+    def _points_of(
+        self, stored: StoredRow, index: np.ndarray, valid: np.ndarray, draw: ClipDraw | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Points, each (T, K, 3) with visible last: the target in 0..1 of the frame, and the pose input in body lengths."""
+        points = len(self.swap)
+        shape = (len(index), points, 3)
+        if not stored.value("keypoints_size"):
+            return np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        xyl = load_array(stored, "keypoints", (int(stored.value("frames")), points, 3))[index]
+        side = np.array([stored.value("width"), stored.value("height")], np.float32)
+        visible = (xyl[..., 2] >= self.likelihood) & np.isfinite(xyl[..., :2]).all(-1) & valid[:, None]
+        xy = np.where(visible[..., None], xyl[..., :2] / side, 0)
+        if draw is not None and draw.flip:  # one transform for pixels and points: the mirror
+            xy = np.where(visible[..., None], np.stack([1 - xy[..., 0], xy[..., 1]], -1), 0)
+            # np.take keeps the memory order that DALI needs; xy[:, swap] does not
+            xy, visible = np.take(xy, self.swap, 1), np.take(visible, self.swap, 1)
+        keypoints = np.concatenate([xy, visible[..., None]], -1).astype(np.float32)
+        body = float(stored.value("body_length"))
+        seen = visible & np.isfinite(body)
+        moved = xy if draw is None else xy + draw.jitter
+        pose = np.where(seen[..., None], moved * side / (body if np.isfinite(body) and body > 0 else 1.0), 0)
+        return keypoints, np.concatenate([pose, seen[..., None]], -1).astype(np.float32)
+
+    def _actions_of(self, stored: StoredRow, index: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """(T,) int64 merged classes, -1 where unlabelled or padded."""
+        labels, _ = stored.manifest.lists("actions", np.array([stored.row]))
+        return merge_classes(labels[index], self.merge) * valid - (~valid)
+
+    def _normalisation(self, draw: ClipDraw | None) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and sd on the 0..255 scale with brightness and contrast folded in: one pass over the pixels does all three.
+
+        With factors b, c a pixel x becomes ((x b - 128) c + 128) / 255; it is not clipped to the displayable range.
+        """
+        b, c = (draw.brightness, draw.contrast) if draw else (1.0, 1.0)
+        mean = (255 * np.array(self.mean) - GREY * (1 - c)) / (b * c)
+        return mean.astype(np.float32), (255 * np.array(self.std) / (b * c)).astype(np.float32)
+
+
+def load_array(stored: StoredRow, column: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A stored .npy component; BadSample where it has another shape."""
+    array = read_npy(stored.read(column))
+    if array.shape != shape:
+        where = f"{stored.value('shard')}:{stored.value('key')}"
+        raise BadSample(Fault(file=where, reason=f"{column} is {array.shape}, {shape} was expected"))
+    return array
+
+
+def merge_classes(labels: np.ndarray, merge: Sequence[int]) -> np.ndarray:
+    """Original classes -> merged classes, int64; -1 stays -1."""
+    return np.where(labels >= 0, np.asarray(merge, np.int64)[np.maximum(labels, 0)], -1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainWindows:
+    """Slots of the plan -> windows with their draws."""
+
+    manifest: Manifest
+    augment: ClipAugment
+    frames: int
+    points: int
+    seed: int
+    merge: tuple[int, ...]
+    factors: np.ndarray | None = None  # (C,) frame factors of the rare-class boost; None: starts are uniform
+
+    def __call__(self, slots: Slots) -> list[Window]:
+        return [self._window(int(row), slots.epoch, int(slot)) for row, slot in zip(slots.rows, slots.slots, strict=True)]
+
+    def _window(self, row: int, epoch: int, slot: int) -> Window:
+        draw = draw_clip(self.augment, seed=self.seed, epoch=epoch, slot=slot, frames=self.frames, points=self.points)
+        trial = self.manifest.value(row, "frames")
+        starts = max(trial - self.frames, 0) + 1
+        if self.factors is None:
+            return Window(row=row, start=int(draw.window * starts), draw=draw)
+        labels = merge_classes(self.manifest.lists("actions", np.array([row]))[0], self.merge)
+        weights = window_weights(labels, self.factors, length=self.frames)
+        return Window(row=row, start=choose_start(weights, draw.window), draw=draw)
+
+
+def tiled_windows(manifest: Manifest, rows: np.ndarray, *, frames: int) -> list[Window]:
+    """Windows that cover every trial once, in order, as stored."""
+    return [Window(row=int(row), start=int(start)) for row in rows for start in tiles(manifest.value(row, "frames"), frames)]

@@ -1,0 +1,50 @@
+"""Video and points -> aligned clips on the device: one DALI graph, on a GPU (`mixed` decode) or a CPU.
+
+Frames are picked inside the decoder by index list, so no frame is decoded that is not used, and none twice; pixels stay
+uint8 until the last pass, which mirrors, changes brightness and contrast, normalises and turns the layout in one go.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipGraph:
+    """The graph: what it makes of a feed."""
+
+    size: int  # pixels, both sides
+    batch: int  # clips
+    resize: bool = True  # False where every stored clip already has the size
+    noise: bool = True  # False leaves the noise branch out
+    normalise: bool = True  # False delivers (B, T, H, W, 3) uint8 straight from the decoder, resized if asked
+
+    outputs: ClassVar[tuple[str, ...]] = ("clip", "pose", "keypoints", "actions", "valid", "row", "start")
+    device_inputs: ClassVar[tuple[str, ...]] = ("pose", "keypoints", "actions", "valid")
+
+    @property
+    def noise_inputs(self) -> tuple[str, ...]:
+        return ("noise",) if self.noise else ()
+
+    def steps(self, inputs: Mapping[str, Any], *, gpu: bool) -> tuple:
+        """clip (B, T, 3, H, W) float32, then pose, keypoints, actions, valid on the device, row, start on the CPU."""
+        from nvidia.dali import fn, types
+
+        clip = fn.decoders.video(inputs["video"], frames=inputs["picked"], device="mixed" if gpu else "cpu")
+        if self.resize:
+            clip = fn.resize(clip, size=[self.size, self.size], interp_type=types.INTERP_LINEAR, antialias=True)
+        # a repeat inside the decoder seeks back and decodes from the key frame again: 21 frames/s where a tile ends in
+        # 330 repeats, against about 1000 (2 cores, VP9, GOP 16); so each frame is decoded once and repeated here
+        if inputs["repeats"]:
+            clip = fn.sequence_rearrange(clip, new_order=inputs["order"])
+        else:
+            clip = clip
+        if self.noise:
+            if inputs["noisy"]:  # DALI reads this `if` per sample; it knows no conditional expression
+                clip = fn.cast(clip + inputs["noise"], dtype=types.UINT8)  # the cast saturates
+            else:
+                clip = clip
+        if self.normalise:
+            mean, std, mirror = inputs["mean"], inputs["std"], inputs["mirror"]
+            clip = fn.crop_mirror_normalize(clip, mean=mean, std=std, mirror=mirror, output_layout="FCHW", dtype=types.FLOAT)
+        return clip, *(inputs[name] for name in self.outputs[1:])

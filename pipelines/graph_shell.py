@@ -1,0 +1,121 @@
+"""What all graphs share: named inputs from the feed, put where they are needed, and the pipeline around the graph's steps."""
+
+import warnings
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from tarpon.pipelines.noise import NoiseBank
+from tarpon.pipelines.read_ahead import Batch
+
+
+class Graph(Protocol):
+    """What is made of the inputs: a frozen record, which imports DALI only inside of `steps`."""
+
+    batch: int  # samples
+    outputs: tuple[str, ...]  # names of what it delivers
+    device_inputs: tuple[str, ...]  # arrays that are copied to the device
+    noise_inputs: tuple[str, ...]  # stretches of noise that it adds
+
+    def steps(self, inputs: Mapping[str, Any], *, gpu: bool) -> tuple:
+        """DALI nodes of the outputs, of the nodes of the inputs by name."""
+
+
+class InputSource:
+    """The feed's batches as DALI asks for them: arrays by one call, stretches of noise by another, whichever comes first.
+
+    Args:
+        batches: called for each batch; StopIteration ends the epoch.
+        arrays: names of plain arrays. noise: name -> the bank's values on the device.
+    """
+
+    def __init__(self, batches: Callable[[], Batch], *, arrays: Sequence[str], noise: Mapping[str, Any]) -> None:
+        self._batches, self._names, self._banks = batches, tuple(arrays), dict(noise)
+        self._waiting: dict[str, deque[Batch]] = {"arrays": deque(), "noise": deque()} if noise else {"arrays": deque()}
+
+    def arrays(self) -> tuple[list[np.ndarray], ...]:
+        """Lists of arrays, in the order of the names."""
+        batch = self._next("arrays")
+        return tuple(batch[name] for name in self._names)
+
+    def noise(self) -> tuple[list, ...]:
+        """Lists of views of the banks, in their order."""
+        batch = self._next("noise")
+        return tuple([stretch.of(values) for stretch in batch[name]] for name, values in self._banks.items())
+
+    def _next(self, asker: str) -> Batch:
+        if not self._waiting[asker]:
+            batch = self._batches()
+            for queue in self._waiting.values():
+                queue.append(batch)
+        return self._waiting[asker].popleft()
+
+
+def build_pipeline(
+    graph: Graph,
+    batches: Callable[[], Batch],
+    *,
+    names: Sequence[str],
+    banks: Mapping[str, NoiseBank],
+    batch: int,
+    device: int | None,
+    threads: int,
+    prefetch: int,
+):
+    """The built DALI pipeline of a graph.
+
+    Args:
+        batches: called for each batch; lists of arrays and stretches by name; StopIteration ends the epoch.
+        names: of the inputs. banks: where the stretches among them lie.
+        batch: samples at most.
+        device: GPU ordinal, or None for a CPU.
+        threads: decoding threads, each with a video decoder of its own. prefetch: batches made ahead.
+    """
+    from nvidia.dali import fn, pipeline_def
+
+    arrays = [name for name in names if name not in banks]
+    noise = {name: values_on(banks[name], device) for name in graph.noise_inputs}
+    source = InputSource(batches, arrays=arrays, noise=noise)
+    gpu = device is not None
+
+    def named_inputs() -> dict[str, Any]:
+        # no_copy: the loader keeps each batch's arrays alive until DALI is done with them
+        fed = fn.external_source(source.arrays, num_outputs=len(arrays), batch=True, no_copy=True)
+        nodes = {name: fed[i] for i, name in enumerate(arrays)}  # DALI's reading of this code knows no strict zip
+        if gpu:
+            nodes |= {name: nodes[name].gpu() for name in graph.device_inputs}
+        if noise:
+            # views of what lies on the device already: on a GPU they are gathered there
+            device_name = "gpu" if gpu else "cpu"
+            views = fn.external_source(source.noise, num_outputs=len(noise), batch=True, no_copy=True, device=device_name)
+            nodes |= {name: views[i] for i, name in enumerate(noise)}
+        return nodes
+
+    @pipeline_def(
+        batch_size=batch,
+        num_threads=threads,
+        device_id=device,
+        prefetch_queue_depth=prefetch,
+        exec_dynamic=True,
+        enable_conditionals=True,
+    )
+    def pipeline():
+        return graph.steps(named_inputs(), gpu=gpu)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The external source node")  # inputs that a graph leaves out
+        built = pipeline()
+        built.build()
+    return built
+
+
+def values_on(bank: NoiseBank, device: int | None) -> np.ndarray | torch.Tensor:
+    """The bank's values: as they are on a CPU, else copied to the GPU once."""
+    if device is None:
+        return bank.values
+    values = torch.from_numpy(bank.values).to(torch.device("cuda", device))
+    torch.cuda.synchronize(device)  # DALI reads them on streams of its own
+    return values

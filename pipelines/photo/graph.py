@@ -1,0 +1,37 @@
+"""Encoded photographs -> normalised squares on the device: one DALI graph, on a GPU (`mixed` decode) or a CPU.
+
+A photograph is shown whole, its longest side as long as the square, on black (letterbox). In training its draw varies it: all
+geometry in one warp, all colour in one matrix, all linear filters in one kernel, the rest on the photographs that drew it.
+Colour comes before geometry, so that what lies beyond the photograph is as black as in evaluation.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoGraph:
+    """The graph: what it makes of a feed."""
+
+    batch: int  # photographs
+    size: int  # pixels, both sides
+    augment: bool = True  # False: draws are not looked at
+
+    outputs: ClassVar[tuple[str, ...]] = ("image", "row")
+    device_inputs: ClassVar[tuple[str, ...]] = ("kernel", "haze", "water", "keep")
+
+    @property
+    def noise_inputs(self) -> tuple[str, ...]:
+        return ("luma", "chroma") if self.augment else ()
+
+    def __post_init__(self) -> None:
+        if self.size < 8 or self.batch < 1:
+            raise ValueError(f"image_size={self.size} must be 8 or more, and the batch={self.batch} 1 or more")
+
+    def steps(self, inputs: Mapping[str, Any], *, gpu: bool) -> tuple:
+        """image (B, 3, size, size) float32 on the device, row (B,) int64 on the CPU."""
+        from tarpon.pipelines.photo import steps
+
+        image = steps.vary if self.augment else steps.show
+        return image(inputs, size=self.size, decoder="mixed" if gpu else "cpu"), inputs["row"]
