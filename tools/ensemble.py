@@ -70,6 +70,18 @@ def in_all(name: str, outs: Sequence[Outputs]) -> bool:
     return all(name in out for out in outs)
 
 
+@dataclass(frozen=True, kw_only=True)
+class MemberBatches:
+    """A split's batches with every member's own input; nothing is trained on them."""
+
+    split: Callable[[str], Iterator[Batch]]
+    steps_per_epoch: int = 0
+    wait_s: float = 0.0
+
+    def batches(self, epoch: int, skip: int) -> Iterator[Batch]:
+        raise NotImplementedError("an ensemble is not trained")
+
+
 def average(problems: Sequence[Problem], averaging: Averaging) -> Problem:
     """The first member's problem, answered by all. Members may differ in network and input, not in rows and labels.
 
@@ -88,13 +100,13 @@ def average(problems: Sequence[Problem], averaging: Averaging) -> Problem:
     inputs = {name for problem in problems for name in problem.inputs} - set(averaging.masks)
 
     def split(name: str) -> Iterator[Batch]:
-        for batches in zip_longest(*(problem.split(name) for problem in problems)):
+        for batches in zip_longest(*(problem.data.split(name) for problem in problems)):
             check_same(batches, but=inputs)
             own = [{name: batch[name] for name in p.inputs} for p, batch in zip(problems, batches, strict=True)]
             yield {**batches[0], "members": own}
 
     model = Ensemble([problem.model for problem in problems], averaging.means)
-    return replace(first, model=model, inputs=("members",), split=split)
+    return replace(first, model=model, inputs=("members",), data=MemberBatches(split=split))
 
 
 def check_same(batches: Sequence[Batch | None], *, but: set[str]) -> None:

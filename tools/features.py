@@ -93,7 +93,7 @@ class Recipe:
 
 def encode(encoder: ImageEncoder, loader: Loader, rows: np.ndarray, *, batch: int, device: torch.device) -> Iterator[Tensor]:
     """Vectors of rows in their order, a batch at a time: (at most `batch`, D) float32 on the CPU. bfloat16 on a GPU."""
-    turns = plan.in_turn(len(rows), micro=batch, rank=0, world=1)
+    turns = plan.sequential_batches(len(rows), micro=batch, rank=0, world=1)
     work = (np.where(turn >= 0, rows[turn], -1) for turn in turns)
     for images in loader.run(image_requests(work)):
         real = images["row"] >= 0

@@ -115,7 +115,7 @@ def stay(words: Sequence[str], *, warm_up: int) -> dict[str, float | None]:
     place = connect()
     problem = task.build(run, options, place)
     # clones: the loader's own buffers go back to DALI
-    batch = {name: value.clone() for name, value in next(problem.batches(0, 0)).items()}
+    batch = {name: value.clone() for name, value in next(problem.data.batches(0, 0)).items()}
     engine = Engine.of(run, place, problem.model, problem.groups)
     problem.freeze(False)
     engine.train()

@@ -30,7 +30,7 @@ def evaluate(
     problem.model.eval()
     metric, meter, rows, real = problem.metric(split), Meter(), 0, 0
     with torch.no_grad(), autocast():
-        for batch in problem.split(split):
+        for batch in problem.data.split(split):
             out = problem.model(**{name: batch[name] for name in problem.inputs})
             losses = problem.loss(out, batch)
             meter.add({"loss": sum(losses.values())} | {f"loss_{name}": value for name, value in losses.items()})

@@ -55,7 +55,9 @@ def go(run: Run, problem: Problem, context: DistContext, *, task: str, name: str
     last = checkpoint.load_last(out, fingerprint=problem.fingerprint) if run.resume else None
     if last:
         checkpoint.load_weights(problem.model, last.model, name=str(out / checkpoint.LAST))
-        at = checkpoint.rescaled(last.at, steps_per_epoch=problem.steps_per_epoch, accumulation=run.accumulation(context.world))
+        at = checkpoint.rescaled(
+            last.at, steps_per_epoch=problem.data.steps_per_epoch, accumulation=run.accumulation(context.world)
+        )
         state = State(at=at, plateau=last.plateau)
     engine, ema = Engine.of(run, context, problem.model, problem.groups), Ema(problem.model, run.ema)
     if last:
@@ -118,15 +120,15 @@ def flat(values: dict, prefix: str = "") -> dict[str, object]:
 
 def smoke(problem: Problem, engine: Engine, run: Run) -> str:
     """One batch's shapes, as the model will get them."""
-    batch = next(iter(problem.split("val")))
+    batch = next(iter(problem.data.split("val")))
     shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in batch.items() if value.ndim > 1)
     weights = sum(p.numel() for group in problem.groups.values() for p in group.values())
     context, precision = engine.context, "bf16" if engine.bf16 else "fp32 (matrix products in tf32)" if engine.tf32 else "fp32"
     return "\n".join(
         [
             f"batch     {shapes}",
-            f"steps     {problem.steps_per_epoch} an epoch, global batch {run.global_batch} over {context.world} process(es) "
-            f"on {context.device.type}, {precision}, ZeRO {run.engine.zero_stage}",
+            f"steps     {problem.data.steps_per_epoch} an epoch, global batch {run.global_batch} over "
+            f"{context.world} process(es) on {context.device.type}, {precision}, ZeRO {run.engine.zero_stage}",
             f"speed     {engine.speed}",
             f"memory    weights and optimizer {16 * weights / 2**20:.0f} MiB, a batch {batch_bytes(batch) / 2**20:.0f} MiB",
         ]

@@ -46,8 +46,8 @@ def train(
 ) -> State:
     """Train from `state.at` to the run's last step, or until early stopping; evaluates, saves and logs on the way."""
     accumulation = run.accumulation(engine.context.world)
-    epoch_micros = problem.steps_per_epoch * accumulation
-    total = run.steps or run.epochs * problem.steps_per_epoch
+    epoch_micros = problem.data.steps_per_epoch * accumulation
+    total = run.steps or run.epochs * problem.data.steps_per_epoch
     meter, clock = Meter(), Clock(problem)
     # as it was for the step before: a run resumed where the backbone thaws must go through the thaw
     freezing = Freezing(problem, engine, frozen=max(state.at.epoch - (state.at.micro == 0), 0) < run.freeze_backbone_epochs)
@@ -58,7 +58,7 @@ def train(
         desc="train",
         disable=not engine.context.first or not sys.stderr.isatty(),
     )
-    batches = problem.batches(state.at.epoch, state.at.micro)
+    batches = problem.data.batches(state.at.epoch, state.at.micro)
     engine.train()
     while state.at.step < total and not (run.early_stop_patience and state.plateau.since >= run.early_stop_patience):
         at, batch = state.at, next(batches)
@@ -68,7 +68,7 @@ def train(
             run.schedule,
             step=at.step,
             total=total,
-            epoch_steps=problem.steps_per_epoch,
+            epoch_steps=problem.data.steps_per_epoch,
             falls=state.plateau.falls,
         )
         engine.set_rate(rate, backbone=not freezing.frozen)
@@ -174,7 +174,7 @@ class Clock:
         self.restart()
 
     def restart(self) -> None:
-        self._begun, self._waited, self._done = time.perf_counter(), self._problem.wait_s(), 0
+        self._begun, self._waited, self._done = time.perf_counter(), self._problem.data.wait_s, 0
 
     def add(self, done: int) -> None:
         self._done += done
@@ -183,7 +183,7 @@ class Clock:
         spent = max(time.perf_counter() - self._begun, 1e-9)
         scalars = {
             f"{self._problem.unit}_per_s": self._done * world / spent,
-            "loader/wait_share": (self._problem.wait_s() - self._waited) / spent,
+            "loader/wait_share": (self._problem.data.wait_s - self._waited) / spent,
         }
         self.restart()
         return scalars

@@ -35,6 +35,19 @@ class Metric(Protocol):
     def read(self, parts: list) -> Result: ...
 
 
+class DataSource(Protocol):
+    """Batches on one rank: `TaskData`, or what a test gives in its place."""
+
+    steps_per_epoch: int
+    wait_s: float  # seconds the training loader has made the loop wait
+
+    def batches(self, epoch: int, skip: int) -> Iterator[Batch]:
+        """Endless training batches after the first `skip` micro-batches of an epoch."""
+
+    def split(self, name: str) -> Iterator[Batch]:
+        """Batches of "train" | "val" | "test", equally many on every rank."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
     """A task with its data, on one rank."""
@@ -44,16 +57,13 @@ class Problem:
     groups: dict[str, dict[str, nn.Parameter]]  # as Engine wants them
     freeze: Callable[[bool], None]  # hold the backbone still, or let it learn
     loss: Callable[[Outputs, Batch], dict[str, Tensor]]  # named scalar terms; the loop adds them up
-    steps_per_epoch: int
-    batches: Callable[[int, int], Iterator[Batch]]  # (epoch, micro-batches to skip) -> endless training batches
-    split: Callable[[str], Iterator[Batch]]  # "val" | "test" -> its batches, equally many on every rank
+    data: DataSource
     splits: tuple[str, ...]  # what there is to score: "val", and "test" where the data have one
     metric: Callable[[str], Metric]
     figures: Callable[[object], dict[str, np.ndarray]] = (
         lambda rows: {}
     )  # a result's rows -> name -> (H, W, 3) uint8, for TensorBoard
     select: str  # the validation scalar that picks the best weights; higher is better
-    wait_s: Callable[[], float]  # seconds the training loader has made the loop wait
     frames: Callable[[Batch], int]  # samples in a batch, in the unit throughput is told in
     unit: str  # that unit
     fingerprint: str  # of the data and their order; a resumed run must have the same

@@ -125,7 +125,7 @@ def without_end(batches: Callable[..., Iterator[Slots]], *, epoch: int, skip: in
         yield from batches(number, skip=0)
 
 
-def in_turn(count: int, *, micro: int, rank: int, world: int) -> Iterator[np.ndarray]:
+def sequential_batches(count: int, *, micro: int, rank: int, world: int) -> Iterator[np.ndarray]:
     """Indices 0..count-1 in order, striped over ranks in micro-batches of equal number; the last are padded with -1."""
     whole = micro * world
     padded = np.full(-(-count // whole) * whole, -1, np.int64)

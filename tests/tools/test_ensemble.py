@@ -1,6 +1,7 @@
 """The mean of several models' answers: by hand, and only over rows and labels that are the same."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -29,13 +30,12 @@ class Fixed(nn.Module):
 
 def problem(model, *, row=(0, 1), label=(0.0, 1.0), encoders=None, inputs=("x",), more=()) -> Problem:
     batch = {"x": torch.rand(len(row), 3), "row": torch.tensor(row), "label": torch.tensor(label)}
-    unused = dict.fromkeys(("loss", "batches", "metric", "wait_s", "frames", "export", "freeze"))
+    unused = dict.fromkeys(("loss", "metric", "frames", "export", "freeze"))
     return Problem(
         model=model,
         inputs=inputs,
         groups={},
-        steps_per_epoch=1,
-        split=lambda name: iter([batch, *more]),
+        data=SimpleNamespace(steps_per_epoch=1, split=lambda name: iter([batch, *more]), wait_s=0.0),
         splits=("val",),
         select="",
         unit="",
@@ -76,7 +76,7 @@ def test_outputs_that_one_lacks_or_that_have_no_mean_are_left_out():
 def test_members_get_their_own_input_and_the_first_ones_labels_are_scored():
     one, other = Fixed(hours=torch.tensor(1.0)), Fixed(hours=torch.tensor(4.0))
     both = average([problem(one), problem(other)], CELLS)
-    (batch,) = both.split("val")
+    (batch,) = both.data.split("val")
     assert not torch.equal(batch["members"][0]["x"], batch["members"][1]["x"])
     assert batch["row"].tolist() == [0, 1]
     assert both.model(**{name: batch[name] for name in both.inputs})["hours"].tolist() == [2.5, 2.5]
@@ -96,7 +96,7 @@ def test_other_rows_or_labels_are_refused(change, part):
     model = Fixed(hours=torch.tensor(1.0))
     for pair in ([problem(model), problem(model, **change)], [problem(model, **change), problem(model)]):
         with pytest.raises(ValueError, match=part):
-            list(average(pair, CELLS).split("val"))
+            list(average(pair, CELLS).data.split("val"))
 
 
 def test_a_mask_is_compared_where_it_tells_what_is_scored_and_only_there():
@@ -105,19 +105,19 @@ def test_a_mask_is_compared_where_it_tells_what_is_scored_and_only_there():
 
     def seeing(width: int) -> Problem:
         batch = {"x": torch.rand(2, 3), "row": torch.tensor([0, 1]), "valid": torch.ones(2, width, dtype=torch.bool)}
-        return replace(problem(model, inputs=("x", "valid")), split=lambda name: iter([batch]))
+        return replace(problem(model, inputs=("x", "valid")), data=SimpleNamespace(split=lambda name: iter([batch])))
 
     pair = [seeing(1), seeing(3)]
-    (batch,) = average(pair, CELLS).split("val")
+    (batch,) = average(pair, CELLS).data.split("val")
     assert [own["valid"].shape[1] for own in batch["members"]] == [1, 3]
     with pytest.raises(ValueError, match=r"different labels \(valid\)"):
-        list(average(pair, MOUSE).split("val"))
+        list(average(pair, MOUSE).data.split("val"))
 
 
 def test_labels_that_differ_by_rounding_or_are_missing_in_both_are_the_same():
     model, nan = Fixed(hours=torch.tensor(1.0)), float("nan")
     pair = [problem(model, label=(0.5, nan)), problem(model, label=(0.5 + 1e-6, nan))]
-    assert len(list(average(pair, CELLS).split("val"))) == 1
+    assert len(list(average(pair, CELLS).data.split("val"))) == 1
 
 
 def test_other_classes_are_refused():

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -192,13 +193,15 @@ def toy() -> Callable[..., Problem]:
             groups=parameter_groups(model),
             freeze=model.freeze,
             loss=loss,
-            steps_per_epoch=steps_per_epoch,
-            batches=batches,
+            data=SimpleNamespace(
+                steps_per_epoch=steps_per_epoch,
+                batches=batches,
+                split=lambda name: iter([batch(99, np.arange(4))]),
+                wait_s=0.0,
+            ),
             splits=("val",),
-            split=lambda name: iter([batch(99, np.arange(4))]),
             metric=lambda _: Rows(score),
             select="score",
-            wait_s=lambda: 0.0,
             frames=lambda b: len(b["x"]),
             unit="rows",
             fingerprint="toy",

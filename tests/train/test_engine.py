@@ -119,7 +119,7 @@ def engine_of(context, toy):
 def advance(engine: Engine, problem, *, first: int, steps: int) -> list[float]:
     engine.train()
     engine.set_rate(0.01, backbone=True)
-    batches, out = problem.batches(0, first), []
+    batches, out = problem.data.batches(0, first), []
     for _ in range(steps):
         batch = next(batches)
         loss = sum(problem.loss(engine(x=batch["x"]), batch).values())

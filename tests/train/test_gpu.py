@@ -40,7 +40,7 @@ class Trainer:
             model=ModelOptions(backbone=backbone, hidden=32), window=WindowOptions(train_frames=FRAMES, val_frames=FRAMES)
         )
         self.problem: Problem = MOUSE.build(run, options, context)
-        self.batch: Batch = {name: value.clone() for name, value in next(self.problem.batches(0, 0)).items()}
+        self.batch: Batch = {name: value.clone() for name, value in next(self.problem.data.batches(0, 0)).items()}
         if saved is not None:
             checkpoint.load_weights(self.problem.model, saved[0], name="saved")
         self.engine = Engine(

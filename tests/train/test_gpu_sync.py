@@ -37,7 +37,7 @@ def test_ten_steps_wait_for_nothing(task, dtype, context, tiny_problem):
     options = EngineOptions(dtype=dtype, compile="off")  # compiling waits, once
     run = Run(data="none", micro_batch=1, global_batch=2, engine=options, ema=EmaOptions(enabled=True))
     engine = Engine.of(run, context, problem.model, problem.groups)
-    ema, meter, batches = Ema(problem.model, run.ema), Meter(), problem.batches(0, 0)
+    ema, meter, batches = Ema(problem.model, run.ema), Meter(), problem.data.batches(0, 0)
     engine.train()
     for number in range(12):
         batch = {name: value.clone() for name, value in next(batches).items()}  # the loader's own waits are not the loop's

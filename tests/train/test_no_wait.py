@@ -103,7 +103,7 @@ def test_a_step_asks_for_nothing(task, dtype, context, tiny_problem):
     problem = tiny_problem(task)
     run = Run(data="none", micro_batch=1, global_batch=2, engine=EngineOptions(dtype=dtype), ema=EmaOptions(enabled=True))
     engine = Engine.of(run, context, problem.model, problem.groups)
-    ema, meter, batches = Ema(problem.model, run.ema), Meter(), problem.batches(0, 0)
+    ema, meter, batches = Ema(problem.model, run.ema), Meter(), problem.data.batches(0, 0)
     engine.train()
     for number in range(4):  # two optimizer steps: the first makes AdamW's state
         batch = {name: value.clone() for name, value in next(batches).items()}
@@ -116,7 +116,7 @@ def test_a_frozen_backbone_and_its_thaw_ask_for_nothing(context, tiny_problem):
     problem = tiny_problem("mouse")
     run = Run(data="none", micro_batch=1, global_batch=1, engine=EngineOptions(dtype="fp32"))
     engine = Engine.of(run, context, problem.model, problem.groups)
-    ema, meter, batches = Ema(problem.model, run.ema), Meter(), problem.batches(0, 0)
+    ema, meter, batches = Ema(problem.model, run.ema), Meter(), problem.data.batches(0, 0)
     engine.train()
     for number, frozen in enumerate((True, True, False)):
         batch = {name: value.clone() for name, value in next(batches).items()}

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ from tarpon.tools.bench.results import Contest, Variant
 from tarpon.tools.cells import baseline_loader as cells_loader
 from tarpon.train.config import LoaderOptions, Run
 from tarpon.train.engine import DistContext
-from tarpon.train.tasks.cells.data import PageLoaders
+from tarpon.train.tasks.cells.data import PageLabels, cells_data
 from tarpon.train.tasks.cells.options import CellsModel, CellsOptions
 from tarpon.train.tasks.cells.task import order
 
@@ -180,11 +179,16 @@ def tarpon_steps(*, setup: Setup, augment: bool) -> Iterator[int]:
     rows, labels = manifest.rows("train"), np.asarray(manifest.column("label"), np.int64)
     clock = np.asarray(manifest.column("hours"), np.float32)
     context = DistContext(rank=0, world=1, local_rank=0, local_world=1, device=device)
-    pages = PageLoaders(run, options, manifest, rows, context, labels=labels, clock=clock, target=clock)
-    epochs = order(manifest, rows, labels, options, seed=0)
-    epochs.steps(setup.batch)  # too few pages for a batch are told
-    slots = chain.from_iterable(epochs.batches(epoch, micro=setup.batch, rank=0, world=1) for epoch in count())
-    for batch in pages.train(slots):
+    data = cells_data(
+        run,
+        options,
+        context,
+        manifest=manifest,
+        rows={"train": rows},
+        order=order(manifest, rows, labels, options, seed=0),
+        labels=PageLabels(label=labels, hours=clock, target=clock),
+    )
+    for batch in data.batches(0, 0):  # too few pages for a batch are told
         batch["clip"].contiguous()  # the three channels, which the loader only points at
         _wait(setup.device)
         yield len(batch["row"])

@@ -75,7 +75,7 @@ def heated_pages(
 def single_pages(problem: Problem, split: str, wanted: Sequence[int]) -> Iterator[tuple[int, Mapping[str, Tensor]]]:
     """(place in the split, batch of that page alone); no further than to the last one."""
     first, left = 0, sorted(set(wanted))
-    for batch in problem.split(split):
+    for batch in problem.data.split(split):
         real: Batch = {name: value[batch["row"] >= 0] for name, value in batch.items()}
         count = len(real["row"])
         for place in (place for place in left if first <= place < first + count):

@@ -118,7 +118,7 @@ def tarpon(*, work: Workload, resident: bool) -> Trainer:
     problem = fish.build(run, options, place)
     data_mib = own_mib() - empty - weights_mib(problem.model)
     engine = Engine.of(run, place, problem.model, problem.groups)
-    batches = problem.batches(0, 0)
+    batches = problem.data.batches(0, 0)
     if resident:
         batches = itertools.repeat({name: value.clone() for name, value in next(batches).items()})
     engine.train()

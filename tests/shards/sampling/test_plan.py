@@ -5,7 +5,15 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from tarpon.shards.sampling.plan import EpochPlan, choose_start, in_turn, rare_factors, seen_histogram, tiles, window_weights
+from tarpon.shards.sampling.plan import (
+    EpochPlan,
+    choose_start,
+    rare_factors,
+    seen_histogram,
+    sequential_batches,
+    tiles,
+    window_weights,
+)
 
 
 def plan(count: int = 103, *, shards: int = 9, seed: int = 3, weights: np.ndarray | None = None, window: int = 2) -> EpochPlan:
@@ -130,10 +138,10 @@ def test_too_few_rows_and_a_wrong_rank_are_told():
 
 
 def test_in_turn_stripes_and_pads():
-    ranks = [np.array(list(in_turn(7, micro=2, rank=rank, world=2))) for rank in range(2)]
+    ranks = [np.array(list(sequential_batches(7, micro=2, rank=rank, world=2))) for rank in range(2)]
     np.testing.assert_array_equal(ranks[0], [[0, 1], [4, 5]])
     np.testing.assert_array_equal(ranks[1], [[2, 3], [6, -1]])
-    assert list(in_turn(0, micro=2, rank=1, world=2)) == []
+    assert list(sequential_batches(0, micro=2, rank=1, world=2)) == []
 
 
 def test_rare_factors_by_hand():

@@ -14,8 +14,9 @@ from tarpon.tools.cells import baseline_loader as cells_loader
 from tarpon.tools.cells import bench_loader as bench_loader_cells
 from tarpon.train.config import Run
 from tarpon.train.engine import DistContext
-from tarpon.train.tasks.cells.data import PageLoaders
+from tarpon.train.tasks.cells.data import PageLabels, cells_data
 from tarpon.train.tasks.cells.options import CellsModel, CellsOptions
+from tarpon.train.tasks.cells.task import order
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +33,19 @@ def test_both_ways_deliver_the_same_pictures_and_labels(setup):
     backbone = FrameBackbone(name="resnet50", pretrained=False, image_size=32)
     options = CellsOptions(model=CellsModel(backbone=backbone), contrast="frame")
     labels, clock = (np.asarray(manifest.column(name)) for name in ("label", "hours"))
-    place = DistContext(rank=0, world=1, local_rank=0, local_world=1, device=torch.device("cpu"))
+    context = DistContext(rank=0, world=1, local_rank=0, local_world=1, device=torch.device("cpu"))
     run = Run(data=setup.shards, micro_batch=6, global_batch=6)
     rows = manifest.rows("train")
-    ours = next(PageLoaders(run, options, manifest, rows, place, labels=labels, clock=clock, target=clock).split([rows]))
+    data = cells_data(
+        run,
+        options,
+        context,
+        manifest=manifest,
+        rows={"train": rows},
+        order=order(manifest, rows, labels, options, seed=0),
+        labels=PageLabels(label=labels, hours=clock, target=clock),
+    )
+    ours = next(data.split("train"))
     dataset = cells_loader.StackPages(pages, size=32, mean=options.mean, std=options.std)
     dataset.transform.transforms = [step for step in dataset.transform.transforms if type(step).__name__ in STILL]
     assert len(dataset) == len(rows) == 6

@@ -1,113 +1,111 @@
-"""The loaders of the cells task: pages and their labels. B pages asked for, W pages of the window around each."""
+"""The data of the cells task: pages and their labels. R rows of the manifest, B pages asked for, W pages of the window
+around each."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Batch, Loader
 from tarpon.pipelines.page.feed import PageFields, PageRequest, levels, neighbours, page_requests
 from tarpon.pipelines.page.graph import PageGraph
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
-from tarpon.shards.sampling import plan
+from tarpon.shards.sampling.plan import EpochPlan, Slots
 from tarpon.train.config import Run
-from tarpon.train.engine import DistContext, cores
+from tarpon.train.data import TaskData, decoding_loader
+from tarpon.train.engine import DistContext
 from tarpon.train.tasks.cells.options import CellsOptions
 
 
-class PageLoaders:
-    """The training and the evaluation pipeline, each built when first used, with the labels of what they deliver."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PageLabels:
+    """What is known of every row of the manifest."""
 
-    def __init__(
-        self,
-        run: Run,
-        options: CellsOptions,
-        manifest: Manifest,
-        pool: np.ndarray,
-        context: DistContext,
-        *,
-        labels: np.ndarray,
-        clock: np.ndarray,
-        target: np.ndarray,
-    ) -> None:
-        self._run, self._options, self._manifest, self._pool, self._context = run, options, manifest, pool, context
-        self._reader = Reader(manifest, cache=Path(run.loader.cache) if run.loader.cache else None)
-        self._budget = Budget(run.loader.bad_rows)
-        stacks, pages = np.array(manifest.column("stack")), np.asarray(manifest.column("page"))
-        self._read, self._there = neighbours(stacks, pages, window=options.model.window)
-        self._known = {
-            name: torch.tensor(values, device=context.device)  # a copy: the table's own memory is read-only
-            for name, values in (("label", labels), ("hours", clock), ("target", target))
-        }
-        self._built: dict[str, Loader] = {}
+    label: np.ndarray  # (R,) int64, 1 infected
+    hours: np.ndarray  # (R,) float32 on the clock
+    target: np.ndarray  # (R,) float32 hours to learn
 
-    @property
-    def wait_s(self) -> float:
-        return self._built["train"].wait_s if "train" in self._built else 0.0
 
-    def train(self, slots: Iterable[plan.Slots]) -> Iterator[Batch]:
-        """Augmented batches of (row, place in the epoch)."""
-        return self._run_loader(
-            "train",
-            (
-                page_requests(
-                    self._read[slot.rows],
-                    self._there[slot.rows],
-                    augment=self._options.augment,
-                    seed=self._run.seed,
-                    epoch=slot.epoch,
-                    slots=slot.slots,
-                )
-                for slot in slots
-            ),
-        )
+def cells_data(
+    run: Run,
+    options: CellsOptions,
+    context: DistContext,
+    *,
+    manifest: Manifest,
+    rows: dict[str, np.ndarray],
+    order: EpochPlan,
+    labels: PageLabels,
+) -> TaskData:
+    """Augmented windows of pages for training, windows as stored for a split.
 
-    def split(self, turns: Iterable[np.ndarray]) -> Iterator[Batch]:
-        """Batches of rows as stored; -1 pads."""
-        return self._run_loader(
-            "split", (page_requests(self._read[rows], self._there[rows] & (rows >= 0)[:, None]) for rows in turns)
-        )
+    Args:
+        rows: split -> its rows of the manifest, in order.
+    """
+    window = options.model.window
+    reader = Reader(manifest, cache=Path(run.loader.cache) if run.loader.cache else None)
+    budget = Budget(run.loader.bad_rows)
+    read, there = neighbours(np.array(manifest.column("stack")), np.asarray(manifest.column("page")), window=window)
+    known = {  # copies: the table's own memory is read-only
+        name: torch.tensor(values, device=context.device)
+        for name, values in (("label", labels.label), ("hours", labels.hours), ("target", labels.target))
+    }
 
-    def _run_loader(self, name: str, work: Iterable[Sequence[PageRequest]]) -> Iterator[Batch]:
-        return (self._batch(out) for out in self._get(name).run(work))
+    def train_work(slots: Slots) -> list[PageRequest]:
+        drawn = {"augment": options.augment, "seed": run.seed, "epoch": slots.epoch, "slots": slots.slots}
+        return page_requests(read[slots.rows], there[slots.rows], **drawn)
 
-    def _batch(self, out: Batch) -> Batch:
-        """clip (B, W, 3, S, S), valid (B, W), label, hours, target, row (B,)."""
-        window = self._options.model.window
-        rows = out["row"].view(-1, window).to(self._context.device, non_blocking=True)
-        row = rows[:, window // 2]
-        labels = {name: values[row.clamp(min=0)] for name, values in self._known.items()}
-        clip = out["page"].unflatten(0, (-1, window)).expand(-1, -1, 3, -1, -1)
-        return {"clip": clip, "valid": rows >= 0, **labels, "row": row}
+    def split_work(own: np.ndarray) -> list[PageRequest]:
+        return page_requests(read[own], there[own] & (own >= 0)[:, None])
 
-    def _get(self, name: str) -> Loader:
-        if name not in self._built:
-            run, options, context, training = self._run, self._options, self._context, name == "train"
-            low, high = levels(self._manifest, options.contrast)
-            size = options.model.backbone.image_size
-            noise = options.augment.noise_sd if training and options.augment.noise_p else 0.0
-            fields = PageFields(low=low, high=high, size=size, noise_sd=noise)
-            pool = self._pool if training else np.arange(len(self._manifest))
-            feed = Feed(self._manifest, self._reader, fields, pool=pool, budget=self._budget)
-            batch = run.micro_batch * options.model.window
-            graph = PageGraph(
-                size=size,
-                stretch=any((self._manifest.column(name) != size).any() for name in ("width", "height")),
-                batch=batch,
+    def make_loader(training: bool) -> Loader:
+        fields = page_fields(options, manifest, noise=training)
+        return decoding_loader(
+            PageGraph(
+                size=fields.size,
+                stretch=any((manifest.column(side) != fields.size).any() for side in ("width", "height")),
+                batch=run.micro_batch * window,
                 mean=options.mean,
                 std=options.std,
                 augment=training,
-            )
-            self._built[name] = Loader(
-                graph,
-                feed,
-                device=context.gpu,
-                threads=run.loader.threads or cores(context),
-                prefetch=run.loader.prefetch,
-                decode_batches=run.loader.decode_batches,
-            )
-        return self._built[name]
+            ),
+            fields,
+            run=run,
+            context=context,
+            manifest=manifest,
+            reader=reader,
+            pool=rows["train"] if training else np.arange(len(manifest)),
+            budget=budget,
+        )
+
+    def finish(out: Batch, _split: str) -> Batch:
+        """clip (B, W, 3, S, S), valid (B, W), label, hours, target, row (B,)."""
+        pages = out["row"].view(-1, window).to(context.device, non_blocking=True)
+        row = pages[:, window // 2]
+        clip = out["page"].unflatten(0, (-1, window)).expand(-1, -1, 3, -1, -1)
+        told = {name: values[row.clamp(min=0)] for name, values in known.items()}
+        return {"clip": clip, "valid": pages >= 0, **told, "row": row}
+
+    return TaskData(
+        run=run,
+        context=context,
+        order=order,
+        items=rows.__getitem__,
+        train_work=train_work,
+        split_work=split_work,
+        make_loader=make_loader,
+        finish=finish,
+    )
+
+
+def page_fields(options: CellsOptions, manifest: Manifest, *, noise: bool) -> PageFields:
+    """How a stored page becomes one sample's arrays."""
+    low, high = levels(manifest, options.contrast)
+    return PageFields(
+        low=low,
+        high=high,
+        size=options.model.backbone.image_size,
+        noise_sd=options.augment.noise_sd if noise and options.augment.noise_p else 0.0,
+    )

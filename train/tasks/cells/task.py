@@ -12,17 +12,15 @@ import torch
 
 from tarpon.models.groups import parameter_groups
 from tarpon.models.pages.reader import PageReader
-from tarpon.pipelines.loader import Batch
 from tarpon.shards.manifest import SPLITS, Manifest, open_manifest
 from tarpon.shards.sampling import plan
 from tarpon.shards.sources.cells.source import CLASSES, in_window
 from tarpon.shards.split import fold_splits
-from tarpon.train import turns
 from tarpon.train.config import DATA, Optim, Recipe, Run, Schedule
 from tarpon.train.engine import DistContext
 from tarpon.train.task import Problem, Task
 from tarpon.train.tasks.cells import export as cells_export
-from tarpon.train.tasks.cells.data import PageLoaders
+from tarpon.train.tasks.cells.data import PageLabels, cells_data
 from tarpon.train.tasks.cells.figures.split import draw_split
 from tarpon.train.tasks.cells.losses import hours_losses, target_hours
 from tarpon.train.tasks.cells.metrics.collect import HourMetric, target_medians
@@ -61,20 +59,16 @@ def build(run: Run, options: CellsOptions, context: DistContext, *, encoders: di
     target = target_hours(clock, labels == 1, onset=options.infection_onset_hour, clamp_range=options.clamp_range)
     medians = target_medians(target[rows["train"]], labels[rows["train"]])
     model = build_model(run, options, first_hours=medians[0])
-    epoch = order(manifest, rows["train"], labels, options, seed=run.seed)
-    pages = PageLoaders(run, options, manifest, rows["train"], context, labels=labels, clock=clock, target=target)
-
-    def batches(first: int, skip: int) -> Iterator[Batch]:
-        return pages.train(turns.to_train(epoch, run, context, first=first, skip=skip))
-
-    def split(name: str) -> Iterator[Batch]:
-        return pages.split(turns.to_evaluate(rows[name], run, context))
-
-    words = {"path": "source"} | {name: name for name in ("key", "stack", "well", "position")}
-    names = PageNames(
-        page=np.asarray(manifest.column("page"), np.int64),
-        **{name: np.array(manifest.column(column)).astype(str) for name, column in words.items()},
+    data = cells_data(
+        run,
+        options,
+        context,
+        manifest=manifest,
+        rows=rows,
+        order=order(manifest, rows["train"], labels, options, seed=run.seed),
+        labels=PageLabels(label=labels, hours=clock, target=target),
     )
+    names = page_names(manifest)
     return Problem(
         model=model,
         inputs=("clip", "valid"),
@@ -82,14 +76,11 @@ def build(run: Run, options: CellsOptions, context: DistContext, *, encoders: di
         groups={n: g for n, g in parameter_groups(model).items() if options.model.train_backbone or n.startswith("rest/")},
         freeze=lambda on: model.freeze_backbone(on or not options.model.train_backbone),
         loss=partial(hours_losses, **asdict(options.loss)),
-        steps_per_epoch=epoch.steps(run.global_batch),
-        batches=batches,
-        split=split,
+        data=data,
         splits=("val", "test") if len(rows["test"]) else ("val",),
         metric=lambda _: HourMetric(names, clamp_range=options.clamp_range, medians=medians),
         figures=draw_split,
         select="combined",
-        wait_s=lambda: pages.wait_s,
         frames=lambda batch: len(batch["row"]),
         unit="pages",
         fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}:{options.fold}",
@@ -98,6 +89,15 @@ def build(run: Run, options: CellsOptions, context: DistContext, *, encoders: di
         export=lambda folder, best, scores: cells_export.export(
             folder, best, scores, run=run, options=options, classes=CLASSES
         ),
+    )
+
+
+def page_names(manifest: Manifest) -> PageNames:
+    """What rows are called."""
+    words = {"path": "source"} | {name: name for name in ("key", "stack", "well", "position")}
+    return PageNames(
+        page=np.asarray(manifest.column("page"), np.int64),
+        **{name: np.array(manifest.column(column)).astype(str) for name, column in words.items()},
     )
 
 

@@ -3,7 +3,7 @@
 N rows of the table, D features.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,10 +15,10 @@ from tarpon.models.moe.multihead import MultiHead
 from tarpon.pipelines.feature import FeatureLoader
 from tarpon.shards.features import FeatureTable, open_features
 from tarpon.shards.sampling import plan
-from tarpon.train import turns
 from tarpon.train.config import DATA, Optim, Recipe, Run, Schedule
+from tarpon.train.data import TaskData
 from tarpon.train.engine import DistContext
-from tarpon.train.task import Batch, Problem, Task
+from tarpon.train.task import Problem, Task
 from tarpon.train.tasks.fish import export as fish_export
 from tarpon.train.tasks.fish.figures.split import draw_split
 from tarpon.train.tasks.fish.heads import CLASSES, FLAGS, HEADS, NUMBER, head_width
@@ -71,15 +71,18 @@ def build(run: Run, options: FishOptions, context: DistContext, *, encoders: dic
     )
     # one shard: rows lie in memory, so they are shuffled all together
     epoch = plan.EpochPlan(rows=train, shards=np.zeros(len(train), np.int64), seed=run.seed, window=1)
-
-    def batches(first: int, skip: int) -> Iterator[Batch]:
-        return loader.run(slot.rows for slot in turns.to_train(epoch, run, context, first=first, skip=skip))
-
-    evaluation = FeatureLoader(table, labels, device=context.device) if context.gpu is None else loader
-
-    def split(name: str) -> Iterator[Batch]:
-        return evaluation.run(turns.to_evaluate(table.split(name), run, context))
-
+    data = TaskData(
+        run=run,
+        context=context,
+        order=epoch,
+        items=table.split,
+        train_work=lambda slots: slots.rows,
+        split_work=lambda rows: rows,
+        # on a GPU the block is there once for both
+        make_loader=lambda training: (
+            loader if training or context.gpu is not None else FeatureLoader(table, labels, device=context.device)
+        ),
+    )
     facts_known = "train_images" in encoders  # of the run whose weights are scored on these features
     names = known_names(options, encoders) if facts_known else names_of(labels, train, options, encoders)
     weights = options.task_weights()
@@ -92,14 +95,11 @@ def build(run: Run, options: FishOptions, context: DistContext, *, encoders: dic
         loss=lambda out, batch: attribute_losses(
             out, batch, facts=facts, weights=weights, smoothing=options.loss.label_smoothing
         ),
-        steps_per_epoch=epoch.steps(run.global_batch),
-        batches=batches,
-        split=split,
+        data=data,
         splits=splits,
         metric=lambda _: AttributeMetric(names, keys=keys, groups=groups),
         figures=draw_split,
         select="composite",
-        wait_s=lambda: loader.wait_s,
         frames=lambda batch: len(batch["row"]),
         unit="rows",
         fingerprint=f"{table.fingerprint()}:{run.seed}:{run.global_batch}",

@@ -4,6 +4,7 @@ of GPUs nor the accumulation, and padding counts for nothing.
 B windows, T frames, C classes, K points.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 

@@ -3,13 +3,11 @@
 R rows of the joined sets, B photographs of a batch.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Batch, Loader
 from tarpon.pipelines.photo.feed import PhotoFields, PhotoRequest, photo_requests
 from tarpon.pipelines.photo.graph import PhotoGraph
@@ -17,9 +15,11 @@ from tarpon.shards.joined import Joined
 from tarpon.shards.manifest import open_manifest
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
-from tarpon.shards.sampling import plan
+from tarpon.shards.sampling.pk_plan import IdentityPlan, MixedPlan
+from tarpon.shards.sampling.plan import Slots
 from tarpon.train.config import Run
-from tarpon.train.engine import DistContext, cores
+from tarpon.train.data import TaskData, decoding_loader
+from tarpon.train.engine import DistContext
 from tarpon.train.tasks.star.metrics.embeddings import GALLERY, NEW, QUERY, RowNames
 from tarpon.train.tasks.star.options import COTRAIN, PRETRAIN, StarOptions
 
@@ -77,67 +77,63 @@ class Photos:
         )
 
 
-class PhotoLoaders:
-    """The training and the evaluation pipeline, each built when first used, with the labels of what they deliver."""
+def star_data(
+    run: Run,
+    options: StarOptions,
+    context: DistContext,
+    *,
+    photos: Photos,
+    order: IdentityPlan | MixedPlan,
+    labels: np.ndarray,
+) -> TaskData:
+    """Augmented photographs for training, photographs as stored for a split.
 
-    def __init__(self, run: Run, options: StarOptions, photos: Photos, context: DistContext, *, labels: np.ndarray) -> None:
-        self._run, self._options, self._photos, self._context = run, options, photos, context
-        self._budget = Budget(run.loader.bad_rows)
-        wild = photos.second | (options.strategy == PRETRAIN)
-        self._sets = 2 * wild.astype(int) + photos.flank  # place in the augments below
-        self._augments = tuple(
-            augment for own in (options.augment_star, options.augment_wildlife) for augment in (own, own.one_sided())
+    Args:
+        labels: (R,) int64 number of each row's identity, -1 for one that is not trained on.
+    """
+    budget = Budget(run.loader.bad_rows)
+    wild = photos.second | (options.strategy == PRETRAIN)
+    sets = 2 * wild.astype(int) + photos.flank  # place in the augments
+    augments = tuple(augment for own in (options.augment_star, options.augment_wildlife) for augment in (own, own.one_sided()))
+    known = {
+        "identity": torch.tensor(labels, device=context.device),
+        "anchor": torch.tensor(~photos.distractor, device=context.device),
+    }
+
+    def train_work(slots: Slots) -> list[PhotoRequest]:
+        drawn = {"augments": augments, "sets": sets[slots.rows], "seed": run.seed, "epoch": slots.epoch, "slots": slots.slots}
+        return photo_requests(slots.rows, **drawn)
+
+    def make_loader(training: bool) -> Loader:
+        backbone = options.model.backbone
+        mean, std = backbone.normalisation()
+        return decoding_loader(
+            PhotoGraph(batch=run.micro_batch, size=backbone.image_size, augment=training),
+            PhotoFields(size=backbone.image_size, mean=mean, std=std),
+            run=run,
+            context=context,
+            manifest=photos.joined,
+            reader=photos.joined,
+            pool=np.flatnonzero(photos.split == "train") if training else np.arange(len(photos.joined)),
+            budget=budget,
         )
-        self._known = {
-            "identity": torch.tensor(labels, device=context.device),
-            "anchor": torch.tensor(~photos.distractor, device=context.device),
-        }
-        self._built: dict[str, Loader] = {}
 
-    @property
-    def wait_s(self) -> float:
-        return self._built["train"].wait_s if "train" in self._built else 0.0
+    def finish(out: Batch, split: str) -> Batch:
+        """image (B, 3, S, S), identity, anchor, row (B,), flips (B,) bool: photographs whose mirror image is asked as well."""
+        row = out["row"].to(context.device, non_blocking=True)
+        told = {name: values[row.clamp(min=0)] for name, values in known.items()}
+        told["identity"] = told["identity"].masked_fill(row < 0, -1)
+        asked = split == "test" and options.search.flips
+        flips = torch.from_numpy(~photos.flank[out["row"].numpy()]) if asked else NO_FLIPS
+        return {"image": out["image"], "row": row, "flips": flips, **told}
 
-    def train(self, slots: Iterable[plan.Slots]) -> Iterator[Batch]:
-        """Augmented batches of (row, place in the epoch)."""
-        work = (
-            photo_requests(
-                slot.rows,
-                augments=self._augments,
-                sets=self._sets[slot.rows],
-                seed=self._run.seed,
-                epoch=slot.epoch,
-                slots=slot.slots,
-            )
-            for slot in slots
-        )
-        return self._run_loader("train", work, flips=False)
-
-    def split(self, turns: Iterable[np.ndarray], *, flips: bool) -> Iterator[Batch]:
-        """Batches of rows as stored; -1 pads."""
-        return self._run_loader("split", (photo_requests(rows) for rows in turns), flips=flips)
-
-    def _run_loader(self, name: str, work: Iterable[Sequence[PhotoRequest]], *, flips: bool) -> Iterator[Batch]:
-        for out in self._get(name).run(work):
-            row = out["row"].to(self._context.device, non_blocking=True)
-            known = {label: values[row.clamp(min=0)] for label, values in self._known.items()}
-            known["identity"] = known["identity"].masked_fill(row < 0, -1)
-            mirrored = torch.from_numpy(~self._photos.flank[out["row"].numpy()]) if flips else NO_FLIPS
-            yield {"image": out["image"], "row": row, "flips": mirrored, **known}
-
-    def _get(self, name: str) -> Loader:
-        if name not in self._built:
-            run, context, backbone = self._run, self._context, self._options.model.backbone
-            training, (mean, std) = name == "train", backbone.normalisation()
-            fields = PhotoFields(size=backbone.image_size, mean=mean, std=std)
-            pool = np.flatnonzero(self._photos.split == "train") if training else np.arange(len(self._photos.joined))
-            feed = Feed(self._photos.joined, self._photos.joined, fields, pool=pool, budget=self._budget)
-            self._built[name] = Loader(
-                PhotoGraph(batch=run.micro_batch, size=backbone.image_size, augment=training),
-                feed,
-                device=context.gpu,
-                threads=run.loader.threads or cores(context),
-                prefetch=run.loader.prefetch,
-                decode_batches=run.loader.decode_batches,
-            )
-        return self._built[name]
+    return TaskData(
+        run=run,
+        context=context,
+        order=order,
+        items=lambda split: np.flatnonzero(photos.roles(split)),
+        train_work=train_work,
+        split_work=photo_requests,
+        make_loader=make_loader,
+        finish=finish,
+    )

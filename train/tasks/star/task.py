@@ -3,7 +3,7 @@
 R rows of the joined data sets, B photographs of a batch.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +14,11 @@ from torch import Tensor
 from tarpon.models.groups import parameter_groups
 from tarpon.models.reid.embedder import ReidModel
 from tarpon.shards.sampling.pk_plan import IdentityPlan, MixedPlan
-from tarpon.train import turns
 from tarpon.train.config import DATA, Optim, Recipe, Run, Schedule
 from tarpon.train.engine import DistContext
 from tarpon.train.task import Batch, Problem, Task
 from tarpon.train.tasks.star import export as star_export
-from tarpon.train.tasks.star.data import PhotoLoaders, Photos
+from tarpon.train.tasks.star.data import Photos, star_data
 from tarpon.train.tasks.star.figures.split import draw_split
 from tarpon.train.tasks.star.gathered import gathered
 from tarpon.train.tasks.star.losses import metric_losses
@@ -65,14 +64,7 @@ def build(run: Run, options: StarOptions, context: DistContext, *, encoders: dic
     epoch = order(rows, labels, options, seed=run.seed)
     if encoders is None:  # a new training: what cannot be dealt into batches is told before its folder is begun
         next(epoch.batches(0, micro=run.micro_batch, rank=context.rank, world=context.world))
-    loaders = PhotoLoaders(run, options, photos, context, labels=labels)
-
-    def batches(first: int, skip: int) -> Iterator[Batch]:
-        return loaders.train(turns.to_train(epoch, run, context, first=first, skip=skip))
-
-    def split(name: str) -> Iterator[Batch]:
-        own = turns.to_evaluate(np.flatnonzero(photos.roles(name)), run, context)
-        return loaders.split(own, flips=name == "test" and options.search.flips)
+    data = star_data(run, options, context, photos=photos, order=epoch, labels=labels)
 
     def loss(out: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         identity, anchors = batch["identity"], batch["anchor"]
@@ -87,9 +79,7 @@ def build(run: Run, options: StarOptions, context: DistContext, *, encoders: dic
         groups=parameter_groups(model),
         freeze=model.freeze_backbone,
         loss=loss,
-        steps_per_epoch=epoch.steps(run.global_batch),
-        batches=batches,
-        split=split,
+        data=data,
         splits=("val", "test") if (photos.roles("test") & 1).any() else ("val",),
         metric=lambda name: EmbeddingMetric(
             names,
@@ -100,7 +90,6 @@ def build(run: Run, options: StarOptions, context: DistContext, *, encoders: dic
         ),
         figures=draw_split,
         select="map",
-        wait_s=lambda: loaders.wait_s,
         frames=lambda batch: len(batch["row"]),
         unit="photos",
         fingerprint=f"{photos.joined.fingerprint()}:{run.seed}:{run.global_batch}:{place_free(run, options)}",

@@ -66,7 +66,7 @@ def test_every_file_of_a_run_tells_of_the_same_best_weights(finished, context):
     results, metrics = (json.loads((finished / name).read_text()) for name in ("results.json", "metrics.json"))
     assert results["best_step"] == metrics["best_step"] == max(course, key=course.get) < max(course)
     with torch.no_grad():
-        parts = [(batch, problem.model(clip=batch["clip"], valid=batch["valid"])) for batch in problem.split("test")]
+        parts = [(batch, problem.model(clip=batch["clip"], valid=batch["valid"])) for batch in problem.data.split("test")]
     real = torch.cat([batch["row"] for batch, _ in parts]) >= 0
     prob = torch.cat([out["label"].softmax(1)[:, 1] for _, out in parts])[real].numpy()
     hours = torch.cat([out["hours"].clamp(*options.clamp_range) for _, out in parts])[real].numpy()

@@ -60,9 +60,9 @@ def test_windows_and_strides_pick_pages_by_the_clock(cells_shards):
 
 def test_a_window_says_nothing_of_the_other_splits(problem, cells_shards):
     made = problem(replace(OPTIONS, frames=Frames(train=Pages(infected_window_hours=(1.0, 1.0)))))
-    found = torch.cat([batch["row"] for batch in made.split("test")])
+    found = torch.cat([batch["row"] for batch in made.data.split("test")])
     assert found[found >= 0].tolist() == cells_shards.rows("test").tolist()
-    assert made.steps_per_epoch == (2 * 1 + 2 * 8) // 8
+    assert made.data.steps_per_epoch == (2 * 1 + 2 * 8) // 8
 
 
 def test_a_split_without_a_class_is_refused(problem):
@@ -130,14 +130,14 @@ def test_balance_makes_the_classes_equally_frequent(problem, balance, share):
     """4 infected pages against 16: 2 stacks of 2 pages, 2 of 8."""
     frames = Frames(train=Pages(infected_window_hours=(1.0, 1.5)))
     made = problem(replace(OPTIONS, balance=balance, frames=frames), micro_batch=10, global_batch=10)
-    assert made.steps_per_epoch == 2
-    labels = torch.cat([batch["label"] for batch in islice(made.batches(0, 0), 20)])  # ten epochs
+    assert made.data.steps_per_epoch == 2
+    labels = torch.cat([batch["label"] for batch in islice(made.data.batches(0, 0), 20)])  # ten epochs
     assert labels.float().mean().item() == pytest.approx(share, abs=0.05 * balance + 1e-6)
 
 
 def test_targets_are_hours_since_onset_or_start(problem, cells_shards):
     made = problem(replace(OPTIONS, clamp_range=(0.0, 2.0)))
-    for batch in made.split("val"):
+    for batch in made.data.split("val"):
         for row, label, hours, target in zip(
             *(batch[name].tolist() for name in ("row", "label", "hours", "target")), strict=True
         ):
@@ -150,13 +150,13 @@ def test_a_window_holds_the_neighbouring_pages_of_the_same_stack(problem, cells_
     plain = replace(OPTIONS, contrast="fixed")
     alone = {}
     for split in ("train", "val", "test"):
-        for batch in problem(plain).split(split):
+        for batch in problem(plain).data.split(split):
             alone |= {row: clip[0].clone() for row, clip in zip(batch["row"].tolist(), batch["clip"], strict=True)}
     assert len(alone) == len(cells_shards)
     place = {(cells_shards.value(row, "stack"), cells_shards.value(row, "page")): row for row in alone}
     made = problem(replace(plain, model=replace(MODEL, window=3)))
     met = 0
-    for batch in made.split("val"):
+    for batch in made.data.split("val"):
         assert batch["clip"].shape == (4, 3, 3, 32, 32)
         for row, clip, valid in zip(batch["row"].tolist(), batch["clip"], batch["valid"].tolist(), strict=True):
             stack, page = cells_shards.value(row, "stack"), cells_shards.value(row, "page")
@@ -170,7 +170,7 @@ def test_a_window_holds_the_neighbouring_pages_of_the_same_stack(problem, cells_
 
 def test_a_page_beyond_the_stack_changes_no_answer(problem):
     made = problem(replace(OPTIONS, model=replace(MODEL, window=3)))
-    batch = next(batch for batch in made.split("val") if not batch["valid"].all())
+    batch = next(batch for batch in made.data.split("val") if not batch["valid"].all())
     made.model.eval()
     noisy = torch.where(batch["valid"][:, :, None, None, None], batch["clip"], torch.full_like(batch["clip"], 9.0))
     with torch.no_grad():
@@ -183,7 +183,7 @@ def test_batches_are_a_function_of_seed_epoch_and_step(problem):
     """Flips, turns, levels and noise among them; skipping is the same as having read."""
 
     def read(epoch: int, skip: int, count: int, **given) -> list[dict]:
-        stream = islice(problem(**given).batches(epoch, skip), count)
+        stream = islice(problem(**given).data.batches(epoch, skip), count)
         return [{name: value.clone() for name, value in batch.items()} for batch in stream]
 
     def same(one: dict, other: dict) -> bool:
@@ -201,7 +201,7 @@ def test_batches_are_a_function_of_seed_epoch_and_step(problem):
 
 
 def test_an_augmented_page_is_not_the_stored_one(problem):
-    stored = next(problem(replace(OPTIONS, augment=PLAIN)).batches(0, 0))
-    varied = next(problem().batches(0, 0))
+    stored = next(problem(replace(OPTIONS, augment=PLAIN)).data.batches(0, 0))
+    varied = next(problem().data.batches(0, 0))
     assert stored["row"].tolist() == varied["row"].tolist()
     assert (stored["clip"] - varied["clip"]).abs().flatten(1).amax(1).min() > 0.1

@@ -108,12 +108,12 @@ def trained(data, tmp_path) -> Callable[..., Path]:
 
 def test_an_epoch_has_every_training_row_once_and_splits_are_in_order(problem, table):
     made = problem()
-    assert made.steps_per_epoch == 4  # 64 training rows, 16 a step
-    stream = made.batches(0, 0)
+    assert made.data.steps_per_epoch == 4  # 64 training rows, 16 a step
+    stream = made.data.batches(0, 0)
     rows = torch.cat([next(stream)["row"] for _ in range(8)])
     assert sorted(rows.tolist()) == table.split("train").tolist()
     for name in ("val", "test"):
-        found = torch.cat([batch["row"] for batch in made.split(name)])
+        found = torch.cat([batch["row"] for batch in made.data.split(name)])
         assert found[found >= 0].tolist() == table.split(name).tolist()
     assert {made.splits, made.unit} == {("val", "test"), "rows"}
 
@@ -138,7 +138,7 @@ def test_an_unknown_label_is_an_error_that_names_it_or_is_left_out(problem, tmp_
         problem(data=other, encoders=CLASSES)
     made = problem(replace(OPTIONS, unknown_labels="mask"), data=other, encoders=CLASSES)
     found = open_features(other)
-    for batch in made.split("test"):
+    for batch in made.data.split("test"):
         for row, label in zip(batch["row"].tolist(), batch["family"].tolist(), strict=True):
             name = found.labels["family"][row].as_py() if row >= 0 else "Yak"
             assert label == (FAMILIES.index(name) if name in FAMILIES else -1)
@@ -148,7 +148,7 @@ def test_an_unknown_label_is_an_error_that_names_it_or_is_left_out(problem, tmp_
 @pytest.mark.parametrize("weighting", ["none", "balanced"])
 def test_rows_without_attributes_change_neither_their_losses_nor_their_gradients(problem, weighting):
     made = problem(replace(OPTIONS, loss=FishLoss(class_weighting=weighting)))
-    batch = next(made.batches(0, 0))
+    batch = next(made.data.batches(0, 0))
     known = torch.isfinite(batch["troph"])
     assert 0 < known.sum() < len(known)
     shorter = {name: value[known] for name, value in batch.items()}

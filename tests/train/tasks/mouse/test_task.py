@@ -121,7 +121,7 @@ def test_the_fingerprint_is_of_data_seed_and_global_batch_alone(problem_of):
 def test_a_batch_goes_through_the_model_to_finite_losses(problem_of):
     for model_type, names in (("multitask", {"action", "smooth", "keypoints"}), ("action_only", {"action", "smooth"})):
         problem = problem_of(replace(OPTIONS, model=replace(OPTIONS.model, model_type=model_type)), micro_batch=2)
-        batch = next(problem.batches(0, 0))
+        batch = next(problem.data.batches(0, 0))
         terms = problem.loss(problem.model(**{name: batch[name] for name in problem.inputs}), batch)
         assert set(terms) == names
         assert all(torch.isfinite(term) and term.ndim == 0 for term in terms.values())
@@ -130,8 +130,8 @@ def test_a_batch_goes_through_the_model_to_finite_losses(problem_of):
 
 def test_skipping_is_the_same_as_having_read(problem_of):
     problem = problem_of()
-    four = [batch["clip"].clone() for batch in islice(problem.batches(0, 0), 6)]
-    late = [batch["clip"].clone() for batch in islice(problem.batches(0, 3), 3)]
+    four = [batch["clip"].clone() for batch in islice(problem.data.batches(0, 0), 6)]
+    late = [batch["clip"].clone() for batch in islice(problem.data.batches(0, 3), 3)]
     assert all(torch.equal(a, b) for a, b in zip(four[3:], late, strict=True))
 
 

@@ -100,10 +100,10 @@ def test_flanks_are_never_mirrored_in_training(star_shards, star_problem, with_c
     data = with_columns(star_shards.root, tmp_path / "sided", orientation=sides)
     made = star_problem(data=data, strategy=strategy, augment_star=MIRRORED, augment_wildlife=MIRRORED)
     stored = {}
-    for batch in made.split("val"):  # the train rows are its gallery
+    for batch in made.data.split("val"):  # the train rows are its gallery
         stored |= dict(zip(batch["row"].tolist(), batch["image"].clone(), strict=True))
     met = {True: 0, False: 0}
-    for batch in islice(made.batches(0, 0), made.steps_per_epoch):
+    for batch in islice(made.data.batches(0, 0), made.data.steps_per_epoch):
         for row, image in zip(batch["row"].tolist(), batch["image"], strict=True):
             flank = sides[row].lower() in ("left", "right")
             own, mirrored = ((image - other).abs().mean() for other in (stored[row], stored[row].flip(-1)))
@@ -119,7 +119,7 @@ def test_nor_in_test_time_flips(star_shards, star_problem, with_columns, tmp_pat
     made.model.eval()
     seen = 0
     with torch.no_grad():
-        for batch in made.split("test"):
+        for batch in made.data.split("test"):
             out = made.model(image=batch["image"], flips=batch["flips"])
             real = batch["row"] >= 0
             assert batch["flips"][real].tolist() == [not sides[row] for row in batch["row"][real].tolist()]
@@ -128,4 +128,4 @@ def test_nor_in_test_time_flips(star_shards, star_problem, with_columns, tmp_pat
             assert (moved[batch["flips"][real]] > 1e-4).all()
             seen += int(real.sum())
     assert seen == len(star_shards)
-    assert all(len(batch["flips"]) == 0 for batch in made.split("val"))  # the selection is by plain search
+    assert all(len(batch["flips"]) == 0 for batch in made.data.split("val"))  # the selection is by plain search

@@ -34,7 +34,9 @@ def embedded(problem, split: str) -> dict[str, np.ndarray]:
     """row, embedding, embedding_flips of a split, by the model that the problem has."""
     problem.model.eval()
     with torch.no_grad():
-        parts = [(batch["row"], problem.model(image=batch["image"], flips=batch["flips"])) for batch in problem.split(split)]
+        parts = [
+            (batch["row"], problem.model(image=batch["image"], flips=batch["flips"])) for batch in problem.data.split(split)
+        ]
     real = torch.cat([row for row, _ in parts]) >= 0
     found = {name: torch.cat([out[name] for _, out in parts])[real].numpy() for name in parts[0][1]}
     return found | {"row": torch.cat([row for row, _ in parts])[real].numpy()}

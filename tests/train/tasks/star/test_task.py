@@ -28,7 +28,7 @@ IDENTITY = ("--loss.identity_weight=0.2",)
 
 def epoch_of(made) -> list[torch.Tensor]:
     """Rows of every step of the first epoch."""
-    return [batch["row"] for batch in islice(made.batches(0, 0), made.steps_per_epoch)]
+    return [batch["row"] for batch in islice(made.data.batches(0, 0), made.data.steps_per_epoch)]
 
 
 def test_a_step_is_animals_by_photographs_and_an_epoch_has_all_that_train(star_problem, star_shards):
@@ -58,9 +58,9 @@ def test_labels_are_places_among_the_animals_that_train(star_problem, star_shard
     names = np.concatenate([np.array(shards.column("identity")) for shards in (star_shards, wild_shards)])
     listed = made.encoders["identities"]
     assert listed == sorted(listed)
-    for batch in islice(made.batches(0, 0), 5):
+    for batch in islice(made.data.batches(0, 0), 5):
         assert [listed[label] for label in batch["identity"].tolist()] == names[batch["row"].numpy()].tolist()
-    for batch in made.split("val"):
+    for batch in made.data.split("val"):
         assert (batch["identity"][batch["row"] < 0] == -1).all()  # padding has no label
 
 
@@ -68,7 +68,7 @@ def test_distractors_are_negatives_and_never_anchors(star_problem, star_shards):
     made, distractor = star_problem(), np.asarray(star_shards.column("distractor"), bool)
     made.model.train()
     met = 0
-    for seed, batch in enumerate(islice(made.batches(0, 0), made.steps_per_epoch)):
+    for seed, batch in enumerate(islice(made.data.batches(0, 0), made.data.steps_per_epoch)):
         alone = torch.from_numpy(distractor[batch["row"].numpy()])
         assert torch.equal(batch["anchor"], ~alone)
         embedding = torch.randn(8, 16, generator=torch.Generator().manual_seed(seed)).requires_grad_()
@@ -98,7 +98,7 @@ def test_a_run_keeps_its_numbers_of_animals_on_other_data(star_problem, wild_sha
     assert len(made.model.classifier.weight) == len(listed)
     made.model.eval()
     with torch.no_grad():
-        for batch in made.split("val"):
+        for batch in made.data.split("val"):
             assert (batch["identity"] == -1).all()
             terms = made.loss(made.model(image=batch["image"], flips=batch["flips"]), batch)
             assert {float(term) for term in terms.values()} == {0.0}

@@ -1,0 +1,116 @@
+"""A task's data on one rank: which samples it trains on and evaluates, and the pipelines that deliver them.
+
+One way for all tasks: a plan's slots or a split's rows become work, a loader makes batches of the work, and `finish` adds
+what no pipeline knows (labels of a table).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from tarpon.pipelines.feed import Feed, Fields, SampleReader
+from tarpon.pipelines.graph_shell import Graph
+from tarpon.pipelines.loader import Batch, Loader
+from tarpon.shards.manifest import Manifest
+from tarpon.shards.quarantine import Budget
+from tarpon.shards.sampling import plan
+from tarpon.train.config import Run
+from tarpon.train.engine import DistContext, cores
+
+TRAIN = "train"
+
+
+class EpochOrder(Protocol):
+    """What is asked of a plan: `EpochPlan`, `IdentityPlan` and `MixedPlan` have it."""
+
+    def steps(self, global_batch: int) -> int: ...
+
+    def stream(
+        self, epoch: int, *, skip: int, micro: int, accumulation: int, rank: int, world: int
+    ) -> Iterator[plan.Slots]: ...
+
+
+class BatchLoader(Protocol):
+    """What turns work into batches: `pipelines.loader.Loader`, or `FeatureLoader` where nothing is decoded."""
+
+    wait_s: float  # that callers waited for batches
+
+    def run(self, work: Iterable) -> Iterator[Batch]: ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TaskData:
+    """Training batches and splits of one rank; each pipeline is built when it is first used."""
+
+    run: Run
+    context: DistContext
+    order: EpochOrder  # of the training samples
+    items: Callable[[str], np.ndarray]  # split -> (N,) int64 what is evaluated, in order
+    train_work: Callable[[plan.Slots], Sequence]  # a micro-batch of the plan -> the loader's work
+    split_work: Callable[[np.ndarray], Sequence]  # (B,) items of a split, -1 pads -> the loader's work
+    make_loader: Callable[[bool], BatchLoader]  # training? -> its pipeline
+    finish: Callable[[Batch, str], Batch] = lambda batch, split: batch  # (a pipeline's batch, split) -> the model's
+    _built: dict[str, BatchLoader] = field(default_factory=dict, init=False)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.order.steps(self.run.global_batch)
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds that training has waited for batches."""
+        return self._built[TRAIN].wait_s if TRAIN in self._built else 0.0
+
+    def batches(self, epoch: int, skip: int) -> Iterator[Batch]:
+        """This process's training batches from an epoch on, without end, after the first `skip` of it."""
+        slots = self.order.stream(
+            epoch,
+            skip=skip,
+            micro=self.run.micro_batch,
+            accumulation=self.run.accumulation(self.context.world),
+            rank=self.context.rank,
+            world=self.context.world,
+        )
+        return (self.finish(batch, TRAIN) for batch in self._loader(TRAIN).run(map(self.train_work, slots)))
+
+    def split(self, name: str) -> Iterator[Batch]:
+        """This process's share of a split in its order, as stored; equally many batches on every process."""
+        items = self.items(name)
+        places = plan.sequential_batches(
+            len(items), micro=self.run.micro_batch, rank=self.context.rank, world=self.context.world
+        )
+        work = (self.split_work(np.where(own >= 0, items[own], -1)) for own in places)
+        return (self.finish(batch, name) for batch in self._loader("split").run(work))
+
+    def _loader(self, name: str) -> BatchLoader:
+        if name not in self._built:
+            self._built[name] = self.make_loader(name == TRAIN)
+        return self._built[name]
+
+
+def decoding_loader(
+    graph: Graph,
+    fields: Fields,
+    *,
+    run: Run,
+    context: DistContext,
+    manifest: Manifest,
+    reader: SampleReader,
+    pool: np.ndarray,
+    budget: Budget,
+) -> Loader:
+    """A DALI pipeline over stored samples, with the run's options.
+
+    Args:
+        pool: rows that may stand in for a bad one. budget: bad samples allowed.
+    """
+    return Loader(
+        graph,
+        Feed(manifest, reader, fields, pool=pool, budget=budget),
+        device=context.gpu,
+        threads=run.loader.threads or cores(context),
+        prefetch=run.loader.prefetch,
+        decode_batches=run.loader.decode_batches,
+    )

@@ -1,0 +1,102 @@
+"""The data of the mouse task: windows of trials, clipped from stored clips. T frames of a window, K points."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tarpon.pipelines.clip.feed import ClipFields, TrainWindows, Window, tiled_windows
+from tarpon.pipelines.clip.graph import ClipGraph
+from tarpon.pipelines.loader import Loader
+from tarpon.shards.manifest import Manifest
+from tarpon.shards.quarantine import Budget
+from tarpon.shards.reader import Reader
+from tarpon.shards.sampling.draws import NONE
+from tarpon.shards.sampling.plan import EpochPlan
+from tarpon.train.config import Run
+from tarpon.train.data import TaskData, decoding_loader
+from tarpon.train.engine import DistContext
+from tarpon.train.tasks.mouse.mirror import mirrored
+from tarpon.train.tasks.mouse.options import MouseOptions
+
+PADDING = Window(row=-1, start=0)
+
+
+def open_reader(run: Run, manifest: Manifest) -> Reader:
+    return Reader(manifest, cache=Path(run.loader.cache) if run.loader.cache else None)
+
+
+def mouse_data(
+    run: Run,
+    options: MouseOptions,
+    context: DistContext,
+    *,
+    manifest: Manifest,
+    reader: Reader,
+    points: Sequence[str],
+    order: EpochPlan,
+    factors: np.ndarray | None,
+) -> TaskData:
+    """Windows drawn by the plan for training, whole trials in tiles for a split.
+
+    Args:
+        factors: (C,) frame factors of the rare-class boost; None: starts are uniform.
+    """
+    budget = Budget(run.loader.bad_rows)
+    windows = TrainWindows(
+        manifest=manifest,
+        augment=options.augment,
+        frames=options.window.train_frames,
+        points=len(points),
+        seed=run.seed,
+        merge=options.merge,
+        factors=factors,
+    )
+    tiles = tiled_windows(manifest, np.arange(len(manifest)), frames=options.window.val_frames)
+    tile_rows = np.array([tile.row for tile in tiles])
+
+    def make_loader(training: bool) -> Loader:
+        augment = options.augment if training else NONE
+        frames = options.window.train_frames if training else options.window.val_frames
+        fields = clip_fields(options, points, frames=frames, noise=training)
+        sides = np.concatenate([manifest.column("clip_width"), manifest.column("clip_height")])
+        return decoding_loader(
+            ClipGraph(
+                size=fields.size,
+                batch=run.micro_batch,
+                resize=bool((sides != fields.size).any()),
+                noise=augment.noise_p > 0,
+            ),
+            fields,
+            run=run,
+            context=context,
+            manifest=manifest,
+            reader=reader,
+            pool=manifest.rows("train") if training else np.arange(len(manifest)),
+            budget=budget,
+        )
+
+    return TaskData(
+        run=run,
+        context=context,
+        order=order,
+        items=lambda split: np.flatnonzero(np.isin(tile_rows, manifest.rows(split))),
+        train_work=windows,
+        split_work=lambda items: [tiles[item] if item >= 0 else PADDING for item in items],
+        make_loader=make_loader,
+    )
+
+
+def clip_fields(options: MouseOptions, points: Sequence[str], *, frames: int, noise: bool) -> ClipFields:
+    """How a stored trial becomes one clip's arrays."""
+    mean, std = options.model.encoder.normalisation()
+    return ClipFields(
+        frames=frames,
+        size=options.model.encoder.image_size,
+        mean=mean,
+        std=std,
+        likelihood=options.window.kp_likelihood,
+        merge=options.merge,
+        swap=mirrored(points),
+        noise_sd=options.augment.noise_sd if noise and options.augment.noise_p else 0.0,
+    )
