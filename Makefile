@@ -3,7 +3,7 @@
 # make demo-cells   the same for cells: stacks of infected and healthy cultures, split by well
 # make demo-star   the same for sea stars: animals known again; pre-trained on drawn wildlife and fine-tuned, and stars alone
 # make test   install and run the tests that need no GPU; make test-slow: those that take long (kernels in Triton's interpreter, two processes)
-# make gpu    on a machine with an NVIDIA GPU: check and time everything
+# make gpu    on a machine with an NVIDIA GPU: check and time everything (without pip or for a few minutes only: docs/gpu-visit.md)
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
@@ -78,7 +78,9 @@ demo-star: env
 	tarpon report runs/demo-star/star_only
 
 gpu: env
-	tarpon gpu
+	tarpon gpu --prepare runs/gpu-shards
+	tarpon gpu --shards runs/gpu-shards --out runs/gpu
+	tarpon gpu --collect runs/gpu
 
 clean:
 	rm -rf runs build *.egg-info

@@ -1,7 +1,6 @@
 """From matched source units to a finished data set: cut into shards, write, split, card, manifest."""
 
 import hashlib
-import importlib.metadata
 import json
 import platform
 import shutil
@@ -15,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tarpon.shards import installed
 from tarpon.shards.manifest import MANIFEST, Manifest, open_manifest, write_manifest
 from tarpon.shards.quarantine import Fault, read_faults, write_faults
 from tarpon.shards.schema import VERSION, Schema
@@ -182,10 +182,10 @@ def _told(table: pa.Table, packing: Packing) -> dict:
     return told | ({"given": packing.given} if packing.given else {})
 
 
-def versions() -> dict[str, str]:
+def versions() -> dict[str, str | None]:
     return {
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in ("tarpon", "numpy", "pyarrow", "webdataset", "av", "pillow")},
+        **installed.versions(("tarpon", "numpy", "pyarrow", "webdataset", "av", "pillow")),
     }
 
 

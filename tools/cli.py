@@ -26,7 +26,7 @@ GENERAL: dict[str, Command] = {
     "bench loader": Command(target="bench.loader:run", does="frames/s of the loader against what labs do today"),
     "bench ops": Command(target="bench.ops:run", does="fused operations against plain and compiled PyTorch"),
     "bench train": Command(target="bench.train:run", does="rows/s of training against what labs do today"),
-    "gpu": Command(target="gpu:run", does="check and time everything on an NVIDIA GPU"),
+    "gpu": Command(target="gpu.command:run", does="check and time everything on an NVIDIA GPU"),
     "doctor": Command(target="doctor:run", does="check what this machine has, and build what can be built ahead"),
 }
 VERBS = (  # the order of the overview: as work goes

@@ -5,11 +5,12 @@ A value is kept where the hash, read as a signed 32-bit number, is at least `thr
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 SEEDS = 2**62  # half of them, 31 bits, is a kernel's argument each
 GOLDEN = 0x9E3779B9 - 2**32  # 2**32 divided by the golden ratio, as a signed number: spreads neighbouring columns
-CHUNK = 2**16  # elements hashed at a time: their dozen passes stay in a CPU's cache
+CHUNK = 2**16  # elements hashed at a time on a CPU: their dozen passes stay in its cache
 
 
 def draw_seed() -> Tensor:
@@ -39,18 +40,22 @@ def keep_mask(shape: tuple[int, int], *, share: float, seed: Tensor, device: tor
     low, high = (half.to(device) for half in halves(seed))
     key = _mix(_mix(torch.arange(rows, dtype=torch.int32, device=device) ^ low) ^ high)[:, None]
     column = torch.arange(columns, dtype=torch.int32, device=device) * GOLDEN
+    if not rows or key.device.type != "cpu":  # on a GPU every chunk would be a dozen launches
+        return _mix(key ^ column) >= threshold(share)
     step = max(CHUNK // columns, 1)
     chunks = [_mix(part ^ column) >= threshold(share) for part in key.split(step)]
-    return torch.cat(chunks) if rows else key.new_empty((0, columns), dtype=torch.bool)
+    return torch.cat(chunks)
 
 
 def hash_dropout(x: Tensor, share: float, seed: Tensor | None) -> Tensor:
     """x / (1 - share) where the mask of (seed, row, column) keeps it, 0 elsewhere; all axes but the last are one row number.
 
-    Args: seed () int64; not read with share 0.
+    Args: seed () int64; None takes PyTorch's own dropout, with its generator; not read with share 0.
     """
     if not share:
         return x
+    if seed is None:
+        return F.dropout(x, share)
     keep = keep_mask((x.shape[:-1].numel(), x.shape[-1]), share=share, seed=seed, device=x.device).view(x.shape)
     return x * (keep * (1 / (1 - share))).to(x.dtype)
 

@@ -11,7 +11,7 @@ def row_keys(i_row, low, high):
 
 
 @triton.jit
-def kept(b_key, i_column, threshold):
+def keep(b_key, i_column, threshold):
     """Keys and column numbers, of shapes that broadcast -> where a value is kept."""
     return mix(b_key ^ (i_column.to(tl.uint32) * 0x9E3779B9)).to(tl.int32, bitcast=True) >= threshold
 

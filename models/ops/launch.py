@@ -1,7 +1,10 @@
-"""Where an operation runs: its kernel on CUDA and in Triton's interpreter, plain PyTorch elsewhere."""
+"""Where an operation runs: its kernel on CUDA and in Triton's interpreter, plain PyTorch elsewhere; and that GPU's limits."""
 
 import os
+from dataclasses import dataclass
+from functools import cache
 
+import torch
 from torch import Tensor
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on")
@@ -11,6 +14,37 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "
 def runs_kernel(x: Tensor) -> bool:
     """Whether an operation on `x` takes the kernel. The device alone decides; the interpreter, for tests, makes the CPU one."""
     return x.is_cuda or INTERPRETED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a GPU offers that tiles and grids depend on."""
+
+    processors: int  # streaming multiprocessors
+    shared_bytes: int  # shared memory that one program may have
+
+
+ASSUMED = Limits(processors=132, shared_bytes=227 * 2**10)
+"""An H100 (sm_90): for CPU tensors only, that is for the interpreter and for compiling without a GPU."""
+
+
+def limits_of(device: torch.device) -> Limits:
+    """Of the GPU that a tensor lives on, as the driver tells them; asking waits for nothing on the GPU."""
+    if device.type != "cuda":
+        return ASSUMED
+    return _limits(torch.cuda.current_device() if device.index is None else device.index)
+
+
+@cache
+def _limits(index: int) -> Limits:
+    found = torch.cuda.get_device_properties(index)
+    return Limits(processors=found.multi_processor_count, shared_bytes=found.shared_memory_per_block_optin)
+
+
+@cache
+def device_name(device: torch.device) -> str:
+    """As torch.cuda says it; "cpu" without a GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def next_power(number: int) -> int:

@@ -5,14 +5,43 @@ A shape is a tuple of whole numbers, one for each of the record's letters.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
-TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 3e-3}
-"""Largest `discrepancy` from float64 of any forward value and any gradient, for the whole project."""
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+ROUNDINGS = 8  # spacings of the dtype: a value is rounded some times on its way, and the worst of millions is looked at
+SUMMING = 8  # float32 spacings for each square root of the length of a sum: its roundings add up like a random walk
 
 Shape = tuple[int, ...]
+
+
+def tolerance(dtype: torch.dtype, length: int) -> float:
+    """Largest `discrepancy` from float64 that any forward value or gradient may have, for the whole project.
+
+    Values and gradients are kept in `dtype`, sums are made in float32. bfloat16: 0.031 at a length of 1, 0.031 at 28,800;
+    float16: 0.0078, 0.0080; float32: 1.9e-6, 1.6e-4.
+
+    Args:
+        length: terms of the operation's longest sum (`OpSpec.reduction`).
+    """
+    if dtype not in DTYPES or length < 1:
+        raise ValueError(f"dtype={dtype} must be float32, bfloat16 or float16 and length={length} at least 1")
+    return ROUNDINGS * torch.finfo(dtype).eps + SUMMING * torch.finfo(torch.float32).eps * length**0.5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rival:
+    """Another way to an operation's answer, ready to be called: timed, not compared."""
+
+    function: Callable[..., Tensor | tuple[Tensor, ...]]
+    arguments: dict[str, object]
+    leaves: list[Tensor]  # what takes a gradient
+
+    @classmethod
+    def of(cls, function: Callable, arguments: dict[str, object]) -> "Rival":
+        return cls(function=function, arguments=arguments, leaves=list(leaves(arguments).values()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +49,7 @@ class OpSpec:
     """A fused operation, the plain PyTorch it must equal, and the shapes that both are tried on.
 
     `fused` and `reference` take the dict that `inputs` makes as keyword arguments and return a tensor or a tuple of them.
-    Given the same inputs, seeds of dropout included, they agree.
+    Given the same inputs, seeds of dropout included, they agree; with the seed None the reference's dropout is PyTorch's.
     """
 
     name: str
@@ -28,31 +57,44 @@ class OpSpec:
     fused: Callable[..., Tensor | tuple[Tensor, ...]]
     reference: Callable[..., Tensor | tuple[Tensor, ...]]
     inputs: Callable[..., dict[str, object]]  # (shape, *, dtype, device, seed); what takes a gradient requires it
-    shapes: tuple[Shape, ...]  # to time, and to test on a GPU
-    small_shapes: tuple[Shape, ...]  # to test in the interpreter
-    defaults: tuple[Shape, ...]  # to time where not all are, and at which the aims are judged
+    shapes: tuple[Shape, ...]  # to time
+    small_shapes: tuple[Shape, ...]  # odd ones, to test
+    defaults: tuple[Shape, ...]  # to time first, or alone
+    reduction: Callable[[Shape], int]  # terms of the longest sum, of the forward or a gradient
     moved_bytes: Callable[..., int]  # (shape, dtype, *, backward=False): least read and written, of the forward or the backward
     operations: Callable[..., int]  # (shape, *, backward=False): multiplications and additions, of the forward or the backward
-    rivals: Mapping[str, Callable[..., object]] = field(default_factory=dict)  # name -> another way, timed but not compared
+    rivals: Mapping[str, Callable[[dict[str, object]], Rival]] = field(default_factory=dict)  # name -> from inputs
+    aims: Mapping[Shape, Mapping[str, float]] = field(default_factory=dict)  # shape -> way -> times as fast as it, at least
 
     def __post_init__(self) -> None:
         for shape in (*self.shapes, *self.small_shapes, *self.defaults):
             if len(shape) != len(self.letters) or min(shape) < 1:
                 raise ValueError(f"{self.name}: shape {shape} must be one number of at least 1 for each of {self.letters}")
-        if not self.defaults or not set(self.defaults) <= set(self.shapes):
-            raise ValueError(f"{self.name}: defaults {self.defaults} must be some of its shapes {self.shapes}")
+        if not self.defaults or not {*self.defaults, *self.aims} <= set(self.shapes):
+            raise ValueError(f"{self.name}: defaults {self.defaults} and aims must be some of its shapes {self.shapes}")
+
+
+def drawer(seed: int, device: torch.device | str) -> Callable[..., Tensor]:
+    """(*size) -> float32 values of the standard normal distribution, made on the device."""
+    return partial(torch.randn, generator=torch.Generator(device).manual_seed(seed), device=device)
+
+
+def leaves(given: Mapping[str, object]) -> dict[str, Tensor]:
+    """The inputs that take a gradient."""
+    return {name: value for name, value in given.items() if isinstance(value, Tensor) and value.requires_grad}
 
 
 def discrepancy(got: Tensor, want: Tensor) -> float:
     """Largest error of an element relative to its own size plus the root mean square of all; NaN in `got` gives infinity.
 
-    The second term is for elements that are small because large ones cancelled.
+    The second term is for elements that are small because large ones cancelled. Computed where the tensors are, in float64;
+    one number goes to the host.
     """
     if got.shape != want.shape:
         raise ValueError(f"shapes {tuple(got.shape)} and {tuple(want.shape)} differ")
     if not want.numel():
         return 0.0
-    want = want.detach().double().cpu()
-    error = (got.detach().double().cpu() - want).abs()
+    want = want.detach().double()
+    error = (got.detach().to(want) - want).abs_()
     size = want.abs() + want.square().mean().sqrt()
-    return float(torch.where(error == 0, error, error / size).nan_to_num(nan=float("inf"), posinf=float("inf")).max())
+    return float(torch.where(error == 0, error, error / size).nan_to_num_(nan=float("inf"), posinf=float("inf")).max())

@@ -1,27 +1,33 @@
 """Training on a GPU in bf16: weights move, freezing holds, a stop and a resume change nothing, memory stays in bounds."""
 
-import json
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
 
-from tarpon.models.backbones.frames import FrameBackbone
-from tarpon.train import checkpoint, launch
-from tarpon.train.config import EngineOptions, Optim, Run
-from tarpon.train.engine import DistContext, Engine, connect
-from tarpon.train.task import Batch, Problem
-from tarpon.train.tasks.mouse.options import ModelOptions, MouseOptions, WindowOptions
-from tarpon.train.tasks.mouse.task import MOUSE
+from tarpon.tools.gpu import resume
+from tarpon.tools.gpu.stepper import Stepper, moved
+from tarpon.train import checkpoint
+from tarpon.train.engine import DistContext, connect
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")]
-LR, FRAMES, SIZE = 1e-3, 16, 64
-BACKBONE = "vit_tiny_patch16_224"
+LR = 1e-3
+SMALL = [
+    "--model.backbone.name=vit_tiny_patch16_224",
+    "--model.backbone.pretrained=false",
+    "--model.backbone.image_size=64",
+    "--model.hidden=32",
+    "--window.train_frames=16",
+    "--window.val_frames=120",
+    "--engine.dtype=bf16",
+    "--engine.compile=off",  # a compiler for every engine here would take longer than all the steps
+    f"--optim.lr={LR}",
+    "--schedule.kind=constant",
+    "--schedule.warmup_epochs=0",
+    "--freeze_backbone_epochs=0",
+    "--early_stop_patience=0",
+    "--eval_every=1000",
+]
 STAGES = pytest.mark.parametrize("stage", [0, 1, 2])
-LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what connect() puts in place
 
 
 @pytest.fixture(scope="session")
@@ -30,71 +36,14 @@ def context() -> DistContext:
     return connect()
 
 
-class Trainer:
-    """A small mouse problem under an engine, stepped by hand on its first batch."""
-
-    def __init__(self, context: DistContext, data: str, *, stage: int, saved: tuple | None = None) -> None:
-        run = Run(data=data, optim=Optim(lr=LR), engine=EngineOptions(zero_stage=stage, dtype="bf16"))
-        backbone = FrameBackbone(name=BACKBONE, pretrained=False, image_size=SIZE)
-        options = MouseOptions(
-            model=ModelOptions(backbone=backbone, hidden=32), window=WindowOptions(train_frames=FRAMES, val_frames=FRAMES)
-        )
-        self.problem: Problem = MOUSE.build(run, options, context)
-        self.batch: Batch = {name: value.clone() for name, value in next(self.problem.data.batches(0, 0)).items()}
-        if saved is not None:
-            checkpoint.load_weights(self.problem.model, saved[0], name="saved")
-        self.engine = Engine(
-            context,
-            self.problem.model,
-            self.problem.groups,
-            optim=run.optim,
-            options=run.engine,
-            micro_batch=run.micro_batch,
-            accumulation=1,
-        )
-        if saved is not None:
-            self.engine.load_optimizer_state(saved[1])
-        self.frozen, self.done = False, 0
-        self.engine.train()
-
-    def freeze(self, on: bool) -> None:
-        if self.frozen and not on:
-            self.engine.restart("backbone")
-        self.frozen = on
-        self.problem.freeze(on)
-
-    def steps(self, amount: int) -> list[float]:
-        """Losses."""
-        losses = []
-        for _ in range(amount):
-            torch.manual_seed(self.done)  # dropout
-            self.engine.set_rate(LR, backbone=not self.frozen)
-            out = self.engine(**{name: self.batch[name] for name in self.problem.inputs})
-            loss = sum(self.problem.loss(out, self.batch).values())
-            self.engine.backward(loss)
-            self.engine.step()
-            losses.append(loss.item())
-            self.done += 1
-        return losses
-
-    def weights(self, part: str) -> dict[str, torch.Tensor]:
-        """Copies of the parameters of `backbone` or `rest`."""
-        return {
-            name: parameter.detach().clone()
-            for group, members in self.problem.groups.items()
-            if group.startswith(f"{part}/")
-            for name, parameter in members.items()
-        }
-
-
-def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Mean change of each parameter."""
-    return {name: (after[name] - before[name]).abs().mean().item() for name in before}
-
-
 @pytest.fixture
 def trainer(context, mouse_shards):
-    return lambda **given: Trainer(context, mouse_shards.root, **given)
+    """(stage=, saved=) -> a small mouse problem under an engine, in bf16."""
+
+    def make(*, stage: int, saved: tuple | None = None) -> Stepper:
+        return Stepper(context, mouse_shards.root, [*SMALL, f"--engine.zero_stage={stage}"], saved=saved)
+
+    return make
 
 
 @STAGES
@@ -154,53 +103,14 @@ def test_a_saved_state_goes_on_as_if_never_stopped(trainer, stage):
     assert np.mean(list(moved(theirs, ours).values())) < 0.05 * step
 
 
-def trained(data: str, out, *words: str) -> dict[int, float]:
-    """Losses by step of a training in a process of its own."""
-    options = {
-        "data": data,
-        "out": out,
-        "log_every": 1,
-        "eval_every": 1000,
-        "freeze_backbone_epochs": 0,
-        "early_stop_patience": 0,
-        "optim.lr": LR,
-        "schedule.kind": "constant",
-        "schedule.warmup_epochs": 0,
-        "engine.dtype": "bf16",
-        "model.backbone.name": BACKBONE,
-        "model.backbone.pretrained": "false",
-        "model.backbone.image_size": SIZE,
-        "model.hidden": 32,
-        "window.train_frames": FRAMES,
-        "window.val_frames": 120,
-    }
-    given = [f"--{name}={value}" for name, value in options.items()]
-    alone = {name: value for name, value in os.environ.items() if name not in LAUNCHED}
-    done = subprocess.run(
-        [sys.executable, launch.__file__, "mouse", *given, *words],
-        env=alone,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return {line["step"]: line["loss"] for line in lines if "loss" in line}
-
-
 def test_a_stopped_and_resumed_run_has_the_same_losses(mouse_shards, tmp_path):
-    straight = trained(mouse_shards.root, tmp_path / "a", "--steps", "8")
-    trained(mouse_shards.root, tmp_path / "b", "--steps", "4")
-    resumed = trained(mouse_shards.root, tmp_path / "b", "--steps", "8", "--resume", "true")
-    assert list(resumed) == list(straight) == list(range(1, 9))
-    ours, theirs = (np.array([losses[step] for step in range(5, 9)]) for losses in (straight, resumed))
-    shifted = np.array([straight[step] for step in range(4, 8)])
-    # atomic additions make two runs differ a little; other samples or lost state would make them differ as steps do
-    assert np.abs(ours - theirs).mean() < 0.25 * np.abs(shifted - theirs).mean()
+    straight, resumed = resume.losses(mouse_shards.root, tmp_path, SMALL)
+    assert list(straight) == list(range(1, resume.STEPS + 1))
+    assert list(resumed) == list(straight)
+    assert resume.apart(straight, resumed) < 0.25
 
 
-def peak(one: Trainer) -> int:
+def peak(one: Stepper) -> int:
     """Bytes, at the highest point of a step."""
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()

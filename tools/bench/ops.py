@@ -1,54 +1,66 @@
-"""`tarpon bench ops`: fused operations beside plain and compiled PyTorch, and how near each is to the machine's limits."""
+"""`tarpon bench ops`: fused operations beside plain and compiled PyTorch, and how near each is to the machine's limits.
 
-import statistics
+Needs PyTorch and Triton alone. Other programs call `check` (of `bench_ops_check`) and `measure` (of `bench_ops_timing`).
+"""
+
+import json as json_format
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
-from itertools import product
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from tarpon.models.ops import OPS, tiles
-from tarpon.models.ops.mmoe import variants as mmoe_variants
+from tarpon.models.ops import OPS, choices
+from tarpon.models.ops.launch import INTERPRETED
 from tarpon.models.ops.spec import OpSpec, Shape
-from tarpon.shards.json_file import write_json
+from tarpon.shards import atomic
 from tarpon.tools.bench import results as bench
+from tarpon.tools.bench.ops_check import Check, check
+from tarpon.tools.bench.ops_table import measure_lines
+from tarpon.tools.bench.ops_timing import EAGER, FUSED, PARTS, Ceilings, Row, ceilings, measure
 from tarpon.tools.table import table
 
+__all__ = ["ceilings", "check", "measure", "run"]
+
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-EAGER, COMPILED, FUSED = "eager", "compiled", "fused"
-BLOCKS = ("temporal_block", "temporal_block_clip")  # operations whose variants and tiles stand in one table
-PASSES = ("forward", "both")  # both: forward and backward
-OVER_EAGER, OVER_COMPILED = 2.0, 1.2  # aims of fused, forward and backward, at an operation's default shapes on a GPU
-COPY_MIB, SQUARE = 1024, 8192  # what the ceilings are measured with on a GPU; a CPU gets a sixteenth and an eighth
-LEAST = 5  # calls a figure is the median of
+SHAPES = ("auto", "all", "default", "small")
+ORDER = ("temporal_block", "mmoe", "temporal_block_clip", "mmoe_experts", "mmoe_gates", "mmoe_mix")  # aims first
+LIBRARY_WAYS = (EAGER, "published")  # what fused must not be slower than
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ceilings:
-    """What this machine reaches at best, measured."""
+@dataclass(kw_only=True)
+class Journal:
+    """All that was found so far: on the terminal and in a log line by line, and as JSON, whole after every row."""
 
-    bytes_per_s: float  # read and written by a copy
-    operations_per_s: float  # multiplications and additions of a square matrix product in the dtype
+    path: Path | None
+    where: dict[str, object]
+    limits: Ceilings | None = None
+    rows: list[Row] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    candidates: list[Row] = field(default_factory=list)  # of the table
 
+    def say(self, line: str) -> None:
+        print(line, flush=True)
+        if self.path:
+            with self.log.open("a") as log:
+                log.write(line + "\n")
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One way of doing one operation at one shape."""
+    @property
+    def log(self) -> Path:
+        return self.path.with_suffix(".log")
 
-    op: str
-    shape: Shape
-    letters: str
-    way: str
-    part: str  # of PASSES
-    ms: float  # median
-    bytes_moved: int
-    operations: int
-    of_copy: float  # share of the ceiling that the bytes alone would reach in this time
-    of_product: float  # and the operations
+    def save(self) -> None:
+        if self.path:
+            lists = {name: [asdict(row) for row in getattr(self, name)] for name in ("rows", "checks", "candidates")}
+            limits = self.limits and asdict(self.limits)
+            told = {"machine": self.where, "ceilings": limits, "ratios": ratios(self.rows), **lists}
+            atomic.write_text(self.path, json_format.dumps(told, indent=1) + "\n")
+
+    def add(self, row: Row | Check, *, to: str = "rows") -> None:
+        getattr(self, to).append(row)
+        self.say(describe_check(row) if isinstance(row, Check) else describe_row(row))
+        self.save()
 
 
 def run(
@@ -57,7 +69,9 @@ def run(
     shapes: str = "auto",
     dtype: str = "auto",
     compile: bool = True,
-    seconds: float = 0.3,
+    seconds: float = 600.0,
+    seconds_a_figure: float = 0.1,
+    correct: bool = False,
     write_table: bool = False,
     json: str | None = None,
 ) -> int:
@@ -65,213 +79,177 @@ def run(
 
     Args:
         op: one operation alone.
-        shapes: all of them, or default for those that the aims are about; auto: all on a GPU, default on a CPU.
+        shapes: all of them, default for those that the aims are about, or small; auto: all on a GPU, default on a CPU.
         dtype: bf16, fp16 or fp32; auto: bf16 on a GPU, fp32 on a CPU.
-        compile: also what torch.compile makes of the plain one.
-        seconds: that each figure's calls take together.
-        write_table: on a GPU, let what was measured choose between ways of one operation from now on.
-        json: file for all figures.
+        compile: also what torch.compile makes of the plain ways.
+        seconds: for all of it; when they are over it stops, and what was found is kept.
+        seconds_a_figure: that the calls of each figure take together.
+        correct: first compare every operation with float64.
+        write_table: on a GPU, let what is measured choose between the ways of an operation from now on.
+        json: file for all figures, written anew after each; the lines printed go to the same name with .log.
 
     Returns:
-        0; figures are figures, and a missed aim is said.
+        0, and 1 where something was not equal to float64; figures are figures, and a missed aim is said.
     """
     gpu = torch.cuda.is_available()
-    chosen = {op: OPS.get(op)} if op else OPS
-    if None in chosen.values():
+    check_options(op=op, shapes=shapes, dtype=dtype, seconds=min(seconds, seconds_a_figure), write_table=write_table, gpu=gpu)
+    end, device = time.monotonic() + seconds, "cuda" if gpu else "cpu"
+    kind = DTYPES[("bf16" if gpu else "fp32") if dtype == "auto" else dtype]
+    where = bench.machine(gpu=torch.cuda.get_device_name() if gpu else None) | {"dtype": str(kind).removeprefix("torch.")}
+    journal = Journal(path=Path(json) if json else None, where=where)
+    if journal.path:
+        journal.path.parent.mkdir(parents=True, exist_ok=True)
+        journal.log.unlink(missing_ok=True)
+    if not gpu:
+        fused = "Triton's interpreter" if INTERPRETED else "the plain one"
+        journal.say(f"no CUDA GPU: these are CPU paths, and fused is {fused}; the kernels' speed is not measured here")
+    names = [op] if op else [name for name in ORDER if name in OPS] + [name for name in OPS if name not in ORDER]
+    work = [check_all(journal, device=device, names=names)] if correct else []
+    if shapes == "auto":
+        shapes = "all" if gpu else "default"
+    options = {"dtype": kind, "device": device, "seconds": seconds_a_figure}
+    work.append(time_all(journal, list_shapes(names, which=shapes), compiled=compile, **options))
+    if write_table:
+        work.append(fill_table(journal, dtype=kind, seconds=seconds_a_figure))
+    finished = all(take_until(steps, end=end) for steps in work)
+    if not finished:
+        journal.say(f"stopped after {seconds:.0f} s: {len(journal.checks)} checks and {len(journal.rows)} figures are kept")
+    for line in (*show_table(journal.rows), *verdicts(journal.rows, [OPS[name] for name in names], gpu=gpu)):
+        journal.say(line)
+    return 0 if all(row.ok for row in journal.checks) else 1
+
+
+def check_options(*, op: str | None, shapes: str, dtype: str, seconds: float, write_table: bool, gpu: bool) -> None:
+    """Raises ValueError for what `run` cannot do."""
+    if op and op not in OPS:
         raise ValueError(f"op={op!r} must be one of {', '.join(OPS)}")
-    if shapes not in ("auto", "all", "default"):
-        raise ValueError(f"shapes={shapes!r} must be auto, all or default")
+    if shapes not in SHAPES:
+        raise ValueError(f"shapes={shapes!r} must be {', '.join(SHAPES)}")
     if dtype != "auto" and dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} must be auto, {', '.join(DTYPES)}")
     if seconds <= 0:
-        raise ValueError(f"seconds={seconds} must be above 0")
+        raise ValueError(f"seconds and seconds_a_figure must be above 0; got {seconds}")
     if write_table and not gpu:
         raise ValueError("write_table=true needs an NVIDIA GPU: its table chooses between ways on that GPU")
-    kind = DTYPES[("bf16" if gpu else "fp32") if dtype == "auto" else dtype]
-    whole = shapes == "all" or (shapes == "auto" and gpu)
-    where = bench.machine(gpu=torch.cuda.get_device_name() if gpu else None) | {"dtype": str(kind).removeprefix("torch.")}
-    if not gpu:
-        print("no CUDA GPU: these are the CPU paths, and fused is the plain one; the kernels' speed is not measured here")
-    limits = ceilings(kind, device="cuda" if gpu else "cpu")
-    print(f"copy {limits.bytes_per_s / 1e9:.0f} GB/s, matrix product {limits.operations_per_s / 1e12:.2f} T operations/s")
-    rows = []
-    for spec in chosen.values():
-        for shape in spec.shapes if whole else spec.defaults:
-            rows += measured(spec, shape, dtype=kind, limits=limits, compiled=compile, seconds=seconds)
-            print(
-                "\n".join(shown(rows[-1].op, shape, [row for row in rows if (row.op, row.shape) == (spec.name, shape)])),
-                flush=True,
-            )
-    print("\n".join(verdicts(rows, chosen.values(), gpu=gpu)))
-    if json:
-        told = {"machine": where, "ceilings": asdict(limits), "ratios": ratios(rows), "rows": [asdict(row) for row in rows]}
-        write_json(Path(json), told)
-    if write_table:
-        record_variants(kind, seconds=seconds)
-    return 0
+
+
+def take_until(steps: Iterator[object], *, end: float) -> bool:
+    """Go on to the next step while there is time; whether all were made."""
+    while time.monotonic() < end:
+        if next(steps, None) is None:
+            return True
+    return False
+
+
+def list_shapes(names: Sequence[str], *, which: str) -> list[tuple[OpSpec, Shape]]:
+    """Default shapes of all operations before the other shapes of any."""
+    specs = [OPS[name] for name in names]
+    if which == "small":
+        return [(spec, spec.small_shapes[min(1, len(spec.small_shapes) - 1)]) for spec in specs]
+    found = [(spec, shape) for spec in specs for shape in spec.defaults]
+    others = [(spec, shape) for spec in specs for shape in spec.shapes if shape not in spec.defaults]
+    return found + (others if which == "all" else [])
+
+
+def check_all(journal: Journal, *, device: str, names: Sequence[str]) -> Iterator[Check]:
+    for row in check(device, ops=names):
+        journal.add(row, to="checks")
+        yield row
+
+
+def time_all(
+    journal: Journal,
+    shapes: Sequence[tuple[OpSpec, Shape]],
+    *,
+    dtype: torch.dtype,
+    device: str,
+    compiled: bool,
+    seconds: float,
+) -> Iterator[Row]:
+    """The ceilings, then every way at every shape; stops after an error that no later call survives."""
+    journal.limits = limits = measure_ceilings(journal, dtype, device=device)
+    for spec, shape in shapes:
+        options = {"dtype": dtype, "device": device, "limits": limits, "compiled": compiled, "seconds": seconds}
+        for row in measure(spec, shape, **options):
+            journal.add(row)
+            yield row
+            if row.fatal:
+                return
+
+
+def measure_ceilings(journal: Journal, dtype: torch.dtype, *, device: str) -> Ceilings:
+    limits = ceilings(dtype, device=device)
+    copy, product = limits.bytes_per_s / 1e9, limits.operations_per_s / 1e12
+    journal.say(f"ceilings measured here: copy {copy:.0f} GB/s, matrix product {product:.2f} T operations/s")
+    return limits
+
+
+def fill_table(journal: Journal, *, dtype: torch.dtype, seconds: float) -> Iterator[object]:
+    """Lines of this GPU replace older ones of the same shape; the file is whole after each."""
+    limits = journal.limits or measure_ceilings(journal, dtype, device="cuda")
+    tell: Callable[[Row], None] = lambda row: journal.add(row, to="candidates")  # noqa: E731
+    for line in measure_lines(dtype, limits=limits, seconds=seconds, tell=tell):
+        key = (line.op, line.device, line.dtype, line.sizes)
+        kept = [old for old in choices.TABLE if (old.op, old.device, old.dtype, old.sizes) != key]
+        choices.write_table([*kept, line])
+        journal.say(f"table: {line.op} {line.sizes} takes {line.choice.way}")
+        yield line
+
+
+def describe_check(row: Check) -> str:
+    name = f"{row.op} {'x'.join(map(str, row.shape))} {row.dtype} {row.way}"
+    if row.error:
+        return f"check {name}: FAILED {row.error}"
+    return f"check {name} {row.name}: {row.discrepancy:.2g} of {row.tolerance:.2g} {'ok' if row.ok else 'WRONG'}"
+
+
+def describe_row(row: Row) -> str:
+    sizes = ", ".join(f"{letter} {size}" for letter, size in zip(row.letters, row.shape, strict=True))
+    figures = [f"{name} {ms:.4f} ms" for name, ms in (("host", row.host_ms), ("graph", row.graph_ms)) if ms is not None]
+    ceiling = f", ceiling {row.ceiling_ms:.4f} ms" + (f" ({row.ceiling_ms / row.ms:.0%})" if row.ms else "")
+    return f"{row.op} {sizes} {row.way} {row.part}: {', '.join(figures)}{ceiling}{f', FAILED {row.error}' * bool(row.error)}"
+
+
+def times_of(rows: Sequence[Row]) -> dict[tuple[str, Shape, str], float]:
+    """(operation, shape, way) -> milliseconds of forward and backward, a graph's where there is one."""
+    return {(row.op, row.shape, row.way): row.ms for row in rows if row.part == PARTS[1] and row.ms is not None}
 
 
 def ratios(rows: Sequence[Row]) -> dict[str, float]:
     """How much faster the fused operation is, forward and backward together, at every shape."""
-    times = {(row.op, row.shape, row.way): row.ms for row in rows if row.part == "both"}
+    times = times_of(rows)
     return {
-        f"{name} {'x'.join(map(str, shape))} fused_over_{way}": times[name, shape, way] / ms
-        for (name, shape, done), ms in times.items()
-        for way in (EAGER, COMPILED)
-        if done == FUSED and (name, shape, way) in times
+        f"{op} {'x'.join(map(str, shape))} fused_over_{way}": ms / times[op, shape, FUSED]
+        for (op, shape, way), ms in times.items()
+        if way != FUSED and (op, shape, FUSED) in times
     }
 
 
-def record_variants(dtype: torch.dtype, *, seconds: float) -> None:
-    """Time the ways that an operation can be done at every shape, and write the tables that choose between them from now on."""
-    record_experts(dtype, seconds=seconds)
-    ms: dict[tiles.Key, dict[str, float]] = {}  # of all shapes of a key together
-    ways: dict[tiles.Key, dict[str, tiles.Tiles]] = {}
-    for op in BLOCKS:
-        for shape in OPS[op].shapes:
-            key = (op, *shape[2:], dtype)
-            ways[key] = tiles.candidates(op, shape, dtype)
-            own = ms.setdefault(key, dict.fromkeys(ways[key], 0.0))
-            for way, chosen in ways[key].items():
-                tiles.TABLE[key] = chosen
-                own[way] += both_ms(OPS[op], shape, OPS[op].fused, dtype=dtype, seconds=seconds)
-    tiles.record({key: ways[key][min(own, key=own.get)] for key, own in ms.items()})
-
-
-def record_experts(dtype: torch.dtype, *, seconds: float) -> None:
-    device, spec, timings = torch.cuda.get_device_name(), OPS["mmoe_experts"], []
-    for shape in spec.shapes:
-        ms = {
-            f"{way}_ms": both_ms(spec, shape, partial(spec.fused, variant=way), dtype=dtype, seconds=seconds)
-            for way in mmoe_variants.VARIANTS
-        }
-        sizes = dict(zip(("rows", "features", "hidden", "experts"), shape, strict=True))
-        timings.append(mmoe_variants.Timing(device=device, dtype=str(dtype).removeprefix("torch."), **sizes, **ms))
-    mmoe_variants.record(timings)
-
-
-def both_ms(spec: OpSpec, shape: Shape, call: Callable, *, dtype: torch.dtype, seconds: float) -> float:
-    """Milliseconds of forward and backward on the GPU."""
-    given = spec.inputs(shape, dtype=dtype, device="cuda", seed=0)
-    wanted = [value for value in given.values() if isinstance(value, Tensor) and value.requires_grad]
-    return median_ms(steps(call, given, wanted, backward=True), device="cuda", seconds=seconds)
-
-
-def measured(
-    spec: OpSpec, shape: Shape, *, dtype: torch.dtype, limits: Ceilings, compiled: bool, seconds: float
-) -> Iterator[Row]:
-    """All ways of one operation at one shape."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    ways: dict[str, Callable] = {EAGER: spec.reference}
-    if compiled:
-        torch.compiler.reset()
-        ways[COMPILED] = torch.compile(spec.reference, dynamic=False)
-    ways |= {FUSED: spec.fused, **spec.rivals}
-    given = spec.inputs(shape, dtype=dtype, device=device, seed=0)
-    wanted = [value for value in given.values() if isinstance(value, Tensor) and value.requires_grad]
-    for way, call in ways.items():
-        for part in PASSES:
-            both = part == "both"
-            ms = median_ms(steps(call, given, wanted, backward=both), device=device, seconds=seconds)
-            moved = spec.moved_bytes(shape, dtype) + (spec.moved_bytes(shape, dtype, backward=True) if both else 0)
-            operations = spec.operations(shape) + (spec.operations(shape, backward=True) if both else 0)
-            yield Row(
-                op=spec.name,
-                shape=shape,
-                letters=spec.letters,
-                way=way,
-                part=part,
-                ms=ms,
-                bytes_moved=moved,
-                operations=operations,
-                of_copy=moved / (ms / 1e3) / limits.bytes_per_s,
-                of_product=operations / (ms / 1e3) / limits.operations_per_s,
-            )
-
-
-def steps(call: Callable, given: dict, wanted: Sequence[Tensor], *, backward: bool) -> Callable[[], object]:
-    """One forward, or one forward and backward into gradients of all inputs that want them."""
-
-    def forward() -> object:
-        with torch.no_grad():
-            return call(**given)
-
-    def both() -> object:
-        out = call(**given)
-        outs = [value for value in (out if isinstance(out, tuple) else (out,)) if value.requires_grad]
-        return torch.autograd.grad(outs, wanted, [torch.ones_like(value) for value in outs], allow_unused=True)
-
-    return both if backward else forward
-
-
-def median_ms(step: Callable[[], object], *, device: str, seconds: float) -> float:
-    """Milliseconds of one call: the median of as many as fit into `seconds`, after two that are not counted."""
-    for _ in range(2):
-        step()
-    spent, end = [], time.perf_counter() + seconds
-    while len(spent) < LEAST or time.perf_counter() < end:
-        spent.append(timed(step, device=device))
-    return statistics.median(spent)
-
-
-def timed(step: Callable[[], object], *, device: str) -> float:
-    """Milliseconds of one call, on the device's own clock where it has one."""
-    if device == "cpu":
-        begun = time.perf_counter()
-        step()
-        return 1e3 * (time.perf_counter() - begun)
-    begin, done = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    begin.record()
-    step()
-    done.record()
-    done.synchronize()
-    return begin.elapsed_time(done)
-
-
-def ceilings(dtype: torch.dtype, *, device: str) -> Ceilings:
-    """Measure them: a copy of memory far larger than any cache, and a large square product."""
-    small = device == "cpu"
-    values = torch.empty(COPY_MIB * 2**20 // (16 if small else 1), dtype=torch.uint8, device=device)
-    other = torch.empty_like(values)
-    copy_ms = median_ms(lambda: other.copy_(values), device=device, seconds=0.5)
-    side = SQUARE // (8 if small else 1)
-    square = torch.randn(side, side, device=device).to(dtype)
-    product_ms = median_ms(lambda: square @ square, device=device, seconds=0.5)
-    return Ceilings(bytes_per_s=2 * values.numel() / (copy_ms / 1e3), operations_per_s=2 * side**3 / (product_ms / 1e3))
-
-
-def shown(op: str, shape: Shape, rows: Sequence[Row]) -> Iterator[str]:
-    """The table of one operation at one shape."""
-    sizes = ", ".join(f"{letter} {size}" for letter, size in zip(rows[0].letters, shape, strict=True))
-    yield f"\n{op}: {sizes}"
-    eager = {row.part: row.ms for row in rows if row.way == EAGER}
-    yield from table(
-        ("way", "pass", "ms", "x eager", "% of copy", "% of product"),
-        [
-            (
-                row.way,
-                "forward" if row.part == "forward" else "forward + backward",
-                f"{row.ms:.3f}",
-                f"{eager[row.part] / row.ms:.2f}",
-                f"{100 * row.of_copy:.0f}",
-                f"{100 * row.of_product:.0f}",
-            )
-            for row in rows
-        ],
-    )
-
-
 def verdicts(rows: Sequence[Row], specs: Sequence[OpSpec], *, gpu: bool) -> Iterator[str]:
-    """The aims at the default shapes, and every shape at which fused is slower than eager; on a GPU only."""
+    """Every operation's aims, and every shape at which fused is slower than the library; on a GPU only."""
     if not gpu:
         return
-    times = {(row.op, row.shape, row.way): row.ms for row in rows if row.part == "both"}
+    times = times_of(rows)
     for spec in specs:
-        for shape, (way, aim) in product(spec.defaults, ((EAGER, OVER_EAGER), (COMPILED, OVER_COMPILED))):
-            if (spec.name, shape, way) in times:
-                ratio = times[spec.name, shape, way] / times[spec.name, shape, FUSED]
-                told = "met" if ratio >= aim else "MISSED"
-                yield f"{spec.name} {shape}: {ratio:.2f} x {way}, the aim is {aim:g}: {told}"
-    for name, shape, way in times:
-        if way == FUSED and times[name, shape, FUSED] > times[name, shape, EAGER]:
-            yield f"{name} {shape}: fused is slower than eager; this shape should take the library's way"
+        for shape, aims in spec.aims.items():
+            name = f"{spec.name} {shape}, forward and backward, graph-replayed"
+            for way, aim in aims.items():
+                if (spec.name, shape, way) in times and (spec.name, shape, FUSED) in times:
+                    ratio = times[spec.name, shape, way] / times[spec.name, shape, FUSED]
+                    yield f"{name}: {ratio:.2f} x {way}, the aim is {aim:g}: {'met' if ratio >= aim else 'MISSED'}"
+                else:
+                    yield f"{name}: the aim of {aim:g} x {way} was not measured"
+    for (op, shape, way), ms in times.items():
+        if way in LIBRARY_WAYS and (op, shape, FUSED) in times and times[op, shape, FUSED] > ms:
+            yield f"{op} {shape}: fused is slower than {way}; --write_table gives this shape the library's way if it still is"
+
+
+def show_table(rows: Sequence[Row]) -> Iterator[str]:
+    """Forward and backward of all ways, one line a shape and way."""
+    times = times_of(rows)
+    cells = [
+        (op, "x".join(map(str, shape)), way, f"{ms:.4f}", f"{times[op, shape, EAGER] / ms:.2f}")
+        for (op, shape, way), ms in times.items()
+        if (op, shape, EAGER) in times
+    ]
+    yield from table(("operation", "shape", "way", "ms", "x eager"), cells)

@@ -3,7 +3,6 @@
 Each variant runs in a process of its own, so that peaks of memory and left-over threads stay apart.
 """
 
-import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -14,9 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
-
-from tarpon.shards import atomic
+from tarpon.shards import atomic, installed
 from tarpon.tools.table import table
 
 PACKAGES = (
@@ -128,6 +125,8 @@ def tree_peak_mib(pid: int) -> float:
 
     The sum of each one's peak, less what is now counted more than once because several of them share it.
     """
+    import psutil  # here, for the figures of kernels are also taken where it is not installed
+
     root = psutil.Process(pid)
     total = 0
     for member in [root, *root.children(recursive=True)]:
@@ -149,20 +148,15 @@ def machine(*, gpu: str | None = None) -> dict[str, object]:
     """What the figures depend on. `gpu` is its name, where one was used."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    memory_gib = round(psutil.virtual_memory().total / 2**30, 1)
+    there = {name: version for name, version in installed.versions(PACKAGES).items() if version is not None}
+    memory_gib = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     return {
         "cpu": model,
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": memory_gib,
         "gpu": gpu,
         "load_average": [round(load, 2) for load in os.getloadavg()],
-        "versions": versions,
+        "versions": {"python": platform.python_version(), **there},
     }
 
 

@@ -5,7 +5,6 @@ the card as unknown, so that such a cache cannot be taken for one of ours.
 """
 
 import hashlib
-import importlib.metadata
 import json
 import pickle
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from tarpon.shards import installed
 from tarpon.shards.features import DTYPES, FeatureCache, class_lists
 from tarpon.shards.manifest import SPLITS
 from tarpon.shards.sources.fish import source as fish
@@ -170,5 +170,5 @@ def card_of(told: dict, labels: pa.Table, vectors: np.ndarray, *, order_column: 
             "weights": PurePosixPath(str(told.get("weights", "")).replace("\\", "/")).name,
             "unknown": list(UNKNOWN),
         },
-        "versions": {name: importlib.metadata.version(name) for name in ("tarpon", "torch", "numpy", "pyarrow")},
+        "versions": installed.versions(("tarpon", "torch", "numpy", "pyarrow")),
     }

@@ -3,7 +3,7 @@
 B rows, D features, E experts, H features of an expert. Every expert sees every row, so that the products are batched ones
 of equal size. Two ways to them, both with the same answer but for rounding:
 
-"library": cuBLAS does all products; the norms' affine part, the activation and their gradients are passes of their own.
+"library_products": cuBLAS does all products; the norms' affine part, the activation and their gradients are passes apart.
 "fused": those happen inside of Triton products, whose tiles take the affine part on their way in and bias, GELU and dropout
 on their way out; a product with nothing around it stays cuBLAS's.
 
@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tarpon.models.moe.stacked import stacked_affine, stacked_linear
+from tarpon.models.ops.choices import WAYS
 from tarpon.models.ops.dropout import check_share, hash_dropout
-from tarpon.models.ops.launch import runs_kernel
+from tarpon.models.ops.launch import device_name, runs_kernel
 from tarpon.models.ops.mmoe.mix import check_counts, check_dtypes
-from tarpon.models.ops.mmoe.variants import VARIANTS, choose
-from tarpon.models.ops.spec import OpSpec, Shape
+from tarpon.models.ops.mmoe.tiles import choose_experts
+from tarpon.models.ops.spec import OpSpec, Shape, drawer
 
 
 def experts_reference(
@@ -48,7 +49,7 @@ def experts(
     *,
     dropout: float = 0.0,
     seed: Tensor | None = None,
-    variant: str | None = None,
+    way: str | None = None,
 ) -> Tensor:
     """All experts but for the last layer's bias and GELU, which `mmoe_mix` takes over.
 
@@ -59,7 +60,7 @@ def experts(
         out_weight: (E, H, H), dtype of in_weight.
         dropout: share of the hidden values dropped, by a hash of the seed, of e * B + b and of the feature.
         seed: () int64 on the CPU (`dropout.draw_seed`); needed where dropout > 0.
-        variant: "library" or "fused"; None leaves it to the table (`mmoe_variants`).
+        way: "library_products" or "fused"; None leaves it to the table (`choices.py`).
 
     Returns:
         (E, B, H), dtype of in_weight.
@@ -74,11 +75,11 @@ def experts(
     if not runs_kernel(normal):
         return experts_reference(normal, scale, shift, in_weight, in_bias, out_weight, dropout=dropout, seed=seed)
     check_dtypes("mmoe_experts", normal, scale, shift, in_weight, in_bias, out_weight)
-    if variant not in (None, *VARIANTS):
-        raise ValueError(f"variant={variant!r} must be one of {', '.join(VARIANTS)}")
+    if way not in (None, *WAYS["mmoe_experts"]):
+        raise ValueError(f"way={way!r} must be one of {', '.join(WAYS['mmoe_experts'])}")
     tensors = (normal, scale, shift, in_weight, in_bias, out_weight)
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    return _experts(*tensors, seed if dropout else None, dropout, variant, keep)[0]
+    return _experts(*tensors, seed if dropout else None, dropout, way, keep)[0]
 
 
 def check_experts(normal: Tensor, scale: Tensor, shift: Tensor, in_weight: Tensor, in_bias: Tensor, out_weight: Tensor) -> None:
@@ -96,10 +97,11 @@ def check_experts(normal: Tensor, scale: Tensor, shift: Tensor, in_weight: Tenso
     check_counts(experts=E)
 
 
-def _is_fused(variant: str | None, normal: Tensor, in_weight: Tensor) -> bool:
+def _is_fused(way: str | None, normal: Tensor, in_weight: Tensor) -> bool:
     """Asked inside of the operation, for a compiler must not follow the way into the table."""
     E, D, H = in_weight.shape
-    return (variant or choose(dtype=in_weight.dtype, rows=len(normal), features=D, hidden=H, experts=E)) == "fused"
+    sizes = {"rows": len(normal), "features": D, "hidden": H, "experts": E}
+    return (way or choose_experts(dtype=in_weight.dtype, device=device_name(normal.device), **sizes)) == "fused"
 
 
 @torch.library.custom_op("tarpon::mmoe_experts", mutates_args=())
@@ -112,7 +114,7 @@ def _experts(
     out_weight: Tensor,
     seed: Tensor | None,
     dropout: float,
-    variant: str | None,
+    way: str | None,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The answer and, with `keep`, what the gradient needs: the first layer's product and hidden values, (E, B, H) both."""
@@ -120,11 +122,11 @@ def _experts(
 
     tensors = (t.contiguous() for t in (normal, scale, shift, in_weight, in_bias, out_weight))
     with torch.cuda.device_of(normal):  # kernels start on the current GPU, which need not be the tensors'
-        return experts_forward(*tensors, drop=Dropout.of(dropout, seed), fused=_is_fused(variant, normal, in_weight), keep=keep)
+        return experts_forward(*tensors, drop=Dropout.of(dropout, seed), fused=_is_fused(way, normal, in_weight), keep=keep)
 
 
 @_experts.register_fake
-def _(normal, scale, shift, in_weight, in_bias, out_weight, seed, dropout, variant, keep):
+def _(normal, scale, shift, in_weight, in_bias, out_weight, seed, dropout, way, keep):
     E, _, H = in_weight.shape
     kept = (E, normal.shape[0], H) if keep else (0,)
     return tuple(in_weight.new_empty(shape) for shape in ((E, normal.shape[0], H), kept, kept))
@@ -143,7 +145,7 @@ def _experts_backward(
     out_weight: Tensor,
     seed: Tensor | None,
     dropout: float,
-    variant: str | None,
+    way: str | None,
     needs_normal: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients in the order of `experts`; that of normal is empty if not needed."""
@@ -151,7 +153,7 @@ def _experts_backward(
 
     tensors = (t.contiguous() for t in (grad, product, hidden, normal, scale, shift, in_weight, in_bias, out_weight))
     return experts_backward(
-        *tensors, drop=Dropout.of(dropout, seed), fused=_is_fused(variant, normal, in_weight), needs_normal=needs_normal
+        *tensors, drop=Dropout.of(dropout, seed), fused=_is_fused(way, normal, in_weight), needs_normal=needs_normal
     )
 
 
@@ -168,7 +170,7 @@ def _(
     out_weight,
     seed,
     dropout,
-    variant,
+    way,
     needs_normal,
 ):
     d_normal = normal.new_empty(normal.shape if needs_normal else (0,))
@@ -176,19 +178,19 @@ def _(
 
 
 def _save(ctx, inputs, output) -> None:
-    *tensors, seed, dropout, variant, _ = inputs
+    *tensors, seed, dropout, way, _ = inputs
     _, product, hidden = output
     ctx.save_for_backward(product, hidden, *tensors, seed)
     ctx.mark_non_differentiable(product, hidden)
     ctx.set_materialize_grads(False)  # else zeros of (E, B, H) are made for each of the two
-    ctx.dropout, ctx.variant = dropout, variant
+    ctx.dropout, ctx.way = dropout, way
 
 
 def _gradients(ctx, grad: Tensor, *_):
     if grad is None:
         return (None,) * 10
     needs = ctx.needs_input_grad[0]
-    d_normal, *rest = _experts_backward(grad, *ctx.saved_tensors, ctx.dropout, ctx.variant, needs)
+    d_normal, *rest = _experts_backward(grad, *ctx.saved_tensors, ctx.dropout, ctx.way, needs)
     return (d_normal if needs else None, *rest, None, None, None, None)
 
 
@@ -197,16 +199,16 @@ _experts.register_autograd(_gradients, setup_context=_save)
 
 def random_inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int) -> dict[str, object]:
     B, D, H, E = shape
-    draw = torch.Generator().manual_seed(seed)
+    draw = drawer(seed, device)
     tensors = {
-        "normal": torch.randn(B, D, generator=draw),
-        "scale": (1 + 0.3 * torch.randn(E, D, generator=draw)).to(dtype),
-        "shift": (0.3 * torch.randn(E, D, generator=draw)).to(dtype),
-        "in_weight": (torch.randn(E, D, H, generator=draw) * D**-0.5).to(dtype),
-        "in_bias": (0.3 * torch.randn(E, H, generator=draw)).to(dtype),
-        "out_weight": (torch.randn(E, H, H, generator=draw) * H**-0.5).to(dtype),
+        "normal": draw(B, D),
+        "scale": (1 + 0.3 * draw(E, D)).to(dtype),
+        "shift": (0.3 * draw(E, D)).to(dtype),
+        "in_weight": (draw(E, D, H) * D**-0.5).to(dtype),
+        "in_bias": (0.3 * draw(E, H)).to(dtype),
+        "out_weight": (draw(E, H, H) * H**-0.5).to(dtype),
     }
-    leaves = {name: tensor.to(device).requires_grad_() for name, tensor in tensors.items()}
+    leaves = {name: tensor.requires_grad_() for name, tensor in tensors.items()}
     return leaves | {"dropout": 0.1, "seed": torch.tensor(1234 + seed)}
 
 
@@ -232,6 +234,7 @@ EXPERTS = OpSpec(
     shapes=((256, 1024, 2048, 4), (4096, 1024, 2048, 4), (64, 384, 512, 4), (1024, 1536, 2048, 8), (8192, 1024, 4096, 16)),
     small_shapes=((1, 1, 1, 1), (15, 31, 33, 4), (16, 32, 64, 5), (17, 33, 127, 2), (2, 9, 5, 64), (65, 129, 129, 1)),
     defaults=((256, 1024, 2048, 4), (4096, 1024, 2048, 4)),
+    reduction=lambda shape: max(shape[:3]),
     moved_bytes=moved_bytes,
     operations=operations,
 )

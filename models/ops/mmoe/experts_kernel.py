@@ -6,7 +6,7 @@ In kernels: p_ pointer, b_ block of values, o_ offsets, m_ mask, i_ index. Addre
 import triton
 import triton.language as tl
 
-from tarpon.models.ops.dropout_kernel import kept, row_keys
+from tarpon.models.ops.dropout_kernel import keep, row_keys
 from tarpon.models.ops.launch import next_power
 from tarpon.models.ops.maths_kernel import dot, gelu, gelu_slope
 
@@ -24,7 +24,7 @@ def flat_tile(columns: int) -> dict[str, int]:
 def drop(b_values, o_row, o_column, low, high, threshold, keep_scale, DROP: tl.constexpr):
     """Dropout of a block, or of its gradient."""
     if DROP:
-        b_kept = kept(row_keys(o_row, low, high)[:, None], o_column[None, :], threshold)
+        b_kept = keep(row_keys(o_row, low, high)[:, None], o_column[None, :], threshold)
         b_values = tl.where(b_kept, b_values * keep_scale, 0.0)
     return b_values
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from tarpon.models.ops.dropout import halves, threshold
-from tarpon.models.ops.launch import cdiv, next_power
+from tarpon.models.ops.launch import cdiv, limits_of, next_power
 from tarpon.models.ops.mmoe import experts_kernel as kernels
+from tarpon.models.ops.mmoe.tiles import product_blocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +42,9 @@ class Dropout:
         }
 
 
-def tiles(rows: int, columns: int, depth: int, itemsize: int) -> tuple[dict[str, int], dict[str, int]]:
-    """Block sizes of a product, and its warps and stages; three stages stay below 99 KB of shared memory."""
-    block_m, block_n = (min(max(next_power(size), 16), 128) for size in (rows, columns))
-    block_k = min(max(next_power(depth), 16), 64 if itemsize == 2 else 32)
-    warps = 8 if block_m * block_n == 128 * 128 else 4
-    return {"BLOCK_M": block_m, "BLOCK_N": block_n, "BLOCK_K": block_k}, {"num_warps": warps, "num_stages": 3}
+def blocks(rows: int, columns: int, depth: int, *, left: Tensor, right: Tensor) -> tuple[dict[str, int], dict[str, int]]:
+    """`product_blocks` of two tensors on their GPU."""
+    return product_blocks(rows, columns, depth, left=left.dtype, right=right.dtype, limits=limits_of(right.device))
 
 
 def experts_forward(
@@ -66,7 +64,7 @@ def experts_forward(
     product, answer = (in_weight.new_empty(E, B, H) for _ in range(2))
     hidden = torch.empty_like(product) if keep else product  # in place, where no gradient will ask for the product
     if fused:
-        size, options = tiles(B, H, D, normal.itemsize)
+        size, options = blocks(B, H, D, left=normal, right=in_weight)
         grid = (cdiv(B, size["BLOCK_M"]) * cdiv(H, size["BLOCK_N"]), E)
         kernels.expert_in_kernel[grid](
             normal, scale, shift, in_weight, in_bias, product, hidden, B, D, H, **drop.arguments(), KEEP=keep, **size, **options
@@ -127,7 +125,7 @@ def _product_library(grad: Tensor, product: Tensor, bias: Tensor, out_weight: Te
 def _product_fused(grad: Tensor, product: Tensor, bias: Tensor, out_weight: Tensor, drop: Dropout) -> tuple[Tensor, Tensor]:
     E, B, H = product.shape
     d_product = torch.empty_like(product)
-    size, options = tiles(B, H, H, product.itemsize)
+    size, options = blocks(B, H, H, left=grad, right=out_weight)
     parts = product.new_empty((cdiv(B, size["BLOCK_M"]), E, H), dtype=torch.float32)
     grid = (len(parts) * cdiv(H, size["BLOCK_N"]), E)
     kernels.expert_in_gradient_kernel[grid](
@@ -155,7 +153,7 @@ def _weights_fused(
 ) -> tuple[Tensor, Tensor, Tensor]:
     E, D, H = weight.shape
     d_weight = torch.empty_like(weight)
-    size, options = tiles(D, H, len(normal), normal.itemsize)
+    size, options = blocks(D, H, len(normal), left=normal, right=d_product)
     parts = weight.new_empty((2, cdiv(H, size["BLOCK_N"]), E, D), dtype=torch.float32)
     grid = (cdiv(D, size["BLOCK_M"]) * parts.shape[1], E)
     kernels.expert_in_weight_kernel[grid](

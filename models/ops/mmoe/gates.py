@@ -9,7 +9,7 @@ from torch import Tensor
 from tarpon.models.moe.stacked import at_least_float32
 from tarpon.models.ops.launch import runs_kernel
 from tarpon.models.ops.mmoe.mix import check_counts, check_dtypes
-from tarpon.models.ops.spec import OpSpec, Shape
+from tarpon.models.ops.spec import OpSpec, Shape, drawer
 
 TEMPERATURE_MIN = 1e-6
 
@@ -110,15 +110,15 @@ _gates.register_autograd(_gradients, setup_context=_save)
 
 def random_inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int) -> dict[str, object]:
     B, D, E, K = shape
-    draw = torch.Generator().manual_seed(seed)
+    draw = drawer(seed, device)
     tensors = {
-        "normal": torch.randn(B, D, generator=draw),
-        "scale": (1 + 0.3 * torch.randn(K, D, generator=draw)).to(dtype),
-        "shift": (0.3 * torch.randn(K, D, generator=draw)).to(dtype),
-        "weight": (torch.randn(K, D, E, generator=draw) * D**-0.5).to(dtype),
-        "bias": torch.randn(K, E, generator=draw).to(dtype),
+        "normal": draw(B, D),
+        "scale": (1 + 0.3 * draw(K, D)).to(dtype),
+        "shift": (0.3 * draw(K, D)).to(dtype),
+        "weight": (draw(K, D, E) * D**-0.5).to(dtype),
+        "bias": draw(K, E).to(dtype),
     }
-    return {name: tensor.to(device).requires_grad_() for name, tensor in tensors.items()} | {"temperature": 0.7}
+    return {name: tensor.requires_grad_() for name, tensor in tensors.items()} | {"temperature": 0.7}
 
 
 def moved_bytes(shape: Shape, dtype: torch.dtype, *, backward: bool = False) -> int:
@@ -141,6 +141,7 @@ GATES = OpSpec(
     shapes=((256, 1024, 4, 4), (4096, 1024, 4, 4), (64, 384, 4, 2), (1024, 1536, 8, 8), (8192, 1024, 16, 8)),
     small_shapes=((1, 1, 1, 1), (15, 63, 4, 4), (16, 64, 5, 1), (17, 65, 4, 16), (33, 40, 64, 3), (130, 33, 4, 4)),
     defaults=((256, 1024, 4, 4),),
+    reduction=lambda shape: max(shape[:2]),
     moved_bytes=moved_bytes,
     operations=operations,
 )

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tarpon.models.ops.launch import runs_kernel
-from tarpon.models.ops.spec import OpSpec, Shape
+from tarpon.models.ops.spec import OpSpec, Shape, drawer
 
 EXPERTS_MAX = 64
 TASKS_MAX = 16
@@ -106,13 +106,13 @@ _mix.register_autograd(_gradients, setup_context=_save)
 
 def random_inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int) -> dict[str, Tensor]:
     B, H, E, K = shape
-    draw = torch.Generator().manual_seed(seed)
+    draw = drawer(seed, device)
     tensors = {
-        "hidden": torch.randn(E, B, H, generator=draw).to(dtype),
-        "bias": torch.randn(E, H, generator=draw).to(dtype),
-        "gates": torch.randn(B, K, E, generator=draw).softmax(-1),
+        "hidden": draw(E, B, H).to(dtype),
+        "bias": draw(E, H).to(dtype),
+        "gates": draw(B, K, E).softmax(-1),
     }
-    return {name: tensor.to(device).requires_grad_() for name, tensor in tensors.items()}
+    return {name: tensor.requires_grad_() for name, tensor in tensors.items()}
 
 
 def moved_bytes(shape: Shape, dtype: torch.dtype, *, backward: bool = False) -> int:
@@ -135,6 +135,7 @@ MIX = OpSpec(
     shapes=((256, 2048, 4, 4), (4096, 2048, 4, 4), (64, 512, 4, 2), (1024, 1536, 8, 8), (8192, 4096, 16, 8)),
     small_shapes=((1, 1, 1, 1), (3, 63, 4, 4), (2, 64, 5, 1), (2, 65, 4, 16), (2, 257, 64, 3), (1, 1025, 2, 4)),
     defaults=((256, 2048, 4, 4),),
+    reduction=lambda shape: max(shape[:2]),
     moved_bytes=moved_bytes,
     operations=operations,
 )

@@ -9,15 +9,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tarpon.models.moe.stacked import at_least_float32, stacked_affine, stacked_linear
+from tarpon.models.ops.choices import LIBRARY
 from tarpon.models.ops.dropout import draw_seed, hash_dropout
-from tarpon.models.ops.launch import runs_kernel
+from tarpon.models.ops.launch import device_name, runs_kernel
 from tarpon.models.ops.mmoe.experts import experts
 from tarpon.models.ops.mmoe.experts import operations as expert_operations
 from tarpon.models.ops.mmoe.experts import random_inputs as expert_inputs
 from tarpon.models.ops.mmoe.gates import TEMPERATURE_MIN, gates
 from tarpon.models.ops.mmoe.gates import random_inputs as gate_inputs
 from tarpon.models.ops.mmoe.mix import check_dtypes, mix
-from tarpon.models.ops.spec import OpSpec, Shape
+from tarpon.models.ops.mmoe.published import make_looped_rival
+from tarpon.models.ops.mmoe.tiles import choose_mixture
+from tarpon.models.ops.spec import OpSpec, Shape, drawer
 
 
 def mmoe_reference(
@@ -43,10 +46,7 @@ def mmoe_reference(
     # The experts' affine parts go into the rows, the gates' into the weights: folded into W, which has more rows than a
     # batch, layer 1 took 187 ms forward + backward against 97 (B 256, D 1024, H 2048, E 4, two CPU cores).
     hidden = F.gelu(stacked_linear(stacked_affine(normal, expert_scale, expert_shift), in_weight, in_bias))
-    if seed is None:
-        hidden = F.dropout(hidden, dropout, training=dropout > 0)
-    else:
-        hidden = hash_dropout(hidden, dropout, seed)
+    hidden = hash_dropout(hidden, dropout, seed)
     values = F.gelu(stacked_linear(hidden, out_weight, out_bias))  # (E, B, H)
     weight = (gate_scale[..., None] * gate_weight).permute(1, 0, 2).flatten(1)  # (D, K*E)
     bias = gate_bias + (gate_shift[..., None] * gate_weight).sum(1)
@@ -86,7 +86,8 @@ def mmoe(
         gate_scale, gate_shift: (K, D) of the gates' norms.
         gate_weight, gate_bias: (K, D, E), (K, E).
         dropout: share of values dropped between an expert's layers; 0 outside training.
-        seed: () int64 on the CPU for dropout; drawn from PyTorch's CPU generator if not given.
+        seed: () int64 on the CPU for dropout; drawn from PyTorch's CPU generator if not given. Its value is a kernel's
+            argument: a CUDA graph repeats the one that it was captured with.
 
     Returns:
         mixed (B, K, H), gates (B, K, E).
@@ -96,10 +97,11 @@ def mmoe(
     """
     tensors = (expert_scale, expert_shift, in_weight, in_bias, out_weight, out_bias)
     gate_tensors = (gate_scale, gate_shift, gate_weight, gate_bias)
-    if not runs_kernel(x):
+    if runs_kernel(x):
+        check_dtypes("mmoe", x, *tensors, *gate_tensors)
+    if not runs_kernel(x) or takes_library(x, in_weight, gate_bias):
         options = {"temperature": temperature, "dropout": dropout, "eps": eps, "seed": seed}
         return mmoe_reference(x, *tensors, *gate_tensors, **options)
-    check_dtypes("mmoe", x, *tensors, *gate_tensors)
     normal = F.layer_norm(x.float(), x.shape[-1:], eps=eps)
     if torch.is_autocast_enabled(x.device.type):  # custom operations are not among those that autocast knows
         dtype = torch.get_autocast_dtype(x.device.type)
@@ -110,17 +112,28 @@ def mmoe(
     return mix(hidden, out_bias, shares), shares
 
 
+def takes_library(x: Tensor, in_weight: Tensor, gate_bias: Tensor) -> bool:
+    """Whether the table says that plain PyTorch is fastest. Not while compiling, which must not follow the way into a table."""
+    if torch.compiler.is_compiling():
+        return False
+    E, D, H = in_weight.shape
+    sizes = {"rows": len(x), "features": D, "hidden": H, "experts": E, "tasks": len(gate_bias)}
+    autocast = torch.is_autocast_enabled(x.device.type)
+    dtype = torch.get_autocast_dtype(x.device.type) if autocast else in_weight.dtype
+    return choose_mixture(dtype=dtype, device=device_name(x.device), **sizes) == LIBRARY
+
+
 def random_inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int) -> dict[str, object]:
     B, D, H, E, K = shape
     inner = expert_inputs((B, D, H, E), dtype=dtype, device=device, seed=seed)
     gate = gate_inputs((B, D, E, K), dtype=dtype, device=device, seed=seed + 1)
-    draw = torch.Generator().manual_seed(seed + 2)
-    out_bias = (0.3 * torch.randn(E, H, generator=draw)).to(dtype)
+    draw = drawer(seed + 2, device)
+    out_bias = (0.3 * draw(E, H)).to(dtype)
     return {
         "x": inner["normal"],
         **{f"expert_{name}": inner[name] for name in ("scale", "shift")},
         **{name: inner[name] for name in ("in_weight", "in_bias", "out_weight", "dropout", "seed")},
-        "out_bias": out_bias.to(device).requires_grad_(),
+        "out_bias": out_bias.requires_grad_(),
         **{f"gate_{name}": gate[name] for name in ("scale", "shift", "weight", "bias")},
         "temperature": gate["temperature"],
     }
@@ -157,6 +170,9 @@ MMOE = OpSpec(
     ),
     small_shapes=((1, 9, 1, 1, 1), (15, 31, 33, 4, 4), (17, 33, 65, 5, 1), (2, 9, 5, 64, 16)),
     defaults=((256, 1024, 2048, 4, 4), (4096, 1024, 2048, 4, 4)),
+    reduction=lambda shape: max(shape[:3]),
     moved_bytes=moved_bytes,
+    rivals={"published": make_looped_rival},
+    aims={(256, 1024, 2048, 4, 4): {"eager": 2.0}, (4096, 1024, 2048, 4, 4): {"eager": 1.25, "compiled": 1.0}},
     operations=operations,
 )

@@ -7,8 +7,9 @@ dropout, residual and mask never make a pass of their own over memory; dropout's
 import torch
 from torch import Tensor
 
+from tarpon.models.ops.choices import LIBRARY, find_choice
 from tarpon.models.ops.dropout import check_share, draw_seed
-from tarpon.models.ops.launch import runs_kernel
+from tarpon.models.ops.launch import device_name, runs_kernel
 from tarpon.models.ops.tcn.reference import GROUPS, temporal_block_reference
 
 NORMS = ("frame", "clip")
@@ -50,21 +51,27 @@ def temporal_block(
         causal: the last tap lies on the frame itself, not the middle one.
         norm: "frame" over the channels of a frame; "clip" over 8 channel groups and the valid frames of a clip.
         dropout: share of branch values dropped; 0 outside training.
-        seed: () int64 on the CPU, the dropout's, as `draw_seed` makes it; None draws one where dropout is above 0.
+        seed: () int64 on the CPU, the dropout's, as `draw_seed` makes it; None draws one where dropout is above 0. Its value
+            is a kernel's argument: a CUDA graph repeats the one that it was captured with.
 
     Returns:
         (B, T, H) in the dtype of x, newly allocated.
     """
     check(x, valid, weight, project, project_bias, (bias, scale, shift), dilation=dilation, causal=causal, norm=norm)
     check_share(dropout)
-    seed = draw_seed() if dropout and seed is None else seed
+    options = {"dilation": dilation, "causal": causal, "norm": norm, "dropout": dropout, "eps": eps}
     if not runs_kernel(x):
-        options = {"dilation": dilation, "causal": causal, "norm": norm, "dropout": dropout, "seed": seed, "eps": eps}
-        return temporal_block_reference(x, valid, weight, bias, scale, shift, project, project_bias, **options)
+        seed = draw_seed() if dropout and seed is None else seed
+        return temporal_block_reference(x, valid, weight, bias, scale, shift, project, project_bias, seed=seed, **options)
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, project = x.to(dtype), weight.to(dtype), None if project is None else project.to(dtype)
     check_kernel(x, weight, project)
+    if takes_library(x, weight, norm=norm):
+        vectors = [None if vector is None else vector.to(x.dtype) for vector in (bias, scale, shift, project_bias)]
+        with torch.autocast(x.device.type, enabled=False):
+            return temporal_block_reference(x, valid, weight, *vectors[:3], project, vectors[3], seed=seed, **options)
+    seed = draw_seed() if dropout and seed is None else seed
     given = [x, weight, bias, scale, shift] + ([] if project is None else [project, project_bias])
     save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
     seed = seed if dropout else None
@@ -98,6 +105,17 @@ def check(x, valid, weight, project, project_bias, vectors, *, dilation, causal,
         )
     if project is not None and (project.shape != (hidden, channels) or project_bias is None or len(project_bias) != hidden):
         raise ValueError(f"project must be ({hidden}, {channels}) with a bias ({hidden},) and is {tuple(project.shape)}")
+
+
+def takes_library(x: Tensor, weight: Tensor, *, norm: str) -> bool:
+    """Whether the table says that plain PyTorch is fastest. Not while compiling, which must not follow the way into a table:
+    the operation then takes the library's products with its own passes around them."""
+    if torch.compiler.is_compiling():
+        return False
+    sizes = (x.shape[0] * x.shape[1], x.shape[2], len(weight))
+    op = "temporal_block" if norm == "frame" else "temporal_block_clip"
+    found = find_choice(op, sizes=sizes, dtype=x.dtype, device=device_name(x.device))
+    return found is not None and found.way == LIBRARY
 
 
 def check_kernel(x: Tensor, weight: Tensor, project: Tensor | None) -> None:

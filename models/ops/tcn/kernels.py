@@ -8,7 +8,7 @@ In kernels: p_ pointer, b_ block of values, o_ offsets, m_ mask, i_ index. Row n
 import triton
 import triton.language as tl
 
-from tarpon.models.ops.dropout_kernel import kept, row_keys
+from tarpon.models.ops.dropout_kernel import keep, row_keys
 from tarpon.models.ops.maths_kernel import dot, gelu
 
 # Numbers that change from batch to batch: a kernel compiled for "divisible by 16" and one for not would gain nothing.
@@ -43,7 +43,7 @@ def conv_sum(
 def drop(b_values, o_m, o_n, low, high, threshold, keep_scale, DROP: tl.constexpr):
     """Dropout of a block of rows and columns."""
     if DROP:
-        b_kept = kept(row_keys(o_m, low, high)[:, None], o_n[None, :], threshold)
+        b_kept = keep(row_keys(o_m, low, high)[:, None], o_n[None, :], threshold)
         b_values = tl.where(b_kept, b_values * keep_scale, 0.0)
     return b_values
 

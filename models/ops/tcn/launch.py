@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tarpon.models.ops.choices import LIBRARY, Choice, Tile
 from tarpon.models.ops.dropout import threshold
-from tarpon.models.ops.launch import cdiv, next_power
+from tarpon.models.ops.launch import Limits, cdiv, device_name, limits_of, next_power
 from tarpon.models.ops.tcn import gradients, kernels
-from tarpon.models.ops.tcn.reference import GROUPS, shifted_frames, temporal_conv
-from tarpon.models.ops.tiles import PROCESSORS, Tile, Tiles, row_tile, tiles
+from tarpon.models.ops.tcn.reference import GROUPS, shifted_frames, tap_copies, temporal_conv
+from tarpon.models.ops.tcn.tiles import choose, row_tile
 
 CLIP_VALUES = 4096  # values a program of the norm "clip" has at a time
-PARTS = 2 * PROCESSORS  # programs that sums over all rows are split among; the order of adding is that of this number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,17 @@ class Call:
     eps: float
     seed: int
     dtype: torch.dtype
+    limits: Limits
+    device: str
+
+    @property
+    def op(self) -> str:
+        return "temporal_block" if self.norm == "frame" else "temporal_block_clip"
+
+    @property
+    def parts(self) -> int:
+        """Programs that sums over all rows are split among; the order of adding is that of this number."""
+        return 2 * self.limits.processors
 
     @property
     def rows(self) -> int:
@@ -57,14 +68,15 @@ class Call:
         return self.seed & 0x7FFFFFFF, self.seed >> 31, threshold(self.dropout), 1 / (1 - self.dropout)
 
     @cached_property
-    def tiles(self) -> Tiles:
-        op = "temporal_block" if self.norm == "frame" else "temporal_block_clip"
-        found = tiles(op, (self.batch, self.frames, self.channels, self.hidden), self.dtype)
-        if found.variant == "one_pass" and self.norm == "clip":
-            raise ValueError(
-                "norm='clip' needs variant two_pass or library: its statistics are of many rows; correct the table"
-            )
-        return found
+    def choice(self) -> Choice:
+        """With all three tiles."""
+        shape = (self.batch, self.frames, self.channels, self.hidden)
+        return choose(self.op, shape, self.dtype, limits=self.limits, device=self.device)
+
+    @property
+    def library_products(self) -> bool:
+        """Also where the table says that plain PyTorch is fastest, which `temporal_block` takes on its own when it may."""
+        return self.choice.way in ("library_products", LIBRARY)
 
 
 def describe(x: Tensor, weight: Tensor, seed: Tensor | None, dilation, causal, norm, dropout, eps) -> Call:
@@ -84,6 +96,8 @@ def describe(x: Tensor, weight: Tensor, seed: Tensor | None, dilation, causal, n
         eps=eps,
         seed=0 if seed is None else int(seed),
         dtype=x.dtype,
+        limits=limits_of(x.device),
+        device=device_name(x.device),
     )
 
 
@@ -102,12 +116,12 @@ def forward(
 ) -> tuple[Tensor, ...]:
     """y (B, T, H); h (B, T, H), mean, rstd and count as the backward wants them; the last four of size 0 without `save`."""
     y = x.new_empty(call.batch, call.frames, call.hidden)
-    if call.tiles.variant == "one_pass":
-        kept = saved(call, x, save=save)
+    if call.choice.way == "one_pass":
+        kept = allocate_saved(call, x, save=save)
         one_pass(call, x, valid, weight, bias, scale, shift, project, project_bias, y, *kept[:3], save=save)
         return y, *kept
     h, skip = products(call, x, weight, bias, project, project_bias)
-    h, mean, rstd, count = saved(call, x, save=save, h=h)
+    h, mean, rstd, count = allocate_saved(call, x, save=save, h=h)
     clip = call.norm == "clip"
     if clip:
         mean, rstd, count = clip_statistics(call, h, valid)
@@ -116,10 +130,10 @@ def forward(
         h, skip, valid, scale, shift, mean, rstd, y, call.rows, call.frames, *call.drop, call.eps, call.hidden, call.width,
         CLIP=clip, GROUPS=GROUPS, DROP=call.dropout > 0, SAVE=save, BLOCK_M=rows, BLOCK_N=columns, num_warps=8,
     )  # fmt: skip
-    return (y, h, mean, rstd, count) if save else (y, *saved(call, x, save=False))
+    return (y, h, mean, rstd, count) if save else (y, *allocate_saved(call, x, save=False))
 
 
-def saved(call: Call, x: Tensor, *, save: bool, h: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def allocate_saved(call: Call, x: Tensor, *, save: bool, h: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Room for h (M, H) and a row's statistics (M,), or none; without a norm over clips there is no count."""
     if h is None:
         h = x.new_empty((call.batch, call.frames, call.hidden) if save else (0,))
@@ -129,7 +143,7 @@ def saved(call: Call, x: Tensor, *, save: bool, h: Tensor | None = None) -> tupl
 
 
 def one_pass(call, x, valid, weight, bias, scale, shift, project, project_bias, y, h, mean, rstd, *, save) -> None:
-    tile = call.tiles.forward
+    tile = call.choice.tiles["forward"]
     kernels.block_kernel[(cdiv(call.rows, tile.rows),)](
         x, valid, weight, bias, scale, shift, project, project_bias, y, h, mean, rstd,
         call.rows, call.frames, call.dilation, call.reach, *call.drop, call.eps, call.channels, call.hidden,
@@ -141,7 +155,7 @@ def one_pass(call, x, valid, weight, bias, scale, shift, project, project_bias, 
 
 def products(call, x, weight, bias, project, project_bias) -> tuple[Tensor, Tensor]:
     """h and the trunk, (B, T, H) each."""
-    if call.tiles.variant == "library":
+    if call.library_products:
         h = temporal_conv(x, weight, bias.to(x.dtype), dilation=call.dilation, causal=call.causal)
         return h, x if project is None else F.linear(x, project, project_bias.to(x.dtype))
     h = conv(call, x, weight, bias, taps=call.taps, reach=call.reach)
@@ -150,7 +164,7 @@ def products(call, x, weight, bias, project, project_bias) -> tuple[Tensor, Tens
 
 def conv(call, x, weight, bias, *, taps, reach) -> Tensor:
     """(B, T, H); with one tap and no reach a linear layer."""
-    tile = call.tiles.forward
+    tile = call.choice.tiles["forward"]
     out = x.new_empty(call.batch, call.frames, call.hidden)
     kernels.conv_kernel[(cdiv(call.rows, tile.rows) * cdiv(call.hidden, tile.columns),)](
         x, weight, bias, out, call.rows, call.frames, call.dilation, reach, call.channels, call.hidden,
@@ -186,7 +200,7 @@ def backward(
 ) -> tuple[Tensor, ...]:
     """dx (size 0 unless wanted), dweight, dproject (size 0 without one), and (4, H) of scale, shift, bias, project_bias."""
     dh, dskip, vectors = norm_gradient(call, dy, valid, scale, shift, *saved, project=project is not None)
-    if call.tiles.variant == "library":
+    if call.library_products:
         dx, dweight, dproject = library_gradients(call, x, weight, project, dh, dskip, dy, valid, want_x=want_x)
     else:
         dx = input_gradient(call, dh, dskip, dy, valid, weight, project) if want_x else x.new_empty(0)
@@ -208,7 +222,7 @@ def norm_gradient(call, dy, valid, scale, shift, h, mean, rstd, count, *, projec
             DROP=call.dropout > 0, BLOCK_T=rows, BLOCK_N=columns, num_warps=8,
         )  # fmt: skip
     rows, columns = row_tile(call.hidden)
-    parts = torch.empty(min(cdiv(call.rows, rows), PARTS), 4, call.hidden, dtype=torch.float32, device=h.device)
+    parts = torch.empty(min(cdiv(call.rows, rows), call.parts), 4, call.hidden, dtype=torch.float32, device=h.device)
     gradients.norm_gradient_kernel[(len(parts),)](
         dy, h, valid, scale, shift, mean, rstd, sums, dh, dskip, parts,
         call.rows, call.frames, *call.drop, call.hidden, call.width, call.batch * GROUPS,
@@ -218,7 +232,7 @@ def norm_gradient(call, dy, valid, scale, shift, h, mean, rstd, count, *, projec
 
 
 def input_gradient(call, dh, dskip, dy, valid, weight, project) -> Tensor:
-    tile = call.tiles.input_gradient
+    tile = call.choice.tiles["input_gradient"]
     dx = dh.new_empty(call.batch, call.frames, call.channels)
     gradients.input_gradient_kernel[(cdiv(call.rows, tile.rows) * cdiv(call.channels, tile.columns),)](
         dh, dy if project is None else dskip, valid, weight, project, dx,
@@ -230,10 +244,10 @@ def input_gradient(call, dh, dskip, dy, valid, weight, project) -> Tensor:
 
 def weight_gradient(call, x, dh, dskip) -> tuple[Tensor, Tensor | None]:
     """(H, k, C) and, with a projection, (H, C), float32."""
-    tile, taps = call.tiles.weight_gradient, call.taps + (dskip is not None)
+    tile, taps = call.choice.tiles["weight_gradient"], call.taps + (dskip is not None)
     programs = cdiv(call.hidden, tile.rows) * taps * cdiv(call.channels, tile.columns)
     steps = max(cdiv(call.rows, tile.depth), 1)
-    steps_each = cdiv(steps, min(max(PARTS // programs, 1), steps))
+    steps_each = cdiv(steps, min(max(call.parts // programs, 1), steps))
     splits = cdiv(steps, steps_each)
     parts = torch.empty(splits, call.hidden, taps, call.channels, dtype=torch.float32, device=x.device)
     gradients.weight_gradient_kernel[(programs, splits)](
@@ -252,12 +266,12 @@ def library_gradients(call, x, weight, project, dh, dskip, dy, valid, *, want_x)
     dproject = None if dskip is None else dskip.flatten(0, 1).T @ x.flatten(0, 1)
     if not want_x:
         return x.new_empty(0), dweight, dproject
-    spread = (dh @ weight.flatten(1)).unflatten(2, (call.taps, call.channels))
-    padded = x.new_zeros(call.batch, call.frames + call.dilation * (call.taps - 1), call.channels, dtype=torch.float32)
-    for tap in range(call.taps):
-        padded[:, tap * call.dilation : tap * call.dilation + call.frames] += spread[:, :, tap]
-    trunk = dy.masked_fill(~valid.bool()[..., None], 0) if dskip is None else dskip @ project
-    return (padded[:, call.reach : call.reach + call.frames] + trunk).to(x.dtype), dweight, dproject
+    # A convolution once more, with the taps in the opposite order: one product that adds the taps up in float32.
+    back = call.dilation * (call.taps - 1) - call.reach
+    copies = tap_copies(dh, taps=call.taps, dilation=call.dilation, back=back).flatten(0, 1)
+    mirrored = weight.flip(1).transpose(0, 1).flatten(0, 1)  # (k * H, C)
+    trunk = dy.masked_fill(~valid.bool()[..., None], 0).flatten(0, 1) if dskip is None else dskip.flatten(0, 1) @ project
+    return torch.addmm(trunk, copies, mirrored).view(x.shape), dweight, dproject
 
 
 def clip_tile(call: Call) -> tuple[int, int]:

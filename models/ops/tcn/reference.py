@@ -29,7 +29,7 @@ def temporal_block_reference(
     seed: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """As `temporal_block`; any floating dtype."""
+    """As `temporal_block`; any floating dtype. Without a seed dropout is PyTorch's own."""
     # Three blocks to H 256, forward + backward with dropout, ms on one | two CPU threads: torch's Conv1d, GroupNorm, GELU and
     # Dropout on (B, C, T) / this with norm "frame" / with "clip": (2, 180, 512) 33/30/32 | 22/20/22,
     # (8, 345, 256) 178/160/150 | 106/88/92, (2, 1800, 256) 205/205/211 | 140/120/118.
@@ -56,7 +56,12 @@ def temporal_conv(x: Tensor, weight: Tensor, bias: Tensor, *, dilation: int, cau
 
 def shifted_frames(x: Tensor, *, taps: int, dilation: int, causal: bool) -> Tensor:
     """(B, T, C) -> (B, T, taps * C): for every frame those that its taps lie on, first tap earliest."""
-    frames, back = x.shape[1], dilation * (taps - 1 if causal else taps // 2)
+    return tap_copies(x, taps=taps, dilation=dilation, back=dilation * (taps - 1 if causal else taps // 2))
+
+
+def tap_copies(x: Tensor, *, taps: int, dilation: int, back: int) -> Tensor:
+    """(B, T, C) -> (B, T, taps * C): side by side the frames t - back, t - back + dilation, ...; zeros beyond the ends."""
+    frames = x.shape[1]
     padded = F.pad(x, (0, 0, back, dilation * (taps - 1) - back))
     return torch.cat([padded[:, tap * dilation : tap * dilation + frames] for tap in range(taps)], -1)
 

@@ -1,11 +1,11 @@
 """What a user of packed stacks should know: the card's own entries, and where a good score would not mean infection."""
 
-import importlib.metadata
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 
 import pyarrow as pa
 
+from tarpon.shards import installed
 from tarpon.shards.manifest import SPLITS
 from tarpon.shards.pack import versions
 from tarpon.shards.sources.cells.source import CLASSES, CellsSource, StackUnit
@@ -27,7 +27,7 @@ def card(rows: pa.Table, *, units: Sequence[StackUnit], source: CellsSource) -> 
         ],
         "warnings": list(warnings(rows)),
         "notes": list(notes(units)),
-        "versions": versions() | {name: importlib.metadata.version(name) for name in ("tifffile", "imagecodecs")},
+        "versions": versions() | installed.versions(("tifffile", "imagecodecs")),
     }
 
 

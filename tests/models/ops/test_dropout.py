@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tarpon.models.ops.dropout import SEEDS, draw_seed, hash_dropout, keep_mask, threshold
 
@@ -65,3 +67,35 @@ def test_seeds_come_from_torchs_generator():
     torch.manual_seed(3)
     assert one == draw_seed() != two
     assert 0 <= one < SEEDS
+
+
+def test_one_pass_on_a_device_that_is_not_a_cpu():
+    """Counted on tensors without values: as many operations as a pass has, however many elements."""
+    with Counter() as small:
+        keep_mask((10, 512), share=0.3, seed=SEED, device="meta")
+    with Counter() as large:
+        assert keep_mask((100_000, 512), share=0.3, seed=SEED, device="meta").shape == (100_000, 512)
+    assert small.calls == large.calls > 0
+    with Counter() as chunked:
+        keep_mask((1_000, 512), share=0.3, seed=SEED)
+    assert chunked.calls > 2 * small.calls  # 8 chunks
+
+
+def test_without_a_seed_it_is_torchs_own():
+    x = torch.ones(50, 70)
+    torch.manual_seed(4)
+    want = F.dropout(x, 0.3)
+    torch.manual_seed(4)
+    assert torch.equal(hash_dropout(x, 0.3, None), want)
+
+
+class Counter(TorchDispatchMode):
+    """Operations that were dispatched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.calls += 1
+        return func(*args, **(kwargs or {}))

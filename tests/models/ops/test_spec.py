@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tarpon.models.ops import OPS
-from tarpon.models.ops.spec import TOLERANCE, discrepancy
+from tarpon.models.ops.compare import deviations
+from tarpon.models.ops.spec import DTYPES, discrepancy, tolerance
 
 
 @pytest.mark.parametrize("name", OPS)
@@ -19,7 +20,7 @@ def test_record_and_inputs_agree(name):
             assert 2 * narrow >= wide > narrow > 0
         assert spec.operations(shape, backward=True) > spec.operations(shape) > 0
     shape = spec.small_shapes[-1]
-    for dtype in TOLERANCE:
+    for dtype in DTYPES:
         one, two = (spec.inputs(shape, dtype=dtype, device="cpu", seed=3) for _ in range(2))
         tensors = [key for key, value in one.items() if isinstance(value, torch.Tensor)]
         assert all(torch.equal(one[key], two[key]) for key in tensors)
@@ -38,7 +39,8 @@ def test_the_reference_is_itself_right_in_float32(name):
     }
     got, want = spec.reference(**given), spec.reference(**exact)
     pairs = zip(got, want, strict=True) if isinstance(got, tuple) else [(got, want)]
-    assert all(discrepancy(one, two) < TOLERANCE[torch.float32] for one, two in pairs)
+    limit = tolerance(torch.float32, spec.reduction(spec.small_shapes[-1]))
+    assert all(discrepancy(one, two) < limit for one, two in pairs)
 
 
 def test_discrepancy():
@@ -50,6 +52,53 @@ def test_discrepancy():
     assert discrepancy(torch.tensor([1e-9]), torch.zeros(1)) == float("inf")
     with pytest.raises(ValueError, match="differ"):
         discrepancy(want[:1], want)
+
+
+def test_tolerance_grows_with_the_square_root_of_a_sum():
+    first, second, third = (tolerance(torch.float32, length) for length in (100, 400, 900))
+    assert second - first == pytest.approx(third - second)
+    assert 1e-4 < tolerance(torch.float32, 28_800) < 2e-4
+    assert 0.03 < tolerance(torch.bfloat16, 28_800) < 0.064
+    for dtype, length in ((torch.float64, 1), (torch.float32, 0)):
+        with pytest.raises(ValueError, match="must be float32"):
+            tolerance(dtype, length)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("rows", [360, 28_800])
+def test_a_wrong_product_does_not_pass(rows, dtype):
+    """A weight gradient over all rows: right within the tolerance, but not without 64 of them, nor with shifted rows."""
+    draw = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(rows, 256, generator=draw).to(dtype) for _ in range(2))
+    exact, limit = left.double().T @ right.double(), tolerance(dtype, rows)
+    assert discrepancy((left.float().T @ right.float()).to(dtype), exact) <= limit
+    assert discrepancy((left[:-64].float().T @ right[:-64].float()).to(dtype), exact) > limit
+    assert discrepancy((left[1:].float().T @ right[:-1].float()).to(dtype), exact) > limit
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", ["temporal_block", "mmoe"])
+def test_a_wrong_operation_does_not_pass(name, dtype):
+    """A row that is its neighbour's, a seed that is not the given one: the comparison finds each."""
+    spec = OPS[name]
+    shape = (2, 180, 48, 32) if name == "temporal_block" else (40, 48, 64, 3, 2)
+    given = spec.inputs(shape, dtype=dtype, device="cpu", seed=3)
+    limit = tolerance(dtype, spec.reduction(shape))
+
+    def passes(*, seed: torch.Tensor = given["seed"], shift: bool = False) -> bool:
+        def function(**inputs):
+            out = spec.reference(**inputs | {"seed": seed})
+            first, *rest = out if isinstance(out, tuple) else (out,)
+            if shift:
+                rows = first.flatten(0, -2)
+                first = torch.cat([rows[1:2], rows[1:]]).view_as(first)
+            return first, *rest
+
+        return all(one.ok for one in deviations(function, spec.reference, given, limit=limit))
+
+    assert passes()
+    assert not passes(seed=given["seed"] + 1)
+    assert not passes(shift=True)
 
 
 def test_mistakes_are_explained():

@@ -6,20 +6,20 @@ import pytest
 import torch
 from torch import Tensor
 
+from tarpon.models.ops.choices import WAYS, Choice, force_choice
+from tarpon.models.ops.compare import compare, deviations, run
 from tarpon.models.ops.dropout import draw_seed
-from tarpon.models.ops.launch import INTERPRETED
 from tarpon.models.ops.mmoe.experts import EXPERTS, experts
 from tarpon.models.ops.mmoe.gates import GATES, gates
 from tarpon.models.ops.mmoe.mix import MIX
 from tarpon.models.ops.mmoe.mixture import MMOE, mmoe
-from tarpon.models.ops.mmoe.variants import VARIANTS
-from tarpon.models.ops.spec import TOLERANCE, OpSpec, discrepancy
+from tarpon.models.ops.spec import DTYPES, OpSpec, tolerance
 
-BY_VARIANT = [
-    replace(EXPERTS, name=name, fused=lambda variant=name, **inputs: experts(**inputs, variant=variant)) for name in VARIANTS
+BY_WAY = [
+    replace(EXPERTS, name=name, fused=lambda way=name, **inputs: experts(**inputs, way=way)) for name in WAYS["mmoe_experts"]
 ]
-SPECS = [MIX, GATES, *BY_VARIANT, MMOE]
-CASES = [(spec, shape) for spec in SPECS for shape in (spec.small_shapes if INTERPRETED else spec.shapes)]
+SPECS = [MIX, GATES, *BY_WAY, MMOE]
+CASES = [(spec, shape) for spec in SPECS for shape in spec.small_shapes]
 MIDDLE = [(spec, spec.small_shapes[1]) for spec in SPECS]
 
 
@@ -27,66 +27,54 @@ def case_name(value: object) -> str | None:
     return value.name if isinstance(value, OpSpec) else "x".join(map(str, value)) if isinstance(value, tuple) else None
 
 
-def run(function, inputs: dict, *, upstream_seed: int = 5, strided: bool = False) -> dict[str, Tensor]:
-    """Outputs and the gradients of all that takes one, for upstream gradients drawn from a seed."""
-    outputs = function(**inputs)
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    draw = torch.Generator().manual_seed(upstream_seed)
-    upstream = [torch.randn(out.shape, generator=draw).to(out) for out in outputs]
-    if strided:
-        upstream = [spread(tensor) for tensor in upstream]
-    leaves = {name: value for name, value in inputs.items() if isinstance(value, Tensor) and value.requires_grad}
-    slopes = torch.autograd.grad(outputs, list(leaves.values()), upstream)
-    return {f"output {i}": out.detach() for i, out in enumerate(outputs)} | dict(zip(leaves, slopes, strict=True))
+def assert_right(spec: OpSpec, inputs: dict, *, limit: float) -> None:
+    found = deviations(spec.fused, spec.reference, inputs, limit=limit)
+    assert all(one.ok for one in found), found
 
 
-def exact(inputs: dict) -> dict:
-    """The same in float64."""
-    return {
-        name: value.detach().double().requires_grad_() if isinstance(value, Tensor) and value.requires_grad else value
-        for name, value in inputs.items()
-    }
-
-
-def spread(tensor: Tensor) -> Tensor:
-    """The same values with gaps between them and the axes in another order in memory."""
-    wide = torch.full((*tensor.shape[::-1], 2), torch.nan, dtype=tensor.dtype, device=tensor.device)
-    wide[..., 0] = tensor.detach().permute(*range(tensor.dim())[::-1])
-    return wide[..., 0].permute(*range(tensor.dim())[::-1])
-
-
-def assert_equal(got: dict[str, Tensor], want: dict[str, Tensor], tolerance: float) -> None:
-    assert got.keys() == want.keys()
-    errors = {name: discrepancy(value, want[name]) for name, value in got.items()}
-    assert all(error < tolerance for error in errors.values()), errors
+def float32_limit(spec: OpSpec, *shape: int) -> float:
+    return tolerance(torch.float32, spec.reduction(shape))
 
 
 @pytest.mark.parametrize(("spec", "shape"), CASES, ids=case_name)
 def test_forward_and_every_gradient_equal_float64(spec, shape, device, poisoned):
-    for dtype, tolerance in TOLERANCE.items():
+    for dtype in DTYPES:
         # The interpreter cuts bfloat16 off instead of rounding it, too much for the whole; its parts are tested there.
-        if dtype != torch.float32 and INTERPRETED and (shape != spec.small_shapes[1] or spec is MMOE):
+        if dtype != torch.float32 and (shape != spec.small_shapes[1] or spec is MMOE):
             continue
-        inputs = spec.inputs(shape, dtype=dtype, device=device, seed=3)
-        assert_equal(run(spec.fused, inputs), run(spec.reference, exact(inputs)), tolerance)
+        found = compare(spec, shape, dtype=dtype, device=device)
+        assert all(one.ok for one in found), found
+
+
+def test_the_table_can_send_a_shape_to_plain_pytorch(device):
+    """Then nothing of ours runs, and dropout without a seed is PyTorch's own."""
+    shape = MMOE.small_shapes[1]
+    with force_choice("mmoe", Choice(way="library")):
+        assert all(one.ok for one in compare(MMOE, shape, dtype=torch.float32, device=device))
+        inputs = MMOE.inputs(shape, dtype=torch.float32, device=device, seed=3)
+        assert "mmoe" not in type(mmoe(**inputs)[0].grad_fn).__name__.lower()
+        torch.manual_seed(0)
+        mixed = mmoe(**inputs | {"seed": None})[0]
+        torch.manual_seed(0)
+        assert torch.equal(mixed, MMOE.reference(**inputs | {"seed": None})[0])
 
 
 @pytest.mark.parametrize(("spec", "shape"), MIDDLE, ids=case_name)
-def test_strides_do_not_matter(spec, shape, device, poisoned):
+def test_strides_do_not_matter(spec, shape, device, poisoned, spread, through_gaps):
     inputs = spec.inputs(shape, dtype=torch.float32, device=device, seed=3)
     apart = {
         name: spread(value).requires_grad_() if isinstance(value, Tensor) and value.requires_grad else value
         for name, value in inputs.items()
     }
     assert not all(value.is_contiguous() for value in apart.values() if isinstance(value, Tensor))
-    want, got = run(spec.fused, inputs), run(spec.fused, apart, strided=True)
+    want, got = run(spec.fused, inputs), run(lambda **given: through_gaps(spec.fused(**given)), apart)
     for name, value in got.items():
         torch.testing.assert_close(value, want[name], rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("spec", "shape"), MIDDLE, ids=case_name)
 def test_two_runs_give_the_same_bits(spec, shape, device):
-    inputs = spec.inputs(shape if INTERPRETED else spec.defaults[0], dtype=torch.float32, device=device, seed=3)
+    inputs = spec.inputs(shape, dtype=torch.float32, device=device, seed=3)
     first, second = run(spec.fused, inputs), run(spec.fused, inputs)
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
@@ -97,15 +85,14 @@ def test_any_number_of_rows(rows, device, poisoned):
     for spec in SPECS:
         shape = tuple({"B": rows, "K": 2, "E": 3}.get(letter, 5) for letter in spec.letters)
         inputs = spec.inputs(shape, dtype=torch.float32, device=device, seed=3)
-        got = run(spec.fused, inputs)
         if rows:
-            assert_equal(got, run(spec.reference, exact(inputs)), TOLERANCE[torch.float32])
+            assert_right(spec, inputs, limit=float32_limit(spec, *shape))
         else:
-            assert all(not value.count_nonzero() for value in got.values())
+            assert all(not value.count_nonzero() for value in run(spec.fused, inputs).values())
 
 
 def test_rows_without_a_gradient_leave_the_others_as_they_are(device):
-    for spec in (GATES, *BY_VARIANT):
+    for spec in (GATES, *BY_WAY):
         inputs = spec.inputs(spec.small_shapes[1], dtype=torch.float32, device=device, seed=3)
         want = run(spec.fused, inputs)
         got = run(spec.fused, inputs | {"normal": inputs["normal"].detach()})
@@ -115,12 +102,12 @@ def test_rows_without_a_gradient_leave_the_others_as_they_are(device):
 
 def test_dropout_is_that_of_the_seed(device):
     inputs = EXPERTS.inputs((8, 16, 32, 3), dtype=torch.float32, device=device, seed=1)
-    for spec in BY_VARIANT:
+    for spec in BY_WAY:
         other = inputs | {"seed": draw_seed()}
         none = inputs | {"dropout": 0.0, "seed": None}
         assert not torch.equal(spec.fused(**inputs), spec.fused(**other))
-        assert_equal(run(spec.fused, other), run(spec.reference, exact(other)), 1e-5)
-        assert_equal(run(spec.fused, none), run(spec.reference, exact(none)), 1e-5)
+        assert_right(spec, other, limit=float32_limit(spec, 8, 16, 32, 3))
+        assert_right(spec, none, limit=float32_limit(spec, 8, 16, 32, 3))
         kept = spec.fused(**inputs)
         with torch.no_grad():  # nothing is kept for a gradient then
             assert torch.equal(spec.fused(**inputs), kept)
@@ -129,7 +116,7 @@ def test_dropout_is_that_of_the_seed(device):
 @pytest.mark.parametrize("temperature", [0.05, 1.0, 20.0])
 def test_temperature(temperature, device):
     inputs = GATES.inputs((17, 33, 4, 5), dtype=torch.float32, device=device, seed=2) | {"temperature": temperature}
-    assert_equal(run(gates, inputs), run(GATES.reference, exact(inputs)), 1e-5 * max(1, 1 / temperature))
+    assert_right(GATES, inputs, limit=float32_limit(GATES, 17, 33, 4, 5) * max(1, 1 / temperature))
 
 
 def test_gates_far_to_one_side_stay_finite(device):
@@ -150,9 +137,9 @@ def test_what_kernels_do_not_serve_is_refused(device):
         with pytest.raises(ValueError, match=r"takes float16, bfloat16 or float32.*got torch\.float64"):
             spec.fused(**wide)
     with pytest.raises(ValueError, match="needs a seed"):
-        experts(**inputs["library"] | {"seed": None})
-    with pytest.raises(ValueError, match=r"variant='other' must be one of library, fused"):
-        experts(**inputs["library"], variant="other")
+        experts(**inputs["library_products"] | {"seed": None})
+    with pytest.raises(ValueError, match=r"way='other' must be one of fused, library_products"):
+        experts(**inputs["library_products"], way="other")
 
 
 def test_a_compiled_mixture_answers_as_an_eager_one(device):

@@ -1,21 +1,20 @@
 """Every kernel of the temporal block compiles for an H200, with the arguments its launcher gives it, and fits."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
+from tarpon.models.ops.choices import Choice, force_choice
 from tarpon.models.ops.dropout import draw_seed
+from tarpon.models.ops.launch import ASSUMED
 from tarpon.models.ops.tcn import launch as tcn_launch
 from tarpon.models.ops.tcn.reference import GROUPS
-from tarpon.models.ops.tiles import TABLE, tiles
+from tarpon.models.ops.tcn.tiles import heuristic
 
-SHARED_BYTES = 227 * 2**10  # that a program may have
 PRODUCTS = {"block_kernel", "conv_kernel", "input_gradient_kernel", "weight_gradient_kernel"}
-VARIANTS = {
+WAYS = {
     "one_pass": {"block_kernel", "norm_gradient_kernel", "input_gradient_kernel", "weight_gradient_kernel"},
     "two_pass": {"conv_kernel", "apply_kernel", "norm_gradient_kernel", "input_gradient_kernel", "weight_gradient_kernel"},
-    "library": {"apply_kernel", "norm_gradient_kernel"},
+    "library_products": {"apply_kernel", "norm_gradient_kernel"},
 }
 NORMS = {"frame": set(), "clip": {"clip_kernel", "clip_gradient_kernel"}}
 
@@ -40,36 +39,33 @@ def launch_all(shape, dtype, *, norm: str = "frame", dropout: float = 0.3, taps:
 @pytest.mark.parametrize(
     ("shape", "norm"),
     [
-        ((2, 180, 256, 256), "frame"),  # one pass
-        ((2, 180, 512, 256), "frame"),  # with projection
-        ((2, 60, 768, 128), "frame"),
+        ((16, 1800, 256, 256), "frame"),  # one pass
+        ((16, 1800, 512, 256), "frame"),  # with projection
+        ((2, 180, 512, 256), "frame"),  # few rows
+        ((16, 1800, 768, 128), "frame"),
         ((16, 1800, 512, 512), "frame"),  # two passes, large tiles
         ((2, 180, 512, 1024), "clip"),
-        ((1, 5, 37, 40), "clip"),  # addresses that divide by nothing
+        ((1, 5, 37, 40), "clip"),  # addresses that divide by nothing: the library's products
+        ((2, 333, 200, 328), "frame"),
     ],
     ids=str,
 )
 def test_chosen_kernels_compile_and_fit(compiled, shape, norm, dtype):
     launch_all(shape, dtype, norm=norm)
-    variant = tiles({"frame": "temporal_block", "clip": "temporal_block_clip"}[norm], shape, dtype).variant
-    assert {kernel.metadata.name for kernel in compiled} == VARIANTS[variant] | NORMS[norm]
+    op = {"frame": "temporal_block", "clip": "temporal_block_clip"}[norm]
+    way = heuristic(op, shape, dtype, limits=ASSUMED).way
+    assert {kernel.metadata.name for kernel in compiled} == WAYS[way] | NORMS[norm]
     for kernel in compiled:
-        assert kernel.metadata.shared <= SHARED_BYTES, kernel.metadata.name
+        assert kernel.metadata.shared <= ASSUMED.shared_bytes, kernel.metadata.name
         tensor_cores = "wgmma" in kernel.asm["ptx"] or "mma.sync" in kernel.asm["ptx"]
         assert tensor_cores == (kernel.metadata.name in PRODUCTS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["one_pass", "two_pass"])
+@pytest.mark.parametrize("way", ["one_pass", "two_pass"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
-def test_kernels_that_are_not_chosen_compile_too(compiled, variant, dtype):
-    shape = (2, 33, 64, 64)
-    bfloat = tiles("temporal_block", shape, torch.bfloat16)
-    key = ("temporal_block", 64, 64, dtype)
-    TABLE[key] = replace(bfloat, variant=variant)
-    try:
-        launch_all(shape, dtype, dropout=0.0, taps=5)
-    finally:
-        del TABLE[key]
-    assert all(kernel.metadata.shared <= SHARED_BYTES for kernel in compiled)
-    assert {kernel.metadata.name for kernel in compiled} == VARIANTS[variant]
+def test_kernels_that_are_not_chosen_compile_too(compiled, way, dtype):
+    with force_choice("temporal_block", Choice(way=way)):
+        launch_all((2, 33, 64, 64), dtype, dropout=0.0, taps=5)
+    assert all(kernel.metadata.shared <= ASSUMED.shared_bytes for kernel in compiled)
+    assert {kernel.metadata.name for kernel in compiled} == WAYS[way]

@@ -1,0 +1,16 @@
+"""Versions of installed packages, for what is recorded beside results."""
+
+import importlib.metadata
+from collections.abc import Iterable
+
+
+def versions(names: Iterable[str]) -> dict[str, str | None]:
+    """Version of each package; None where it is not installed, or is on the path without its metadata."""
+    return {name: _version(name) for name in names}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

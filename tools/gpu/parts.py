@@ -1,0 +1,88 @@
+"""The parts by name, and one part run in a process of its own, again where it ended that process."""
+
+import importlib
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tarpon.tools.gpu.child import Log, call, how
+from tarpon.tools.gpu.journal import Journal, read
+from tarpon.tools.gpu.steps import FAILED, Step
+
+LOG = "gpu.log"
+LEAST_S = 5.0  # a part is not begun with less time left
+TRIES = 8  # a part that ended its process is begun anew, past the step that did it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One group of steps, a module of this folder with `steps()`."""
+
+    seconds: float  # given to it where not said
+    does: str
+    needs: str
+
+    @staticmethod
+    def steps(name: str) -> list[Step]:
+        return importlib.import_module(f"tarpon.tools.gpu.{name}").steps()
+
+
+PARTS = {
+    "kernels": Part(
+        seconds=200, does="machine, ceilings, fused operations against float64, their times", needs="PyTorch, Triton"
+    ),
+    "pipelines": Part(seconds=120, does="what is decoded, batches beside the CPU's, frames/s by codec", needs="all, shards"),
+    "train": Part(seconds=150, does="frames/s resident and from shards, freezing, a resume", needs="all, shards"),
+    "tests": Part(seconds=150, does="the tests marked gpu", needs="all, pytest"),
+}
+
+
+def run_part(name: str, *, out: Path, seconds: float, device: str, shards: Path | None, log: Log) -> bool:
+    """True when all of it was well. What it finds is in `out` whatever becomes of it.
+
+    Args:
+        seconds: after which it is ended.
+    """
+    begun, ends = time.time(), time.monotonic() + seconds
+    log.write(f"== {name}: {seconds:.0f} s, {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
+    words = [sys.executable, "-u", "-m", f"tarpon.tools.gpu.{name}", f"--out={out}", f"--device={device}", f"--since={begun}"]
+    words += [] if shards is None else [f"--shards={shards}"]
+    status: int | None = None
+    died = False
+    for _ in range(TRIES):
+        left = ends - time.monotonic()
+        if left < min(LEAST_S, seconds):
+            break
+        tried = attempts(out, name, since=begun)
+        status = call([*words, f"--seconds={left}"], seconds=left, write=log.write, watch=False).status
+        told = how(status, seconds=seconds)
+        if status in (0, FAILED, None):
+            break
+        died = True
+        left_off(out, name, since=begun, said=told)
+        if attempts(out, name, since=begun) == tried:
+            break  # it did not come to a step
+        log.write(f"== {name} {told}: it goes on after that step\n".encode())
+    if status is None:
+        left_off(out, name, since=begun, said=f"ended after {seconds:.0f} s")
+    elif status not in (0, FAILED):
+        Journal(out, name).write("error", name, ok=False, said=how(status, seconds=seconds))
+    well = status == 0 and not died
+    log.write(f"== {name}: {'well' if well else how(status, seconds=seconds)}\n".encode())
+    return well
+
+
+def attempts(out: Path, part: str, *, since: float) -> int:
+    """Steps that were begun."""
+    return sum(row["kind"] == "begin" and row["at"] >= since for row in read(out / f"{part}.jsonl"))
+
+
+def left_off(out: Path, part: str, *, since: float, said: str) -> None:
+    """A row for every step that was begun and has not ended."""
+    rows = [row for row in read(out / f"{part}.jsonl") if row["at"] >= since]
+    ended = {row["name"] for row in rows if row["kind"] == "step"}
+    journal = Journal(out, part)
+    for name in dict.fromkeys(row["name"] for row in rows if row["kind"] == "begin"):
+        if name not in ended:
+            journal.write("step", name, ok=False, seconds=None, said=f"its process {said}")
