@@ -29,7 +29,7 @@ class Stepper:
         )
         self.problem: Problem = kind.build(self.run, options, context)
         # clones: the loader's own buffers go back to DALI
-        self.batch: Batch = {name: value.clone() for name, value in next(self.problem.batches(0, 0)).items()}
+        self.batch: Batch = {name: value.clone() for name, value in next(self.problem.data.batches(0, 0)).items()}
         if saved is not None:
             checkpoint.load_weights(self.problem.model, saved[0], name="saved")
         self.engine = Engine.of(self.run, context, self.problem.model, self.problem.groups)
