@@ -15,7 +15,13 @@ from tarpon.train.config import UsageError, fail, one_line
 GENERAL: dict[str, Command] = {
     "lint": Command(target="lint:run", takes=("shards",), does="prove that shards are whole and true"),
     "look": Command(target="look:run", takes=("shards",), does="counts, classes, splits and a contact sheet of shards"),
-    "features": Command(target="features:run", takes=("shards",), does="every image once through a frozen backbone"),
+    "features": Command(
+        target="features:run",
+        takes=("shards",),
+        does="every image once through a frozen backbone",
+        published=("--dataset-root", "features extract"),
+    ),
+    "features extract": Command(target="features_published:run", does="the same by the published names, packing what is not"),
     "evaluate": Command(
         target="evaluate:run",
         takes=("run",),
@@ -81,8 +87,10 @@ def overview() -> str:
 def find(words: list[str]) -> tuple[str, list[str]]:
     """The command that the first words name, and the words after it."""
     for count in (2, 1):
-        if " ".join(words[:count]) in COMMANDS:
-            return " ".join(words[:count]), words[count:]
+        if (name := " ".join(words[:count])) in COMMANDS:
+            known_by, other = COMMANDS[name].published
+            given = {word.partition("=")[0].replace("_", "-") for word in words}
+            return other if known_by in given else name, words[count:]
     said = " ".join(words[:2])
     begun = [name for name in COMMANDS if name.split()[0] == words[0]]
     near = begun or get_close_matches(said, COMMANDS, n=1) or list(COMMANDS)

@@ -17,6 +17,7 @@ class Command:
     does: str  # one line for the overview
     takes: tuple[str, ...] = ()  # arguments given without a dash; one annotated list[str] takes one word or more
     lead: str = ""  # option that may stand before them and says nothing more
+    published: tuple[str, str] = ("", "")  # an option by which a published command line is known, and the command that takes it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,6 +122,7 @@ class Run:
 
     data: str  # what `tarpon pack` or `tarpon features` wrote: a folder or a URL
     out: str = "runs/latest"  # run folder
+    name: str | None = None  # of a run folder in `out`; unset: `out` itself, or for fish a name made of the main options
     epochs: int = 30
     steps: int | None = None  # optimizer steps; unset: epochs x steps an epoch
     micro_batch: int = 2  # samples a process a forward
@@ -147,6 +148,8 @@ class Run:
         for name in ("freeze_backbone_epochs", "early_stop_patience", "save_every", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0")
+        if self.name is not None and (not self.name or self.name != Path(self.name).name or self.name.startswith(".")):
+            raise ValueError(f"name={self.name!r} must be a plain folder name; say the folders above it with --out")
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps={self.steps} must be at least 1, or unset for epochs x steps an epoch")
 

@@ -22,22 +22,22 @@ from tarpon.train.task import Problem, Result
 ENCODERS = "encoders.json"
 
 
-def prepare(run: Run, *, name: str | None) -> Run:
-    """Make the run folder; a finished or running one is not overwritten by another run. By rank 0 alone.
+def chosen(run: Run, *, name: str | None) -> Run:
+    """The run with the folder that it gets; a finished or running one is not overwritten by another run. Makes nothing.
 
     Args:
-        name: make a folder of this name and the time in `run.out`, unless a run is gone on with; None: `run.out` itself.
-
-    Returns:
-        The run with the folder it got.
+        name: the folder is of this name and the time in `run.out`, unless a run is gone on with or `run.name` names it; None:
+            `run.out` itself.
     """
-    if name and not run.resume:
-        run = replace(run, out=str(Path(run.out) / f"{name}_{time.strftime('%Y%m%d_%H%M%S')}"))
     out = Path(run.out)
+    if run.name and (not run.resume or (out / run.name).is_dir()):
+        out = out / run.name
+    elif name and not run.resume:
+        out = out / f"{name}_{time.strftime('%Y%m%d_%H%M%S')}"
     if not run.resume and (out / "metrics.jsonl").exists():
-        raise ValueError(f"{out} holds a run already; give another --out, go on with --resume true, or delete it")
-    out.mkdir(parents=True, exist_ok=True)
-    return run
+        way = f"--name than {run.name}" if run.name else "--out"
+        raise ValueError(f"{out} holds a run already; give another {way}, go on with --resume true, or delete it")
+    return replace(run, out=str(out))
 
 
 def read_encoders(folder: Path) -> dict | None:

@@ -15,7 +15,7 @@ from tarpon.train.config import Run, UsageError, fail, parse, parser_for
 from tarpon.train.ema import Ema
 from tarpon.train.engine import DistContext, Engine, broadcast_from_rank0, connect, disconnect
 from tarpon.train.evaluate import evaluate
-from tarpon.train.folder import RunFolder, prepare, read_encoders
+from tarpon.train.folder import RunFolder, chosen, read_encoders
 from tarpon.train.loop import State, train
 from tarpon.train.schedule import Plateau
 from tarpon.train.sink import JsonLines, MultiSink, TensorBoard, WandB
@@ -37,9 +37,10 @@ def main(argv: list[str]) -> int:
             raise UsageError(f"task {words[0] if words else '(none)'!r} must be one of {', '.join(TASKS)}")
         task = TASKS[words[0]]
         parser = parser_for(task.options, recipe=task.recipe(), task=words[0])
-        run, options, text = parse(parser, task.options, respelt(words[1:], task.spellings, task.refused, task.published))
+        spelt = respelt(words[1:], task.spellings, task.refused, task.published, task.idle)
+        run, options, text = parse(parser, task.options, spelt)
         context, name = connect(), task.name(run, options)
-        run = broadcast_from_rank0(context, prepare(run, name=name if task.named_folder else None) if context.first else None)
+        run = broadcast_from_rank0(context, chosen(run, name=name if task.named_folder else None) if context.first else None)
         problem = task.build(run, options, context, encoders=read_encoders(Path(run.out)) if run.resume else None)
         go(run, problem, context, task=words[0], name=name, text=text)
     except (ValueError, FloatingPointError, OSError) as error:
@@ -64,10 +65,11 @@ def go(run: Run, problem: Problem, context: DistContext, *, task: str, name: str
         engine.load_optimizer_state(last.optimizer)
         ema.load(last.ema)
     config = flat(yaml.safe_load(text))
-    sink = sinks(run, task=task, name=name, step=state.at.step, config=config) if context.first else MultiSink()
     if context.first:
         print("\n".join(problem.say), flush=True)
         print(smoke(problem, engine, run), flush=True)
+        out.mkdir(parents=True, exist_ok=True)  # not before: what is refused leaves no folder behind
+    sink = sinks(run, task=task, name=name, step=state.at.step, config=config) if context.first else MultiSink()
     folder = RunFolder(out, problem, engine, ema, sink)
     folder.begin(task=task, text=text)
 
@@ -99,7 +101,7 @@ def sinks(run: Run, *, task: str, name: str, step: int, config: dict) -> MultiSi
                 out,
                 project=run.wandb.project,
                 entity=run.wandb.entity,
-                name=run.wandb.name or name,
+                name=run.wandb.name or run.name or name,
                 config=config,
                 tags=(task,),
             )

@@ -1,12 +1,16 @@
 """Options under the names that labs know from older trainers, on the command line and in configuration files."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import yaml
 
 from tarpon.train.config import UsageError, one_line
 
-Names = Mapping[str, tuple[str, ...]]  # their name -> ours, dotted; one of theirs may set several of ours
+Names = Mapping[str, tuple[str, ...]]  # their name -> ours, dotted; one of theirs may set several of ours, or name=value
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+NUMBERS = re.compile(rf"{NUMBER}(?:\s*,\s*{NUMBER})+")
+SECTION = re.compile(r"\s*\{.*|.*\.(?:ya?ml|json)", re.IGNORECASE | re.DOTALL)  # a section of ours, in braces or in a file
 
 
 def respelt(
@@ -14,18 +18,23 @@ def respelt(
     names: Names,
     refused: Mapping[str, str],
     published: Callable[[str], dict | None] = lambda path: None,
+    idle: Mapping[str, Callable[[str], str]] = {},
 ) -> list[str]:
     """Command line with their options turned into ours: `--name value`, `--name=value`, or a bare flag.
 
-    Files after --config are turned too; one that needs no change is left to be read as it is.
+    Numbers with commas between become a list. A name that is also a section of ours (`model`, `wandb`) is theirs unless its
+    value is a section: braces, or a file of YAML. Files after --config are turned too; one that needs no change is left to be
+    read as it is.
 
     Args:
         refused: their options that nothing takes, with what to do.
         published: a file in a layout of theirs -> our options, dotted; None for any other file.
+        idle: their options that ask for what happens anyway -> what contradicts it in the value, "" for nothing; dropped.
 
     Raises:
-        UsageError: an option of `refused`, or a file that sets one option under two names.
+        UsageError: an option of `refused` or a contradiction of `idle`, or a file that sets one option under two names.
     """
+    lists = {ours for targets in names.values() for ours in targets}
     out: list[str] = []
     rest = list(words)
     while rest:
@@ -36,13 +45,35 @@ def respelt(
         if name == "--config" and own:
             value = value if equals else rest.pop(0)
             theirs = published(value)
-            out.append(f"--config={_respelt_file(value, names, refused) if theirs is None else _nested(theirs, place=value)}")
-        elif key in names:
+            out.append(
+                f"--config={_respelt_file(value, names, refused, idle) if theirs is None else _nested(theirs, place=value)}"
+            )
+        elif key in idle:
+            _contradict(key, value if equals else _values(rest) if own else "true", idle)
+        elif key in names and not SECTION.fullmatch(value if equals else rest[0] if own else ""):
             value = value if equals else _values(rest) if own else "true"
-            out += [f"--{ours}={value}" for ours in names[key]]
+            out += _words(names[key], value)
+        elif key in lists and own and NUMBERS.fullmatch(value if equals else rest[0]):
+            out.append(f"--{key}={_listed(value if equals else rest.pop(0))}")
         else:
             out.append(name + equals + value)
     return out
+
+
+def _words(targets: Sequence[str], value: str) -> list[str]:
+    """Our options of one of theirs; one with a value of its own is set where theirs is on."""
+    own = [f"--{ours}={_listed(value)}" for ours in targets if "=" not in ours]
+    return own + [f"--{ours}" for ours in targets if "=" in ours and value != "false"]
+
+
+def _listed(value: str) -> str:
+    """`1,0.5` as `[1,0.5]`; anything else as it is."""
+    return f"[{value}]" if NUMBERS.fullmatch(value.strip()) else value
+
+
+def _contradict(key: str, value: str, idle: Mapping[str, Callable[[str], str]], *, place: str = "") -> None:
+    if wrong := idle[key](value):
+        raise UsageError(f"{place}{key}={value}: {wrong}")
 
 
 def _values(rest: list[str]) -> str:
@@ -53,20 +84,27 @@ def _values(rest: list[str]) -> str:
     return taken[0] if len(taken) == 1 else f"[{', '.join(taken)}]"
 
 
-def _respelt_file(path: str, names: Names, refused: Mapping[str, str]) -> str:
+def _respelt_file(path: str, names: Names, refused: Mapping[str, str], idle: Mapping[str, Callable[[str], str]]) -> str:
     """The path itself, or the file's content under our names as YAML text."""
     try:
         with open(path) as file:
             held = yaml.safe_load(file)
     except (OSError, yaml.YAMLError) as error:
         raise UsageError(f"--config {path}: cannot be read ({one_line(str(error))})") from error
-    if not isinstance(held, dict) or not any(key in names or key in refused for key in held):
+    theirs = {key for key in names if isinstance(held, dict) and key in held and not isinstance(held[key], dict)}
+    if not isinstance(held, dict) or not (theirs or any(key in refused or key in idle for key in held)):
         return path
-    made: dict = {key: value for key, value in held.items() if key not in names}
+    made: dict = {key: value for key, value in held.items() if key not in theirs and key not in idle}
     for key, value in held.items():
         _refuse(key, refused, place=f"{path}: ")
-        for ours in names.get(key, ()):
-            _put(made, ours, value, place=f"{path}: {key}")
+        if key in idle:
+            _contradict(key, str(value), idle, place=f"{path}: ")
+        for ours in names[key] if key in theirs else ():
+            name, fixed, own = ours.partition("=")
+            if fixed and value is False:
+                continue
+            text = own if fixed else _listed(value) if isinstance(value, str) else None
+            _put(made, name, value if text is None else yaml.safe_load(text), place=f"{path}: {key}")
     return yaml.safe_dump(made)
 
 

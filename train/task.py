@@ -86,4 +86,5 @@ class Task:
     without_download: Callable[[object], object]  # options for a model whose weights are loaded over it
     spellings: dict[str, tuple[str, ...]] = field(default_factory=dict)  # other names for options: theirs -> ours, dotted
     refused: dict[str, str] = field(default_factory=dict)  # names of theirs that nothing takes -> what to do
+    idle: dict[str, Callable[[str], str]] = field(default_factory=dict)  # names of theirs for what is done anyway
     published: Callable[[str], dict | None] = lambda path: None  # a file of their own layout -> our options, dotted; else None

@@ -6,6 +6,7 @@ they are such a JPEG already; all else is encoded anew.
 
 import io
 import struct
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,9 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 QUALITY = 95  # of what is encoded anew, without chroma subsampling: the picture may be scaled again in training
 UPRIGHT = 1  # EXIF orientation of a picture that is stored as it is shown
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)  # all that Pillow raises
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error)  # all that Pillow raises of a file that is broken
+MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**30 // 12)  # what Pillow refuses to decode: 179 million; from half of it it warns
+HIDDEN = "a name that begins with a dot: a hidden file, or a Mac's companion of another one"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,19 +43,28 @@ def as_jpeg(content: bytes, *, short_side: int = 0, longest_side: int = 0, matte
     if not content:
         raise ValueError("the file is empty")
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with _opened(content) as picture:
             picture.load()
             pixels = _upright(picture)
             stands = pixels is picture and _is_plain_jpeg(picture)
             rgb = _rgb(pixels, matte=matte)
     except UnidentifiedImageError as error:
         raise ValueError("not an image of a known format") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"more than {MAX_PIXELS / 1e6:.0f} million pixels; make it smaller before packing") from error
     except BROKEN as error:
         raise ValueError(f"does not decode ({str(error).partition(' (')[0]})") from error  # without counts: reasons are counted
     smaller = fitted(rgb, short_side=short_side, longest_side=longest_side)
     if stands and smaller is rgb:
         return Picture(content=content, width=rgb.width, height=rgb.height, verbatim=True)
     return Picture(content=encode_jpeg(smaller), width=smaller.width, height=smaller.height, verbatim=False)
+
+
+def _opened(content: bytes) -> Image.Image:
+    """The picture, not yet decoded; a large one without Pillow's warning, for packing makes it smaller at once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(io.BytesIO(content))
 
 
 def fitted(picture: Image.Image, *, short_side: int = 0, longest_side: int = 0) -> Image.Image:

@@ -9,12 +9,20 @@ from tarpon.train.spelling import respelt
 from tarpon.train.tasks import TASKS
 from tarpon.train.tasks.mouse.task import MOUSE
 
-NAMES = {"rate": ("optim.lr",), "size": ("a", "b"), "use_it": ("it.on",)}
+NAMES = {
+    "rate": ("optim.lr",),
+    "size": ("a", "b"),
+    "use_it": ("it.on",),
+    "shares": ("loss.weights",),
+    "net": ("net.name",),
+    "exact": ("kind=fp32",),
+}
 REFUSED = {"gone": "say it when packing"}
+IDLE = {"where": lambda value: "" if value == "here" else "only here"}
 
 
 def given(*words: str) -> list[str]:
-    return respelt(words, NAMES, REFUSED)
+    return respelt(words, NAMES, REFUSED, idle=IDLE)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +37,18 @@ def given(*words: str) -> list[str]:
         (("--rate", "1", "-2", ".5", "--c"), ["--optim.lr=[1, -2, .5]", "--c"]),
         (("--use-it",), ["--it.on=true"]),
         (("rate", "--optim.lr=2"), ["rate", "--optim.lr=2"]),
+        (("--shares", "1.0,0.5,.5,1e-1"), ["--loss.weights=[1.0,0.5,.5,1e-1]"]),
+        (("--shares=1, 0.5",), ["--loss.weights=[1, 0.5]"]),
+        (("--shares", "1", "0.5"), ["--loss.weights=[1, 0.5]"]),
+        (("--loss.weights", "1,0.5", "--c"), ["--loss.weights=[1,0.5]", "--c"]),
+        (("--loss.weights=1,2",), ["--loss.weights=[1,2]"]),
+        (("--out", "a,b"), ["--out", "a,b"]),
+        (("--net", "tiny-2"), ["--net.name=tiny-2"]),
+        (("--net", "{name: tiny}"), ["--net", "{name: tiny}"]),
+        (("--net=own.yaml",), ["--net=own.yaml"]),
+        (("--exact", "--c"), ["--kind=fp32", "--c"]),
+        (("--exact=false",), []),
+        (("--where", "here", "--c"), ["--c"]),
     ],
 )
 def test_command_lines(words, want):
@@ -42,6 +62,28 @@ def test_what_nothing_takes_is_refused_with_what_to_do(tmp_path):
     path.write_text("gone: 3\n")
     with pytest.raises(UsageError, match=r"c\.yaml: gone is no option"):
         given("--config", str(path))
+
+
+def test_what_is_done_anyway_may_be_asked_for_and_not_contradicted(tmp_path):
+    with pytest.raises(UsageError, match="where=there: only here"):
+        given("--where=there")
+    path = tmp_path / "c.yaml"
+    path.write_text("where: there\n")
+    with pytest.raises(UsageError, match=r"c\.yaml: where=there: only here"):
+        given("--config", str(path))
+    path.write_text("where: here\nc: 1\n")
+    (word,) = given("--config", str(path))
+    assert yaml.safe_load(word.removeprefix("--config=")) == {"c": 1}
+
+
+def test_sections_of_ours_in_files_stay_and_a_value_in_their_place_is_theirs(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("net:\n  name: own\n")
+    assert given("--config", str(path)) == [f"--config={path}"]
+    path.write_text("net: theirs\nshares: 1.0,0.5\nexact: true\n")
+    (word,) = given("--config", str(path))
+    held = yaml.safe_load(word.removeprefix("--config="))
+    assert held == {"net": {"name": "theirs"}, "loss": {"weights": [1.0, 0.5]}, "kind": "fp32"}
 
 
 def test_files(tmp_path):
@@ -86,5 +128,5 @@ def test_every_spelling_names_an_option_and_no_name_is_both_taken_and_refused(ta
         parser_for(TASKS[task].options, recipe=TASKS[task].recipe(), task=task), TASKS[task].options, ["--data=d"]
     )
     known = set(flat(yaml.safe_load(text)))
-    assert {ours for names in TASKS[task].spellings.values() for ours in names} <= known
-    assert not TASKS[task].spellings.keys() & TASKS[task].refused.keys()
+    assert {ours.partition("=")[0] for names in TASKS[task].spellings.values() for ours in names} <= known
+    assert not TASKS[task].spellings.keys() & (TASKS[task].refused.keys() | TASKS[task].idle.keys())

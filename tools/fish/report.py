@@ -95,10 +95,12 @@ def _families(rows: AttributeRows) -> str:
     if not support.sum():
         return text("No row has a known family.")
     images, limits = rows.names.train_images, (rows.names.common, rows.names.rare)
-    said = {"common": f"{limits[0]} or more", "medium": f"{limits[1]} to {limits[0] - 1}", "rare": f"below {limits[1]}"}
+    said = {"common": f"{limits[0]} or more", "medium": f"{limits[1]} to {limits[0] - 1}", "rare": f"1 to {limits[1] - 1}"}
+    said["unseen"] = "none"
     lines = [
         (name, said[name], f"{(members & (support > 0)).sum():,}", *_rates(support[members], hits[members]))
-        for name, members in [*rows.names.buckets().items()]
+        for name, members in rows.names.buckets().items()
+        if name != "unseen" or support[members].sum()
     ]
     lines.append(("all", "", f"{(support > 0).sum():,}", *_rates(support, hits)))
     header = ("families by", "training images", "number", "rows", "rows right", "mean of families")

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from tarpon.models.temporal.tagger import FrameTagger
 from tarpon.shards.sources import video
 from tarpon.shards.sources.mouse.dlc import body_length, read_track
+from tarpon.tools.labelled import Labelled
 from tarpon.tools.mouse.label_files import write_actions, write_bouts, write_track
+from tarpon.tools.mouse.predict_extras import Extras
 from tarpon.tools.table import table
 from tarpon.train.checkpoint import load_weights
 from tarpon.train.config import parser_for
@@ -90,6 +92,8 @@ def mouse(
     individual: str | None = None,
     chunk: int = 360,
     min_bout: int = 1,
+    formats: str = "csv",
+    annotated: bool = False,
 ) -> int:
     """Label every frame of every video in a folder.
 
@@ -102,6 +106,9 @@ def mouse(
         individual: which animal of multi-animal DeepLabCut files.
         chunk: frames through the model at once; memory grows with it, answers do not change.
         min_bout: frames; a shorter bout takes the action of its longer neighbour, in both tables. 1: no filter.
+        formats: what else to write, by comma: boris (<stem>_boris.csv), deepethogram (<stem>_labels.csv), dlc
+            (<stem>DLC_tarpon.csv with a likelihood column), nwb (<stem>.nwb). csv: our own tables, which are written anyway.
+        annotated: <stem>_annotated.mp4: the video with points, class, probability and a strip of the classes over time.
     """
     if pose not in ("auto", "none", "dlc"):
         raise ValueError(f"pose={pose!r} must be auto, none or dlc")
@@ -110,12 +117,13 @@ def mouse(
     if min_bout < 1:
         raise ValueError(f"min_bout={min_bout} must be at least 1 frame (1: no filter)")
     tagger, paths, target = load_tagger(Path(checkpoint)), videos_in(Path(videos)), Path(out)
+    extras = Extras.parse(formats, annotated=annotated, regresses=tagger.model.keypoint is not None)
     target.mkdir(parents=True, exist_ok=True)
     rows, bad, begun = [], 0, time.perf_counter()
     for path in paths:
         try:
             xyl, told = track_of(path, tagger, pose=pose, individual=individual)
-            frames, bouts = label(path, tagger, xyl, target, chunk=chunk, min_bout=min_bout)
+            frames, bouts = label(path, tagger, xyl, target, chunk=chunk, min_bout=min_bout, extras=extras)
             rows.append((path.name, frames, bouts, told))
         except ValueError as error:
             bad += 1
@@ -169,7 +177,16 @@ def track_of(path: Path, tagger: Tagger, *, pose: str, individual: str | None) -
     return read_track(files[0], tagger.points, individual=individual).xyl, files[0].name
 
 
-def label(path: Path, tagger: Tagger, xyl: np.ndarray | None, out: Path, *, chunk: int, min_bout: int = 1) -> tuple[int, int]:
+def label(
+    path: Path,
+    tagger: Tagger,
+    xyl: np.ndarray | None,
+    out: Path,
+    *,
+    chunk: int,
+    min_bout: int = 1,
+    extras: Extras = Extras(),  # noqa: B008 (frozen)
+) -> tuple[int, int]:
     """Predict one video in overlapping chunks, then write its files; returns the numbers of frames and of bouts.
 
     Pictures are let go as the video streams by. The answers are held to the end, for a short bout may be settled by what
@@ -183,9 +200,12 @@ def label(path: Path, tagger: Tagger, xyl: np.ndarray | None, out: Path, *, chun
     actions = merge_short(probs.argmax(1), min_bout=min_bout)
     write_actions(out / f"{path.stem}_predictions.csv", actions, probs, tagger.classes)
     bouts = write_bouts(out / f"{path.stem}_bouts.csv", actions, probs, tagger.classes, fps=float(info.fps))
+    xy = None
     if tagger.model.keypoint is not None:
         xy = np.concatenate([part for _, part in parts]) * np.array([info.width, info.height])
         write_track(out / f"{path.stem}DLC_tarpon.csv", xy, tagger.points)
+    said = {"actions": actions, "probs": probs, "classes": tagger.classes, "points": tagger.points}
+    extras.write(Labelled(path=path, fps=info.fps, size=(info.width, info.height), predicted=xy, given=xyl, **said), out)
     return len(probs), bouts
 
 

@@ -21,6 +21,7 @@ from tarpon.train.config import UsageError, one_line, parse, parser_for
 from tarpon.train.evaluate import evaluate
 from tarpon.train.spelling import respelt
 from tarpon.train.tasks import TASKS
+from tarpon.train.tasks.star.metrics.scores import MIN_QUERIES
 
 LOSSES = {
     "circle": ("--loss.circle_weight=1", "--loss.triplet_weight=0"),
@@ -223,7 +224,7 @@ def apart(scores: Mapping[str, float], names: Sequence[str]) -> dict[str, dict[s
     return {
         name: {told: scores[f"{end}_{place}"] for told, end in ends.items()}
         for name, place in places.items()
-        if f"map_{place}" in scores
+        if f"map_{place}" in scores and scores.get(f"queries_{place}", MIN_QUERIES) >= MIN_QUERIES  # as published
     }
 
 

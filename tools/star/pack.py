@@ -10,6 +10,7 @@ import numpy as np
 from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.pack import Packing, pack
 from tarpon.shards.quarantine import Fault
+from tarpon.shards.sources.date_rules import parse_dates
 from tarpon.shards.sources.star import pictures as reid
 from tarpon.shards.sources.star import source as stars
 from tarpon.shards.sources.star import wildlife as wild
@@ -40,7 +41,8 @@ def star(
         root: folder of [<dataset>/]<individual>/<outing>/<image>; without the first level its own name is the data set.
         out: folder for the shards.
         metadata: CSV of identity and path (or folder, filename) relative to root, and perhaps date; unset: the tree tells.
-        dates: CSV of folder,date for outings whose names tell no day.
+        dates: month_first or day_first, where the numbers of the dates do not tell; or a CSV of folder,date for outings whose
+            names tell no day; or both with a comma between.
         split: temporal (each animal's earliest days train, the last of them validates, later days test), or given (the
             metadata's split column).
         train_ratio: of an animal's days, for training and validation; unset: 0.8.
@@ -56,9 +58,8 @@ def star(
         raise ValueError(f"{', '.join(own)} would do nothing with split=given: the file says the split; take one away")
     chosen = stars.StarSource(split=split, longest_side=longest_side, **own)
     begun = time.perf_counter()
-    found = stars.scan(
-        Path(root), chosen, metadata=_below(metadata, root) if metadata else None, dates=Path(dates) if dates else None
-    )
+    rule, days = parse_dates(dates)
+    found = stars.scan(Path(root), chosen, metadata=_below(metadata, root) if metadata else None, dates=days, rule=rule)
     given = ("test",) if split == "given" else ()
     ratios = (chosen.train_ratio, 0.0, 1 - chosen.train_ratio)  # of days; validation is one of the training days
     packing = _packing(out, ratios=ratios, seed=chosen.seed, given=given, workers=workers)

@@ -108,7 +108,7 @@ def scan(root: Path, annotations: Path, source: FishSource) -> tuple[list[ImageR
 
 
 def list_files(root: Path) -> tuple[pa.Table, list[Fault]]:
-    """`<folder>/<file>` below the root as source, bytes, mtime_ns, in order of name; hidden ones are passed over."""
+    """`<folder>/<file>` below the root as source, bytes, mtime_ns, in order of name; hidden folders are passed over."""
     found, faults = [], []
     for folder in sorted(os.scandir(root), key=lambda entry: entry.name):
         if folder.name.startswith("."):
@@ -119,6 +119,8 @@ def list_files(root: Path) -> tuple[pa.Table, list[Fault]]:
         for entry in os.scandir(folder):
             name = f"{folder.name}/{entry.name}"
             if entry.name.startswith("."):
+                if Path(name).suffix:
+                    faults.append(Fault(file=name, reason=images.HIDDEN))
                 continue
             if not entry.is_file():
                 faults.append(Fault(file=name, reason="not a file"))

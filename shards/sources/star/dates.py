@@ -1,7 +1,11 @@
-"""The day in the name of an outing's folder, in the spellings that field teams use."""
+"""The day in the name of an outing's folder, in the spellings that field teams use.
+
+Two numbers and a year (`3_5_2024`) are a day by one rule a data set, month first or day first, as `date_rules` finds it.
+"""
 
 import csv
 import re
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -29,12 +33,36 @@ SPELLINGS = tuple(
 )
 
 
-def read_day(name: str) -> str:
+MONTH_FIRST, DAY_FIRST = "month_first", "day_first"
+
+
+def read_day(name: str, *, rule: str | None = None) -> str:
     """The day that a name tells, as `YYYY-MM-DD`, or "".
 
-    Of two numbers the first is the month, the second only where the first is above 12. A year of two digits is of this
-    century, and is read at the start only. A day that no calendar has is none.
+    A year of two digits is of this century, and is read at the start only. A day that no calendar has is none.
+
+    Args:
+        rule: of a day in two numbers: month_first or day_first, and nothing else; None: of a name by itself, month first
+            where the calendar has that day, else day first.
     """
+    for days in _readings(name):
+        order = (rule,) if rule else (MONTH_FIRST, DAY_FIRST)
+        if day := next((days[own] for own in order if days[own]), ""):
+            return day
+    return ""
+
+
+def both_days(name: str) -> tuple[str, str]:
+    """The day of a name whose day stands in two numbers, (read month first, read day first), each "" where the calendar has
+    none; ("", "") of any other name."""
+    for days in _readings(name):
+        if any(days.values()):
+            return (days[MONTH_FIRST], days[DAY_FIRST]) if days["two"] else ("", "")
+    return "", ""
+
+
+def _readings(name: str) -> Iterator[dict[str, str]]:
+    """What each spelling makes of a name, in their order: month_first, day_first, and `two` where these may differ."""
     name = name.strip()
     for spelling, parts in SPELLINGS:
         for found in spelling.finditer(name):
@@ -42,17 +70,20 @@ def read_day(name: str) -> str:
             year = int(said["y"]) + (2000 if len(said["y"]) == 2 else 0)
             word = said["m"][:3].lower()
             month, day = MONTHS.index(word) + 1 if word in MONTHS else int(said["m"]), int(said["d"])
-            if parts == "mdy" and month > 12:
-                month, day = day, month
-            try:
-                return date(year, month, day).isoformat()
-            except ValueError:
-                continue  # no calendar has it: another spelling may fit
-    return ""
+            two = parts == "mdy" and word not in MONTHS
+            first, other = _iso(year, month, day), _iso(year, day, month)
+            yield {MONTH_FIRST: first, DAY_FIRST: other if two else first, "two": "two" if two else ""}
+
+
+def _iso(year: int, month: int, day: int) -> str:
+    try:
+        return date(year, month, day).isoformat()
+    except ValueError:
+        return ""  # no calendar has it
 
 
 def read_days(path: Path) -> dict[str, tuple[str, int]]:
-    """folder -> (day, line) of a CSV of `folder,date`, for folders whose names tell no day.
+    """folder -> (what its date says, line) of a CSV of `folder,date`, for folders whose names tell no day.
 
     Raises:
         ValueError: in one line, what is wrong with the file.
@@ -65,8 +96,8 @@ def read_days(path: Path) -> dict[str, tuple[str, int]]:
         if missing := {"folder", "date"} - set(table.fieldnames or ()):
             raise ValueError(f"{path}: no column {', '.join(sorted(missing))}; it has {', '.join(table.fieldnames or ())}")
         for row in table:
-            folder, day = (row["folder"] or "").strip().strip("/"), read_day(row["date"] or "")
-            if not folder or not day:
+            folder, day = (row["folder"] or "").strip().strip("/"), (row["date"] or "").strip()
+            if not folder or not read_day(day):
                 raise ValueError(f"{path}:{table.line_num}: a folder and its date are expected, e.g. PWS_2023_JU,2023-07-15")
             if folder in days:
                 raise ValueError(f"{path}:{table.line_num}: folder {folder!r} is in line {days[folder][1]} already")

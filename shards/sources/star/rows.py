@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from tarpon.shards.quarantine import Fault
+from tarpon.shards.sources.images import HIDDEN
 
 Row = dict[str, str]
 BLANK = ("nan", "none", "null", "nat")  # how programs write a cell that is empty
@@ -55,6 +56,8 @@ def with_files(rows: Sequence[Row], *, root: Path) -> tuple[list[dict], list[Fau
         place, reason = root / row["path"], ""
         if count[row["path"]] > 1:
             reason = "more than one row for this image"
+        elif place.name.startswith("."):
+            reason = HIDDEN
         elif not place.is_file():
             reason = "a row without an image"
         if reason:

@@ -12,6 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from tarpon.shards.manifest import SPLITS
 from tarpon.shards.quarantine import Fault
+from tarpon.shards.sources import images
+from tarpon.shards.sources.date_rules import decide
 from tarpon.shards.sources.star import pictures as reid
 from tarpon.shards.sources.star import split as reid_split
 from tarpon.shards.sources.star.dates import read_day, read_days
@@ -47,12 +49,15 @@ class StarSource:
         reid.check_side(self.longest_side)
 
 
-def scan(root: Path, source: StarSource, *, metadata: Path | None = None, dates: Path | None = None) -> reid.Scan:
+def scan(
+    root: Path, source: StarSource, *, metadata: Path | None = None, dates: Path | None = None, rule: str | None = None
+) -> reid.Scan:
     """List the pictures and decide their splits. Reads only pictures that equal another one in size.
 
     Args:
         metadata: CSV of identity and path (or folder, filename); without it the tree tells.
         dates: CSV of folder and date, for outings whose names tell none or a wrong one.
+        rule: month_first or day_first, for data sets whose dates do not tell.
 
     Raises:
         ValueError: in one line, what is wrong with a folder, a file or the options.
@@ -62,7 +67,8 @@ def scan(root: Path, source: StarSource, *, metadata: Path | None = None, dates:
     if source.split == "given" and metadata is None:
         raise ValueError("split='given' takes the split column of a metadata file; name it with --metadata")
     rows, faults, notes = _from_metadata(root, metadata, source) if metadata else _from_tree(root)
-    faults += _date(rows, dates)
+    lost, choices = _date(rows, dates, asked=rule)
+    faults, notes = faults + lost, notes + choices
     undated = {row["outing"] for row in rows if not row["date"] and any(map(str.isdigit, PurePosixPath(row["outing"]).name))}
     rows, wrong = reid.without_copies(root, rows)
     _split(rows, source)
@@ -80,7 +86,7 @@ def scan(root: Path, source: StarSource, *, metadata: Path | None = None, dates:
 
 
 def list_files(root: Path) -> tuple[list[tuple[str, ...]], list[Fault]]:
-    """The pictures below the root as names from it, in order; hidden ones and other files at the top are passed over."""
+    """The pictures below the root as names from it, in order; hidden folders and other files at the top are passed over."""
     found, faults = [], []
     for folder, below, files in os.walk(root, followlinks=True):
         here = Path(folder).relative_to(root).parts
@@ -91,8 +97,9 @@ def list_files(root: Path) -> tuple[list[tuple[str, ...]], list[Fault]]:
             continue
         for name in sorted(files):
             if name.startswith("."):
-                continue
-            if Path(name).suffix.lower() in ENDINGS:
+                if Path(name).suffix.lower() in ENDINGS:
+                    faults.append(Fault(file="/".join((*here, name)), reason=images.HIDDEN))
+            elif Path(name).suffix.lower() in ENDINGS:
                 found.append((*here, name))
             elif here:
                 faults.append(Fault(file="/".join((*here, name)), reason="not an image file of a known ending"))
@@ -140,7 +147,7 @@ def _from_metadata(root: Path, path: Path, source: StarSource) -> tuple[list[dic
         own = {key: said[key] for key in ("species", "orientation") if said.get(key)}
         rows.append(
             _row(said["path"], dataset=dataset, identity=reid.identity_of(dataset, name))
-            | {"bytes": said["bytes"], "mtime_ns": said["mtime_ns"], "split": split, "date": read_day(said.get("date", ""))}
+            | {"bytes": said["bytes"], "mtime_ns": said["mtime_ns"], "split": split, "date": said.get("date", "")}
             | {"named": name, **own}
         )
     reid.check_names(rows)
@@ -155,21 +162,32 @@ def _row(path: str, *, dataset: str, identity: str) -> dict:
     }  # fmt: skip
 
 
-def _date(rows: Sequence[dict], dates: Path | None) -> list[Fault]:
-    """Give every row its day and session: the file of dates first, then the row's own day, then its folder's name."""
+def _date(rows: Sequence[dict], dates: Path | None, *, asked: str | None) -> tuple[list[Fault], list[str]]:
+    """Give every row its day and session: the file of dates first, then the row's own day, then its folder's name.
+
+    Returns:
+        A fault for every line of the file that no picture needs, and lines that tell which numbers are months.
+    """
     told = read_days(dates) if dates else {}
-    used = set()
+    used, said = set(), []
     for row in rows:
         folder = PurePosixPath(row["outing"]).name
         match = row["outing"] if row["outing"] in told else folder
         if match in told:
             used.add(match)
-            row["date"] = told[match][0]
-        row["date"] = row["date"] or read_day(folder)
-        row["session"] = row["date"] or f"undated:{folder}"
+            said.append(told[match][0])
+        else:
+            said.append(row["date"] if read_day(row["date"]) else folder)
+    names: dict[str, list[str]] = {}
+    for row, text in zip(rows, said, strict=True):
+        names.setdefault(row["dataset"], []).append(text)
+    rules, choices = decide(names, asked=asked)
+    for row, text in zip(rows, said, strict=True):
+        row["date"] = read_day(text, rule=rules[row["dataset"]])
+        row["session"] = row["date"] or f"undated:{PurePosixPath(row['outing']).name}"
         row["group"] = reid.group_of(row["identity"], row["session"], row["source"])
     lost = [(name, line) for name, (_, line) in told.items() if name not in used]
-    return [Fault(file=dates.name, row=line, reason=f"no pictures in a folder {name}") for name, line in lost]
+    return [Fault(file=dates.name, row=line, reason=f"no pictures in a folder {name}") for name, line in lost], choices
 
 
 def _split(rows: Sequence[dict], source: StarSource) -> None:

@@ -12,9 +12,10 @@ import numpy as np
 
 from tarpon.shards.manifest import SPLITS
 from tarpon.shards.quarantine import Fault
+from tarpon.shards.sources.date_rules import evidence
 from tarpon.shards.sources.star import pictures as reid
 from tarpon.shards.sources.star import split as reid_split
-from tarpon.shards.sources.star.dates import read_day
+from tarpon.shards.sources.star.dates import DAY_FIRST, MONTH_FIRST, read_day
 from tarpon.shards.sources.star.rows import Row, read_rows, with_files
 from tarpon.shards.sources.star.split import Pictures
 
@@ -80,6 +81,7 @@ def scan(root: Path, source: WildlifeSource) -> reid.Scan:
             faults.append(Fault(file=said["path"], row=int(said["line"]), reason=reason))
             continue
         rows.append(_row(said, split))
+    notes += _date(rows)
     reid.check_names(rows)
     rows, wrong = reid.without_copies(root, rows)
     notes += _split(rows, source)
@@ -118,16 +120,33 @@ def _chosen(listed: Sequence[Row], source: WildlifeSource) -> tuple[list[Row], l
 
 
 def _row(said: Row, split: str) -> dict:
-    """A line as a row. A day that cannot be read still tells sessions apart: it is kept as it is written."""
-    dataset, path, cluster, date = said["dataset"], said["path"], said.get("cluster_id", ""), read_day(said.get("date", ""))
-    identity, day = reid.identity_of(dataset, said["identity"], joins=(reid.JOIN, "_")), date or said.get("date", "")
-    session = day or cluster
+    """A line as a row, not yet dated."""
+    dataset, path = said["dataset"], said["path"]
     return {
-        "source": path, "identity": identity, "dataset": dataset, "species": said.get("species", ""), "date": date,
-        "session": session, "outing": str(PurePosixPath(path).parent), "orientation": said.get("orientation", ""),
-        "group": reid.group_of(identity, session, path), "split": split, "distractor": False, "novel": False,
-        "bytes": said["bytes"], "mtime_ns": said["mtime_ns"], "named": said["identity"], "day": day, "cluster": cluster,
+        "source": path, "identity": reid.identity_of(dataset, said["identity"], joins=(reid.JOIN, "_")), "dataset": dataset,
+        "species": said.get("species", ""), "date": said.get("date", ""), "outing": str(PurePosixPath(path).parent),
+        "orientation": said.get("orientation", ""), "split": split, "distractor": False, "novel": False,
+        "bytes": said["bytes"], "mtime_ns": said["mtime_ns"], "named": said["identity"], "cluster": said.get("cluster_id", ""),
     }  # fmt: skip
+
+
+def _date(rows: Sequence[dict]) -> list[str]:
+    """Write day, date, session and group; lines that tell which numbers are months.
+
+    A day that cannot be read still tells sessions apart: it is kept as it is written. Where the dates of a data set do not tell
+    month from day they are read month first: which day it is then orders sessions, and never joins or parts them.
+    """
+    by_dataset = reid_split.members([row["dataset"] for row in rows])
+    found = {name: evidence(rows[i]["date"] for i in own) for name, own in by_dataset.items()}
+    for row in rows:
+        text, rule = row["date"], found[row["dataset"]].rule or MONTH_FIRST
+        row["date"] = read_day(text, rule=rule)
+        row["day"] = row["date"] or text
+        row["session"] = row["day"] or row["cluster"]
+        row["group"] = reid.group_of(row["identity"], row["session"], row["source"])
+    first = [f"dates of {name} are read day first" for name, own in found.items() if own.rule == DAY_FIRST]
+    unsure = [f"dates of {name} are read month first, which nothing in them decides" for name, own in found.items() if own.open]
+    return first + unsure
 
 
 def _split(rows: list[dict], source: WildlifeSource) -> list[str]:

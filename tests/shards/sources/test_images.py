@@ -122,3 +122,13 @@ def test_what_does_not_decode_is_told_in_one_line(content, reason):
     with pytest.raises(ValueError, match=reason) as told:
         as_jpeg(content)
     assert "\n" not in str(told.value)
+
+
+def test_large_pictures_are_made_smaller_without_a_word_and_too_large_ones_refused_in_one_line(monkeypatch, recwarn):
+    """By limits of a thousandth; Pillow's own warn at 89 million pixels and refuse at twice as many."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    stored = as_jpeg(coded(picture(120, 100)), longest_side=60)
+    assert (stored.width, stored.height) == (60, 50)
+    with pytest.raises(ValueError, match=r"^more than 179 million pixels; make it smaller before packing$"):
+        as_jpeg(coded(picture(200, 101)), longest_side=60)
+    assert not list(recwarn)

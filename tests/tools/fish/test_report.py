@@ -121,7 +121,7 @@ def test_families_are_counted_by_how_often_they_were_seen(page):
         ["families by", "training images", "number", "rows", "rows right", "mean of families"],
         ["common", "100 or more", "1", "6", "1.000", "1.000"],
         ["medium", "10 to 99", "1", "3", "0.333", "0.333"],
-        ["rare", "below 10", "1", "3", "0.000", "0.000"],
+        ["rare", "1 to 9", "1", "3", "0.000", "0.000"],
         ["all", "", "3", "12", "0.583", "0.444"],
     ]
     assert "(Apidae) would be right on 50.0%" in words

@@ -126,6 +126,31 @@ def test_points_come_back_as_a_track_in_source_pixels(tmp_path, one_video):
     assert (track.xyl[..., 2] == 1).all()
 
 
+def test_other_programs_files_and_the_annotated_video_are_written_on_demand(tmp_path, one_video):
+    weights = checkpoint(tmp_path / "run")
+    words = ["predict", "mouse", "--checkpoint", str(weights), "--videos", str(one_video), "--out", str(tmp_path / "out")]
+    assert cli.main([*words, "--formats", "csv,boris,deepethogram,dlc", "--annotated"]) == 0
+    (source,) = one_video.glob("*.mp4")
+    ends = ("_predictions.csv", "_bouts.csv", "_boris.csv", "_labels.csv", "DLC_tarpon.csv", "_annotated.mp4")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {source.stem + end for end in ends}
+    frames = sum(1 for _ in video.decode(source))
+    assert sum(1 for _ in video.decode(tmp_path / "out" / f"{source.stem}_annotated.mp4")) == frames
+    assert len(rows_of(tmp_path / "out" / f"{source.stem}_labels.csv")) == frames + 1
+    assert rows_of(tmp_path / "out" / f"{source.stem}DLC_tarpon.csv")[2][1:4] == ["x", "y", "likelihood"]
+    bouts = rows_of(tmp_path / "out" / f"{source.stem}_bouts.csv")[1:]
+    events = rows_of(tmp_path / "out" / f"{source.stem}_boris.csv")
+    starts = [dict(zip(events[0], row, strict=True)) for row in events[1::2]]
+    assert [(row["Behavior"], int(row["Image index"])) for row in starts] == [(row[1], int(row[2])) for row in bouts]
+
+
+def test_a_format_that_is_not_known_is_refused_before_any_video_is_labelled(tmp_path, one_video, capsys):
+    weights = checkpoint(tmp_path / "run")
+    words = ["predict", "mouse", "--checkpoint", str(weights), "--videos", str(one_video), "--out", str(tmp_path / "out")]
+    assert cli.main([*words, "--formats", "excel"]) == 2
+    assert "'excel' is none of csv, boris" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def labelled(out, stem):
     """(actions by name, probabilities (T, C), rows of the bout table without its header)"""
     frames, bouts = (rows_of(out / f"{stem}_{table}.csv") for table in ("predictions", "bouts"))

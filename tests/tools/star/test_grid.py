@@ -155,6 +155,8 @@ def test_scores_by_data_set():
     found = grid.apart(scores, ["A", "B", "C"])  # C has too few to be scored
     assert found == {name: {"mAP": scores[f"map_{end}"], "rank1": scores[f"cmc_1_{end}"]}
                      for name, end in (("A", "A"), ("B", "B"), ("_average", "macro"))}  # fmt: skip
+    few = scores | {"map_C": 0.9, "cmc_1_C": 0.9, "queries_C": 3.0, "queries_A": 4.0}
+    assert grid.apart(few, ["A", "B", "C"]) == found
     alone = {"mAP": 0.3, "rank1": 0.2}
     assert grid.apart({"map": 0.3, "cmc_1": 0.2}, ["A"]) == {"A": alone, "_average": alone}
     assert grid.apart({}, ["A"]) == {}

@@ -127,3 +127,16 @@ def test_mistakes_are_one_line_and_status_2(words, part, tmp_path, capsys, monke
     assert cli.main(["pack", *words, *given, "--out", "out"]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
     assert part in line
+
+
+def test_dates_that_may_be_months_are_asked_about_and_the_choice_is_printed(tmp_path, capfd):
+    for seed, day in enumerate(("3_5_2024", "4_5_2024", "6_7_2024")):
+        draw(tmp_path / f"set/EU/s1/{day}/a.jpg", seed)
+    words = ["pack", "star", "--root", str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--workers", "1"]
+    assert cli.main(words) == 2
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("tarpon: ")]
+    assert "dates of EU: '3_5_2024' and all others (3 in all)" in line
+    assert not (tmp_path / "out").exists()
+    assert cli.main([*words, "--dates", "day_first"]) == 0
+    assert "note: dates of EU are read day first: as --dates says" in capfd.readouterr().out
+    assert open_manifest(tmp_path / "out", kind="reid").card["notes"]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from tarpon.train import device_option
 from tarpon.train.tasks.fish.heads import HEADS
 
 TASKS = tuple(name for name, head in HEADS.items() if not head.optional)
@@ -61,6 +62,7 @@ class FishOptions:
     loss: FishLoss = field(default_factory=FishLoss)
     standardize: bool = False  # features to mean 0 and sd 1 of the training rows; both become part of the weights
     include_feedingpath: bool = False  # a fifth task
+    annotations: str | None = None  # folder of train.csv and test.csv: nothing is read from it, but it must not contradict
     unknown_labels: str = "error"  # a label that the classes do not know: error naming it | mask: left out
     common: int = 100  # training images from which on a family counts as common in the scores
     rare: int = 10  # and below which it counts as rare
@@ -107,9 +109,8 @@ SPELLINGS: dict[str, tuple[str, ...]] = {  # the options of the published traine
     "include_feedingpath": ("include_feedingpath",),
     "wandb_project": ("wandb.project",),
     "wandb_entity": ("wandb.entity",),
-    "exp_name": ("wandb.name",),
+    "wandb": ("wandb.enabled",),
+    "exp_name": ("name", "wandb.name"),
+    "ann_root": ("annotations",),
 }
-REFUSED: dict[str, str] = {
-    "ann_root": "labels come with the features; give --annotations to `tarpon pack fish` or `tarpon features import`",
-    "device": "a GPU is used where there is one; set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU",
-}
+IDLE = {"device": device_option.contradiction}

@@ -4,6 +4,7 @@ N rows of the table, D features.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,17 +16,18 @@ from tarpon.models.moe.multihead import MultiHead
 from tarpon.pipelines.feature import FeatureLoader
 from tarpon.shards.features import FeatureTable, open_features
 from tarpon.shards.sampling import plan
-from tarpon.train.config import DATA, Optim, Recipe, Run, Schedule
+from tarpon.train.config import DATA, Optim, Recipe, Run, Schedule, WandbOptions
 from tarpon.train.data import TaskData
 from tarpon.train.engine import DistContext
 from tarpon.train.task import Problem, Task
 from tarpon.train.tasks.fish import export as fish_export
+from tarpon.train.tasks.fish.annotations import compare
 from tarpon.train.tasks.fish.figures.split import draw_split
 from tarpon.train.tasks.fish.heads import CLASSES, FLAGS, HEADS, NUMBER, head_width
 from tarpon.train.tasks.fish.losses import attribute_losses, train_facts
 from tarpon.train.tasks.fish.metrics.collect import AttributeMetric
 from tarpon.train.tasks.fish.metrics.predictions import AttributeNames
-from tarpon.train.tasks.fish.options import REFUSED, SPELLINGS, FishModel, FishOptions
+from tarpon.train.tasks.fish.options import IDLE, SPELLINGS, FishModel, FishOptions
 
 SLICE = 8192  # rows at a time through the statistics
 
@@ -44,6 +46,7 @@ def recipe() -> Recipe:
             out="runs/fish",
             optim=Optim(lr=0.002, weight_decay=0.0),
             schedule=Schedule(kind="none", warmup_epochs=0.0),
+            wandb=WandbOptions(project="fishnet"),
         ),
         options=FishOptions(),
     )
@@ -52,6 +55,7 @@ def recipe() -> Recipe:
 def build(run: Run, options: FishOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:
     """The task met with its features."""
     table = open_features(run.data)
+    same = (compare(table, Path(options.annotations)),) if options.annotations and encoders is None else ()
     encoders = encoders or {name: list(names) for name, names in table.card["classes"].items()}
     labels = labels_of(table, options, encoders)
     train = table.split("train")
@@ -104,7 +108,7 @@ def build(run: Run, options: FishOptions, context: DistContext, *, encoders: dic
         unit="rows",
         fingerprint=f"{table.fingerprint()}:{run.seed}:{run.global_batch}",
         encoders={**encoders, "family_order": names.family_order.tolist(), "train_images": names.train_images.tolist()},
-        say=describe(table, options, model),
+        say=(*describe(table, options, model), *same),
         export=lambda folder, best, scores: fish_export.export(
             folder,
             best,
@@ -239,5 +243,5 @@ FISH = Task(
     named_folder=True,
     without_download=lambda options: options,
     spellings=SPELLINGS,
-    refused=REFUSED,
+    idle=IDLE,
 )

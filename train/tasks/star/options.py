@@ -6,10 +6,17 @@ from tarpon.models.backbones.frames import FrameBackbone
 from tarpon.models.reid.embedder import BACKBONES
 from tarpon.shards.sampling import photo_augment
 from tarpon.shards.sampling.photo_augment import PhotoAugment
+from tarpon.train import device_option
 from tarpon.train.tasks.star.losses import MetricLoss
 from tarpon.train.tasks.star.metrics.embeddings import Searching
 from tarpon.train.tasks.star.metrics.rerank import Reranking
 
+PUBLISHED = {  # names on the hub that the published trainers took -> ours
+    "swinv2-tiny-patch4-window8-256": "swinv2-tiny",
+    "swinv2-small-patch4-window16-256": "swinv2-small",
+    **{f"convnext-{size}-224": f"convnext-{size}" for size in ("tiny", "small", "base")},
+}
+PUBLISHED |= {f"microsoft/{name}": ours for name, ours in PUBLISHED.items() if name.startswith("swinv2")}
 STRATEGIES = ("star_only", "pretrain", "finetune", "cotrain")
 PRETRAIN, FINETUNE, COTRAIN = STRATEGIES[1:]
 
@@ -26,8 +33,9 @@ class StarModel:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.backbone.name in BACKBONES:  # a published name
-            named = replace(self.backbone, name=BACKBONES[self.backbone.name].name)
+        known = PUBLISHED.get(self.backbone.name, self.backbone.name)
+        if known in BACKBONES:  # a published name
+            named = replace(self.backbone, name=BACKBONES[known].name)
             object.__setattr__(self, "backbone", named)
 
 
@@ -87,6 +95,7 @@ class StarOptions:
 
 
 SPELLINGS: dict[str, tuple[str, ...]] = {  # the options of the published trainers
+    "model": ("model.backbone.name",),
     "backbone": ("model.backbone.name",),
     "image_size": ("model.backbone.image_size",),
     "embedding_dim": ("model.embedding_dim",),
@@ -99,6 +108,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {  # the options of the published traine
     "num_workers": ("loader.threads",),
     "checkpoint_dir": ("out",),
     "val_every": ("eval_every",),
+    "no_amp": ("engine.dtype=fp32",),
     # ours by the same name, which theirs spell with dashes
     **{name: (name,) for name in ("freeze_backbone_epochs", "num_instances", "star_batch_ratio", "alternate_batches")},
 }
@@ -107,7 +117,6 @@ PACK_SAYS = "what is in the shards, and its split, is chosen when packing; see `
 REFUSED: dict[str, str] = {
     **dict.fromkeys(("star_dataset_root", "wildlife_root"), PACK_FIRST),
     **dict.fromkeys(("include_datasets", "exclude_datasets", "split_strategy", "train_outing_ratio", "min_outings"), PACK_SAYS),
-    "device": "a GPU is used where there is one; set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU",
     "gpus": "say them to the launcher: deepspeed --include localhost:0,1 train/launch.py star",
-    "no_amp": "give --engine.dtype fp32",
 }
+IDLE = {"device": device_option.contradiction}

@@ -23,7 +23,7 @@ from tarpon.train.tasks.star.figures.split import draw_split
 from tarpon.train.tasks.star.gathered import gathered
 from tarpon.train.tasks.star.losses import metric_losses
 from tarpon.train.tasks.star.metrics.collect import EmbeddingMetric
-from tarpon.train.tasks.star.options import COTRAIN, REFUSED, SPELLINGS, StarOptions
+from tarpon.train.tasks.star.options import COTRAIN, IDLE, REFUSED, SPELLINGS, StarOptions
 
 
 def recipe() -> Recipe:
@@ -185,4 +185,5 @@ STAR = Task(
     without_download=star_export.without_weights,
     spellings=SPELLINGS,
     refused=REFUSED,
+    idle=IDLE,
 )

@@ -73,6 +73,7 @@ def test_files_and_rows_meet_by_folder_and_name(lab, tmp_path, pack_fish):
         "B/y.jpg": ["train.csv: a row without an image"],
         "B/X.jpg": ["test.csv: a row without an image"],
         "B/deep": ["not a file"],
+        "B/._x.jpg": ["a name that begins with a dot: a hidden file, or a Mac's companion of another one"],
         "readme.txt": ["not in a family's folder"],
     }
     assert {fault.file: fault.row for fault in faults if fault.row} == {"B/y.jpg": 3, "B/X.jpg": 3}

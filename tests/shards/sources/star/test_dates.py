@@ -2,7 +2,7 @@
 
 import pytest
 
-from tarpon.shards.sources.star.dates import read_day, read_days
+from tarpon.shards.sources.star.dates import both_days, read_day, read_days
 
 
 @pytest.mark.parametrize(("name", "day"), [
@@ -40,10 +40,29 @@ def test_no_day(name):
     assert read_day(name) == ""
 
 
+@pytest.mark.parametrize(("name", "month_first", "day_first"), [
+    ("3_5_2024_dive", "2024-03-05", "2024-05-03"),
+    ("13_8_2024", "", "2024-08-13"),
+    ("8/13/2024", "2024-08-13", ""),
+    ("5_5_2024", "2024-05-05", "2024-05-05"),
+    ("6_10_22_x", "2022-06-10", "2022-10-06"),
+    ("x_3_23_2024", "2024-03-23", ""),
+])  # fmt: skip
+def test_two_numbers_are_read_by_the_rule_and_by_no_other(name, month_first, day_first):
+    assert both_days(name) == (month_first, day_first)
+    assert [read_day(name, rule=rule) for rule in ("month_first", "day_first")] == [month_first, day_first]
+
+
+@pytest.mark.parametrize("name", ["2024-03-05", "20240305", "5 Mar 2024", "March_5_2024", "2023_Mar_12", "shore", "13_13_2024"])
+def test_other_spellings_need_no_rule(name):
+    assert both_days(name) == ("", "")
+    assert read_day(name, rule="day_first") == read_day(name, rule="month_first") == read_day(name)
+
+
 def test_a_file_of_days(tmp_path):
     path = tmp_path / "days.csv"
     path.write_text("\ufefffolder,date\nPWS_2023_JU,2023-07-15\nA/b/,7/16/2023\n", encoding="utf-8")
-    assert read_days(path) == {"PWS_2023_JU": ("2023-07-15", 2), "A/b": ("2023-07-16", 3)}
+    assert read_days(path) == {"PWS_2023_JU": ("2023-07-15", 2), "A/b": ("7/16/2023", 3)}
 
 
 @pytest.mark.parametrize(("text", "part"), [

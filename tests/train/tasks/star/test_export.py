@@ -117,6 +117,14 @@ def test_a_run_of_stars_is_scored_on_wildlife_within_each_data_set(trained, wild
     assert scores["map_macro"] == pytest.approx(np.mean([scores[f"map_{name}"] for name in large]))
 
 
+def test_a_run_whose_processes_had_less_than_whole_animals_each_is_scored(trained):
+    """Two processes of 2 photographs with 4 of an animal: 4 a batch, of which one process alone has 2."""
+    change = "search.rerank=false micro_batch=2 global_batch=4 num_instances=4"
+    apart = evaluate(open_best(trained, change=change).problem, "test").scalars
+    whole = evaluate(open_best(trained, change="search.rerank=false").problem, "test").scalars
+    assert apart["map"] == pytest.approx(whole["map"], abs=1e-6)
+
+
 def test_thumbnails_are_whole_photographs(star_shards, small_options):
     photos = Photos(config.Run(data=str(star_shards.root)), small_options)
     for row, small in zip((0, 5, 9), thumbnails(photos, np.array([0, 5, 9])), strict=True):

@@ -44,7 +44,7 @@ WANTED = {
 def parsed(*words: str) -> tuple[Run, StarOptions]:
     """A command line as `train/launch.py star` reads it."""
     parser = config.parser_for(StarOptions, recipe=star.recipe(), task="star")
-    return config.parse(parser, StarOptions, respelt(words, star.SPELLINGS, star.REFUSED))[:2]
+    return config.parse(parser, StarOptions, respelt(words, star.SPELLINGS, star.REFUSED, idle=star.IDLE))[:2]
 
 
 def read(given: tuple[Run, StarOptions], name: str) -> object:
@@ -61,15 +61,61 @@ def test_published_spellings_set_our_options():
 
 
 @pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        (
+            "--model swinv2-small-patch4-window16-256 --embedding-dim 512 --image-size 384 --epochs 50 --batch-size 32 "
+            "--num-instances 4 --lr 1e-4 --warmup-epochs 5 --circle-weight .7 --triplet-weight .3 --num-workers 4 "
+            "--checkpoint-dir ./checkpoints/megastarid/pretrain --val-every 5 --seed 42 --strategy pretrain",
+            {"model.backbone.name": "swinv2_small_window16_256.ms_in1k", "epochs": 50, "strategy": "pretrain"},
+        ),
+        (
+            "--checkpoint run --freeze-backbone-epochs 2 --model swinv2-tiny --lr 5e-5 --no-amp --strategy finetune",
+            {"model.backbone.name": "swinv2_tiny_window8_256.ms_in1k", "engine.dtype": "fp32", "freeze_backbone_epochs": 2},
+        ),
+        (
+            "--wildlife w --star-batch-ratio .3 --alternate-batches --model resnet50 --strategy cotrain",
+            {"model.backbone.name": "resnet50.tv2_in1k", "alternate_batches": True, "star_batch_ratio": 0.3},
+        ),
+        ("--model microsoft/swinv2-tiny-patch4-window8-256", {"model.backbone.name": "swinv2_tiny_window8_256.ms_in1k"}),
+        ("--model vit_tiny_patch16_224", {"model.backbone.name": "vit_tiny_patch16_224"}),
+        ("--model {width:256}", {"model.width": 256}),
+    ],
+)
+def test_published_command_lines_are_taken_as_they_stand(line, wanted):
+    made = parsed("--data=d", *(word.replace(":", ": ") for word in line.split()))
+    assert {name: read(made, name) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("gpu", "asked", "said"),
+    [
+        (True, "cuda", ""),
+        (True, "cuda:0", ""),
+        (True, "cuda:1", "CUDA_VISIBLE_DEVICES=NUMBER"),
+        (True, "cpu", "CUDA_VISIBLE_DEVICES="),
+        (False, "cpu", ""),
+        (False, "cuda", "no GPU is seen"),
+    ],
+)
+def test_a_device_is_taken_where_it_is_the_one_that_is_used(monkeypatch, gpu, asked, said):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    if not said:
+        assert parsed("--data=d", "--device", asked) == parsed("--data=d")
+        return
+    with pytest.raises(UsageError, match=said):
+        parsed("--data=d", "--device", asked)
+
+
+@pytest.mark.parametrize(
     ("word", "said"),
     [
         ("--wildlife-root=w", "the data are packed first"),
         ("--star-dataset-root=s", "the data are packed first"),
         ("--exclude-datasets=A", "chosen when packing"),
         ("--train-outing-ratio=.8", "chosen when packing"),
-        ("--device=cuda", "CUDA_VISIBLE_DEVICES"),
+        ("--device=tpu", "CUDA_VISIBLE_DEVICES"),
         ("--gpus=0,1", "--include localhost:0,1"),
-        ("--no-amp", "--engine.dtype fp32"),
         ("--strategy=both", "strategy='both' must be one of star_only, pretrain, finetune, cotrain"),
         ("--strategy=finetune", "finetune needs --checkpoint RUN"),
         ("--checkpoint=run", "finetune needs --checkpoint RUN"),
@@ -89,8 +135,9 @@ def test_mistakes_are_one_line_and_status_2(refused, word, said):
 
 def test_a_refused_training_leaves_no_run_behind(refused, tmp_path):
     """So that the mended command may use the same folder."""
-    refused("--micro_batch=64", "--global_batch=64")
-    assert not list((tmp_path / "refused").iterdir())
+    for words in (("--micro_batch=64", "--global_batch=64"), ("--micro_batch=8", "--global_batch=12")):
+        refused(*words)
+        assert not (tmp_path / "refused").exists()
 
 
 def test_shards_without_a_validation_query_are_one_line(refused, star_shards, with_columns, tmp_path):

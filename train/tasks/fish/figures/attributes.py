@@ -11,7 +11,7 @@ from tarpon.train.metrics.confusion import ratio
 from tarpon.train.tasks.fish.metrics.predictions import AttributeRows
 from tarpon.train.tasks.fish.metrics.scores import class_counts, gate_means
 
-BUCKET_COLOURS = {"common": "#0072B2", "medium": "#E69F00", "rare": "#D55E00"}
+BUCKET_COLOURS = {"common": "#0072B2", "medium": "#E69F00", "rare": "#D55E00", "unseen": "#777777"}
 SPREAD_SEED = 0  # points with the same number of images lie beside each other, always in the same places
 
 
@@ -49,6 +49,8 @@ def families(rows: AttributeRows) -> Figure:
     handles = []
     for name, members in rows.names.buckets().items():
         shown = members & (support > 0)
+        if name == "unseen" and not shown.any():
+            continue
         colour = BUCKET_COLOURS[name]
         axes.scatter(x[shown], y[shown], s=6 + 2.5 * support[shown] ** 0.75, color=colour, alpha=0.55, linewidths=0)
         total = support[members].sum()
@@ -62,7 +64,7 @@ def families(rows: AttributeRows) -> Figure:
     axes.set_xlabel("training images of the family")
     axes.set_ylabel("share of its rows that are right")
     axes.set_title("Families by how often they were seen", loc="left", fontsize=11)
-    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, fontsize=8, frameon=False)
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=8, frameon=False)
     axes.grid(color="#E9E9E9", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

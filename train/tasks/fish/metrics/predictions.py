@@ -42,9 +42,11 @@ class AttributeNames:
                 raise ValueError(f"{name} must be ({len(self.families)},), one a family, got {np.shape(getattr(self, name))}")
 
     def buckets(self) -> dict[str, np.ndarray]:
-        """(F,) bool for "common", "medium" and "rare" families; each family is in one."""
-        often, seldom = self.train_images >= self.common, self.train_images < self.rare
-        return {"common": often, "medium": ~often & ~seldom, "rare": seldom}
+        """(F,) bool for "common", "medium", "rare" and "unseen" families; each family is in one. Unseen ones have no training
+        image: no model can name them, so that they say nothing of how rare ones are learnt."""
+        often, unseen = self.train_images >= self.common, self.train_images == 0
+        seldom = (self.train_images < self.rare) & ~unseen
+        return {"common": often, "medium": ~often & ~seldom & ~unseen, "rare": seldom, "unseen": unseen}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -23,11 +23,11 @@ def score(rows: AttributeRows, *, resamples: int = 1000, seed: int = 0) -> dict[
     """Score a split. Undefined scores (nothing known, a class that is always or never there) are left out, never NaN.
 
     Keys: rows, rows_habitat, rows_troph (known); acc_family, acc5_family, acc_order, acc_feeding; balanced_acc_family and
-    balanced_acc_order (mean recall of the classes that occur); acc_family_common, _medium, _rare and rows_family_ of each;
-    consistency (the predicted order is that of the predicted family); f1_habitat and auroc_habitat (means over labels), each
-    also with _<label>, exact_habitat (all labels right); mae_troph, rmse_troph; gate_<task>_<expert> (mean weight) and
-    gate_entropy_<task> (mean, nats); composite = acc_family + 0.5 acc_order + 0.5 f1_habitat - 0.1 mae_troph, of those defined.
-    acc_family, acc_order, f1_habitat, mae_troph and composite also with _low and _high: 95% over groups.
+    balanced_acc_order (mean recall of the classes that occur); acc_family_common, _medium, _rare, _unseen (in no training row)
+    and rows_family_ of each; consistency (the predicted order is that of the predicted family); f1_habitat and auroc_habitat
+    (means over labels), each also with _<label>, exact_habitat (all labels right); mae_troph, rmse_troph; gate_<task>_<expert>
+    (mean weight) and gate_entropy_<task> (mean, nats); composite = acc_family + 0.5 acc_order + 0.5 f1_habitat - 0.1 mae_troph,
+    of those defined. acc_family, acc_order, f1_habitat, mae_troph and composite also with _low and _high: 95% over groups.
 
     Args:
         resamples: of the bootstrap; 0: no intervals.

@@ -79,14 +79,16 @@ def by_folder(retrieval: Retrieval, *, identities: np.ndarray, outings: np.ndarr
 
 
 def by_dataset(retrieval: Retrieval, *, datasets: np.ndarray, least: int = MIN_QUERIES) -> dict[str, float]:
-    """map_<data set> and cmc_1_<data set> of those with at least so many scored queries, map_macro and cmc_1_macro, the plain
-    means over these, and num_datasets; empty where there is none."""
-    found = {name: _record(part) for name, part, _ in _groups(retrieval, datasets) if len(part) >= least}
-    if not found:
-        return {}
+    """map_<data set>, cmc_1_<data set> and queries_<data set> of every one with a scored query; map_macro and cmc_1_macro, the
+    plain means over those with at least so many, and num_datasets, how many these are; without means where there is none."""
+    found = {name: _record(part) for name, part, _ in _groups(retrieval, datasets)}
     out = {f"{key}_{name}": record[key] for key in ("map", "cmc_1") for name, record in found.items()}
-    out |= {f"{key}_macro": float(np.mean([record[key] for record in found.values()])) for key in ("map", "cmc_1")}
-    return out | {"num_datasets": float(len(found))}
+    out |= {f"queries_{name}": float(record["num_queries"]) for name, record in found.items()}
+    enough = [record for record in found.values() if record["num_queries"] >= least]
+    if enough:
+        out |= {f"{key}_macro": float(np.mean([record[key] for record in enough])) for key in ("map", "cmc_1")}
+        out["num_datasets"] = float(len(enough))
+    return out
 
 
 def cmc_curve(retrieval: Retrieval, *, most: int) -> np.ndarray:

@@ -119,6 +119,15 @@ def test_buckets_go_by_training_images():
         inside = np.isin(rows.family, members)
         assert got[f"rows_family_{name}"] == inside.sum()
         assert got[f"acc_family_{name}"] == pytest.approx((rows.family == rows.family_pred)[inside].mean())
+    assert got["rows_family_unseen"] == 0
+    assert "acc_family_unseen" not in got
+    images = NAMES.train_images.copy()
+    images[3] = 0  # was medium: from now on in no band but its own
+    unseen = score(replace(rows, names=replace(NAMES, train_images=images)), resamples=0)
+    for name, members in (("medium", [2]), ("rare", [4]), ("unseen", [3])):
+        inside = np.isin(rows.family, members)
+        assert unseen[f"rows_family_{name}"] == inside.sum() > 0
+        assert unseen[f"acc_family_{name}"] == pytest.approx((rows.family == rows.family_pred)[inside].mean())
     finer = replace(rows, names=replace(NAMES, common=50, rare=50))
     assert "acc_family_medium" not in score(finer, resamples=0)  # no family lies between
     with pytest.raises(ValueError, match="rare=200 must be at least 1 and at most common=100"):

@@ -89,8 +89,12 @@ def test_by_dataset_and_macro_mean():
         pytest.approx(1 / 6),
         2,
     )
-    assert "map_T" not in by_dataset(made(), datasets=names, least=3)
-    assert by_dataset(made(), datasets=names) == {}  # published: at least four
+    one = by_dataset(made(), datasets=names, least=3)  # T is told, and is no part of the mean
+    assert (one["map_T"], one["queries_T"], one["queries_S"], one["num_datasets"]) == (got["map_T"], 2, 3, 1)
+    assert one["map_macro"] == one["map_S"] == got["map_S"]
+    none = by_dataset(made(), datasets=names)  # published: at least four
+    assert {"map_S", "map_T"} <= none.keys()
+    assert not [name for name in none if name.endswith("macro") or name == "num_datasets"]
 
 
 def test_curve_is_the_share_found_within_each_rank():

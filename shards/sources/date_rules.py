@@ -1,0 +1,106 @@
+"""Month first or day first: one rule a data set, found from all its dates or said by the user, never guessed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tarpon.shards.sources.star.dates import DAY_FIRST, MONTH_FIRST, both_days
+
+RULES = (MONTH_FIRST, DAY_FIRST)
+TOLD = {MONTH_FIRST: "month first", DAY_FIRST: "day first"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Names of one data set whose day stands in two numbers."""
+
+    month_first: tuple[str, ...]  # those that only month first makes a day
+    day_first: tuple[str, ...]  # those that only day first makes a day
+    either: tuple[str, ...]  # two different days
+
+    @property
+    def rule(self) -> str | None:
+        """What all of them allow and some demand; None where nothing or a contradiction is demanded."""
+        if bool(self.month_first) == bool(self.day_first):
+            return None
+        return MONTH_FIRST if self.month_first else DAY_FIRST
+
+    @property
+    def open(self) -> bool:
+        """A rule is needed, and these names do not give it."""
+        return self.rule is None and bool(self.month_first or self.either)
+
+
+def parse_dates(text: str | None) -> tuple[str | None, Path | None]:
+    """`--dates` as (rule, CSV of folder,date): either, or both with a comma between."""
+    rule, path = None, None
+    first, _, rest = (text or "").partition(",")
+    if first in RULES:
+        rule, path = first, Path(rest) if rest else None
+    elif text:
+        path = Path(text)
+    if path is not None and not path.suffix and not path.exists():
+        raise ValueError(f"dates={text!r} must be {' or '.join(RULES)}, or a CSV of folder,date, or both with a comma between")
+    return rule, path
+
+
+def evidence(names: Iterable[str]) -> Evidence:
+    """What the names of a data set demand."""
+    days = {name: both_days(name) for name in sorted(set(names))}
+    return Evidence(
+        month_first=tuple(name for name, (first, other) in days.items() if first and not other),
+        day_first=tuple(name for name, (first, other) in days.items() if other and not first),
+        either=tuple(name for name, (first, other) in days.items() if first and other and first != other),
+    )
+
+
+def decide(names: Mapping[str, Sequence[str]], *, asked: str | None = None) -> tuple[dict[str, str], list[str]]:
+    """Data set -> rule, and lines that tell the choice.
+
+    A data set that demands a rule has it. One that demands none has what was asked for, else the one rule that the others
+    demand.
+
+    Args:
+        names: data set -> all names that dates are read from.
+        asked: the rule that the user gave.
+
+    Raises:
+        ValueError: a data set is left without a rule, or what was asked for fits none that needs one.
+    """
+    found = {name: evidence(own) for name, own in names.items()}
+    demanded = {own.rule for own in found.values() if own.rule}
+    common = next(iter(demanded)) if len(demanded) == 1 else None
+    if asked and demanded and asked not in demanded and not any(own.open for own in found.values()):
+        name, own = next((name, own) for name, own in found.items() if own.rule)
+        raise ValueError(
+            f"dates={asked}: {(own.month_first or own.day_first)[0]!r} of {name} is a day only {TOLD[own.rule]}, and no other "
+            f"date contradicts it; leave --dates out"
+        )
+    rules, lines = {}, []
+    for name, own in found.items():
+        rules[name] = own.rule or asked or common or MONTH_FIRST
+        if own.open and not (asked or (common and not own.month_first)):
+            raise ValueError(_undecided(name, own))
+        if own.rule or own.open:
+            lines.append(f"dates of {name} are read {TOLD[rules[name]]}: {_reason(own, rules[name], asked)}")
+    return rules, lines
+
+
+def _undecided(name: str, own: Evidence) -> str:
+    if own.month_first:
+        return (
+            f"dates of {name}: {own.month_first[0]!r} is a day only month first and {own.day_first[0]!r} only day first; say "
+            f"which one the data set has with --dates {' or --dates '.join(RULES)} (the others become undated)"
+        )
+    return (
+        f"dates of {name}: {own.either[0]!r} and all others ({len(own.either)} in all) may be read month first or day first; "
+        f"say which with --dates {' or --dates '.join(RULES)}"
+    )
+
+
+def _reason(own: Evidence, rule: str, asked: str | None) -> str:
+    if own.rule:
+        return f"{(own.month_first or own.day_first)[0]!r} can be nothing else"
+    misfits = own.day_first if rule == MONTH_FIRST else own.month_first
+    said = "as --dates says" if asked else "as the other data sets demand"
+    return said + (f"; {len(misfits)} names such as {misfits[0]!r} are no day that way" if misfits else "")
