@@ -21,7 +21,6 @@ GENERAL: dict[str, Command] = {
         does="every image once through a frozen backbone",
         published=("--dataset-root", "features extract"),
     ),
-    "features extract": Command(target="features_published:run", does="the same by the published names, packing what is not"),
     "evaluate": Command(
         target="evaluate:run",
         takes=("run",),

@@ -10,6 +10,9 @@ FISH = TaskTools(
     ensemble="fish.ensemble:AVERAGING",
     benchmarks={"train": "fish.bench_train:BENCHMARK"},
     commands={
+        "features extract": Command(
+            target="fish.features_published:run", does="the same by the published names, packing what is not"
+        ),
         "demo fish": Command(target="demo:fish", does="write a synthetic FishNet folder"),
         "pack fish": Command(target="fish.pack:fish", does="a FishNet folder of images and annotations -> shards"),
         "features import": Command(

@@ -12,7 +12,7 @@ from tarpon.shards.features import FeatureTable, open_features
 from tarpon.shards.manifest import MANIFEST, SPLITS
 from tarpon.tools import features
 from tarpon.tools.fish import pack as pack_fish
-from tarpon.train.engine import connect, told
+from tarpon.train.engine import broadcast_from_rank0, connect
 
 HUB = {  # names of the published repository -> timm's
     "dinov3_vits16": "vit_small_patch16_dinov3",
@@ -84,7 +84,7 @@ def run(
                 seed=seed,
                 workers=num_workers,
             )
-        if status := told(place, packed):
+        if status := broadcast_from_rank0(place, packed):
             return status
     status = features.run(
         str(shards),
