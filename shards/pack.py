@@ -5,24 +5,23 @@ import json
 import platform
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tarpon.shards import installed
 from tarpon.shards.manifest import MANIFEST, Manifest, open_manifest, write_manifest
 from tarpon.shards.quarantine import Fault, read_faults, write_faults
 from tarpon.shards.schema import VERSION, Schema
+from tarpon.shards.source import Scan, Source
 from tarpon.shards.split import assign_splits, check_leak
-from tarpon.shards.writer import Make, ShardJob, read_parts, write_shards
+from tarpon.shards.writer import ShardJob, read_parts, write_shards
 
 QUARANTINE = "quarantine.jsonl"
-Assign = Callable[[pa.Table], Sequence[str]]  # rows -> the split of each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,41 +53,43 @@ def cut_shards(units: Sequence, *, shard_size: int, shards: int = 8) -> list[tup
     return [tuple(run) for run in runs]
 
 
+class PackingError(ValueError):
+    """The samples are made and cannot become a data set; `faults` is what was kept out, which may be why."""
+
+    def __init__(self, message: str, *, faults: Sequence[Fault]) -> None:
+        super().__init__(message)
+        self.faults = list(faults)
+
+
 def pack(
-    units: Sequence,
-    faults: Sequence[Fault],
+    source: Source,
+    found: Scan,
     *,
-    make: Make,
-    schema: Schema,
-    settings: str,
+    options: object,
     packing: Packing,
-    histogram: Callable[[pa.Table], np.ndarray] | None = None,
-    assign: Assign | None = None,
-    card: dict | Callable[[pa.Table], dict],
     executor: Executor | None = None,
     progress: bool = True,
 ) -> tuple[Manifest | None, list[Fault]]:
     """Write a data set; run again after a kill it finishes the work and leaves alone what was done.
 
     Args:
-        units: source units in order; faults: what scanning already found.
-        histogram: rows -> (rows, C) label counts, for `by_group`; or give
-        assign: rows -> their splits. Where `make` gave a sample its split, the rows hold it.
-        card: the kind's own entries of the dataset card, or rows -> them.
+        source: the kind of folder; found: what its `scan` listed.
+        options: the source's own dataclass; everything that shapes the samples.
 
     Returns:
-        The opened manifest, or None when no sample could be packed, and every fault.
+        The opened manifest, or None when no sample could be packed, and every fault. Faults are in `quarantine.jsonl` too.
 
     Raises:
         ValueError: `out` holds a finished data set of other sources or settings.
+        PackingError: the samples cannot be split or described; the faults are written before.
     """
-    out = packing.out
+    out, settings = Path(packing.out), json.dumps(asdict(options), sort_keys=True)
     wanted = json.dumps(
         {
             "source": json.loads(settings),
             "split": packing.split,
             "seed": packing.seed,
-            "units": [unit.fingerprint() for unit in units],
+            "units": [unit.fingerprint() for unit in found.units],
         },
         sort_keys=True,
     )
@@ -96,33 +97,58 @@ def pack(
         done = open_manifest(out)
         if done.card.get("made_from") != _digest(wanted):
             raise ValueError(f"{out} holds a data set of other files or settings; choose another --out or delete it")
-        return done, sorted({*faults, *read_faults(out / QUARANTINE)}, key=str)
-    if not units:
-        return None, list(faults)
+        return done, sorted({*found.faults, *read_faults(out / QUARANTINE)}, key=str)
+    if not found.units:
+        return None, _write(out, found.faults)
     jobs = [
-        ShardJob(name=f"shard-{i:05d}", units=run, make=make, schema=schema, out=str(out), settings=settings)
-        for i, run in enumerate(cut_shards(units, shard_size=packing.shard_size))
+        ShardJob(name=f"shard-{i:05d}", units=run, make=source.make, schema=source.schema, out=str(out), settings=settings)
+        for i, run in enumerate(cut_shards(found.units, shard_size=packing.shard_size))
     ]
     _remove_stale(out, {job.name for job in jobs})
-    write_shards(jobs, workers=packing.workers, executor=executor, progress=progress)
-    table, found = read_parts(jobs)
-    _check_keys(table["key"])
-    faults = sorted([*faults, *found], key=str)
+    jobs, table, wrong = _make(jobs, workers=packing.workers, executor=executor, progress=progress)
+    faults = _write(out, [*found.faults, *wrong])
     if not len(table):
-        write_faults(out / QUARANTINE, faults)
         return None, faults
-    table = _split(table, assign or by_group(histogram, packing), given=packing.given)
-    write_faults(out / QUARANTINE, faults)
+    try:
+        table = _split(table, source.assign(table, options=options, packing=packing), given=packing.given)
+        described = source.card(table, found=found, options=options)
+    except ValueError as error:
+        raise PackingError(str(error), faults=faults) from error
     own = {
         "made_from": _digest(wanted),
         "settings": json.loads(settings),
         "shards": len(jobs),
-        "split": _told(table, packing),
+        "split": _split_entry(table, packing),
         "quarantined": len(faults),
     }
-    write_manifest(out, table, _card(table, schema) | own | (card(table) if callable(card) else card))
+    write_manifest(out, table, _card(table, source.schema) | own | described)
     shutil.rmtree(out / "parts")
     return open_manifest(out), faults
+
+
+def _write(out: Path, faults: Sequence[Fault]) -> list[Fault]:
+    """Every fault into `quarantine.jsonl`, in order, before anything can go wrong with the rest."""
+    faults = sorted(faults, key=str)
+    if faults:
+        out.mkdir(parents=True, exist_ok=True)
+    if out.is_dir():
+        write_faults(out / QUARANTINE, faults)
+    return faults
+
+
+def _make(jobs: list[ShardJob], **how: object) -> tuple[list[ShardJob], pa.Table, list[Fault]]:
+    """All shards, their rows and faults. Of samples of one key the first stays; a shard that holds another is made again."""
+    write_shards(jobs, **how)
+    table, faults = read_parts(jobs)
+    held, again = {}, {}
+    for key, shard in zip(table["key"].to_pylist(), table["shard"].to_pylist(), strict=True):
+        if held.setdefault(key, shard) != shard:
+            again.setdefault(shard, []).append(key)
+    if again:
+        jobs = [replace(job, taken=tuple(again.get(f"{job.name}.tar", ()))) for job in jobs]
+        write_shards(jobs, **how)
+        table, faults = read_parts(jobs)
+    return jobs, table, faults
 
 
 def _card(table: pa.Table, schema: Schema) -> dict:
@@ -146,40 +172,30 @@ def _remove_stale(out: Path, names: set[str]) -> None:
                 path.unlink()
 
 
-def _check_keys(keys: pa.ChunkedArray) -> None:
-    counts = keys.value_counts()
-    twice = counts.filter(pc.greater(counts.field("counts"), 1))
-    if len(twice):
-        raise ValueError(
-            f"two samples have the key {twice.field('values')[0]}: source names differ only in signs "
-            f"that a key may not hold; rename one"
-        )
+def split_by_group(rows: pa.Table, counts: np.ndarray, *, packing: Packing) -> list[str]:
+    """The usual split: whole groups, stratified by their labels, in the shares of `packing`.
+
+    Args:
+        rows: with a `group` column.
+        counts: (rows, C) labels of each class in each row.
+    """
+    groups = rows["group"].to_pylist()
+    sums: dict[str, np.ndarray] = {}
+    for group, row in zip(groups, counts, strict=True):
+        sums[group] = sums.get(group, 0) + row
+    split = assign_splits(sums, ratios=packing.split, seed=packing.seed)
+    return [split[group] for group in groups]
 
 
-def by_group(histogram: Callable[[pa.Table], np.ndarray], packing: Packing) -> Assign:
-    """The usual split: whole groups, stratified by their labels, in the shares of `packing`."""
-
-    def assign(table: pa.Table) -> list[str]:
-        groups = table["group"].to_pylist()
-        counts: dict[str, np.ndarray] = {}
-        for group, row in zip(groups, histogram(table), strict=True):
-            counts[group] = counts.get(group, 0) + row
-        split = assign_splits(counts, ratios=packing.split, seed=packing.seed)
-        return [split[group] for group in groups]
-
-    return assign
-
-
-def _split(table: pa.Table, assign: Assign, *, given: Sequence[str]) -> pa.Table:
-    splits = assign(table)
+def _split(table: pa.Table, splits: Sequence[str], *, given: Sequence[str]) -> pa.Table:
     check_leak(table["group"].to_pylist(), splits, given=given)
     return table.set_column(table.column_names.index("split"), "split", pa.array(splits, pa.string()))
 
 
-def _told(table: pa.Table, packing: Packing) -> dict:
+def _split_entry(table: pa.Table, packing: Packing) -> dict:
     """What the card says of the split."""
-    told = {"ratios": packing.split, "seed": packing.seed, "groups": len(set(table["group"].to_pylist()))}
-    return told | ({"given": packing.given} if packing.given else {})
+    entry = {"ratios": packing.split, "seed": packing.seed, "groups": len(set(table["group"].to_pylist()))}
+    return entry | ({"given": packing.given} if packing.given else {})
 
 
 def versions() -> dict[str, str | None]:

@@ -1,11 +1,18 @@
 """Bad samples are named, counted and kept out; never skipped in silence, never filled in."""
 
+import errno
 import json
-from collections.abc import Iterable
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tarpon.shards import atomic
+
+# of the machine, not of a file: quarantining what follows would empty a data set for want of room
+MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
+VARYING = re.compile(r"""'[^']*'|"[^"]*"|\S*\w\.[a-z]\w{1,4}\b|-?\d+(\.\d+)?""")  # quoted text, file names, numbers in a reason
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -58,3 +65,42 @@ def read_faults(path: Path) -> list[Fault]:
     if not path.exists():
         return []
     return [Fault(**json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def contain(name: str, items: Iterable) -> Iterator:
+    """Pass the items of one unit on; an exception that nobody expected becomes the unit's fault and ends the unit, not the run.
+
+    Raises:
+        OSError: the machine is at fault (no room, too many open files).
+    """
+    try:
+        yield from items
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in MACHINE:
+            raise
+        yield Fault(file=name, reason=reason_of(error))
+
+
+def attempt(name: str, function: Callable, *arguments: object) -> tuple[object | None, Fault | None]:
+    """What the function returns, or the fault that `contain` would make of its exception."""
+    (item,) = contain(name, (function(*arguments) for _ in range(1)))
+    return (None, item) if isinstance(item, Fault) else (item, None)
+
+
+def reason_of(error: Exception) -> str:
+    """One line. ValueError carries a message that was written for the user; of any other the type matters too."""
+    text = " ".join(str(error).split())
+    if isinstance(error, UnicodeError) or not isinstance(error, ValueError):
+        return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return text or "ValueError"
+
+
+def by_reason(faults: Sequence[Fault]) -> list[tuple[str, list[Fault]]]:
+    """Faults of one kind together, the most frequent kind first: (the reason, its faults).
+
+    Reasons that differ only in names and numbers are one kind; the first one's text stands for it.
+    """
+    kinds: dict[str, list[Fault]] = defaultdict(list)
+    for fault in faults:
+        kinds[VARYING.sub("#", fault.reason)].append(fault)
+    return [(found[0].reason, found) for found in sorted(kinds.values(), key=lambda found: -len(found))]

@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from tarpon.shards import atomic
-from tarpon.shards.quarantine import Fault
+from tarpon.shards.quarantine import Fault, contain
 from tarpon.shards.schema import Sample, Schema
 
 Make = Callable[[object], Iterable[Sample | Fault]]
+TWICE = "another sample has the key {key}: names that differ only in signs that a key may not hold; rename one"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,14 +31,15 @@ class ShardJob:
     """One tar to make."""
 
     name: str  # without extension
-    units: tuple  # what `make` is called with, in order; each with a `fingerprint()` and a `size()` for progress
+    units: tuple  # what `make` is called with, in order; each with a `name()`, a `fingerprint()` and a `size()`
     make: Make  # a module-level function: it travels to other processes
     schema: Schema
     out: str
     settings: str  # JSON of everything that shapes the content
+    taken: tuple[str, ...] = ()  # keys that samples of other shards have: not to be stored here
 
     def fingerprint(self) -> str:
-        parts = [self.settings, *(unit.fingerprint() for unit in self.units)]
+        parts = [self.settings, *(unit.fingerprint() for unit in self.units), *self.taken]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def part(self) -> Path:
@@ -84,17 +86,21 @@ def write_shard(job: ShardJob) -> str:
     """Make one shard; returns its name. Leaves the tar, its DALI index and its part, or nothing."""
     import webdataset  # seconds to import, which every worker would pay before it knows that its shard is done
 
-    faults, rows, digests = [], [], []
+    faults, rows, digests, held = [], [], [], set(job.taken)
     with atomic.replacing(job.tar()) as draft:
         with (
             open(draft, "wb") as stream,
             webdataset.TarWriter(stream, encoder=False, mtime=0, user="tarpon", group="tarpon") as tar,
         ):
             for unit in job.units:
-                for item in job.make(unit):
+                for item in contain(unit.name(), job.make(unit)):
                     if isinstance(item, Fault):
                         faults.append(item)
                         continue
+                    if item.key in held:
+                        faults.append(Fault(file=str(item.row["source"]), reason=TWICE.format(key=item.key)))
+                        continue
+                    held.add(item.key)
                     tar.write({"__key__": item.key, **item.files})
                     rows.append({"key": item.key, "shard": f"{job.name}.tar", "split": "", **item.row})
                     digests.append({name: hashlib.sha256(content).hexdigest() for name, content in item.files.items()})

@@ -2,35 +2,27 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pytest
 
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.pack import Packing, pack
 from tarpon.shards.quarantine import Fault
-from tarpon.shards.sources.cells import card as cells_card
 from tarpon.shards.sources.cells import source as cells
+from tarpon.shards.sources.cells.record import CELLS
 from tarpon.shards.sources.fish import source as fish
 from tarpon.shards.sources.mouse import source as mouse
 from tarpon.shards.sources.star import pictures as reid
 from tarpon.shards.sources.star import source as star
 from tarpon.shards.sources.star import wildlife
 from tarpon.tools.cells.demo import lab as cells_demo
-from tarpon.tools.cells.pack import assign as assign_cells
 from tarpon.tools.fish.demo import lab as fish_demo
 from tarpon.tools.mouse.demo import lab as demo
 from tarpon.tools.star.demo import lab as star_demo
 from tarpon.tools.star.demo import wildlife as wildlife_demo
 
 THIRDS = (0.34, 0.33, 0.33)
-
-
-def histogram(table: pa.Table) -> np.ndarray:
-    return np.array(table["histogram"].to_pylist())
 
 
 @pytest.fixture(scope="session")
@@ -57,20 +49,9 @@ def pack_mouse() -> Callable[..., tuple[Manifest | None, list[Fault]]]:
         executor=None,
     ) -> tuple[Manifest | None, list[Fault]]:
         source = source or mouse.MouseSource()
-        units, faults = mouse.scan(lab / "Videos", lab / "Annotations" if annotations else None, source)
+        found = mouse.scan(lab / "Videos", lab / "Annotations" if annotations else None, source)
         packing = Packing(out=out, split=split, workers=workers)
-        return pack(
-            units,
-            faults,
-            make=mouse.make,
-            schema=mouse.SCHEMA,
-            settings=mouse.settings(source),
-            packing=packing,
-            histogram=histogram,
-            card={},
-            executor=executor,
-            progress=False,
-        )
+        return pack(mouse.MOUSE, found, options=source, packing=packing, executor=executor, progress=False)
 
     return run
 
@@ -112,21 +93,10 @@ def pack_fish() -> Callable[..., tuple[Manifest | None, list[Fault]]]:
         shard_size: int = 4096,
     ) -> tuple[Manifest | None, list[Fault]]:
         source = source or fish.FishSource()
-        units, faults = fish.scan(lab / "images", lab / "anns", source)
+        found = fish.scan(lab / "images", lab / "anns", source)
         packing = Packing(out=out, split=(1 - val_share, val_share, 0), seed=seed, given=("test",), shard_size=shard_size)
         with ThreadPoolExecutor(1) as pool:
-            return pack(
-                units,
-                faults,
-                make=fish.make,
-                schema=fish.SCHEMA,
-                settings=fish.settings(source),
-                packing=packing,
-                assign=partial(fish.assign, val_share=val_share, seed=seed),
-                card=fish.card,
-                executor=pool,
-                progress=False,
-            )
+            return pack(fish.FISH, found, options=source, packing=packing, executor=pool, progress=False)
 
     return run
 
@@ -159,21 +129,10 @@ def pack_cells() -> Callable[..., tuple[Manifest | None, list[Fault]]]:
         shard_size: int = 512,
     ) -> tuple[Manifest | None, list[Fault]]:
         source = source or cells.CellsSource()
-        units, faults = cells.scan(lab / "infected", lab / "uninfected", source)
+        found = cells.scan(lab / "infected", lab / "uninfected", source)
         packing = Packing(out=out, split=split, shard_size=shard_size)
         with ThreadPoolExecutor(1) as pool:
-            return pack(
-                units,
-                faults,
-                make=cells.make,
-                schema=cells.SCHEMA,
-                settings=cells.settings(source),
-                packing=packing,
-                assign=partial(assign_cells, packing=packing, folds=source.folds),
-                card=partial(cells_card.card, units=units, source=source),
-                executor=pool,
-                progress=False,
-            )
+            return pack(CELLS, found, options=source, packing=packing, executor=pool, progress=False)
 
     return run
 
@@ -202,18 +161,8 @@ def pack_animals(
     """Pack a scanned folder of known animals in this process."""
     packing = Packing(out=out, split=(0.8, 0.1, 0.1), given=given)
     with ThreadPoolExecutor(1) as pool:
-        manifest, _ = pack(
-            found.units,
-            found.faults,
-            make=reid.make,
-            schema=reid.SCHEMA,
-            settings=reid.settings(source),
-            packing=packing,
-            assign=reid.assign,
-            card=partial(reid.card, scan=found),
-            executor=pool,
-            progress=False,
-        )
+        record = star.STAR if isinstance(source, star.StarSource) else wildlife.WILDLIFE
+        manifest, _ = pack(record, found, options=source, packing=packing, executor=pool, progress=False)
     return manifest
 
 

@@ -12,7 +12,7 @@ import pytest
 from tarpon.shards.manifest import Manifest
 
 TOY = """
-import os, sys, time
+import errno, os, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tarpon.shards.pack import Packing, pack
+from tarpon.shards.pack import Packing, pack, split_by_group
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.schema import Component, Sample, Schema
+from tarpon.shards.source import Scan, Source
 
 SCHEMA = Schema(kind="toy", components=(Component(name="text.txt", holds="text"),
                                         Component(name="more.bin", holds="bytes", optional=True)),
@@ -34,6 +35,9 @@ class Unit:
     number: int
     group: str = ""
 
+    def name(self):
+        return f"unit{self.number}"
+
     def fingerprint(self):
         return f"{self.number}{self.group}"
 
@@ -44,7 +48,9 @@ class Unit:
 def make(unit):
     time.sleep(float(os.environ.get("TOY_SLEEP_S", 0)))
     if unit.number == int(os.environ.get("TOY_FAIL", -1)):
-        raise RuntimeError("the disk is full")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    if unit.number == int(os.environ.get("TOY_BREAK", -1)):
+        raise AttributeError("'NoneType' object has no attribute 'pages'")
     if unit.number % 10 == 9:
         yield Fault(file=f"unit{unit.number}", reason="ends in nine", row=unit.number)
         return
@@ -57,15 +63,29 @@ def make(unit):
             "number": unit.number, "counts": [part, 1]})
 
 
-def histogram(table):
-    return np.array(table["counts"].to_pylist())
+@dataclass(frozen=True)
+class Options:
+    a: int = 0
 
 
-def run(out, count=12, workers=1, executor=None, settings="{}", shard_size=40):
+def scan(count, options):
+    return Scan([Unit(n) for n in range(count)], [Fault(file="junk", reason="name")])
+
+
+def assign(rows, *, options, packing):
+    return split_by_group(rows, np.array(rows["counts"].to_pylist()), packing=packing)
+
+
+def card(rows, *, found, options):
+    return {"note": "toy", "rows": len(rows)}
+
+
+TOY = Source(schema=SCHEMA, scan=scan, make=make, assign=assign, card=card, hint="nothing counts in {folder}")
+
+
+def run(out, count=12, workers=1, executor=None, options=Options(), shard_size=40):
     packing = Packing(out=Path(out), workers=workers, shard_size=shard_size)
-    junk = [Fault(file="junk", reason="name")]
-    return pack([Unit(n) for n in range(count)], junk, make=make, schema=SCHEMA, settings=settings,
-                packing=packing, histogram=histogram, card={"note": "toy"}, executor=executor, progress=False)
+    return pack(TOY, scan(count, options), options=options, packing=packing, executor=executor, progress=False)
 
 
 if __name__ == "__main__":
@@ -75,7 +95,7 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory) -> ModuleType:
-    """run(out, count=, workers=, executor=, settings=, shard_size=) packs units; 9 is a fault. Knobs: TOY_SLEEP_S, TOY_FAIL."""
+    """run(out, count=, workers=, executor=, options=, shard_size=) packs; 9 is a fault. Knobs: TOY_SLEEP_S, _FAIL, _BREAK."""
     folder = tmp_path_factory.mktemp("toy")
     (folder / "toy_source.py").write_text(TOY)
     sys.path.insert(0, str(folder))

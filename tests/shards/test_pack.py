@@ -6,14 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tarpon.shards.manifest import CARD, MANIFEST, open_manifest
-from tarpon.shards.pack import QUARANTINE, Packing, cut_shards, pack
+from tarpon.shards.pack import QUARANTINE, Packing, PackingError, cut_shards, pack
+from tarpon.shards.quarantine import read_faults
+from tarpon.shards.source import Scan
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -60,12 +64,12 @@ def test_a_finished_set_is_left_alone_and_another_is_refused(toy, tmp_path):
         assert again == faults
         assert (digests(tmp_path), times(tmp_path)) == before
         with pytest.raises(ValueError, match="other files or settings"):
-            toy.run(tmp_path, executor=pool, settings='{"a": 1}')
+            toy.run(tmp_path, executor=pool, options=toy.Options(a=1))
 
 
 def test_a_failing_unit_leaves_no_draft_and_the_rest_is_kept(toy, tmp_path, monkeypatch):
     monkeypatch.setenv("TOY_FAIL", "6")
-    with ThreadPoolExecutor(1) as pool, pytest.raises(RuntimeError, match="disk is full"):
+    with ThreadPoolExecutor(1) as pool, pytest.raises(OSError, match="No space left"):
         toy.run(tmp_path, executor=pool)
     assert not (tmp_path / MANIFEST).exists()
     assert not list(tmp_path.rglob("*.tmp"))
@@ -106,7 +110,7 @@ def test_after_a_kill_the_second_run_finishes(toy, tmp_path):
 
 def test_a_damaged_shard_of_an_unfinished_set_is_made_again(toy, tmp_path, monkeypatch):
     monkeypatch.setenv("TOY_FAIL", "11")
-    with ThreadPoolExecutor(1) as pool, pytest.raises(RuntimeError):
+    with ThreadPoolExecutor(1) as pool, pytest.raises(OSError):
         toy.run(tmp_path / "out", executor=pool)
     monkeypatch.delenv("TOY_FAIL")
     tar = tmp_path / "out" / "shard-00000.tar"
@@ -119,7 +123,7 @@ def test_a_damaged_shard_of_an_unfinished_set_is_made_again(toy, tmp_path, monke
 
 def test_what_an_unfinished_packing_of_other_files_left_is_removed(toy, tmp_path, monkeypatch):
     monkeypatch.setenv("TOY_FAIL", "11")
-    with ThreadPoolExecutor(1) as pool, pytest.raises(RuntimeError):
+    with ThreadPoolExecutor(1) as pool, pytest.raises(OSError):
         toy.run(tmp_path / "out", executor=pool)
     with ThreadPoolExecutor(1) as pool:
         toy.run(tmp_path / "out", count=6, executor=pool)
@@ -127,40 +131,65 @@ def test_what_an_unfinished_packing_of_other_files_left_is_removed(toy, tmp_path
     assert digests(tmp_path / "out") == digests(tmp_path / "fresh")
 
 
-def test_nothing_to_pack_gives_no_set(toy, tmp_path):
+def packed(toy, out: Path, units: list, *, source=None, given: tuple = ()):
     with ThreadPoolExecutor(1) as pool:
-        manifest, faults = pack(
-            [toy.Unit(9), toy.Unit(19)],
-            [],
-            make=toy.make,
-            schema=toy.SCHEMA,
-            settings="{}",
-            card={},
-            packing=Packing(out=tmp_path),
-            histogram=toy.histogram,
+        return pack(
+            source or toy.TOY,
+            Scan(units, []),
+            options=toy.Options(),
+            packing=Packing(out=out, given=given, shard_size=40),
             executor=pool,
             progress=False,
         )
+
+
+def written(out: Path) -> list[tuple[str, str]]:
+    return [(fault.file, fault.reason) for fault in read_faults(out / QUARANTINE)]
+
+
+def test_nothing_to_pack_gives_no_set(toy, tmp_path):
+    manifest, faults = packed(toy, tmp_path, [toy.Unit(9), toy.Unit(19)])
     assert manifest is None
     assert [fault.file for fault in faults] == ["unit19", "unit9"]
+    assert read_faults(tmp_path / QUARANTINE) == faults
     assert not (tmp_path / MANIFEST).exists()
 
 
-def test_two_samples_of_one_key_are_refused(toy, tmp_path):
-    units = [toy.Unit(1, "a"), toy.Unit(2, "b"), toy.Unit(3, "c"), toy.Unit(1, "d")]
-    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="two samples have the key u1-"):
-        pack(
-            units,
-            [],
-            make=toy.make,
-            schema=toy.SCHEMA,
-            settings="{}",
-            card={},
-            packing=Packing(out=tmp_path),
-            histogram=toy.histogram,
-            executor=pool,
-            progress=False,
-        )
+def test_a_listing_of_faults_alone_is_written(toy, tmp_path):
+    manifest, faults = toy.run(tmp_path / "out", count=0)
+    assert manifest is None
+    assert read_faults(tmp_path / "out" / QUARANTINE) == faults
+
+
+def test_an_exception_that_nobody_expected_quarantines_its_unit(toy, tmp_path, monkeypatch):
+    monkeypatch.setenv("TOY_BREAK", "4")
+    with ThreadPoolExecutor(1) as pool:
+        manifest, _ = toy.run(tmp_path, executor=pool)
+    assert len(manifest) == 20
+    assert "unit4" not in manifest.table["source"].to_pylist()
+    assert ("unit4", "AttributeError: 'NoneType' object has no attribute 'pages'") in written(tmp_path)
+
+
+@pytest.mark.parametrize("names", [(1, 2, 3, 1), (1, 1, 2, 3), (1, 1, 2, 3, 1, 1)])
+def test_of_samples_of_one_key_the_first_stays_and_the_others_are_faults(toy, tmp_path, names):
+    """In one shard and across shards; the tars hold nothing else."""
+    manifest, faults = packed(toy, tmp_path, [toy.Unit(n, f"g{i}") for i, n in enumerate(names)])
+    assert sorted(manifest.table["key"].to_pylist()) == [f"u{n}-{part}" for n in (1, 2, 3) for part in range(2)]
+    assert len(faults) == 2 * (len(names) - 3)
+    assert all(fault.file == "unit1" and "u1-" in fault.reason for fault in faults)
+    held = set()
+    for path in tmp_path.glob("*.tar"):
+        with tarfile.open(path) as tar:
+            held |= {member.name.partition(".")[0] for member in tar}
+    assert sorted(held) == sorted(manifest.table["key"].to_pylist())
+    assert manifest.table["group"].to_pylist()[0] == "g0"
+
+
+def test_where_the_split_fails_the_faults_are_written_and_told(toy, tmp_path):
+    with pytest.raises(PackingError, match="cannot fill train, val, test") as caught:
+        packed(toy, tmp_path, [toy.Unit(1, "one"), toy.Unit(2, "one"), toy.Unit(9)])
+    assert [fault.file for fault in caught.value.faults] == ["unit9"]
+    assert [file for file, _ in written(tmp_path)] == ["unit9"]
     assert not (tmp_path / CARD).exists()
 
 
@@ -173,28 +202,14 @@ def test_cut_shards_by_size(toy):
 
 
 def test_a_source_may_assign_the_splits_and_a_given_one_may_share_groups(toy, tmp_path):
-    def run(out, given, assign):
-        with ThreadPoolExecutor(1) as pool:
-            return pack(
-                [toy.Unit(1), toy.Unit(2), toy.Unit(3)],
-                [],
-                make=toy.make,
-                schema=toy.SCHEMA,
-                settings="{}",
-                card=lambda table: {"rows": len(table)},
-                packing=Packing(out=tmp_path / out, given=given),
-                assign=assign,
-                executor=pool,
-                progress=False,
-            )[0]
+    def shared(rows, *, options, packing):
+        return ["test" if key.endswith("-0") else "train" for key in rows["key"].to_pylist()]
 
-    def shared(table):
-        return ["test" if key.endswith("-0") else "train" for key in table["key"].to_pylist()]
-
-    manifest = run("given", ("test",), shared)
+    source, units = replace(toy.TOY, assign=shared), [toy.Unit(1), toy.Unit(2), toy.Unit(3)]
+    manifest, _ = packed(toy, tmp_path / "given", units, source=source, given=("test",))
     assert manifest.table["split"].to_pylist() == ["test", "train"] * 3
     assert manifest.card["rows"] == 6
     assert manifest.card["split"]["given"] == ["test"]
     with pytest.raises(ValueError, match="'g1' is in both test and train"):
-        run("refused", (), shared)
+        packed(toy, tmp_path / "refused", units, source=source)
     assert not (tmp_path / "refused" / MANIFEST).exists()

@@ -1,8 +1,10 @@
 """Bad samples: counted once each, fatal past the limit, kept on disk."""
 
+import errno
+
 import pytest
 
-from tarpon.shards.quarantine import Budget, Fault, read_faults, write_faults
+from tarpon.shards.quarantine import Budget, Fault, attempt, by_reason, contain, read_faults, write_faults
 
 
 def test_the_budget_counts_a_fault_once_and_stops_past_its_limit():
@@ -24,3 +26,53 @@ def test_faults_are_read_back(tmp_path):
     write_faults(tmp_path / "q.jsonl", faults)
     assert read_faults(tmp_path / "q.jsonl") == faults
     assert read_faults(tmp_path / "none.jsonl") == []
+
+
+def test_an_unexpected_exception_ends_the_unit_and_keeps_what_it_gave():
+    def items():
+        yield 1
+        yield Fault(file="a", reason="expected")
+        raise AttributeError("'NoneType' object\nhas no attribute 'pages'")
+
+    assert list(contain("b", items())) == [
+        1,
+        Fault(file="a", reason="expected"),
+        Fault(file="b", reason="AttributeError: 'NoneType' object has no attribute 'pages'"),
+    ]
+
+
+def test_a_message_for_the_user_stands_without_its_type():
+    def fail(error):
+        raise error
+
+    assert attempt("a", fail, ValueError("too short"))[1] == Fault(file="a", reason="too short")
+    assert attempt("a", fail, MemoryError())[1] == Fault(file="a", reason="MemoryError")
+    assert attempt("a", fail, UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"))[1].reason.startswith("UnicodeDecodeError")
+    assert attempt("a", len, "abc") == (3, None)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE])
+def test_a_fault_of_the_machine_ends_the_run(number):
+    def items():
+        raise OSError(number, "no more")
+        yield
+
+    with pytest.raises(OSError, match="no more"):
+        list(contain("a", items()))
+    assert attempt("a", lambda: 1 / 0)[1].reason == "ZeroDivisionError: division by zero"
+
+
+def test_faults_of_one_kind_stand_together():
+    faults = [
+        Fault(file="b", reason="359 rows; a trial has 360"),
+        Fault(file="c", reason="needs frames up to 719, m1.mp4 gives 700"),
+        Fault(file="a", reason="345 rows; a trial has 360"),
+        Fault(file="d", reason="needs frames up to 359, m2.mp4 gives 300"),
+        Fault(file="e", reason="344 rows; a trial has 360"),
+        Fault(file="f", reason="no such folder"),
+    ]
+    assert [(reason, [fault.file for fault in found]) for reason, found in by_reason(faults)] == [
+        ("359 rows; a trial has 360", ["b", "a", "e"]),
+        ("needs frames up to 719, m1.mp4 gives 700", ["c", "d"]),
+        ("no such folder", ["f"]),
+    ]

@@ -10,7 +10,8 @@ from PIL import Image
 
 from tarpon.shards.manifest import SPLITS
 from tarpon.shards.quarantine import Fault
-from tarpon.shards.sources.mouse import source as mouse
+from tarpon.shards.sources.mouse.dlc import MOUSE_POINTS
+from tarpon.shards.sources.mouse.units import CLASSES
 from tarpon.tools import look
 from tarpon.tools.mouse import look as look_mouse
 from tarpon.tools.table import table
@@ -59,7 +60,7 @@ def test_run_prints_the_tables_and_writes_the_picture(mouse_shards, capsys, tmp_
     assert look.run(str(shards), frames=8) == 0
     text = capsys.readouterr().out
     assert f"{len(mouse_shards)} samples" in text
-    assert all(name in text for name in (*mouse.CLASSES, *mouse.MOUSE_POINTS, "vp9", "nothing was left out"))
+    assert all(name in text for name in (*CLASSES, *MOUSE_POINTS, "vp9", "nothing was left out"))
     picture = Image.open(shards / "contact_sheet.png")
     look.run(str(shards), frames=8, out=str(tmp_path / "other.png"))
     assert Image.open(io.BytesIO((tmp_path / "other.png").read_bytes())).size == picture.size

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +16,11 @@ from scipy import ndimage
 
 from tarpon.models.backbones.frames import FrameBackbone
 from tarpon.shards.manifest import Manifest, open_manifest
-from tarpon.shards.pack import Packing, by_group, pack
+from tarpon.shards.pack import Packing, pack
 from tarpon.shards.sampling.draws import PageAugment
 from tarpon.shards.sources.cells import source
-from tarpon.shards.sources.cells.card import card
 from tarpon.shards.sources.cells.config import read_config
+from tarpon.shards.sources.cells.record import CELLS
 from tarpon.tools.bench.loader import LoaderBenchmark
 from tarpon.tools.bench.results import Contest, Variant
 from tarpon.tools.cells import baseline_loader as cells_loader
@@ -129,18 +128,8 @@ def packed(folder: Path, *, to: Path, size: int, pages: int, workers: int) -> st
     """The stacks of `made_up` as shards, all for training; size: pixels that pages are stretched to, 0 as they are."""
     chosen = source.CellsSource(side=size)
     packing = Packing(out=to, split=(1, 0, 0), workers=workers, shard_size=2 * pages)
-    units, faults = source.scan(folder / "infected", folder / "uninfected", chosen)
-    pack(
-        units,
-        faults,
-        make=source.make,
-        schema=source.SCHEMA,
-        settings=source.settings(chosen),
-        packing=packing,
-        assign=by_group(source.histogram, packing),
-        card=partial(card, units=units, source=chosen),
-        progress=False,
-    )
+    found = CELLS.scan(folder / "infected", folder / "uninfected", chosen)
+    pack(CELLS, found, options=chosen, packing=packing, progress=False)
     return str(to)
 
 

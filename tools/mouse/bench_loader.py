@@ -140,7 +140,7 @@ def windows(manifest: Manifest, rows: np.ndarray, setup: Setup) -> Iterator[list
         frames=setup.window,
         points=_points(manifest),
         seed=0,
-        merge=tuple(range(len(mouse.CLASSES))),
+        merge=tuple(range(len(manifest.card["classes"]))),
     )
     shards = np.unique(manifest.column("shard")[rows], return_inverse=True)[1]
     plan = EpochPlan(rows=rows, shards=shards, seed=0)
@@ -165,7 +165,7 @@ def dali_steps(*, setup: Setup, switches: dict[str, bool]) -> Iterator[int]:
         mean=MEAN,
         std=STD,
         likelihood=0.9,
-        merge=tuple(range(len(mouse.CLASSES))),
+        merge=tuple(range(len(manifest.card["classes"]))),
         swap=tuple(range(points)),
         noise_sd=AUGMENT.noise_sd if graph.noise else 0.0,
     )
@@ -203,7 +203,7 @@ def cuts(setup: Setup, *, amount: int) -> list[mouse_loader.Cut]:
         pose="none", keypoints=tuple(told["keypoints"]), trial_frames=told["trial_frames"], offset=told["offset"]
     )
     units, _ = mouse.scan(Path(setup.videos), Path(setup.annotations), source)
-    files = {(Path(unit.path).name, trial): path for unit in units for trial, path in unit.trials}
+    files = {(unit.name(), entry.trial): (entry, unit.counting) for unit in units for entry in unit.trials}
     batches = windows(manifest, usable_rows(manifest), setup)
     labels: dict[int, mouse.Labels] = {}
     result = []
@@ -225,16 +225,17 @@ def cuts(setup: Setup, *, amount: int) -> list[mouse_loader.Cut]:
     return result
 
 
-def _labels(files: dict[tuple[str, int], str], row: dict, *, source: mouse.MouseSource, setup: Setup) -> mouse.Labels:
+def _labels(files: dict[tuple[str, int], tuple], row: dict, *, source: mouse.MouseSource, setup: Setup) -> mouse.Labels:
     place = (row["source"], row["trial"])
     if place not in files:
         raise ValueError(
             f"{row['source']} trial {row['trial']} is in {setup.shards} but not in {setup.videos} and "
             f"{setup.annotations}; give the folders that were packed"
         )
-    labels = mouse.read_labels(Path(files[place]), row["trial"], source)
+    entry, proven = files[place]
+    (labels,) = mouse.read_trials(entry, source, video=row["source"], fps=row["fps"], frames=lambda: 0, proven=proven)
     if labels.first != row["first_frame"] or labels.actions.tolist() != row["actions"]:
-        raise ValueError(f"{files[place]} is not what {setup.shards} was packed from; give the folders that were packed")
+        raise ValueError(f"{entry.path} is not what {setup.shards} was packed from; give the folders that were packed")
     return labels
 
 

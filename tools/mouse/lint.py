@@ -8,6 +8,7 @@ import numpy as np
 
 from tarpon.shards.sources import video
 from tarpon.shards.sources.mouse import source as mouse
+from tarpon.shards.sources.mouse.units import CLASSES
 from tarpon.tools.checks import Kind, Stored, load_array, load_json
 
 UNITY = 1e-6  # relative difference allowed between a number in meta.json and the manifest's float32
@@ -59,7 +60,7 @@ def _same(one: object, two: object) -> bool:
 
 def labels(sample: Stored) -> Iterator[str]:
     """Actions are the same in tar and manifest, within the classes, and add up to the histogram."""
-    told, classes = np.asarray(sample.row["actions"], np.int64), len(mouse.CLASSES)
+    told, classes = np.asarray(sample.row["actions"], np.int64), len(sample.card.get("classes", CLASSES))
     stored, _ = load_array(sample, "actions.npy", dtype="int8", shape=(sample.row["frames"],))
     if stored is not None and not np.array_equal(stored, told):
         differ = "another length" if len(told) != len(stored) else f"{int((stored != told).sum())} frames"

@@ -12,7 +12,6 @@ from PIL import Image, ImageDraw, ImageFont
 from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.reader import Reader
 from tarpon.shards.sources import video
-from tarpon.shards.sources.mouse.source import CLASSES
 from tarpon.tools.look import Preview
 from tarpon.tools.table import table
 from tarpon.train.figures.style import UNLABELLED, class_colours
@@ -25,13 +24,14 @@ INK, PAPER = "#222222", "#FFFFFF"
 
 def tables(manifest: Manifest) -> Iterator[str]:
     """Lines of the class table and of the video summary."""
-    head, rows = ["class"], [[name] for name in (*CLASSES, "unlabelled")]
+    classes = manifest.card["classes"]
+    head, rows = ["class"], [[name] for name in (*classes, "unlabelled")]
     for split in SPLITS:
         frames, bouts = count_classes(manifest, split)
         head += [f"{split} frames", "share", "bouts"]
         labelled = max(int(frames[:-1].sum()), 1)
         for place, row in enumerate(rows):
-            last = place == len(CLASSES)
+            last = place == len(classes)
             row += [int(frames[place]), "" if last else float(frames[place] / labelled), "" if last else int(bouts[place])]
     yield from table(head, rows)
     yield ""
@@ -39,12 +39,13 @@ def tables(manifest: Manifest) -> Iterator[str]:
 
 
 def count_classes(manifest: Manifest, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Frames and bouts of each class in a split: (9,) int64 with the unlabelled last, (8,) int64."""
+    """Frames and bouts of each class in a split: (C + 1,) int64 with the unlabelled last, (C,) int64."""
+    count = len(manifest.card["classes"])
     values, offsets = manifest.lists("actions", manifest.rows(split))
-    frames = np.bincount(np.where(values < 0, len(CLASSES), values), minlength=len(CLASSES) + 1)
-    bouts = np.zeros(len(CLASSES), np.int64)
+    frames = np.bincount(np.where(values < 0, count, values), minlength=count + 1)
+    bouts = np.zeros(count, np.int64)
     for begin, end in pairwise(offsets):
-        bouts += np.bincount(runs(values[begin:end])[2], minlength=len(CLASSES))
+        bouts += np.bincount(runs(values[begin:end])[2], minlength=count)
     return frames, bouts
 
 
@@ -188,8 +189,9 @@ def _dot(pen: ImageDraw.ImageDraw, x: float, y: float, *, colour: str, full: boo
 
 
 def _caption(pen: ImageDraw.ImageDraw, manifest: Manifest, pick: Pick, *, x: int, y: int) -> None:
-    name = CLASSES[pick.action] if pick.action >= 0 else "unlabelled"
-    colour = class_colours(len(CLASSES))[pick.action] if pick.action >= 0 else UNLABELLED
+    classes = manifest.card["classes"]
+    name = classes[pick.action] if pick.action >= 0 else "unlabelled"
+    colour = class_colours(len(classes))[pick.action] if pick.action >= 0 else UNLABELLED
     pen.rectangle([x, y + 5, x + 11, y + 16], fill=colour)
     pen.text((x + 16, y + 2), f"{name}, frame {pick.frame}, {manifest.value(pick.row, 'split')}", fill=INK, font=_font(13))
     pen.text((x, y + 20), _fit(manifest.value(pick.row, "key"), width=TILE), fill=INK, font=_font(11))

@@ -24,7 +24,6 @@ from tarpon.shards.pack import Packing, pack
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling.photo_augment import PhotoAugment, underwater, wildlife
-from tarpon.shards.sources.star import pictures as reid
 from tarpon.shards.sources.star import source as stars
 from tarpon.tools.bench.loader import LoaderBenchmark
 from tarpon.tools.bench.results import Contest, Variant
@@ -123,17 +122,8 @@ def made_up(folder: Path, *, photos: int, workers: int) -> str:
         Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(path, quality=QUALITY)
     source = stars.StarSource(longest_side=LONGEST)
     found = stars.scan(folder / "stars", source)
-    pack(
-        found.units,
-        found.faults,
-        make=reid.make,
-        schema=reid.SCHEMA,
-        settings=reid.settings(source),
-        packing=Packing(out=folder / "shards", split=(0.8, 0.0, 0.2), workers=workers),
-        assign=reid.assign,
-        card=lambda rows: reid.card(rows, scan=found),
-        progress=False,
-    )
+    packing = Packing(out=folder / "shards", split=(0.8, 0.0, 0.2), workers=workers)
+    pack(stars.STAR, found, options=source, packing=packing, progress=False)
     return str(folder / "shards")
 
 

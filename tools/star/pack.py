@@ -1,23 +1,17 @@
 """`tarpon pack star` and `tarpon pack wildlife`: pictures of known animals into shards."""
 
-import os
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from tarpon.shards.manifest import SPLITS, Manifest
-from tarpon.shards.pack import Packing, pack
-from tarpon.shards.quarantine import Fault
 from tarpon.shards.sources.date_rules import parse_dates
-from tarpon.shards.sources.star import pictures as reid
-from tarpon.shards.sources.star import source as stars
-from tarpon.shards.sources.star import wildlife as wild
-from tarpon.tools.pack import quarantine
+from tarpon.shards.sources.star.source import STAR, StarSource
+from tarpon.shards.sources.star.wildlife import WILDLIFE, WildlifeSource
+from tarpon.tools.pack import run
 from tarpon.tools.table import table
 
-SHARD_IMAGES = 4096  # a tar of about 400 MB at 620 pixels
 SHOWN = 40  # undated folders printed; the card holds all
 
 
@@ -56,19 +50,20 @@ def star(
     own = {name: value for name, value in asked.items() if value is not None}
     if split == "given" and own:
         raise ValueError(f"{', '.join(own)} would do nothing with split=given: the file says the split; take one away")
-    chosen = stars.StarSource(split=split, longest_side=longest_side, **own)
-    begun = time.perf_counter()
     rule, days = parse_dates(dates)
-    found = stars.scan(Path(root), chosen, metadata=_below(metadata, root) if metadata else None, dates=days, rule=rule)
-    given = ("test",) if split == "given" else ()
-    ratios = (chosen.train_ratio, 0.0, 1 - chosen.train_ratio)  # of days; validation is one of the training days
-    packing = _packing(out, ratios=ratios, seed=chosen.seed, given=given, workers=workers)
-    causes = (
-        f"No samples found in {root}. Likely causes: the pictures are not in {root}/<individual>/<outing>/ or "
-        f"{root}/<dataset>/<individual>/<outing>/, --root is one folder too high or too low, or a metadata file is needed "
-        f"(--metadata)."
+    chosen = StarSource(split=split, longest_side=longest_side, **own)
+    return run(
+        STAR,
+        (Path(root),),
+        options=chosen,
+        out=out,
+        split=(chosen.train_ratio, 0.0, 1 - chosen.train_ratio),  # of days; validation is one of the training days
+        seed=chosen.seed,
+        given=("test",) if split == "given" else (),
+        workers=workers,
+        tables=closing,
+        listing={"metadata": _below(metadata, root) if metadata else None, "dates": days, "rule": rule},
     )
-    return _pack(found, chosen, packing, begun=begun, causes=causes)
 
 
 def wildlife(
@@ -103,7 +98,7 @@ def wildlife(
     if split_strategy == "original" and train_ratio is not None:
         raise ValueError("train_ratio would do nothing with split_strategy=original: the file says the split; take one away")
     own = {} if train_ratio is None else {"train_ratio": train_ratio}
-    chosen = wild.WildlifeSource(
+    chosen = WildlifeSource(
         split_strategy=split_strategy,
         val_share=val_share,
         seed=seed,
@@ -113,15 +108,17 @@ def wildlife(
         longest_side=longest_side,
         **own,
     )
-    begun = time.perf_counter()
-    found = wild.scan(Path(root), chosen)
-    given = ("test",) if split_strategy in ("original", "recommended") else ()
-    packing = _packing(out, ratios=(1 - val_share, val_share, 0.0), seed=seed, given=given, workers=workers)
-    causes = (
-        f"No samples found in {root}. Likely causes: the paths of metadata.csv are not relative to {root}, the images are not "
-        f"unpacked, or include and exclude leave no data set."
+    return run(
+        WILDLIFE,
+        (Path(root),),
+        options=chosen,
+        out=out,
+        split=(1 - val_share, val_share, 0.0),
+        seed=seed,
+        given=("test",) if split_strategy in ("original", "recommended") else (),
+        workers=workers,
+        tables=closing,
     )
-    return _pack(found, chosen, packing, begun=begun, causes=causes)
 
 
 def _below(metadata: str, root: str) -> Path:
@@ -133,54 +130,19 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(sorted({name.strip() for name in text.split(",")} - {""}))
 
 
-def _packing(out: str, *, ratios: tuple[float, float, float], seed: int, given: tuple[str, ...], workers: int) -> Packing:
-    return Packing(
-        out=Path(out),
-        split=ratios,
-        seed=seed,
-        given=given,
-        workers=workers or len(os.sched_getaffinity(0)),
-        shard_size=SHARD_IMAGES,
-    )
-
-
-def _pack(found: reid.Scan, source: object, packing: Packing, *, begun: float, causes: str) -> int:
-    manifest, faults = pack(
-        found.units,
-        found.faults,
-        make=reid.make,
-        schema=reid.SCHEMA,
-        settings=reid.settings(source),
-        packing=packing,
-        assign=reid.assign,
-        card=lambda rows: reid.card(rows, scan=found),
-    )
-    if manifest is None:
-        print("\n".join(quarantine(faults)))
-        print(causes)
-        return 1
-    print("\n".join(packed(manifest, faults, seconds=time.perf_counter() - begun)))
-    return 0
-
-
-def packed(manifest: Manifest, faults: Sequence[Fault], *, seconds: float) -> list[str]:
-    """The closing tables: what was packed by split, what was not, which folders tell no day, and what to beware of."""
+def closing(manifest: Manifest) -> Iterator[str]:
+    """What was packed by split, which folders tell no day, and what to beware of."""
     card = manifest.card
-    size = sum(path.stat().st_size for path in Path(manifest.root).glob("*.tar"))
-    return [
-        *quarantine(faults),
-        *undated(manifest),
-        "",
-        *splits(manifest),
-        "",
-        f"{card['protocol']}.",
+    yield from undated(manifest)
+    yield from splits(manifest)
+    yield ""
+    yield f"{card['protocol']}."
+    yield (
         f"{card['identities']} identities: {card['evaluable']['val']} asked in validation, {card['evaluable']['test']} in "
-        f"test; {card['distractors']} distractors, {card['novel']} novel",
-        *(f"note: {line}" for line in card["notes"]),
-        *(f"WARNING: {line}" for line in card["warnings"]),
-        f"{len(manifest)} packed, {len(faults)} in quarantine, {size / 2**20:.1f} MiB in {card['shards']} shards, "
-        f"{seconds:.0f} s: {manifest.root}",
-    ]
+        f"test; {card['distractors']} distractors, {card['novel']} novel"
+    )
+    yield from (f"note: {line}" for line in card["notes"])
+    yield from (f"WARNING: {line}" for line in card["warnings"])
 
 
 def splits(manifest: Manifest) -> Iterator[str]:
@@ -200,8 +162,8 @@ def undated(manifest: Manifest) -> Iterator[str]:
     if not folders:
         return
     outing = manifest.column("outing")
-    yield ""
     yield "Undated (their pictures train and are no session; name the days in a CSV of folder,date with --dates):"
     yield from table(("folder", "pictures"), [(name, int((outing == name).sum())) for name in folders[:SHOWN]])
     if len(folders) > SHOWN:
         yield f"... and {len(folders) - SHOWN} more in dataset.json"
+    yield ""

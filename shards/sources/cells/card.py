@@ -8,25 +8,26 @@ import pyarrow as pa
 from tarpon.shards import installed
 from tarpon.shards.manifest import SPLITS
 from tarpon.shards.pack import versions
+from tarpon.shards.source import Scan
 from tarpon.shards.sources.cells.source import CLASSES, CellsSource, StackUnit
 
 SHOWN = 4  # names listed in a line
 
 
-def card(rows: pa.Table, *, units: Sequence[StackUnit], source: CellsSource) -> dict:
+def card(rows: pa.Table, *, found: Scan, options: CellsSource) -> dict:
     """The card's entries of this kind."""
     wells = _gather(rows, ("well", "label"), "stack")
     return {
         "classes": list(CLASSES),
-        "frames_per_hour": source.frames_per_hour,
-        "group": source.group,
-        "folds": source.folds,
+        "frames_per_hour": options.frames_per_hour,
+        "group": options.group,
+        "folds": options.folds,
         "stacks": len(set(rows["stack"].to_pylist())),
         "wells": [
             {"well": well, "class": CLASSES[label], "stacks": len(stacks)} for (well, label), stacks in sorted(wells.items())
         ],
         "warnings": list(warnings(rows)),
-        "notes": list(notes(units)),
+        "notes": list(notes(found.units)),
         "versions": versions() | installed.versions(("tifffile", "imagecodecs")),
     }
 

@@ -151,7 +151,7 @@ def _planes(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, shape: Stac
     if len(tif.pages) < shape.pages:  # ImageJ lists only the first page of a large stack
         stored = iter(series.asarray(out="memmap").reshape(shape.pages, *plane))
     else:
-        stored = (page.asarray() for page in series.pages)
+        stored = (_pixels(page) for page in series.pages)
     for number in range(shape.pages):
         try:
             pixels = next(stored).reshape(plane)
@@ -159,6 +159,12 @@ def _planes(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, shape: Stac
             raise ValueError(f"page {number} does not read ({_plain(error)})") from error
         pixels = np.moveaxis(pixels, 0, -1) if colour_first else pixels
         yield pixels if shape.channels > 1 else pixels[..., 0]
+
+
+def _pixels(page: tifffile.TiffPage | tifffile.TiffFrame | None) -> np.ndarray:
+    if page is None:  # how tifffile shows a plane that an OME header names and the file has not got
+        raise ValueError("the header names it, the file does not hold it")
+    return page.asarray()
 
 
 @contextmanager

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tarpon.shards.quarantine import Fault
+from tarpon.shards.quarantine import Fault, attempt
 from tarpon.shards.schema import Component, Sample, Schema
+from tarpon.shards.source import Scan
 from tarpon.shards.sources.cells.names import NAME, Place, copies, digest, doubles, name_pattern, read_name
 from tarpon.shards.sources.cells.pages import Levels, StackShape, as_tiff, read_pages, read_shape, stretched
 from tarpon.shards.split import assign_folds
@@ -103,6 +104,9 @@ class StackUnit:
     bytes: int
     mtime_ns: int
 
+    def name(self) -> str:
+        return self.source
+
     def fingerprint(self) -> str:
         return json.dumps({name: value for name, value in asdict(self).items() if name != "path"}, sort_keys=True)
 
@@ -110,12 +114,7 @@ class StackUnit:
         return self.shape.pages
 
 
-def settings(source: CellsSource) -> str:
-    """Everything that shapes the samples, as JSON: part of every shard's fingerprint and of the card."""
-    return json.dumps(asdict(source), sort_keys=True)
-
-
-def scan(infected: Path, uninfected: Path, source: CellsSource) -> tuple[list[StackUnit], list[Fault]]:
+def scan(infected: Path, uninfected: Path, source: CellsSource) -> Scan:
     """The stacks of both folders, from names and headers, mixed by a fixed permutation so that every shard holds both classes.
 
     Raises:
@@ -139,7 +138,7 @@ def scan(infected: Path, uninfected: Path, source: CellsSource) -> tuple[list[St
     kept = [unit for i, unit in enumerate(found) if i not in reasons]
     if source.folds:
         kept = _folded(kept, folds=source.folds, seed=source.seed)
-    return [kept[i] for i in np.random.default_rng(0).permutation(len(kept))], faults
+    return Scan([kept[i] for i in np.random.default_rng(0).permutation(len(kept))], faults)
 
 
 def _folder(folder: Path, *, label: int, source: CellsSource) -> tuple[list[StackUnit], list[Fault]]:
@@ -150,18 +149,23 @@ def _folder(folder: Path, *, label: int, source: CellsSource) -> tuple[list[Stac
         if path.name.startswith("."):
             continue
         name = f"{CLASSES[label]}/{path.name}"
-        try:
-            if not path.is_file() or path.suffix.lower() not in (".tif", ".tiff"):
-                raise ValueError("not a .tif or .tiff file")
-            place, state = read_name(path.stem, pattern), path.stat()
-            units.append(StackUnit(
-                path=str(path), source=name, label=label, place=place, shape=read_shape(path),
-                group=_group(path.name, place, source.group), fold=-1, frames_per_hour=source.frames_per_hour, side=source.side,
-                bytes=state.st_size, mtime_ns=state.st_mtime_ns,
-            ))  # fmt: skip
-        except ValueError as error:
-            faults.append(Fault(file=name, reason=str(error)))
+        unit, fault = attempt(name, _unit, path, name, label, pattern, source)
+        if fault:
+            faults.append(fault)
+        else:
+            units.append(unit)
     return units, faults
+
+
+def _unit(path: Path, name: str, label: int, pattern: re.Pattern, source: CellsSource) -> StackUnit:
+    if not path.is_file() or path.suffix.lower() not in (".tif", ".tiff"):
+        raise ValueError("not a .tif or .tiff file")
+    place, state = read_name(path.stem, pattern), path.stat()
+    return StackUnit(
+        path=str(path), source=name, label=label, place=place, shape=read_shape(path),
+        group=_group(path.name, place, source.group), fold=-1, frames_per_hour=source.frames_per_hour, side=source.side,
+        bytes=state.st_size, mtime_ns=state.st_mtime_ns,
+    )  # fmt: skip
 
 
 def _group(name: str, place: Place, group: str) -> str:

@@ -9,15 +9,17 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tarpon.shards.quarantine import Fault
+from tarpon.shards.pack import Packing
+from tarpon.shards.quarantine import Fault, attempt
 from tarpon.shards.schema import Component, Sample, Schema, safe_key
+from tarpon.shards.source import Scan, Source
 from tarpon.shards.sources import images
 from tarpon.shards.sources.copies import copies
 from tarpon.shards.sources.fish.rows import HABITATS, ORDERS, read_rows
@@ -70,6 +72,9 @@ class ImageRun:
     rows: pa.Table  # source, split, LABELS, bytes, mtime_ns
     source: FishSource
 
+    def name(self) -> str:
+        return f"{self.rows['source'][0]} and the {len(self.rows) - 1} after it"
+
     def fingerprint(self) -> str:
         return hashlib.sha256(json.dumps(self.rows.to_pylist()).encode()).hexdigest()
 
@@ -77,12 +82,7 @@ class ImageRun:
         return self.rows.num_rows
 
 
-def settings(source: FishSource) -> str:
-    """Everything that shapes the samples, as JSON: part of every shard's fingerprint and of the card."""
-    return json.dumps(asdict(source), sort_keys=True)
-
-
-def scan(root: Path, annotations: Path, source: FishSource) -> tuple[list[ImageRun], list[Fault]]:
+def scan(root: Path, annotations: Path, source: FishSource) -> Scan:
     """Join files and rows by name. Reads the annotations, and of images only those that equal another one in size.
 
     The images are mixed over the units by a fixed permutation of their names, so that any few shards hold all families.
@@ -104,7 +104,7 @@ def scan(root: Path, annotations: Path, source: FishSource) -> tuple[list[ImageR
     mixed = rows.take(np.random.default_rng(0).permutation(len(rows)))
     # take, not slice: a slice would carry the whole table to another process
     runs = [mixed.take(np.arange(i, min(i + RUN, len(mixed)))) for i in range(0, len(mixed), RUN)]
-    return [ImageRun(root=str(root), rows=run, source=source) for run in runs], faults
+    return Scan([ImageRun(root=str(root), rows=run, source=source) for run in runs], faults)
 
 
 def list_files(root: Path) -> tuple[pa.Table, list[Fault]]:
@@ -191,35 +191,36 @@ def key_of(source: str) -> str:
 def make(unit: ImageRun) -> Iterator[Sample | Fault]:
     """Every image of a unit as a sample, or what keeps it from being one."""
     for listed in unit.rows.to_pylist():
-        content = (Path(unit.root) / listed["source"]).read_bytes()
-        try:
-            picture = images.as_jpeg(content, short_side=unit.source.short_side)
-        except ValueError as error:
-            yield Fault(file=listed["source"], reason=str(error))
-            continue
-        row = {
-            "group": listed["species"] or listed["source"],
-            "split": listed["split"],
-            "source": listed["source"],
-            "source_sha256": hashlib.sha256(content).hexdigest(),
-            "width": picture.width,
-            "height": picture.height,
-            **{name: listed[name] for name in LABELS},
-        }
-        told = json.dumps({name: value for name, value in row.items() if name != "split"})
-        yield Sample(key=key_of(listed["source"]), files={"jpg": picture.content, "json": told.encode()}, row=row)
+        sample, fault = attempt(listed["source"], _sample, Path(unit.root), listed, unit.source.short_side)
+        yield sample or fault
 
 
-def assign(rows: pa.Table, *, val_share: float, seed: int) -> list[str]:
+def _sample(root: Path, listed: dict, short_side: int) -> Sample:
+    content = (root / listed["source"]).read_bytes()
+    picture = images.as_jpeg(content, short_side=short_side)
+    row = {
+        "group": listed["species"] or listed["source"],
+        "split": listed["split"],
+        "source": listed["source"],
+        "source_sha256": hashlib.sha256(content).hexdigest(),
+        "width": picture.width,
+        "height": picture.height,
+        **{name: listed[name] for name in LABELS},
+    }
+    entries = json.dumps({name: value for name, value in row.items() if name != "split"})
+    return Sample(key=key_of(listed["source"]), files={"jpg": picture.content, "json": entries.encode()}, row=row)
+
+
+def assign(rows: pa.Table, *, options: FishSource, packing: Packing) -> list[str]:
     """test as the files say; validation cut from train, stratified by family, a species whole (see `hold_out`)."""
     splits = np.array(rows["split"].to_pylist(), "U5")
     train = np.flatnonzero(splits == "train")
     taken = rows.select(["family", "group"]).take(train).to_pydict()
-    splits[train[hold_out(taken["family"], taken["group"], share=val_share, seed=seed)]] = "val"
+    splits[train[hold_out(taken["family"], taken["group"], share=packing.split[1], seed=packing.seed)]] = "val"
     return splits.tolist()
 
 
-def card(rows: pa.Table) -> dict:
+def card(rows: pa.Table, *, found: Scan, options: FishSource) -> dict:
     """The label names in the order of their indices, and what a user should know of the labels."""
     orders, species = defaultdict(set), defaultdict(set)
     for family, order, name, split in zip(
@@ -243,3 +244,17 @@ def card(rows: pa.Table) -> dict:
 
 def _names(column: pa.ChunkedArray) -> list[str]:
     return sorted(column.drop_null().unique().to_pylist())
+
+
+FISH = Source(
+    schema=SCHEMA,
+    scan=scan,
+    make=make,
+    assign=assign,
+    card=card,
+    hint=(
+        "the images are not in family folders (<family>/<image>), the folders or file names are not those of the annotations' "
+        "Folder and image columns, or --images is one folder too high or too low"
+    ),
+    shard_size=4096,  # a tar of about 250 MB
+)

@@ -7,14 +7,15 @@ it is stored, and `assign` mends what that takes away.
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
 
 from tarpon.shards.manifest import SPLITS
-from tarpon.shards.quarantine import Fault
+from tarpon.shards.pack import Packing
+from tarpon.shards.quarantine import Fault, attempt
 from tarpon.shards.schema import Component, Sample, Schema, safe_key
 from tarpon.shards.sources import images
 from tarpon.shards.sources.copies import copies
@@ -65,6 +66,9 @@ class ImageRun:
     rows: pa.Table  # LISTED
     longest_side: int  # pixels
 
+    def name(self) -> str:
+        return f"{self.rows['source'][0]} and the {len(self.rows) - 1} after it"
+
     def fingerprint(self) -> str:
         return hashlib.sha256(json.dumps([self.rows.to_pylist(), self.longest_side]).encode()).hexdigest()
 
@@ -74,7 +78,7 @@ class ImageRun:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scan:
-    """What a folder holds, ready to be packed."""
+    """What a folder holds, ready to be packed: a `Scan` of `shards/source.py` with what the card tells."""
 
     units: list[ImageRun]
     faults: list[Fault]
@@ -86,11 +90,6 @@ class Scan:
 def check_side(longest_side: int) -> None:
     if longest_side and longest_side < 32:
         raise ValueError(f"longest_side={longest_side} must be 0 (keep the size) or 32 and more pixels")
-
-
-def settings(source: object) -> str:
-    """Everything that shapes the samples, as JSON: part of every shard's fingerprint and of the card."""
-    return json.dumps(asdict(source), sort_keys=True)
 
 
 def identity_of(dataset: str, name: str, *, joins: Sequence[str] = (JOIN,)) -> str:
@@ -154,31 +153,32 @@ def units_of(root: Path, rows: Sequence[dict], *, longest_side: int) -> list[Ima
 def make(unit: ImageRun) -> Iterator[Sample | Fault]:
     """Every picture of a unit as a sample, or what keeps it from being one."""
     for listed in unit.rows.to_pylist():
-        content = (Path(unit.root) / listed["source"]).read_bytes()
-        try:
-            picture = images.as_jpeg(content, longest_side=unit.longest_side, matte=MATTE)
-        except ValueError as error:
-            yield Fault(file=listed["source"], reason=str(error))
-            continue
-        row = {
-            "group": listed["group"],
-            "split": listed["split"],
-            "source": listed["source"],
-            "source_sha256": hashlib.sha256(content).hexdigest(),
-            "width": picture.width,
-            "height": picture.height,
-            **{name: listed[name] for name in LABELS},
-        }
-        told = json.dumps({name: value for name, value in row.items() if name != "split"})
-        yield Sample(key=key_of(listed["source"]), files={"jpg": picture.content, "json": told.encode()}, row=row)
+        sample, fault = attempt(listed["source"], _sample, Path(unit.root), listed, unit.longest_side)
+        yield sample or fault
 
 
-def assign(rows: pa.Table) -> list[str]:
+def _sample(root: Path, listed: dict, longest_side: int) -> Sample:
+    content = (root / listed["source"]).read_bytes()
+    picture = images.as_jpeg(content, longest_side=longest_side, matte=MATTE)
+    row = {
+        "group": listed["group"],
+        "split": listed["split"],
+        "source": listed["source"],
+        "source_sha256": hashlib.sha256(content).hexdigest(),
+        "width": picture.width,
+        "height": picture.height,
+        **{name: listed[name] for name in LABELS},
+    }
+    entries = json.dumps({name: value for name, value in row.items() if name != "split"})
+    return Sample(key=key_of(listed["source"]), files={"jpg": picture.content, "json": entries.encode()}, row=row)
+
+
+def assign(rows: pa.Table, *, options: object, packing: Packing) -> list[str]:
     """The splits that the scan decided, mended where an identity lost all its pictures of one to the quarantine."""
     return mend(*(rows[name].to_pylist() for name in ("identity", "split", "novel")))
 
 
-def card(rows: pa.Table, *, scan: Scan) -> dict:
+def card(rows: pa.Table, *, found: Scan, options: object) -> dict:
     """Who is in the data set and what can be asked of it."""
     identity, split, group = (rows[name].to_pylist() for name in ("identity", "split", "group"))
     asked = {
@@ -189,17 +189,17 @@ def card(rows: pa.Table, *, scan: Scan) -> dict:
         }
         for part in SPLITS
     }
-    found = _by_role(rows)
+    roles = _by_role(rows)
     return {
         "datasets": sorted(set(rows["dataset"].to_pylist())),
-        "stars": scan.stars,
+        "stars": found.stars,
         "identities": len(set(identity)),
         "evaluable": {part: len(asked[part]) for part in ("val", "test")},
-        "distractors": len(found["distractor"]),
-        "novel": len(found["novel"]),
+        "distractors": len(roles["distractor"]),
+        "novel": len(roles["novel"]),
         "protocol": PROTOCOL,
-        "undated": list(scan.undated),
-        "notes": list(scan.notes),
+        "undated": list(found.undated),
+        "notes": list(found.notes),
         "warnings": _warnings(asked, group, split),
     }
 

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from tarpon.shards.manifest import SPLITS
 from tarpon.shards.quarantine import Fault
+from tarpon.shards.source import Source
 from tarpon.shards.sources import images
 from tarpon.shards.sources.date_rules import decide
 from tarpon.shards.sources.star import pictures as reid
@@ -205,3 +206,17 @@ def _split(rows: Sequence[dict], source: StarSource) -> None:
     distractor, new = reid_split.roles(names, splits, sessions, least=least)
     for row, split, alone, unknown in zip(rows, splits, distractor.tolist(), new.tolist(), strict=True):
         row |= {"split": split, "distractor": alone, "novel": unknown}
+
+
+STAR = Source(
+    schema=reid.SCHEMA,
+    scan=scan,
+    make=reid.make,
+    assign=reid.assign,
+    card=reid.card,
+    hint=(
+        "the pictures are not in {folder}/<individual>/<outing>/ or {folder}/<dataset>/<individual>/<outing>/, --root is one "
+        "folder too high or too low, or a metadata file is needed (--metadata)"
+    ),
+    shard_size=4096,  # a tar of about 400 MB at 620 pixels
+)

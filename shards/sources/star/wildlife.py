@@ -12,6 +12,7 @@ import numpy as np
 
 from tarpon.shards.manifest import SPLITS
 from tarpon.shards.quarantine import Fault
+from tarpon.shards.source import Source
 from tarpon.shards.sources.date_rules import evidence
 from tarpon.shards.sources.star import pictures as reid
 from tarpon.shards.sources.star import split as reid_split
@@ -183,3 +184,17 @@ def _untested(rows: Sequence[dict], source: WildlifeSource) -> list[str]:
     if not without:
         return []
     return [f"nothing to test in {', '.join(without)}: split {source.split_strategy} finds no identity of two sessions there"]
+
+
+WILDLIFE = Source(
+    schema=reid.SCHEMA,
+    scan=scan,
+    make=reid.make,
+    assign=reid.assign,
+    card=reid.card,
+    hint=(
+        "the paths of metadata.csv are not relative to {folder}, the images are not unpacked, or include and exclude leave no "
+        "data set"
+    ),
+    shard_size=4096,  # a tar of about 400 MB at 620 pixels
+)

@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 from tarpon.shards.pack import Packing, pack
-from tarpon.shards.sources.star import pictures as reid
 from tarpon.shards.sources.star import source as star
 from tarpon.tools import lint
 
@@ -32,11 +31,8 @@ def whole(tmp_path_factory) -> Path:
         (root / name / "x.jpg").write_bytes(buffer.getvalue())
     found = star.scan(root, star.StarSource())
     with ThreadPoolExecutor(1) as pool:
-        pack(
-            found.units, found.faults, make=reid.make, schema=reid.SCHEMA, settings="{}",
-            packing=Packing(out=out, split=(1, 1, 1)), assign=reid.assign, card=lambda rows: reid.card(rows, scan=found),
-            executor=pool, progress=False,
-        )  # fmt: skip
+        packing = Packing(out=out, split=(1, 1, 1))
+        pack(star.STAR, found, options=star.StarSource(), packing=packing, executor=pool, progress=False)
     return out
 
 

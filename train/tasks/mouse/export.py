@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from tarpon.shards import atomic
-from tarpon.shards.sources.mouse.source import CLASSES as ORIGINAL
 from tarpon.train.checkpoint import load_exported
 from tarpon.train.config import Run
 from tarpon.train.tasks.mouse.metrics.thresholds import fit_thresholds
@@ -29,6 +28,7 @@ def export(
     run: Run,
     points: Sequence[str],
     clip: dict,
+    stored: Sequence[str],
 ) -> None:
     """Write `best_model_multitask.pt`; thresholds are fitted on the validation predictions of the same weights.
 
@@ -44,7 +44,7 @@ def export(
                 "model_state_dict": dict(best),
                 "ema_state_dict": dict(best) if run.ema.enabled else None,
                 "classes": list(classes),
-                "orig_classes": list(ORIGINAL),
+                "orig_classes": list(stored),
                 "col_map": dict(enumerate(merge)),
                 "merge_idxs": [old for old, new in enumerate(merge) if merge.count(new) > 1 and new >= 0],
                 "best_thresholds": fit_thresholds(trials, classes).tolist(),

@@ -102,12 +102,12 @@ class MouseOptions:
     window: WindowOptions = field(default_factory=WindowOptions)
     augment: ClipAugment = field(default_factory=ClipAugment)
     classes: tuple[str, ...] = CLASSES  # after merging
-    merge: tuple[int, ...] = MERGE  # class of each of the 8 stored actions; -1 leaves it out
+    merge: tuple[int, ...] = MERGE  # class of each stored action, in the order of the shards' classes; -1 leaves it out
 
     def __post_init__(self) -> None:
-        if len(self.merge) != 8 or not all(-1 <= to < len(self.classes) for to in self.merge):
+        if len(self.merge) < 2 or not all(-1 <= to < len(self.classes) for to in self.merge):
             raise ValueError(
-                f"merge={list(self.merge)} must give each of the 8 stored actions a class of 0 to "
+                f"merge={list(self.merge)} must give each of the stored actions (8 of the published set) a class of 0 to "
                 f"{len(self.classes) - 1}, or -1 to leave it out"
             )
         if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:

@@ -13,6 +13,7 @@ from tarpon.train.tasks.mouse.options import MouseOptions
 
 def class_counts(manifest: Manifest, options: MouseOptions, *, split: str) -> np.ndarray:
     """Labelled frames of each merged class in a split, (C,) int64; ValueError when there is none."""
+    check_merge(manifest, options)
     stored = np.array(manifest.table["histogram"].take(manifest.rows(split)).to_pylist()).reshape(-1, len(options.merge)).sum(0)
     counts = np.zeros(len(options.classes), np.int64)
     for old, new in enumerate(options.merge):
@@ -51,3 +52,13 @@ def sampling(
         None if uniform else factors,
         table,
     )
+
+
+def check_merge(manifest: Manifest, options: MouseOptions) -> None:
+    """ValueError where the shards hold another number of classes than `merge` speaks of."""
+    stored = manifest.card["classes"]
+    if len(options.merge) != len(stored):
+        raise ValueError(
+            f"{manifest.root} holds {len(stored)} classes ({', '.join(stored)}), merge={list(options.merge)} speaks of "
+            f"{len(options.merge)}; e.g. --merge {list(range(len(stored)))} --classes {list(stored)}"
+        )

@@ -89,7 +89,14 @@ def build(run: Run, options: MouseOptions, context: DistContext, *, encoders: di
         encoders={"keypoints": list(points)},
         say=(*describe(manifest, options, model, points), table),
         export=lambda folder, best, scores: mouse_export.export(
-            folder, best, scores["val"], options=options, run=run, points=points, clip=manifest.card["settings"]["clip"]
+            folder,
+            best,
+            scores["val"],
+            options=options,
+            run=run,
+            points=points,
+            clip=manifest.card["settings"]["clip"],
+            stored=manifest.card["classes"],
         ),
     )
 

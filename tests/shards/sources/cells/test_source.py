@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import tifffile
 import torch
 
+from tarpon.shards.quarantine import Fault
 from tarpon.shards.reader import Reader
 from tarpon.shards.sources.cells.pages import from_tiff
 from tarpon.shards.sources.cells.source import CLASSES, CellsSource, in_window, make, scan
@@ -277,3 +279,20 @@ def test_pages_are_stretched_once_where_a_side_is_asked_for(cells_lab, tmp_path,
         assert np.abs(got.reshape(32, 32, -1) - want.numpy()).max() <= 0.51  # rounded to a level
         assert (manifest.value(row, "frame_min"), manifest.value(row, "frame_max")) == (got.min(), got.max())
         assert manifest.value(row, "low") == whole.value(row, "low")
+
+
+def test_a_stack_whose_header_names_a_missing_plane_is_a_fault_and_the_others_are_packed(tmp_path, pack_cells):
+    for folder, wells in (("infected", "abc"), ("uninfected", "def")):
+        for well in wells:
+            stack(tmp_path / folder, well=f"{well}2", position=1)
+    path = tmp_path / "infected" / "20251023x_s5_g2_p1_t0-2_ec.ome.tif"
+    tifffile.imwrite(path, np.arange(3 * 72, dtype=np.uint16).reshape(3, 8, 9), metadata={"axes": "TYX"}, ome=True)
+    planes = "".join(f'<TiffData IFD="{t}" FirstT="{t}" FirstC="0" FirstZ="0" PlaneCount="1"/>' for t in (0, 2))
+    with tifffile.TiffFile(path) as tif:
+        header = re.sub(r"<TiffData[^>]*/>|<TiffData[^>]*>.*?</TiffData>", planes, tif.ome_metadata, count=1, flags=re.DOTALL)
+    tifffile.tiffcomment(path, header.encode())
+    manifest, faults = pack_cells(tmp_path, tmp_path / "out")
+    assert len(set(manifest.column("stack"))) == 6
+    assert faults == [
+        Fault(file=f"infected/{path.name}", reason="page 1 does not read (the header names it, the file does not hold it)")
+    ]

@@ -15,7 +15,9 @@ from tarpon.shards.reader import Reader
 from tarpon.shards.schema import Sample
 from tarpon.shards.sources import video
 from tarpon.shards.sources.mouse import source as mouse
-from tarpon.shards.sources.mouse.source import MouseSource, read_labels, scan
+from tarpon.shards.sources.mouse.pairs import ANNOTATION, scan
+from tarpon.shards.sources.mouse.trial_labels import Labels, proofs_of, read_trials
+from tarpon.shards.sources.mouse.units import MouseSource, TrialFile
 from tarpon.tools.mouse.demo.faults import FAULTS
 from tarpon.tools.mouse.demo.tracking import SCORER
 
@@ -36,6 +38,14 @@ def annotation(
         lines.append((f"{first + row}," if first is not None else "") + action + more)
     path.write_text(("\ufeff" if bom else "") + "\n".join(lines) + "\n")
     return path
+
+
+def read_labels(path: Path, trial: int, source: MouseSource, *, others: tuple[TrialFile, ...] = ()) -> Labels:
+    """One annotation file, in a set with others."""
+    entry = TrialFile(path=str(path), trial=trial)
+    proven = set().union(*(proofs_of(one, source, video="a.mp4") for one in (entry, *others)))
+    (labels,) = read_trials(entry, source, video="a.mp4", fps=30.0, frames=lambda: 0, proven=tuple(sorted(proven)))
+    return labels
 
 
 @pytest.mark.parametrize(
@@ -70,13 +80,12 @@ def test_where_a_trial_begins(tmp_path, rows, first, trial, source, frame):
         ({"rows": 361}, "361 rows"),
         ({"rows": 344}, "344 rows"),
         ({"rows": 0}, "0 rows"),
-        ({"rows": 360, "first": 1}, "360 rows"),
         ({"rows": 360, "first": 360}, "360 rows"),
         ({"rows": 360, "actions": {7: ""}}, "row 7: Action is blank"),
         ({"rows": 360, "actions": {7: "8"}}, "row 7: Action 8 is not one of 0 to 7"),
         ({"rows": 360, "actions": {9: "-1"}}, "row 9: Action -1"),
         ({"rows": 360, "actions": {9: "1.5"}}, "row 9: Action 1.5"),
-        ({"rows": 360, "actions": {9: "rest"}}, "row 9: Action rest"),
+        ({"rows": 360, "actions": {9: "sniff"}}, "row 9: Action sniff is none of rest, paw_withdraw"),
         ({"rows": 360, "header": "Frame,Label"}, "no Action column; it has frame, label"),
     ],
 )
@@ -162,7 +171,8 @@ def test_names_are_matched_exactly(tmp_path):
         "notes.txt",
     )
     units, faults = scan(videos, notes, MouseSource())
-    assert [(Path(u.path).name, Path(u.points).name, [(n, Path(f).name) for n, f in u.trials]) for u in units] == [
+    paired = [(u.name(), Path(u.points).name, [(entry.trial, Path(entry.path).name) for entry in u.trials]) for u in units]
+    assert paired == [
         ("b.MP4", "bDLC_x.csv", [(1, "prediction_b.MP4_1.csv")]),
         ("mouse1.mp4", "mouse1DLC_x.csv", [(1, "predictions_mouse1.mp4_1.csv"), (2, "prediction_mouse1.mp4_2.csv")]),
         ("mouse10.mp4", "mouse10DLC_x.csv", [(1, "prediction_mouse10.mp4_1.csv")]),
@@ -190,7 +200,7 @@ def test_every_fault_is_quarantined_and_the_good_trials_are_packed(broken_lab, p
         assert names & set(told), f"{entry['kind']} is not told"
     packed = set(zip(manifest.column("video"), manifest.column("trial").tolist(), strict=True))
     for entry in facts["faults"]:
-        match = mouse.ANNOTATION.match(Path(entry["trial"]).name)
+        match = ANNOTATION.match(Path(entry["trial"]).name)
         assert (match["video"].removesuffix(".mp4"), int(match["trial"])) not in packed
     blank = next(entry for entry in facts["faults"] if entry["kind"] == "blank_action")
     assert told[Path(blank["file"]).name].row == 120

@@ -37,11 +37,8 @@ def packed(root: Path, out: Path, source: StarSource | None = None, **options) -
     source = source or StarSource()
     found = star.scan(root, source, **options)
     with ThreadPoolExecutor(1) as pool:
-        return pack(
-            found.units, found.faults, make=reid.make, schema=reid.SCHEMA, settings=reid.settings(source),
-            packing=Packing(out=out, split=(0.8, 0, 0.2), given=("test",) if source.split == "given" else ()),
-            assign=reid.assign, card=lambda rows: reid.card(rows, scan=found), executor=pool, progress=False,
-        )  # fmt: skip
+        packing = Packing(out=out, split=(0.8, 0, 0.2), given=("test",) if source.split == "given" else ())
+        return pack(star.STAR, found, options=source, packing=packing, executor=pool, progress=False)
 
 
 def listed(found: reid.Scan) -> dict[str, dict]:

@@ -51,6 +51,11 @@ def test_class_counts_are_those_of_the_stored_labels(shards):
         mouse.class_counts(manifest, out, split="train")
 
 
+def test_shards_of_another_number_of_classes_than_merge_speaks_of_are_refused(shards):
+    with pytest.raises(ValueError, match=r"holds 8 classes \(rest, .*\), merge=\[0, 1\] speaks of 2; e.g. --merge \[0, 1, 2,"):
+        mouse.class_counts(open_manifest(shards), replace(OPTIONS, merge=(0, 1)), split="train")
+
+
 def table_of(manifest, options) -> tuple[dict[str, list[float]], object, np.ndarray | None]:
     """Class -> frames, share %, drawn %, factor, as printed; the plan; the factors."""
     counts = mouse.class_counts(manifest, options, split="train")
