@@ -53,9 +53,10 @@ def mouse(
     """Pack videos, DeepLabCut files and annotation CSVs into shards; run again after a kill it goes on.
 
     Args:
-        videos: folder of .mp4 files, each with its DeepLabCut file beside it.
+        videos: folder of videos (.mp4, .avi, .mov, .mkv, .webm, .wmv, .m4v, .mpg, .ts), each with its DeepLabCut file
+            beside it.
         out: folder for the shards.
-        annotations: folder of prediction_<video>.mp4_<trial>.csv; without it, points only.
+        annotations: folder of prediction_<video file>_<trial>.csv; without it, points only.
         keypoints: body parts, by comma, in the model's order.
         pose: dlc, or none to pack without points.
         individual: which animal of multi-animal DeepLabCut files.

@@ -140,7 +140,7 @@ def busiest() -> Callable[[Manifest, int, int], int]:
 
     def find(manifest: Manifest, row: int, frames: int) -> int:
         proof = np.load(io.BytesIO(Reader(manifest).read(row, "proof"))).astype(float)
-        motion = np.abs(np.diff(proof, axis=0)).sum((1, 2))
+        motion = np.abs(np.diff(proof, axis=0)).reshape(len(proof) - 1, -1).sum(1)
         return int(np.convolve(motion[:-3], np.ones(frames), "valid")[3:].argmax()) + 3
 
     return find

@@ -114,6 +114,12 @@ def test_wrong_content_under_a_right_checksum(shards, component, edit, checks):
     assert found(shards) == checks
 
 
+def test_points_outside_of_the_frame_are_found(shards):
+    """A video lying on its side in its file, packed as it lay: its track reaches beyond the frame."""
+    rewrite(shards, only("keypoints.npy", lambda a: (a * [1, 1.6, 1]).astype(np.float32)))
+    assert found(shards) == {"places"}
+
+
 def test_a_flipped_bit_is_a_checksum_finding_naming_the_sample(shards):
     row = open_manifest(shards).table.slice(1, 1).to_pylist()[0]
     with open(shards / row["shard"], "r+b") as file:

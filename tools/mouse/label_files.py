@@ -23,21 +23,21 @@ def write_actions(path: Path, actions: np.ndarray, probs: np.ndarray, classes: l
             writer.writerow([number, classes[action], *(f"{p:.5f}" for p in row)])
 
 
-def write_bouts(path: Path, actions: np.ndarray, probs: np.ndarray, classes: list[str], *, fps: float) -> int:
+def write_bouts(path: Path, actions: np.ndarray, probs: np.ndarray, classes: list[str], *, edges: np.ndarray) -> int:
     """A row a bout (a maximal run of one action, rest included), in order; returns how many.
 
     Bout counts from 1. Onset and Offset are its first and last frame, both part of it, counted from 0 as in the table of
-    frames, so Frames = Offset - Onset + 1. In seconds from the start of frame 0, at the constant rate `fps`: Onset_s is
-    the start of the first frame and Offset_s the end of the last one, so that Duration_s = Offset_s - Onset_s = Frames / fps
-    and a bout begins at the second where the one before it ends. Mean_prob is the mean over its frames of the
-    probability of its own action.
+    frames, so Frames = Offset - Onset + 1. In seconds from the start of frame 0, by `edges` (T + 1,), where each frame
+    begins and the last one ends: Onset_s is the start of the first frame and Offset_s the end of the last one, so that
+    Duration_s = Offset_s - Onset_s and a bout begins at the second where the one before it ends. Mean_prob is the mean over
+    its frames of the probability of its own action.
     """
     with atomic.replacing(path) as draft, open(draft, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(BOUT_COLUMNS)
         bouts = list(zip(*(part.tolist() for part in runs(actions)), strict=True))
         for number, (start, stop, action) in enumerate(bouts, start=1):
-            seconds = (f"{frames / fps:.4f}" for frames in (start, stop, stop - start))
+            seconds = (f"{time:.4f}" for time in (edges[start], edges[stop], edges[stop] - edges[start]))
             sure = float(probs[start:stop, action].mean())
             writer.writerow([number, classes[action], start, stop - 1, stop - start, *seconds, f"{sure:.5f}"])
     return len(bouts)

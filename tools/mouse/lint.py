@@ -9,6 +9,7 @@ import numpy as np
 from tarpon.shards.sources import video
 from tarpon.shards.sources.mouse import source as mouse
 from tarpon.shards.sources.mouse.units import CLASSES
+from tarpon.shards.sources.video_proof import THUMB, check_alignment, thumbnails
 from tarpon.tools.checks import Kind, Stored, load_array, load_json
 
 UNITY = 1e-6  # relative difference allowed between a number in meta.json and the manifest's float32
@@ -18,10 +19,17 @@ def _points(sample: Stored) -> int:
     return len(sample.card.get("settings", {}).get("keypoints", ()))
 
 
+def _proof_shape(sample: Stored) -> tuple[int, ...]:
+    """RGB thumbnails; shards of earlier versions hold luma alone."""
+    told = sample.card.get("components", {}).get("proof.npy", "")
+    luma = told.startswith("(T, 8, 8) ")
+    return (sample.row["frames"], THUMB, THUMB) if luma else (sample.row["frames"], THUMB, THUMB, 3)
+
+
 def arrays(sample: Stored) -> Iterator[str]:
     """Every array has its dtype and shape; points are finite or both of x, y are missing."""
     frames = sample.row["frames"]
-    wanted = {"actions.npy": ("int8", (frames,)), "proof.npy": ("uint8", (frames, video.THUMB, video.THUMB))}
+    wanted = {"actions.npy": ("int8", (frames,)), "proof.npy": ("uint8", _proof_shape(sample))}
     if "keypoints.npy" in sample.files:
         wanted["keypoints.npy"] = ("float32", (frames, _points(sample), 3))
     for name, (dtype, shape) in wanted.items():
@@ -80,7 +88,7 @@ def frames(sample: Stored) -> Iterator[str]:
         with av.open(io.BytesIO(sample.files["clip.mp4"])) as container:
             stream = container.streams.video[0]
             codec, size = stream.codec_context.codec.canonical_name, (stream.width, stream.height)
-        thumbs = video.thumbnails(sample.files["clip.mp4"])
+        thumbs = thumbnails(sample.files["clip.mp4"], luma=len(_proof_shape(sample)) == 3)
     except (ValueError, IndexError, av.error.FFmpegError) as error:
         yield f"clip.mp4 does not decode ({error})"
         return
@@ -88,13 +96,60 @@ def frames(sample: Stored) -> Iterator[str]:
         yield f"clip.mp4 is {codec}, the manifest says {row['codec']}"
     if size != (row["clip_width"], row["clip_height"]):
         yield f"clip.mp4 is {size[0]} x {size[1]}, the manifest says {row['clip_width']} x {row['clip_height']}"
-    proof, _ = load_array(sample, "proof.npy", dtype="uint8", shape=(row["frames"], video.THUMB, video.THUMB))
+    proof, _ = load_array(sample, "proof.npy", dtype="uint8", shape=_proof_shape(sample))
     if proof is None:
         return  # the arrays check names it
     try:
-        video.check_alignment(proof, thumbs)
+        check_alignment(proof, thumbs)
     except ValueError as error:
         yield f"frame proof: {error}"
 
 
-MOUSE = Kind(schema=mouse.SCHEMA, checks={"arrays": arrays, "meta": meta, "labels": labels, "frames": frames})
+CRUSHED = 0.005  # share of pixels; flies on black, encoded at 16: 2e-5; a full-range scene with a dark animal: 0.04
+
+
+def colours(sample: Stored) -> Iterator[str]:
+    """Luma of a limited-range clip stays near 16 to 235; else a full-range source was stored as it was, and is crushed."""
+    outside, pixels = 0, 0
+    try:
+        for number, frame in enumerate(video.decode(sample.files["clip.mp4"])):
+            if frame.format.name != "yuv420p" or frame.color_range == video.FULL:
+                return
+            if number % 16 == 0:
+                luma = frame.to_ndarray()[: frame.height]
+                outside, pixels = outside + int(((luma < 12) | (luma > 243)).sum()), pixels + luma.size
+    except (ValueError, IndexError, av.error.FFmpegError):
+        return  # the frames check names it
+    if pixels and outside > CRUSHED * pixels:
+        yield (
+            f"clip.mp4 has {outside / pixels:.1%} of its pixels outside the limited range it is read in: dark and bright parts "
+            f"of a full-range source are crushed; pack it again"
+        )
+
+
+OUTSIDE = 0.02  # share of points; a tracker finds points inside the picture that it saw
+
+
+def places(sample: Stored) -> Iterator[str]:
+    """Points lie inside the frame; else the track saw another picture (turned, or another video's)."""
+    row = sample.row
+    if "keypoints.npy" not in sample.files:
+        return
+    points, _ = load_array(sample, "keypoints.npy", dtype="float32", shape=(row["frames"], _points(sample), 3))
+    if points is None or np.isinf(points).any():
+        return  # the arrays check names it
+    x, y = (points[..., place][np.isfinite(points[..., :2]).all(-1)] for place in (0, 1))
+    outside = (
+        (x < -2) | (y < -2) | (x > row["width"] + 2) | (y > row["height"] + 2)
+    )  # pixels that a subpixel refinement may add
+    if len(x) and outside.mean() > OUTSIDE:
+        yield (
+            f"{outside.mean():.1%} of the points lie outside the {row['width']} x {row['height']} frame: a turned video packed "
+            f"as it lies in the file, or another video's track; pack it again"
+        )
+
+
+MOUSE = Kind(
+    schema=mouse.SCHEMA,
+    checks={"arrays": arrays, "meta": meta, "labels": labels, "frames": frames, "colours": colours, "places": places},
+)

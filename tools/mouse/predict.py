@@ -6,14 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import av
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tarpon.models.temporal.tagger import FrameTagger
+from tarpon.shards.quarantine import Fault
 from tarpon.shards.sources import video
 from tarpon.shards.sources.mouse.dlc import body_length, read_track
+from tarpon.shards.sources.video_display import Display
+from tarpon.shards.sources.video_files import find_videos
+from tarpon.shards.sources.video_recording import Recording
 from tarpon.tools.labelled import Labelled
 from tarpon.tools.mouse.label_files import write_actions, write_bouts, write_track
 from tarpon.tools.mouse.predict_extras import Extras
@@ -99,7 +104,7 @@ def mouse(
 
     Args:
         checkpoint: best_model_multitask.pt of a run.
-        videos: folder of .mp4 files.
+        videos: folder of videos (.mp4, .avi, .mov, .mkv, .webm, .wmv, .m4v, .mpg, .ts).
         out: folder for <stem>_predictions.csv and <stem>_bouts.csv, and <stem>DLC_tarpon.csv where the model regresses
             keypoints.
         pose: auto: use <stem>DLC_*.csv where it is there; none: never; dlc: refuse a video without it.
@@ -116,32 +121,34 @@ def mouse(
         raise ValueError(f"chunk={chunk} must be at least 1 frame")
     if min_bout < 1:
         raise ValueError(f"min_bout={min_bout} must be at least 1 frame (1: no filter)")
-    tagger, paths, target = load_tagger(Path(checkpoint)), videos_in(Path(videos)), Path(out)
+    (paths, unused), tagger, target = videos_in(Path(videos)), load_tagger(Path(checkpoint)), Path(out)
     extras = Extras.parse(formats, annotated=annotated, regresses=tagger.model.keypoint is not None)
     target.mkdir(parents=True, exist_ok=True)
-    rows, bad, begun = [], 0, time.perf_counter()
+    rows, bad, short, begun = [], 0, 0, time.perf_counter()
     for path in paths:
         try:
             xyl, told = track_of(path, tagger, pose=pose, individual=individual)
-            frames, bouts = label(path, tagger, xyl, target, chunk=chunk, min_bout=min_bout, extras=extras)
-            rows.append((path.name, frames, bouts, told))
-        except ValueError as error:
+            frames, bouts, faults = label(path, tagger, xyl, target, chunk=chunk, min_bout=min_bout, extras=extras)
+            short += bool(faults)
+            rows.append((path.name, frames, bouts, "; ".join([*faults, told])))
+        except (ValueError, av.error.FFmpegError) as error:
             bad += 1
             rows.append((path.name, "-", "-", str(error)))
+    rows += [(fault.file, "-", "-", f"not used: {fault.reason}") for fault in unused]
     tagger.spent.total = time.perf_counter() - begun
     print("\n".join(table(("video", "frames", "bouts", "pose"), rows)))
-    print(f"{len(paths) - bad} of {len(paths)} videos labelled in {target}; {tagger.spent.line()}")
-    return 1 if bad else 0
+    lacking = f", {short} of them not whole" if short else ""
+    print(f"{len(paths) - bad} of {len(paths)} videos labelled{lacking} in {target}; {tagger.spent.line()}")
+    return 1 if bad or short else 0
 
 
-def videos_in(folder: Path) -> list[Path]:
-    """The .mp4 files of a folder, sorted; `._` files are a Mac's, not videos."""
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder")
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".mp4" and not p.name.startswith("._"))
+def videos_in(folder: Path) -> tuple[list[Path], list[Fault]]:
+    """The recordings of a folder, sorted, and the videos that are not used; ValueError without any recording."""
+    paths, unused = find_videos(folder)
     if not paths:
-        raise ValueError(f"{folder}: no .mp4 files; give the folder that holds the videos")
-    return paths
+        seen = f" ({'; '.join(map(str, unused[:3]))})" if unused else ""
+        raise ValueError(f"{folder}: no video files to read{seen}; give the folder that holds the videos")
+    return paths, unused
 
 
 def load_tagger(path: Path) -> Tagger:
@@ -186,45 +193,45 @@ def label(
     chunk: int,
     min_bout: int = 1,
     extras: Extras = Extras(),  # noqa: B008 (frozen)
-) -> tuple[int, int]:
-    """Predict one video in overlapping chunks, then write its files; returns the numbers of frames and of bouts.
+) -> tuple[int, int, list[str]]:
+    """Predict one video in overlapping chunks, then write its files; the numbers of frames and of bouts, and what it lacks.
 
     Pictures are let go as the video streams by. The answers are held to the end, for a short bout may be settled by what
     follows it: 4 (C + 2 K) bytes a frame, 8 MB an hour at 30 frames/s with 6 classes and 6 points.
     """
-    info = video.probe(path)
-    parts = list(windows(path, tagger, xyl, info, chunk=chunk))
+    recording = Recording(path)
+    info, parts = recording.info, list(windows(recording, tagger, xyl, chunk=chunk))
     if not parts:
         raise ValueError("holds no frame that can be decoded")
     probs = np.concatenate([part for part, _ in parts])
     actions = merge_short(probs.argmax(1), min_bout=min_bout)
     write_actions(out / f"{path.stem}_predictions.csv", actions, probs, tagger.classes)
-    bouts = write_bouts(out / f"{path.stem}_bouts.csv", actions, probs, tagger.classes, fps=float(info.fps))
+    bouts = write_bouts(out / f"{path.stem}_bouts.csv", actions, probs, tagger.classes, edges=recording.edges())
     xy = None
     if tagger.model.keypoint is not None:
         xy = np.concatenate([part for _, part in parts]) * np.array([info.width, info.height])
         write_track(out / f"{path.stem}DLC_tarpon.csv", xy, tagger.points)
     said = {"actions": actions, "probs": probs, "classes": tagger.classes, "points": tagger.points}
     extras.write(Labelled(path=path, fps=info.fps, size=(info.width, info.height), predicted=xy, given=xyl, **said), out)
-    return len(probs), bouts
+    return len(probs), bouts, recording.faults()
 
 
 def windows(
-    path: Path, tagger: Tagger, xyl: np.ndarray | None, info: video.VideoInfo, *, chunk: int
+    recording: Recording, tagger: Tagger, xyl: np.ndarray | None, *, chunk: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Probabilities (n, C) and points (n, K, 2) in 0..1 of successive stretches of a video, each frame once."""
     held: list[Tensor] = []  # frames not yet let go, as (3, S, S) uint8
     first, done = 0, 0  # video frame of held[0]; frames answered
     reach, phase = tagger.reach, tagger.model.encoder.phase
     scale = body_length(xyl) if xyl is not None else float("nan")
-    frames, more = video.decode(path), True
+    frames, display, more = iter(recording), Display(), True
     while more:
         begun = time.perf_counter()
         while more and len(held) < done - first + chunk + reach:
             frame = next(frames, None)
             more = frame is not None
             if more:
-                held.append(picture(frame, tagger, info))
+                held.append(picture(frame, tagger, recording.info, display))
         tagger.spent.decode += time.perf_counter() - begun
         ready = len(held) + first - done - (reach if more else 0)  # the last frames wait for what follows them
         if ready <= 0:
@@ -241,10 +248,10 @@ def windows(
         raise ValueError(f"{done} frames, but its DeepLabCut file has {len(xyl)} rows; use --pose none or track it again")
 
 
-def picture(frame: object, tagger: Tagger, info: video.VideoInfo) -> Tensor:
+def picture(frame: av.VideoFrame, tagger: Tagger, info: video.VideoInfo, display: Display) -> Tensor:
     """A decoded frame as packing and loading would have made it: (3, S, S) uint8."""
     width, height = tagger.clip.fit(info.width, info.height)
-    array = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
+    array = display.rgb(frame, width=width, height=height)
     size, pixels = tagger.options.model.encoder.image_size, torch.from_numpy(array).permute(2, 0, 1)
     if pixels.shape[1:] == (size, size):
         return pixels

@@ -12,13 +12,14 @@ from tarpon.shards.source import Scan
 from tarpon.shards.sources.mouse.table import read_table
 from tarpon.shards.sources.mouse.trial_labels import proofs_of
 from tarpon.shards.sources.mouse.units import MouseSource, TrialFile, VideoUnit
+from tarpon.shards.sources.video_files import SUFFIXES, find_videos
 
-CONTAINERS = ("mp4", "avi", "mov", "mkv", "webm", "wmv", "m4v", "mpg", "mpeg", "ts")
-ANNOTATION = re.compile(rf"^predictions?_(?P<video>.+\.(?i:{'|'.join(CONTAINERS)}))_(?P<trial>\d+)\.(?i:csv)$")
+ANNOTATION = re.compile(
+    rf"^predictions?_(?P<video>.+\.(?i:{'|'.join(suffix[1:] for suffix in SUFFIXES)}))_(?P<trial>\d+)\.(?i:csv)$"
+)
 WHOLE = "_labels.csv"  # after a video's stem: labels of all of it, as DeepEthogram names them
 TABLES = (".csv", ".tsv", ".txt", ".xls", ".xlsx")  # what a file of labels may be called
 POSE = re.compile(r"DLC_|DeepCut_|_superanimal_|_skeleton\b", re.I)
-DRAWN = re.compile(r"_(labeled|labelled)$", re.I)  # stem of what DeepLabCut draws: the video with its points on it
 
 
 def scan(videos: Path, annotations: Path | None, source: MouseSource, *, table: Path | None = None) -> Scan:
@@ -42,11 +43,6 @@ def scan(videos: Path, annotations: Path | None, source: MouseSource, *, table: 
     return Scan([replace(unit, counting=counting) for unit in units], [*faults, *clashes])
 
 
-def list_videos(folder: Path) -> list[Path]:
-    """Videos of a folder in order of name; `._` files are a Mac's, not videos."""
-    return sorted(path for path in folder.iterdir() if path.suffix[1:].lower() in CONTAINERS and not path.name.startswith("."))
-
-
 def _by_table(table: Path, videos: Path, annotations: Path | None, source: MouseSource) -> tuple[list[VideoUnit], list[Fault]]:
     entries, faults = read_table(table, videos=videos, annotations=annotations)
     units = []
@@ -55,18 +51,13 @@ def _by_table(table: Path, videos: Path, annotations: Path | None, source: Mouse
         (faults if isinstance(made, Fault) else units).append(made)
     named = {entry.video.resolve() for entry in entries}
     faults += [
-        Fault(file=path.name, reason=f"not in {table.name}") for path in list_videos(videos) if path.resolve() not in named
+        Fault(file=path.name, reason=f"not in {table.name}") for path in find_videos(videos)[0] if path.resolve() not in named
     ]
     return units, faults
 
 
 def _by_name(videos: Path, annotations: Path | None, source: MouseSource) -> tuple[list[VideoUnit], list[Fault]]:
-    paths, faults = [], []
-    for path in list_videos(videos):
-        if DRAWN.search(path.stem):
-            faults.append(Fault(file=path.name, reason="DeepLabCut's own drawing of points on a video, no recording"))
-        else:
-            paths.append(path)
+    paths, faults = find_videos(videos)
     found, misnamed, wrong = _annotations(annotations, [path.name for path in paths])
     faults += wrong
     units = []

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pyarrow as pa
-from av.video.reformatter import VideoReformatter
 
 from tarpon.shards.pack import Packing, split_by_group
 from tarpon.shards.quarantine import Fault
@@ -24,6 +24,8 @@ from tarpon.shards.sources.mouse.dlc import Track, body_length, read_track
 from tarpon.shards.sources.mouse.pairs import scan
 from tarpon.shards.sources.mouse.trial_labels import Labels, fault_of, read_trials
 from tarpon.shards.sources.mouse.units import MouseSource, VideoUnit
+from tarpon.shards.sources.video_display import Display
+from tarpon.shards.sources.video_proof import Seen, Witness, check_alignment, thumbnail, thumbnails
 
 SCHEMA = Schema(
     kind="mouse",
@@ -35,7 +37,7 @@ SCHEMA = Schema(
             optional=True,
         ),
         Component(name="actions.npy", holds="(T,) int8: the card's classes (of the published set, 8), -1 unlabelled"),
-        Component(name="proof.npy", holds="(T, 8, 8) uint8: mean luma of the source frames"),
+        Component(name="proof.npy", holds="(T, 8, 8, 3) uint8: mean RGB of the source frames as displayed"),
         Component(name="meta.json", holds="the sample's manifest row, readable without the manifest"),
     ),
     columns=(
@@ -59,7 +61,19 @@ SCHEMA = Schema(
 
 
 def make(unit: VideoUnit) -> Iterator[Sample | Fault]:
-    """One pass over a video: its trials as samples, what does not fit as faults."""
+    """One pass over a video: its trials as samples, what does not fit as faults. What was not foreseen is a fault too."""
+    try:
+        yield from _make(unit)
+    except MemoryError:
+        raise  # of the machine, not of the video
+    except ValueError as error:
+        yield Fault(file=Path(unit.path).name, reason=(str(error).splitlines() or ["cannot be packed"])[0])
+    except Exception as error:  # noqa: BLE001  files are made by hundreds of programs: one of them must not end a run of days
+        text = (str(error).splitlines() or [""])[0]
+        yield Fault(file=Path(unit.path).name, reason=f"cannot be packed ({type(error).__name__}: {text})")
+
+
+def _make(unit: VideoUnit) -> Iterator[Sample | Fault]:
     path, name = Path(unit.path), Path(unit.path).name
     try:
         info = video.probe(path)
@@ -126,7 +140,8 @@ def _cut(
     blank = np.full(span, -1, np.int8)
     queue = sorted(wanted, key=lambda item: item[0].first)
     current: _Cutting | None = None
-    count, problem, tainted = 0, None, False
+    count, problem, tainted, key = 0, None, False, None
+    witness = Witness(path)
     frames = video.decode(path)
     while True:
         try:
@@ -144,11 +159,13 @@ def _cut(
                 file=file,
                 encoder=video.ClipEncoder(unit.source.clip, width=info.width, height=info.height, fps=info.fps),
             )
+        key = frame.pts if frame.key_frame else key
         tainted = frame.is_corrupt or (tainted and not frame.key_frame)  # damage drifts on to the next key frame, unmarked
-        if current is not None and current.add(frame, clean=not tainted):
-            yield current.finish(unit, info, track, source_hash)
+        if current is not None and current.add(frame, key=key, clean=not tainted):
+            yield current.finish(unit, info, track, source_hash, witness)
             current = None
         count += 1
+    witness.close()
     left = ([(current.labels, current.file)] if current else []) + queue
     for labels, file in left if not whole else []:
         end = labels.first + len(labels.actions)
@@ -167,29 +184,38 @@ class _Cutting:
 
     def __init__(self, *, labels: Labels, file: str, encoder: video.ClipEncoder) -> None:
         self.labels, self.file, self.encoder = labels, file, encoder
-        self.scaler = VideoReformatter()
+        self.display = Display()
         self.thumbs: list[np.ndarray] = []
-        self.times: list[int | None] = []
+        self.times: list[tuple[int | None, int | None]] = []  # pts of each frame and of its key frame
         self.corrupt: int | None = None
 
-    def add(self, frame: object, *, clean: bool) -> bool:
-        """True when that was the trial's last frame."""
+    def add(self, frame: av.VideoFrame, *, key: int | None, clean: bool) -> bool:
+        """True when that was the trial's last frame. key: pts of the last key frame up to this one."""
         if not clean and self.corrupt is None:
             self.corrupt = self.labels.first + len(self.thumbs)
-        self.thumbs.append(video.thumbnail(frame, self.scaler))
-        self.times.append(frame.pts)
+        self.thumbs.append(thumbnail(frame, self.display))
+        self.times.append((frame.pts, key))
         self.encoder.add(frame)
         return len(self.thumbs) == len(self.labels.actions)
 
-    def finish(self, unit: VideoUnit, info: video.VideoInfo, track: Track | None, source_hash: str) -> Sample | Fault:
+    def chosen(self) -> list[Seen]:
+        """The first, the middle and the last frame, for the witness."""
+        return [
+            Seen(number=self.labels.first + i, pts=self.times[i][0], key=self.times[i][1], thumb=self.thumbs[i])
+            for i in sorted({0, len(self.thumbs) // 2, len(self.thumbs) - 1})
+        ]
+
+    def finish(
+        self, unit: VideoUnit, info: video.VideoInfo, track: Track | None, source_hash: str, witness: Witness
+    ) -> Sample | Fault:
         path, labels = Path(unit.path), self.labels
         if self.corrupt is not None:
             return Fault(file=path.name, reason="frame does not decode cleanly", row=self.corrupt)
         clip = self.encoder.finish()
         proof = np.stack(self.thumbs)
         try:
-            video.check_alignment(proof, video.thumbnails(clip))
-            _check_by_time(path, proof, self.times)
+            check_alignment(proof, thumbnails(clip))
+            witness.check(self.chosen())
         except ValueError as error:
             return Fault(file=path.name, reason=f"trial {labels.trial}: frame proof fails: {error}")
         stem, frames = path.stem, len(labels.actions)
@@ -225,15 +251,6 @@ class _Cutting:
         if xyl is not None:
             files["keypoints.npy"] = npy(xyl)
         return Sample(key=f"{safe_key(stem)}-t{labels.trial}", files=files, row=row)
-
-
-def _check_by_time(path: Path, proof: np.ndarray, times: list[int | None]) -> None:
-    """A few source frames, reached by seeking to their time stamps, must be the frames that counting gave."""
-    for i in (0, len(proof) // 2, len(proof) - 1):
-        if times[i] is not None:
-            again = video.thumbnail(video.frame_at_time(path, times[i]))
-            if np.abs(again.astype(int) - proof[i]).max() > 1:
-                raise ValueError(f"frame {i} by counting and by time stamp {times[i]} are different pictures")
 
 
 def npy(array: np.ndarray) -> bytes:

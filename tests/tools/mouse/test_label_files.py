@@ -17,7 +17,7 @@ def rows_of(path):
 
 def test_bouts_by_hand(tmp_path):
     actions = np.array([0, 0, 1, 1, 1])  # a filter gave frames 3 and 4 to walk
-    assert write_bouts(tmp_path / "b.csv", actions, PROBS, CLASSES, fps=25) == 2
+    assert write_bouts(tmp_path / "b.csv", actions, PROBS, CLASSES, edges=np.arange(6) / 25) == 2
     assert rows_of(tmp_path / "b.csv") == [
         ["Bout", "Action", "Onset", "Offset", "Frames", "Onset_s", "Offset_s", "Duration_s", "Mean_prob"],
         ["1", "rest", "0", "1", "2", "0.0000", "0.0800", "0.0800", "0.80000"],
@@ -25,8 +25,17 @@ def test_bouts_by_hand(tmp_path):
     ]
 
 
+def test_seconds_are_where_frames_begin_and_end_not_a_rate(tmp_path):
+    edges = np.array([0, 0.1, 0.5, 0.6, 2.0, 2.25])
+    write_bouts(tmp_path / "b.csv", np.array([0, 0, 1, 1, 1]), PROBS, CLASSES, edges=edges)
+    assert [row[5:8] for row in rows_of(tmp_path / "b.csv")[1:]] == [
+        ["0.0000", "0.5000", "0.5000"],
+        ["0.5000", "2.2500", "1.7500"],
+    ]
+
+
 def test_one_frame_is_one_bout(tmp_path):
-    assert write_bouts(tmp_path / "b.csv", np.array([1]), PROBS[:1], CLASSES, fps=10) == 1
+    assert write_bouts(tmp_path / "b.csv", np.array([1]), PROBS[:1], CLASSES, edges=np.arange(2) / 10) == 1
     assert rows_of(tmp_path / "b.csv")[1:] == [["1", "walk", "0", "0", "1", "0.0000", "0.1000", "0.1000", "0.10000"]]
 
 

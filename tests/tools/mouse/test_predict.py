@@ -4,7 +4,10 @@ import csv
 import itertools
 import re
 import shutil
+from fractions import Fraction
+from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -13,6 +16,8 @@ from tarpon.models.backbones.frames import FrameBackbone
 from tarpon.models.backbones.video import VideoBackbone
 from tarpon.shards.sources import video
 from tarpon.shards.sources.mouse.dlc import read_track
+from tarpon.shards.sources.video_display import Display
+from tarpon.shards.sources.video_recording import Recording
 from tarpon.tools import cli
 from tarpon.tools.mouse import predict
 from tarpon.train import config
@@ -216,6 +221,101 @@ def test_a_bad_video_costs_only_itself(tmp_path, one_video, capsys):
     assert "broken.mp4" in out
     assert not list((tmp_path / "out").glob("*broken*"))
     assert not list((tmp_path / "out").glob("*DLC*"))
+
+
+def remux(source, target, *, times=None, **options):
+    """The packets of a video into another file, undecoded; packet i of display order shown at times[i] milliseconds."""
+    with av.open(str(source)) as old, av.open(str(target), "w", options=options) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        packets = [packet for packet in old.demux(video=0) if packet.dts is not None]
+        place = {pts: number for number, pts in enumerate(sorted(packet.pts for packet in packets))}
+        for number, packet in enumerate(packets):
+            if times is not None:  # decoded a second before they are shown: in order, whatever B-frames there are
+                decoded, shown = int(times[number]) - 1000, int(times[place[packet.pts]])
+                packet.time_base, packet.dts, packet.pts = Fraction(1, 1000), decoded, shown
+            packet.stream = stream
+            new.mux(packet)
+
+
+@pytest.fixture(scope="module")
+def actions_only(tmp_path_factory):
+    return checkpoint(tmp_path_factory.mktemp("run"), pose_input=False, model_type="action_only")
+
+
+def predicted(weights, videos, out, capsys):
+    status = cli.main(["predict", "mouse", "--checkpoint", str(weights), "--videos", str(videos), "--out", str(out)])
+    return status, capsys.readouterr().out
+
+
+def test_seconds_of_a_variable_rate_are_the_time_stamps(tmp_path, mouse_lab, actions_only, capsys):
+    source = sorted((mouse_lab / "Videos").glob("*.mp4"))[0]
+    frames = sum(1 for _ in video.decode(source))
+    times = np.cumsum(np.random.default_rng(0).integers(10, 90, frames))
+    (tmp_path / "videos").mkdir()
+    remux(source, tmp_path / "videos" / "m.MKV", times=times)
+    status, _ = predicted(actions_only, tmp_path / "videos", tmp_path, capsys)
+    assert status == 0
+    _, _, bouts = labelled(tmp_path, "m")
+    seconds = (times - times[0]) / 1000
+    for _, _, onset, offset, _, begin, end, length, _ in bouts:
+        assert float(begin) == pytest.approx(seconds[int(onset)], abs=1e-4)
+        assert float(length) == pytest.approx(float(end) - float(begin), abs=2e-4)
+        if int(offset) + 1 < frames:
+            assert float(end) == pytest.approx(seconds[int(offset) + 1], abs=1e-4)
+
+
+def test_a_video_that_was_cut_short_is_labelled_and_told(tmp_path, mouse_lab, actions_only, capsys):
+    source = sorted((mouse_lab / "Videos").glob("*.mp4"))[0]
+    frames = sum(1 for _ in video.decode(source))
+    (tmp_path / "videos").mkdir()
+    remux(source, tmp_path / "videos" / "m.mp4", movflags="faststart")
+    content = (tmp_path / "videos" / "m.mp4").read_bytes()
+    (tmp_path / "videos" / "m.mp4").write_bytes(content[: len(content) * 2 // 3])
+    status, out = predicted(actions_only, tmp_path / "videos", tmp_path, capsys)
+    assert status == 1
+    line = next(line for line in out.splitlines() if line.startswith("m.mp4"))
+    assert f"of the {frames} frames that its header promises" in line or f"of {frames} frames: decoding fails" in line
+    assert "1 of 1 videos labelled, 1 of them not whole" in out
+    actions, *_ = labelled(tmp_path, "m")
+    assert 0 < len(actions) < frames
+
+
+def test_a_rendering_is_not_labelled_but_told(tmp_path, one_video, actions_only, capsys):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    source = next(one_video.glob("*.mp4"))
+    shutil.copy(source, folder / "m.mp4")
+    shutil.copy(source, folder / "mDLC_net_labeled.mp4")
+    (folder / "n.flv").write_bytes(b"")
+    status, out = predicted(actions_only, folder, tmp_path / "out", capsys)
+    assert status == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["m_bouts.csv", "m_predictions.csv"]
+    assert "not used: a rendering" in out
+    assert "not used: .flv files are not read" in out
+    with pytest.raises(ValueError, match="no video files to read"):
+        predict.videos_in(tmp_path)
+
+
+def test_a_turned_video_is_seen_upright(tmp_path):
+    """A model is shown the picture that packing would have stored: turned, and of the upright size."""
+    frames = np.zeros((3, 96, 128, 3), np.uint8)
+    frames[:, :48, :64] = (200, 60, 60)  # a corner
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"crf": "4"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        stream.set_display_rotation(-90)
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    tagger = SimpleNamespace(
+        clip=video.ClipFormat(),
+        options=MouseOptions(model=ModelOptions(backbone=FrameBackbone(image_size=64, pretrained=False))),
+    )
+    recording = Recording(tmp_path / "a.mp4")
+    assert (recording.info.width, recording.info.height) == (96, 128)
+    picture = predict.picture(next(iter(recording)), tagger, recording.info, Display())
+    quarters = [picture[0, y : y + 20, x : x + 20].float().mean().item() for y in (6, 38) for x in (6, 38)]
+    assert np.argmax(quarters) == 1  # top left goes to top right
 
 
 def test_a_track_shorter_than_the_video_is_refused(tmp_path, one_video, capsys):

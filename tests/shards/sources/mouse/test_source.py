@@ -157,6 +157,11 @@ def test_names_are_matched_exactly(tmp_path):
         "twoDLC_x.csv",
         "twoDLC_y.csv",
         "none.mp4",
+        "c.avi",
+        "cDLC_x.csv",
+        "mouse1DLC_x_labeled.mp4",
+        "one name.mp4",
+        "one_name.mp4",
     )
     touch(
         notes,
@@ -168,12 +173,14 @@ def test_names_are_matched_exactly(tmp_path):
         "prediction_gone.mp4_1.csv",
         "prediction_mouse10.mp4_0.csv",
         "prediction_b.MP4_1.csv",
+        "prediction_c.avi_1.csv",
         "notes.txt",
     )
     units, faults = scan(videos, notes, MouseSource())
     paired = [(u.name(), Path(u.points).name, [(entry.trial, Path(entry.path).name) for entry in u.trials]) for u in units]
     assert paired == [
         ("b.MP4", "bDLC_x.csv", [(1, "prediction_b.MP4_1.csv")]),
+        ("c.avi", "cDLC_x.csv", [(1, "prediction_c.avi_1.csv")]),
         ("mouse1.mp4", "mouse1DLC_x.csv", [(1, "predictions_mouse1.mp4_1.csv"), (2, "prediction_mouse1.mp4_2.csv")]),
         ("mouse10.mp4", "mouse10DLC_x.csv", [(1, "prediction_mouse10.mp4_1.csv")]),
     ]
@@ -183,6 +190,9 @@ def test_names_are_matched_exactly(tmp_path):
         "prediction_mouse10.mp4_0.csv",
         "two.mp4",
         "none.mp4",
+        "mouse1DLC_x_labeled.mp4",
+        "one name.mp4",
+        "one_name.mp4",
     }
     with pytest.raises(ValueError, match="no such folder"):
         scan(tmp_path / "Video", None, MouseSource())
@@ -226,7 +236,7 @@ def test_stored_arrays_are_the_sources(mouse_lab, mouse_shards):
         raw = np.loadtxt(mouse_lab / "Videos" / f"{stem}{SCORER}.csv", delimiter=",", skiprows=3)[first : first + len(csv), 1:]
         order = [0, 5, 1, 2, 3, 4]  # the file's own order has the tail last
         np.testing.assert_allclose(arrays["keypoints"], raw.reshape(len(csv), 6, 3)[:, order], rtol=1e-5)
-        assert arrays["proof"].shape == (len(csv), 8, 8)
+        assert arrays["proof"].shape == (len(csv), 8, 8, 3)
         assert mouse_shards.value(row, "body_length") == pytest.approx(mouse.body_length(arrays["keypoints"]))
     assert 345 in mouse_shards.column("frames")
 

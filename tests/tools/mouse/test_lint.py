@@ -1,0 +1,84 @@
+"""Checks of one mouse trial, on samples as this version and the one before packed them."""
+
+import io
+from fractions import Fraction
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+
+from tarpon.shards.sources import video
+from tarpon.shards.sources.mouse import source as mouse
+from tarpon.shards.sources.video_proof import thumbnails
+from tarpon.tools.mouse.lint import MOUSE
+
+FRAMES = 20
+
+
+def scene() -> np.ndarray:
+    """(T, 64, 96, 3) uint8: mid-grey floor, a dark animal on its way."""
+    frames = np.full((FRAMES, 64, 96, 3), 128, np.uint8)
+    for t, frame in enumerate(frames):
+        frame[20:44, 4 + 3 * t : 28 + 3 * t] = 8
+    return frames
+
+
+def stored_before(*, full: bool) -> bytes:
+    """A clip whose luma is the source's own: of a full-range source without conversion, and no tags."""
+    buffer, codec = io.BytesIO(), video.CODECS["vp9"]
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream(codec.encoder, rate=30, options=dict(codec.options))
+        stream.height, stream.width, stream.pix_fmt = 64, 96, codec.pix_fmt
+        for number, frame in enumerate(scene()):
+            coded = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
+                format="yuv420p", dst_colorspace=5, dst_color_range=2 if full else 1
+            )
+            coded.color_range, coded.pts = 1, number
+            container.mux(stream.encode(coded))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def stored_now(codec: str) -> bytes:
+    encoder = video.ClipEncoder(video.ClipFormat(codec=codec), width=96, height=64, fps=Fraction(30))
+    for frame in scene():
+        encoder.add(av.VideoFrame.from_ndarray(frame, format="rgb24"))
+    return encoder.finish()
+
+
+def sample(clip: bytes, *, luma: bool, codec: str = "vp9") -> SimpleNamespace:
+    row = {"frames": FRAMES, "codec": codec, "clip_width": 96, "clip_height": 64, "width": 96, "height": 64}
+    holds = "(T, 8, 8) uint8: mean luma of the source frames" if luma else "(T, 8, 8, 3) uint8: mean RGB"
+    files = {
+        "clip.mp4": clip,
+        "proof.npy": mouse.npy(thumbnails(clip, luma=luma)),
+        "actions.npy": mouse.npy(np.zeros(FRAMES, np.int8)),
+    }
+    return SimpleNamespace(row=row, files=files, card={"components": {"proof.npy": holds}})
+
+
+def findings(stored: SimpleNamespace) -> list[str]:
+    return [name for name in ("arrays", "frames", "colours", "places") for _ in MOUSE.checks[name](stored)]
+
+
+@pytest.mark.parametrize(("full", "found"), [(False, []), (True, ["colours"])])
+def test_a_full_range_video_packed_by_the_version_before_is_found(full, found):
+    """Its proof was of luma, which agrees with the crushed clip: only the clip gives it away."""
+    clip = stored_before(full=full)
+    assert findings(sample(clip, luma=True)) == found
+    dark = video.frames_at(clip, [10])[0][24:40, 40:52]
+    assert (dark.mean() < 1) == full
+
+
+@pytest.mark.parametrize("codec", video.CODECS)
+def test_dark_scenes_of_this_version_are_sound(codec):
+    assert findings(sample(stored_now(codec), luma=False, codec=codec)) == []
+
+
+def test_colours_that_changed_behind_the_proof_are_found():
+    stored = sample(stored_now("vp9"), luma=False)
+    proof = np.load(io.BytesIO(stored.files["proof.npy"])).astype(int) + np.array([24, 0, -24])
+    stored.files["proof.npy"] = mouse.npy(proof.clip(0, 255).astype(np.uint8))
+    (told,) = MOUSE.checks["frames"](stored)
+    assert "their colours do not" in told
