@@ -119,7 +119,7 @@ def pack(
         "settings": json.loads(settings),
         "shards": len(jobs),
         "split": _split_entry(table, packing),
-        "quarantined": len(faults),
+        "quarantined": sum(not fault.packed for fault in faults),
     }
     write_manifest(out, table, _card(table, source.schema) | own | described)
     shutil.rmtree(out / "parts")

@@ -23,6 +23,7 @@ class Fault:
     reason: str
     row: int | None = None  # line or frame the reason speaks of
     offset: int | None = None  # byte offset in a tar
+    packed: bool = False  # a remark only: what the file gave was packed all the same
 
     def __str__(self) -> str:
         where = f" row {self.row}" if self.row is not None else f" offset {self.offset}" if self.offset is not None else ""

@@ -103,6 +103,9 @@ def test_a_rewritten_tar_with_a_truthful_manifest_is_sound(shards):
     ("actions.npy", lambda a: a.astype(np.int16), {"arrays"}),
     ("keypoints.npy", lambda a: a[:-1], {"arrays"}),
     ("keypoints.npy", lambda a: np.where(a > 40, np.inf, a).astype(np.float32), {"arrays"}),
+    ("keypoints.npy", lambda a: a * np.float32([1, 1, 100]), {"arrays"}),
+    ("keypoints.npy", lambda a: a + np.float32([5000, 0, 0]), {"arrays"}),
+    ("keypoints.npy", lambda a: a * np.float32([np.nan, np.nan, 0]), {"arrays"}),
     ("proof.npy", lambda a: np.roll(a, 1, axis=0), {"frames"}),
     ("proof.npy", lambda a: a[:-1], {"arrays"}),
     ("meta.json", lambda m: m | {"trial": m["trial"] + 1}, {"meta"}),
@@ -118,6 +121,27 @@ def test_points_outside_of_the_frame_are_found(shards):
     """A video lying on its side in its file, packed as it lay: its track reaches beyond the frame."""
     rewrite(shards, only("keypoints.npy", lambda a: (a * [1, 1.6, 1]).astype(np.float32)))
     assert found(shards) == {"places"}
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "told"),
+    [
+        ((7, 2, 2), 1.5, "a likelihood is 1.5 at frame 7, not in 0 to 1"),
+        ((7, 2, 2), -0.5, "a likelihood is -0.5 at frame 7"),
+        ((9, 1, 0), 5000, "1 frames have a point far outside of the"),
+        ((slice(None), slice(None), slice(0, 2)), np.nan, "no point in any frame"),
+    ],
+)
+def test_impossible_points_are_named(shards, at, value, told):
+    """What an earlier version packed as it stood in the pose file."""
+
+    def edit(array):
+        array = array.copy()
+        array[at] = value
+        return array
+
+    rewrite(shards, only("keypoints.npy", edit))
+    assert any(told in finding.what for finding in lint.lint(str(shards), workers=1))
 
 
 def test_a_flipped_bit_is_a_checksum_finding_naming_the_sample(shards):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tarpon.shards.manifest import SPLITS
 from tarpon.shards.quarantine import Fault
-from tarpon.shards.sources.mouse.dlc import MOUSE_POINTS
+from tarpon.shards.sources.mouse.pose_points import MOUSE_POINTS
 from tarpon.shards.sources.mouse.units import CLASSES
 from tarpon.tools import look
 from tarpon.tools.mouse import look as look_mouse

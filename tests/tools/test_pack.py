@@ -91,3 +91,17 @@ def test_where_the_split_fails_the_faults_are_shown_first_and_stay(mouse_lab, tm
     assert "broken.mp4" in said.out
     assert "cannot fill train, val, test" in said.err
     assert [fault.file for fault in read_faults(tmp_path / "out" / "quarantine.jsonl")] == ["broken.mp4"]
+
+
+def test_remarks_stand_apart_from_what_was_not_packed():
+    faults = [
+        Fault(file="a.csv", reason="no body part 'nose'"),
+        Fault(file="b.csv", reason="1 of 40 rows have a likelihood outside of 0 to 1", packed=True),
+    ]
+    lines = pack.quarantine(faults)
+    first, second = (
+        next(i for i, line in enumerate(lines) if line.startswith(head)) for head in ("Not packed", "Packed, with")
+    )
+    assert first < second
+    assert any("a.csv" in line for line in lines[first:second])
+    assert any("b.csv" in line for line in lines[second:])

@@ -8,6 +8,7 @@ import numpy as np
 
 from tarpon.shards.sources import video
 from tarpon.shards.sources.mouse import source as mouse
+from tarpon.shards.sources.mouse.pose_track import MARGIN
 from tarpon.shards.sources.mouse.units import CLASSES
 from tarpon.shards.sources.video_proof import THUMB, check_alignment, thumbnails
 from tarpon.tools.checks import Kind, Stored, load_array, load_json
@@ -40,6 +41,27 @@ def arrays(sample: Stored) -> Iterator[str]:
                 yield f"{name} holds infinite numbers"
             if (np.isnan(array[..., 0]) != np.isnan(array[..., 1])).any():
                 yield f"{name} has a point with only one of x and y"
+            yield from points(array, width=sample.row["width"], height=sample.row["height"])
+
+
+def points(xyl: np.ndarray, *, width: int, height: int) -> Iterator[str]:
+    """Points (T, K, 3) of a source of width x height pixels are possible ones, and there are some."""
+    likelihood = xyl[..., 2]
+    if (unlikely := ~((likelihood >= 0) & (likelihood <= 1))).any():
+        first = np.argwhere(unlikely)[0]
+        yield f"keypoints.npy: a likelihood is {likelihood[tuple(first)]:.6g} at frame {first[0]}, not in 0 to 1"
+    side = np.array((width, height))
+    with np.errstate(invalid="ignore"):
+        outside = ((xyl[..., :2] < -MARGIN * side) | (xyl[..., :2] > (1 + MARGIN) * side)).any(-1)
+    if outside.any():
+        first = np.argwhere(outside)[0]
+        x, y = xyl[tuple(first)][:2]
+        yield (
+            f"keypoints.npy: {outside.any(1).sum()} frames have a point far outside of the {width} x {height} picture, "
+            f"the first is x, y = {x:.6g}, {y:.6g} at frame {first[0]}"
+        )
+    if xyl.size and not np.isfinite(xyl[..., 0]).any():
+        yield "keypoints.npy has no point in any frame"
 
 
 def meta(sample: Stored) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """`tarpon predict KIND`: whole recordings through a trained model, streaming, with or without pose files."""
 
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,13 +14,15 @@ from torch import Tensor, nn
 from tarpon.models.temporal.tagger import FrameTagger
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.sources import video
-from tarpon.shards.sources.mouse.dlc import body_length, read_track
+from tarpon.shards.sources.mouse.pose_points import body_length
+from tarpon.shards.sources.mouse.pose_track import MAX_BLANK
 from tarpon.shards.sources.video_display import Display
 from tarpon.shards.sources.video_files import find_videos
 from tarpon.shards.sources.video_recording import Recording
 from tarpon.tools.labelled import Labelled
 from tarpon.tools.mouse.label_files import write_actions, write_bouts, write_track
 from tarpon.tools.mouse.predict_extras import Extras
+from tarpon.tools.mouse.predict_pose import NO_POSE, UNUSED, PoseChoice, track_of
 from tarpon.tools.table import table
 from tarpon.train.checkpoint import load_weights
 from tarpon.train.config import parser_for
@@ -95,6 +96,9 @@ def mouse(
     out: str,
     pose: str = "auto",
     individual: str | None = None,
+    track: str = "unfiltered",
+    scorer: str | None = None,
+    max_blank: float = MAX_BLANK,
     chunk: int = 360,
     min_bout: int = 1,
     formats: str = "csv",
@@ -107,16 +111,19 @@ def mouse(
         videos: folder of videos (.mp4, .avi, .mov, .mkv, .webm, .wmv, .m4v, .mpg, .ts).
         out: folder for <stem>_predictions.csv and <stem>_bouts.csv, and <stem>DLC_tarpon.csv where the model regresses
             keypoints.
-        pose: auto: use <stem>DLC_*.csv where it is there; none: never; dlc: refuse a video without it.
-        individual: which animal of multi-animal DeepLabCut files.
+        pose: auto: use the pose file of a video where it is there; none: never; dlc: refuse a video without it. A model that
+            was trained with points answers badly without them: with auto such tables say so and the exit status is 1.
+        individual: which animal of pose files with several.
+        track: unfiltered, or filtered: the table that DeepLabCut's filter wrote.
+        scorer: whose points, where several tracked a video; Tarpon's own predictions are taken only by DLC_tarpon.
+        max_blank: largest share of a video's frames without any point; above it the pose file is refused.
         chunk: frames through the model at once; memory grows with it, answers do not change.
         min_bout: frames; a shorter bout takes the action of its longer neighbour, in both tables. 1: no filter.
         formats: what else to write, by comma: boris (<stem>_boris.csv), deepethogram (<stem>_labels.csv), dlc
             (<stem>DLC_tarpon.csv with a likelihood column), nwb (<stem>.nwb). csv: our own tables, which are written anyway.
         annotated: <stem>_annotated.mp4: the video with points, class, probability and a strip of the classes over time.
     """
-    if pose not in ("auto", "none", "dlc"):
-        raise ValueError(f"pose={pose!r} must be auto, none or dlc")
+    which = PoseChoice(mode=pose, individual=individual, track=track, scorer=scorer, max_blank=max_blank)
     if chunk < 1:
         raise ValueError(f"chunk={chunk} must be at least 1 frame")
     if min_bout < 1:
@@ -124,12 +131,14 @@ def mouse(
     (paths, unused), tagger, target = videos_in(Path(videos)), load_tagger(Path(checkpoint)), Path(out)
     extras = Extras.parse(formats, annotated=annotated, regresses=tagger.model.keypoint is not None)
     target.mkdir(parents=True, exist_ok=True)
-    rows, bad, short, begun = [], 0, 0, time.perf_counter()
+    rows, bad, short, blind, begun = [], 0, 0, 0, time.perf_counter()
     for path in paths:
         try:
-            xyl, told = track_of(path, tagger, pose=pose, individual=individual)
-            frames, bouts, faults = label(path, tagger, xyl, target, chunk=chunk, min_bout=min_bout, extras=extras)
-            short += bool(faults)
+            xyl, told = track_of(path, tagger.points, which) if tagger.model.pose is not None else (None, UNUSED)
+            alone = xyl is None and tagger.model.pose is not None and pose == "auto"
+            note = NO_POSE if alone else None
+            frames, bouts, faults = label(path, tagger, xyl, target, chunk=chunk, min_bout=min_bout, note=note, extras=extras)
+            blind, short = blind + alone, short + bool(faults)
             rows.append((path.name, frames, bouts, "; ".join([*faults, told])))
         except (ValueError, av.error.FFmpegError) as error:
             bad += 1
@@ -139,7 +148,12 @@ def mouse(
     print("\n".join(table(("video", "frames", "bouts", "pose"), rows)))
     lacking = f", {short} of them not whole" if short else ""
     print(f"{len(paths) - bad} of {len(paths)} videos labelled{lacking} in {target}; {tagger.spent.line()}")
-    return 1 if bad or short else 0
+    if blind:
+        print(
+            f"WARNING: {blind} of {len(paths)} videos have no pose file, and this model was trained with points: their answers "
+            f"mean little, and each row of their tables says so. Track them first, or accept it with --pose none"
+        )
+    return 1 if bad or blind or short else 0
 
 
 def videos_in(folder: Path) -> tuple[list[Path], list[Fault]]:
@@ -172,18 +186,6 @@ def load_tagger(path: Path) -> Tagger:
     return tagger
 
 
-def track_of(path: Path, tagger: Tagger, *, pose: str, individual: str | None) -> tuple[np.ndarray | None, str]:
-    """Points (T, K, 3) of a video, None without; and what to tell."""
-    if tagger.model.pose is None:
-        return None, "not an input of this model"
-    files = sorted(p for p in path.parent.iterdir() if re.match(re.escape(path.stem) + r"DLC_.+\.(csv|h5)$", p.name))
-    if pose == "none" or (pose == "auto" and not files):
-        return None, "none: all points invisible; a model trained with pose_input=false does better here"
-    if not files:
-        raise ValueError(f"no DeepLabCut file {path.stem}DLC_*.csv; use --pose auto or none")
-    return read_track(files[0], tagger.points, individual=individual).xyl, files[0].name
-
-
 def label(
     path: Path,
     tagger: Tagger,
@@ -192,9 +194,12 @@ def label(
     *,
     chunk: int,
     min_bout: int = 1,
+    note: str | None = None,
     extras: Extras = Extras(),  # noqa: B008 (frozen)
 ) -> tuple[int, int, list[str]]:
     """Predict one video in overlapping chunks, then write its files; the numbers of frames and of bouts, and what it lacks.
+
+    A note stands in a last column of both tables, in every row.
 
     Pictures are let go as the video streams by. The answers are held to the end, for a short bout may be settled by what
     follows it: 4 (C + 2 K) bytes a frame, 8 MB an hour at 30 frames/s with 6 classes and 6 points.
@@ -205,8 +210,8 @@ def label(
         raise ValueError("holds no frame that can be decoded")
     probs = np.concatenate([part for part, _ in parts])
     actions = merge_short(probs.argmax(1), min_bout=min_bout)
-    write_actions(out / f"{path.stem}_predictions.csv", actions, probs, tagger.classes)
-    bouts = write_bouts(out / f"{path.stem}_bouts.csv", actions, probs, tagger.classes, edges=recording.edges())
+    write_actions(out / f"{path.stem}_predictions.csv", actions, probs, tagger.classes, note=note)
+    bouts = write_bouts(out / f"{path.stem}_bouts.csv", actions, probs, tagger.classes, edges=recording.edges(), note=note)
     xy = None
     if tagger.model.keypoint is not None:
         xy = np.concatenate([part for _, part in parts]) * np.array([info.width, info.height])
@@ -244,7 +249,7 @@ def windows(
         del held[:drop]
         first += drop
     tagger.spent.frames += done
-    if xyl is not None and len(xyl) < done:
+    if xyl is not None and len(xyl) != done:
         raise ValueError(f"{done} frames, but its DeepLabCut file has {len(xyl)} rows; use --pose none or track it again")
 
 

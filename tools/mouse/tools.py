@@ -11,7 +11,7 @@ MOUSE = TaskTools(
     benchmarks={"loader": "mouse.bench_loader:BENCHMARK"},
     commands={
         "demo mouse": Command(target="demo:mouse", does="write a synthetic mouse lab folder"),
-        "pack mouse": Command(target="pack:mouse", does="a lab folder of videos, points and labels -> shards"),
+        "pack mouse": Command(target="mouse.pack:mouse", does="a lab folder of videos, points and labels -> shards"),
         "predict mouse": Command(target="mouse.predict:mouse", does="label whole videos with a trained model"),
         "ablate mouse": Command(target="ablate:mouse", does="what each part of a recipe is worth, over several seeds"),
     },

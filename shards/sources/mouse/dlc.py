@@ -1,171 +1,162 @@
-"""DeepLabCut files: the points of one animal over time, from any header variant.
+"""DeepLabCut's layout, and that of Lightning Pose and EKS, which write the same: one row a frame.
 
-Layout after DeepLabCut (Mathis et al. 2018): header rows scorer / [individuals] / bodyparts / coords, then one row a
-frame. Columns are matched on the exact body part, never on a part of the text.
+Header rows scorer / [individuals] / bodyparts / coords (Mathis et al. 2018), as CSV or as a pandas frame in HDF5. Columns
+are matched on the exact body part, never on a part of the text; coordinates other than x, y and likelihood (medians and
+variances of an ensemble) are left out.
 """
 
-import csv
-import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-MOUSE_POINTS = ("mouth", "tail_base", "L_frontpaw", "R_frontpaw", "L_hindpaw", "R_hindpaw")
+from tarpon.shards.sources.mouse.pose_table import PoseTable, frame_numbers, pick_one
+from tarpon.shards.sources.mouse.pose_text import split_table
 
-# Names that mean the same point, compared without case and separators.
-ALIASES = (
-    ("mouth", "nose", "snout"),
-    ("tail_base", "tailbase", "base_of_tail", "tail_root"),
-    ("L_frontpaw", "left_front_paw", "left_frontpaw", "leftforepaw", "L_forepaw", "lfrontpaw", "frontpaw_L"),
-    ("R_frontpaw", "right_front_paw", "right_frontpaw", "rightforepaw", "R_forepaw", "rfrontpaw", "frontpaw_R"),
-    ("L_hindpaw", "left_hind_paw", "left_hindpaw", "lhindpaw", "hindpaw_L"),
-    ("R_hindpaw", "right_hind_paw", "right_hindpaw", "rhindpaw", "hindpaw_R"),
-)
+HEADER = ("scorer", "individuals", "bodyparts", "coords")
+COORDS = ("x", "y", "likelihood")
+SINGLE = "single"  # DeepLabCut's name for body parts that no animal of a multi-animal project owns
+OWN = ("DLC_tarpon", "tarpon")  # scorers of our own predictions
+EKS = "ensemble-kalman_tracker"
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_\-.]", "", name).lower()
+def is_header(cells: Sequence[str]) -> bool:
+    return cells[0].strip().lower() in HEADER
 
 
-_MEANING = {_plain(name): group[0] for group in ALIASES for name in group}
+@dataclass(frozen=True)
+class Column:
+    """One column of coordinates."""
+
+    scorer: str
+    animal: str | None
+    part: str
+    coord: str  # x | y | likelihood
 
 
-def find_point(name: str, parts: Sequence[str]) -> str | None:
-    """The file's own name of a point: the same text, else the same but for case and separators, else an alias."""
-    if name in parts:
-        return name
-    for same in (
-        lambda part: _plain(part) == _plain(name),
-        lambda part: _plain(name) in _MEANING and _MEANING.get(_plain(part)) == _MEANING[_plain(name)],
-    ):
-        hits = [part for part in parts if same(part)]
-        if len(hits) > 1:
-            raise ValueError(f"body parts {', '.join(hits)} all mean {name}; name the one to use in --keypoints")
-        if hits:
-            return hits[0]
-    return None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Track:
-    """Points over time."""
-
-    points: tuple[str, ...]
-    xyl: np.ndarray  # (T, K, 3) float32: x, y in source pixels, likelihood; NaN x, y and likelihood 0 where not labelled
-
-
-def read_track(path: Path, points: Sequence[str], *, individual: str | None = None) -> Track:
-    """Read the named points of one animal.
-
-    Args:
-        path: a DeepLabCut .csv, or .h5 (needs the h5 extra).
-        points: which, in which order; aliases work both ways.
-        individual: which animal of a multi-animal file; may be None where there is one.
-
-    Raises:
-        ValueError: in one line, without the file's name.
-    """
-    header, index, values = _read_h5(path) if path.suffix == ".h5" else _read_csv(path)
-    if individual is None and len({column[0] for column in header}) > 1:
-        names = sorted({column[0] for column in header})
-        raise ValueError(f"holds the animals {', '.join(names)}; pick one with --individual")
-    if individual is not None and header and header[0][0] is not None:
-        if individual not in {column[0] for column in header}:
-            raise ValueError(f"has no animal {individual!r}; it holds {', '.join(sorted({c[0] for c in header}))}")
-        keep = [i for i, column in enumerate(header) if column[0] == individual]
-        header, values = [header[i] for i in keep], values[:, keep]
-    if index != list(range(len(index))):
-        wrong = next(i for i, frame in enumerate(index) if frame != i)
-        raise ValueError(
-            f"row {wrong + 1} is frame {index[wrong]}, frame {wrong} was expected; the file must hold every frame once"
-        )
-    parts = list(dict.fromkeys(column[1] for column in header))
-    place = {column[1:]: i for i, column in enumerate(header)}
-    out = np.zeros((len(values), len(points), 3), np.float32)
-    for k, name in enumerate(points):
-        part = find_point(name, parts)
-        if part is None or (part, "x") not in place or (part, "y") not in place:
-            raise ValueError(f"no body part {name!r}; the file has {', '.join(parts)}")
-        xy = values[:, [place[part, "x"], place[part, "y"]]]
-        likelihood = values[:, place[part, "likelihood"]] if (part, "likelihood") in place else np.ones(len(values))
-        blank = ~np.isfinite(xy).all(1)
-        out[:, k, :2] = np.where(blank[:, None], np.nan, xy)
-        out[:, k, 2] = np.where(blank | ~np.isfinite(likelihood), 0, likelihood)
-    return Track(points=tuple(points), xyl=out)
-
-
-Header = list[tuple[str | None, str, str]]  # individual, body part, coordinate: one a column
-
-
-def _read_csv(path: Path) -> tuple[Header, list[int], np.ndarray]:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = [row for row in csv.reader(file) if row]
-    names = {}
-    while rows and rows[0] and rows[0][0].strip().lower() in ("scorer", "individuals", "bodyparts", "coords"):
-        names[rows[0][0].strip().lower()] = rows[0]
-        rows.pop(0)
+def read_csv(text: str, *, individual: str | None = None, scorer: str | None = None) -> PoseTable:
+    """A CSV file's text. ValueError in one line, starting with `line N: ` where one line is to blame."""
+    table = split_table(text, is_header=is_header)
+    names = {row[0].strip().lower(): [cell.strip() for cell in row] for row in table.header}
     if "bodyparts" not in names or "coords" not in names:
         raise ValueError("not a DeepLabCut file: its first column must start with scorer, bodyparts, coords")
-    # files of labelled frames may carry folder, video and image in up to three first columns
-    first = next((i for i, text in enumerate(names["coords"]) if text.strip().lower() in ("x", "y", "likelihood")), None)
-    if first is None or not rows:
-        raise ValueError("holds no coordinates")
     width = len(names["coords"])
-    animal = names.get("individuals", [None] * width)
-    header = [
-        (animal[i] and animal[i].strip(), names["bodyparts"][i].strip(), names["coords"][i].strip().lower())
-        for i in range(first, width)
-    ]
-    values = np.full((len(rows), width - first), np.nan)
-    for number, row in enumerate(rows):
+    for name, row in names.items():
         if len(row) != width:
-            raise ValueError(f"row {number + 1} has {len(row)} cells, the header {width}")
-        for i, cell in enumerate(row[first:]):
-            try:
-                values[number, i] = float(cell) if cell.strip() else np.nan
-            except ValueError:
-                raise ValueError(f"row {number + 1}: {cell!r} is not a number") from None
-    stamps = [row[0].strip() for row in rows]
-    whole = all(re.fullmatch(r"\d+(\.0)?", stamp) for stamp in stamps)
-    return header, [int(float(s)) for s in stamps] if whole else list(range(len(rows))), values
+            raise ValueError(f"header row {name} has {len(row)} cells, coords has {width}")
+    coords = [cell.lower() for cell in names["coords"]]
+    if "z" in coords:
+        raise ValueError("is a table of points in space (x, y, z); give the one of this camera's pictures")
+    numbers = [i for i, cell in enumerate(coords) if cell in COORDS]
+    if not numbers or not table.body.strip():
+        raise ValueError("holds no coordinates")
+    scorers, animals = names.get("scorer", [""] * width), names.get("individuals", [None] * width)
+    columns = [Column(scorers[i], animals[i], names["bodyparts"][i], coords[i]) for i in numbers]
+    # files of labelled frames may carry folder, video and image in up to three first columns
+    stamps, values, lines = table.read(texts=numbers[0], numbers=numbers)
+    if not len(values):
+        raise ValueError("holds no coordinates")
+    rows = list(zip(*[[cell or "" for cell in column] for column in stamps], strict=True))
+    index, images = frame_numbers(rows, lines)
+    return choose(columns, values, index, lines=lines, images=images, individual=individual, scorer=scorer)
 
 
-def _read_h5(path: Path) -> tuple[Header, list[int], np.ndarray]:
+def read_h5(path: Path, *, individual: str | None = None, scorer: str | None = None) -> PoseTable:
+    """DeepLabCut's .h5; ValueError in one line, also where the h5 extra is missing."""
     try:
         import pandas as pd
         import tables  # noqa: F401  pandas needs it to read HDF5 and says so only in a long traceback
     except ImportError as error:
         raise ValueError("reading .h5 needs pandas and tables: pip install 'tarpon[h5]', or export the CSV") from error
-    frame = pd.read_hdf(path)
+    try:
+        frame = pd.read_hdf(path)
+    except (ValueError, KeyError, OSError, TypeError) as error:
+        raise ValueError(f"no single pandas table can be read from it ({str(error).splitlines()[0]})") from error
     levels = list(frame.columns.names)
-    header = [
-        (
-            column[levels.index("individuals")] if "individuals" in levels else None,
-            column[levels.index("bodyparts")],
-            column[levels.index("coords")],
+    if not {"bodyparts", "coords"} <= set(levels):
+        raise ValueError(f"not a DeepLabCut file: its columns have {', '.join(map(str, levels))}, not bodyparts and coords")
+
+    def cell(column: tuple, level: str) -> str | None:
+        return str(column[levels.index(level)]) if level in levels else None
+
+    numbers = [i for i, column in enumerate(frame.columns) if cell(column, "coords") in COORDS]
+    columns = [
+        Column(
+            cell(frame.columns[i], "scorer") or "",
+            cell(frame.columns[i], "individuals"),
+            cell(frame.columns[i], "bodyparts"),
+            cell(frame.columns[i], "coords"),
         )
-        for column in frame.columns
+        for i in numbers
     ]
-    index = [int(i) for i in frame.index] if frame.index.dtype.kind == "i" else list(range(len(frame)))
-    return header, index, frame.to_numpy(float)
+    stamps = [tuple(map(str, stamp)) if isinstance(stamp, tuple) else (str(stamp),) for stamp in frame.index]
+    index, images = frame_numbers(stamps, None)
+    values = frame.iloc[:, numbers].to_numpy(float)
+    return choose(columns, values, index, lines=None, images=images, individual=individual, scorer=scorer)
 
 
-def body_length(xyl: np.ndarray, *, likelihood: float = 0.6) -> float:
-    """A trial's robust body length in the units of x, y: the largest median distance between two points.
+def choose(
+    columns: Sequence[Column],
+    values: np.ndarray,
+    index: np.ndarray,
+    *,
+    lines: np.ndarray | None,
+    images: bool,
+    individual: str | None,
+    scorer: str | None,
+) -> PoseTable:
+    """The points of one scorer and one animal out of all columns.
 
     Args:
-        xyl: (T, K, 3); points under `likelihood` are left out. The median over time shrugs off jumps, the largest pair
-            is the animal's extent whatever the points are called.
+        columns: of (R, columns) values; index, lines: (R,) frame and line of each row.
+        images: rows are named by images, so frames without a row are frames that nobody labelled.
 
-    Returns:
-        Pixels, or NaN when no pair is ever seen together.
+    Raises:
+        ValueError: several scorers or animals and none chosen, or a column that stands twice.
     """
-    xy = np.where(xyl[..., 2:] >= likelihood, xyl[..., :2], np.nan)
-    first, second = np.triu_indices(xy.shape[1], 1)
-    distance = np.linalg.norm(xy[:, first] - xy[:, second], axis=-1)
-    enough = np.isfinite(distance).sum(0) > 0
-    if not enough.any():
-        return float("nan")
-    return float(np.nanmedian(distance[:, enough], axis=0).max())
+    scorers = list(dict.fromkeys(column.scorer for column in columns))
+    scorer = pick_one(scorers, scorer if scorer in scorers or len(scorers) > 1 else None, what="scorer", option="--scorer")
+    mine = {i: column for i, column in enumerate(columns) if column.scorer == scorer}
+    animals = list(dict.fromkeys(column.animal for column in mine.values()))
+    alone = [animal for animal in animals if animal != SINGLE] or animals
+    animal = None if alone == [None] else pick_one(alone, individual, what="animal", option="--individual")
+    place: dict[tuple[str, str], int] = {}
+    for owner in (animal, SINGLE):
+        held = {i: column for i, column in mine.items() if column.animal == owner}
+        counts = Counter((column.part, column.coord) for column in held.values())
+        twice = [f"{part} {coord}" for (part, coord), count in counts.items() if count > 1]
+        if twice:
+            raise ValueError(f"columns stand twice: {', '.join(twice[:6])}; rename or delete one of each")
+        for i, column in held.items():
+            place.setdefault((column.part, column.coord), i)
+        if owner == SINGLE:
+            break
+    parts = tuple(part for part in dict.fromkeys(part for part, _ in place) if {(part, "x"), (part, "y")} <= set(place))
+    out = np.ones((len(values), len(parts), 3))
+    for k, part in enumerate(parts):
+        for c, coord in enumerate(COORDS):
+            if (part, coord) in place:
+                out[:, k, c] = values[:, place[part, coord]]
+    remarks = ()
+    if scorer == EKS and out[..., 2].size and not out[..., 2].any():
+        out[..., 2], remarks = 1, ("its likelihood is 0 everywhere, which EKS writes for none: taken as 1",)
+    return PoseTable(
+        parts=parts,
+        values=out,
+        index=index,
+        lines=lines,
+        scorer=scorer,
+        software=_software(scorer),
+        sparse=images,
+        remarks=remarks,
+    )
+
+
+def _software(scorer: str) -> str:
+    if scorer in OWN:
+        return "Tarpon"
+    if scorer == EKS:
+        return "EKS"
+    return "Lightning Pose" if scorer in ("heatmap_tracker", "heatmap_mhcrnn_tracker", "regression_tracker") else "DeepLabCut"

@@ -9,6 +9,7 @@ from pathlib import Path
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.schema import safe_key
 from tarpon.shards.source import Scan
+from tarpon.shards.sources.mouse.pose_files import find_track
 from tarpon.shards.sources.mouse.table import read_table
 from tarpon.shards.sources.mouse.trial_labels import proofs_of
 from tarpon.shards.sources.mouse.units import MouseSource, TrialFile, VideoUnit
@@ -47,8 +48,8 @@ def _by_table(table: Path, videos: Path, annotations: Path | None, source: Mouse
     entries, faults = read_table(table, videos=videos, annotations=annotations)
     units = []
     for entry in sorted(entries, key=lambda entry: entry.video.name):
-        made = _unit(entry.video, source, track=entry.track, trials=entry.trials, group=entry.group)
-        (faults if isinstance(made, Fault) else units).append(made)
+        made, wrong = _unit(entry.video, source, track=entry.track, trials=entry.trials, group=entry.group)
+        units, faults = units + made, faults + wrong
     named = {entry.video.resolve() for entry in entries}
     faults += [
         Fault(file=path.name, reason=f"not in {table.name}") for path in find_videos(videos)[0] if path.resolve() not in named
@@ -73,8 +74,8 @@ def _by_name(videos: Path, annotations: Path | None, source: MouseSource) -> tup
                 f"prediction_<video>_<trial>.csv; rename it, or name both in --table",
             ))  # fmt: skip
             continue
-        made = _unit(path, source, track=None, trials=trials, group="")
-        (faults if isinstance(made, Fault) else units).append(made)
+        made, wrong = _unit(path, source, track=None, trials=trials, group="")
+        units, faults = units + made, faults + wrong
     return units, faults
 
 
@@ -129,19 +130,25 @@ def _trials(entries: Sequence[TrialFile]) -> tuple[tuple[TrialFile, ...], list[F
     return tuple(trials), faults
 
 
-def _unit(path: Path, source: MouseSource, *, track: Path | None, trials: Sequence[TrialFile], group: str) -> VideoUnit | Fault:
-    points, problem = str(track) if track else None, None
+def _unit(
+    path: Path, source: MouseSource, *, track: Path | None, trials: Sequence[TrialFile], group: str
+) -> tuple[list[VideoUnit], list[Fault]]:
+    """One unit or none, and what is wrong or worth a remark."""
+    points, remarks = str(track) if track else None, []
     if source.pose == "none":
         points = None
     elif track is None:
-        points, problem = _points_file(path.parent, path.stem)
-    if problem:
-        return Fault(file=path.name, reason=problem)
+        found = find_track(path.stem, path.parent, track=source.track, scorer=source.scorer)
+        if found.path is None:
+            without = " (pack with --pose none to do without points)" if found.missing else ""
+            return [], [Fault(file=path.name, reason=f"{found.problem}{without}")]
+        points = str(found.path)
+        remarks = [Fault(file=found.path.name, reason=found.remark, packed=True)] if found.remark else []
     try:
         group = group or source.group_of(path.stem)
     except ValueError as error:
-        return Fault(file=path.name, reason=str(error))
-    return VideoUnit(path=str(path), points=points, trials=tuple(trials), source=source, group=group)
+        return [], [Fault(file=path.name, reason=str(error))]
+    return [VideoUnit(path=str(path), points=points, trials=tuple(trials), source=source, group=group)], remarks
 
 
 def _one_key_each(units: Sequence[VideoUnit]) -> tuple[list[VideoUnit], list[Fault]]:
@@ -158,15 +165,3 @@ def _one_key_each(units: Sequence[VideoUnit]) -> tuple[list[VideoUnit], list[Fau
             reason = f"named like {other.name()}, but for the extension or signs that a key may not hold; rename one"
             faults.append(Fault(file=unit.name(), reason=reason))
     return kept, faults
-
-
-def _points_file(folder: Path, stem: str) -> tuple[str | None, str | None]:
-    """The DeepLabCut file of exactly this stem, or what is wrong."""
-    pattern = re.compile(re.escape(stem) + r"DLC_.+\.(csv|h5)$")
-    files = sorted(p for p in folder.iterdir() if pattern.match(p.name))
-    tables = [p for p in files if p.suffix == ".csv"] or files
-    if not tables:
-        return None, f"no DeepLabCut file {stem}DLC_*.csv (pack with --pose none to do without points)"
-    if len(tables) > 1:
-        return None, f"{len(tables)} DeepLabCut files ({', '.join(p.name for p in tables)}); leave one"
-    return str(tables[0]), None

@@ -20,11 +20,13 @@ from tarpon.shards.quarantine import Fault
 from tarpon.shards.schema import Component, Sample, Schema, safe_key
 from tarpon.shards.source import Scan, Source
 from tarpon.shards.sources import video
-from tarpon.shards.sources.mouse.dlc import Track, body_length, read_track
 from tarpon.shards.sources.mouse.pairs import scan
+from tarpon.shards.sources.mouse.pose_points import body_length
+from tarpon.shards.sources.mouse.pose_track import Track, read_track
 from tarpon.shards.sources.mouse.trial_labels import Labels, fault_of, read_trials
 from tarpon.shards.sources.mouse.units import MouseSource, VideoUnit
 from tarpon.shards.sources.video_display import Display
+from tarpon.shards.sources.video_length import count_frames
 from tarpon.shards.sources.video_proof import Seen, Witness, check_alignment, thumbnail, thumbnails
 
 SCHEMA = Schema(
@@ -83,10 +85,13 @@ def _make(unit: VideoUnit) -> Iterator[Sample | Fault]:
     track = None
     if unit.points:
         try:
-            track = read_track(Path(unit.points), unit.source.keypoints, individual=unit.source.individual)
+            track = track_of(unit, info)
         except ValueError as error:
-            yield Fault(file=Path(unit.points).name, reason=str(error))
+            line = re.match(r"line (\d+): (.*)", str(error))
+            file, reason = Path(unit.points).name, line[2] if line else str(error)
+            yield Fault(file=file, reason=reason, row=int(line[1]) if line else None)
             return
+        yield from (Fault(file=track.path.name, reason=remark, packed=True) for remark in track.remarks)
     wanted = []
     for item in _labels(unit, info, track):
         if isinstance(item, Fault):
@@ -131,6 +136,19 @@ def _count(path: Path) -> int:
     return sum(1 for _ in video.decode(path))
 
 
+def track_of(unit: VideoUnit, info: video.VideoInfo) -> Track:
+    """The unit's points, checked against its video; ValueError in one line."""
+    return read_track(
+        Path(unit.points),
+        unit.source.keypoints,
+        individual=unit.source.individual,
+        scorer=unit.source.scorer,
+        frames=count_frames(Path(unit.path)),
+        size=(info.width, info.height),
+        max_blank=unit.source.max_blank,
+    )
+
+
 def _cut(
     unit: VideoUnit, info: video.VideoInfo, track: Track | None, wanted: list, source_hash: str
 ) -> Iterator[Sample | Fault]:
@@ -173,6 +191,9 @@ def _cut(
         yield Fault(file=file, reason=f"needs frames up to {end - 1}, {path.name} gives {count}{why}")
     if whole and (problem or count < span):
         yield Fault(file=path.name, reason=problem or f"{count} frames, a trial has {span}")
+    if track is not None and not problem and track.frames.max() >= count:
+        reason = f"has a row for frame {track.frames.max()}, {path.name} decodes to {count} frames: points may be shifted"
+        yield Fault(file=track.path.name, reason=reason)
     if whole and track is not None and len(track.xyl) < (full := count // span * span):
         yield Fault(
             file=Path(unit.points).name, reason=f"{len(track.xyl)} rows, the whole trials of {path.name} have {full} frames"

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from tarpon.shards.sources import video
 from tarpon.shards.sources.mouse.counting import CHOICES
-from tarpon.shards.sources.mouse.dlc import MOUSE_POINTS
 from tarpon.shards.sources.mouse.labels_classes import ClassNames
 from tarpon.shards.sources.mouse.labels_intervals import UNITS
+from tarpon.shards.sources.mouse.pose_files import KINDS
+from tarpon.shards.sources.mouse.pose_points import MOUSE_POINTS
+from tarpon.shards.sources.mouse.pose_track import MAX_BLANK
 
 CLASSES = ("rest", "paw_withdraw", "paw_lick", "paw_guard", "paw_shake", "flinch", "walk", "active")
 
@@ -19,8 +21,11 @@ class MouseSource:
     """What to read from a mouse lab's folder, and how."""
 
     keypoints: tuple[str, ...] = MOUSE_POINTS  # body parts, in the model's order
-    pose: str = "dlc"  # dlc: every video needs its DeepLabCut file; none: pack without points
-    individual: str | None = None  # which animal of a multi-animal DeepLabCut file
+    pose: str = "dlc"  # dlc: every video needs its pose file, of DeepLabCut or another tracker; none: pack without points
+    individual: str | None = None  # which animal of a pose file with several
+    track: str = "unfiltered"  # which of DeepLabCut's tables: unfiltered, or filtered
+    scorer: str | None = None  # whose points, where several tracked a video
+    max_blank: float = MAX_BLANK  # largest share of a video's frames without any point
     trial_frames: int = 360  # video frames from one trial's start to the next
     offset: int | None = None  # first labelled frame of a trial; unset: 15 where a CSV has trial_frames - 15 rows, else 0
     group: str = "video"  # split unit: video, or a regex whose first group (or whole match) names it, searched in the stem
@@ -34,6 +39,8 @@ class MouseSource:
     def __post_init__(self) -> None:
         if self.pose not in ("dlc", "none"):
             raise ValueError(f"pose={self.pose!r} must be dlc or none")
+        if self.track not in KINDS or not 0 <= self.max_blank <= 1:
+            raise ValueError(f"track={self.track!r} must be {' or '.join(KINDS)} and max_blank={self.max_blank} in [0, 1]")
         if self.frame_column not in CHOICES:
             raise ValueError(f"frame_column={self.frame_column!r} must be one of {', '.join(CHOICES)}")
         if self.label_unit not in ("auto", *UNITS):

@@ -3,8 +3,10 @@
 import csv
 
 import numpy as np
+import pytest
 
-from tarpon.tools.mouse.label_files import write_actions, write_bouts
+from tarpon.shards.sources.mouse.pose_track import read_track
+from tarpon.tools.mouse.label_files import write_actions, write_bouts, write_track
 
 CLASSES = ["rest", "walk"]
 PROBS = np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.6, 0.4], [0.5, 0.5]], np.float32)
@@ -46,3 +48,28 @@ def test_a_frame_has_the_action_it_is_given_and_the_probabilities_of_the_model(t
     assert rows[3] == ["3", "walk", "0.60000", "0.40000"]
     assert [row[0] for row in rows] == ["0", "1", "2", "3", "4"]
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_note_is_a_last_column_of_both_tables(tmp_path):
+    write_bouts(tmp_path / "b.csv", np.array([0, 1]), PROBS[:2], CLASSES, fps=10, note="no points")
+    write_actions(tmp_path / "a.csv", np.array([0, 1]), PROBS[:2], CLASSES, note="no points")
+    for path in (tmp_path / "a.csv", tmp_path / "b.csv"):
+        assert [row[-1] for row in rows_of(path)] == ["Note", "no points", "no points"]
+
+
+def test_a_track_reads_back_here_and_as_deeplabcut_and_simba_read_it(tmp_path):
+    """DeepLabCut: three header rows into column levels. SimBA: one column a cell, three to a body part, after two rows."""
+    pd = pytest.importorskip("pandas")
+    xy = np.random.default_rng(0).random((4, 2, 2)) * 100
+    write_track(tmp_path / "m.csv", xy, ["nose", "tail"])
+    track = read_track(tmp_path / "m.csv", ("nose", "tail"), scorer="DLC_tarpon")
+    np.testing.assert_allclose(track.xyl[..., :2], xy, atol=6e-4)
+    assert (track.xyl[..., 2] == 1).all()
+    frame = pd.read_csv(tmp_path / "m.csv", header=[0, 1, 2], index_col=0)
+    assert frame.columns.names == ["scorer", "bodyparts", "coords"]
+    assert list(frame.columns) == [
+        ("DLC_tarpon", part, coord) for part in ("nose", "tail") for coord in ("x", "y", "likelihood")
+    ]
+    np.testing.assert_allclose(frame["DLC_tarpon"]["tail"][["x", "y"]].to_numpy(), xy[:, 1], atol=6e-4)
+    flat = pd.read_csv(tmp_path / "m.csv", index_col=0).iloc[2:].astype(float)
+    assert flat.shape == (4, 3 * 2)

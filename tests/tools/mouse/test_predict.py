@@ -15,7 +15,7 @@ import torch
 from tarpon.models.backbones.frames import FrameBackbone
 from tarpon.models.backbones.video import VideoBackbone
 from tarpon.shards.sources import video
-from tarpon.shards.sources.mouse.dlc import read_track
+from tarpon.shards.sources.mouse.pose_track import read_track
 from tarpon.shards.sources.video_display import Display
 from tarpon.shards.sources.video_recording import Recording
 from tarpon.tools import cli
@@ -123,7 +123,11 @@ def test_points_come_back_as_a_track_in_source_pixels(tmp_path, one_video):
     weights = checkpoint(tmp_path / "run")
     assert cli.main(["predict", "mouse", "--checkpoint", str(weights), "--videos", str(one_video), "--out", str(tmp_path)]) == 0
     stem = next(one_video.glob("*.mp4")).stem
-    track = read_track(tmp_path / f"{stem}DLC_tarpon.csv", POINTS)
+    track = read_track(tmp_path / f"{stem}DLC_tarpon.csv", POINTS, scorer="DLC_tarpon")
+    scorer, parts, coords = rows_of(tmp_path / f"{stem}DLC_tarpon.csv")[:3]  # the three header rows of DeepLabCut
+    assert scorer == ["scorer", *["DLC_tarpon"] * 18]
+    assert parts == ["bodyparts", *(name for name in POINTS for _ in range(3))]
+    assert coords == ["coords", *["x", "y", "likelihood"] * 6]
     info = video.probe(one_video / f"{stem}.mp4")
     assert track.xyl.shape[1:] == (6, 3)
     assert (track.xyl[..., 0] >= 0).all()
@@ -332,9 +336,68 @@ def test_a_track_shorter_than_the_video_is_refused(tmp_path, one_video, capsys):
     assert not list((tmp_path / "out").glob("*.csv"))
 
 
+def predict_with(weights, videos, out, *more):
+    return cli.main(["predict", "mouse", "--checkpoint", str(weights), "--videos", str(videos), "--out", str(out), *more])
+
+
+def test_a_track_longer_than_the_video_is_refused(tmp_path, one_video, capsys):
+    folder = shutil.copytree(one_video, tmp_path / "videos")
+    path = next(folder.glob("*.csv"))
+    lines = path.read_text().splitlines()
+    rows = len(lines) - 2  # one more than there are
+    path.write_text("\n".join([*lines, f"{rows - 1},{lines[-1].split(',', 1)[1]}"]) + "\n")
+    assert predict_with(checkpoint(tmp_path / "run"), folder, tmp_path / "out") == 1
+    assert f"{rows} rows, the video has {rows - 1} frames: every point may be shifted" in capsys.readouterr().out
+    assert not list((tmp_path / "out").glob("*.csv"))
+
+
+def test_its_own_points_are_never_the_next_ones(tmp_path, one_video, capsys):
+    """Into the folder of the videos, twice: the second time finds the file of the first and leaves it."""
+    folder = shutil.copytree(one_video, tmp_path / "videos")
+    next(folder.glob("*DLC_*.csv")).unlink()
+    weights, stem = checkpoint(tmp_path / "run"), next(folder.glob("*.mp4")).stem
+    answers = []
+    for _ in range(2):
+        assert predict_with(weights, folder, folder) == 1
+        answers.append((folder / f"{stem}_predictions.csv").read_text())
+        assert (folder / f"{stem}DLC_tarpon.csv").exists()
+    assert answers[0] == answers[1]
+    assert f"{stem}DLC_tarpon.csv is Tarpon's own prediction" in capsys.readouterr().out
+    assert predict_with(weights, folder, tmp_path / "out", "--scorer", "DLC_tarpon") == 0
+
+
+def test_without_points_a_model_that_needs_them_says_so_in_every_place(tmp_path, one_video, capsys):
+    folder = shutil.copytree(one_video, tmp_path / "videos")
+    next(folder.glob("*DLC_*.csv")).unlink()
+    weights, stem = checkpoint(tmp_path / "run"), next(folder.glob("*.mp4")).stem
+    assert predict_with(weights, folder, tmp_path / "auto") == 1
+    assert "WARNING: 1 of 1 videos have no pose file" in capsys.readouterr().out
+    for table in ("predictions", "bouts"):
+        head, *rows = rows_of(tmp_path / "auto" / f"{stem}_{table}.csv")
+        assert head[-1] == "Note"
+        assert {row[-1] for row in rows} == {"no pose file: the model was trained with points and saw none"}
+    assert predict_with(weights, folder, tmp_path / "none", "--pose", "none") == 0
+    assert "WARNING" not in capsys.readouterr().out
+    assert rows_of(tmp_path / "none" / f"{stem}_predictions.csv")[0][-1] != "Note"
+    assert predict_with(weights, folder, tmp_path / "dlc", "--pose", "dlc") == 1
+    assert not list((tmp_path / "dlc").iterdir())
+
+
+def test_two_tracks_are_refused_as_in_packing(tmp_path, one_video, capsys):
+    folder = shutil.copytree(one_video, tmp_path / "videos")
+    path, stem = next(folder.glob("*DLC_*.csv")), next(folder.glob("*.mp4")).stem
+    shutil.copy(path, folder / f"{stem}DLC_other.csv")
+    weights = checkpoint(tmp_path / "run")
+    assert predict_with(weights, folder, tmp_path / "out") == 1
+    assert "2 pose files of different scorers" in capsys.readouterr().out
+    assert predict_with(weights, folder, tmp_path / "out", "--scorer", "DLC_other") == 0
+
+
 def test_mistakes_name_what_is_wrong():
     with pytest.raises(ValueError, match="auto, none or dlc"):
         predict.mouse(checkpoint="x", videos="y", out="z", pose="maybe")
+    with pytest.raises(ValueError, match="unfiltered or filtered"):
+        predict.mouse(checkpoint="x", videos="y", out="z", track="maybe")
     with pytest.raises(ValueError, match="chunk=0"):
         predict.mouse(checkpoint="x", videos="y", out="z", chunk=0)
     with pytest.raises(ValueError, match="min_bout=0"):

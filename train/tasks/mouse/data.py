@@ -13,10 +13,10 @@ from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling.draws import NONE
 from tarpon.shards.sampling.plan import EpochPlan
+from tarpon.shards.sources.mouse.pose_mirror import mirror_pairs
 from tarpon.train.config import Run
 from tarpon.train.data import TaskData, decoding_loader
 from tarpon.train.engine import DistContext
-from tarpon.train.tasks.mouse.mirror import mirrored
 from tarpon.train.tasks.mouse.options import MouseOptions
 
 PADDING = Window(row=-1, start=0)
@@ -41,7 +41,11 @@ def mouse_data(
 
     Args:
         factors: (C,) frame factors of the rare-class boost; None: starts are uniform.
+
+    Raises:
+        ValueError: flips are on and a point of one side has no partner on the other.
     """
+    swap = mirror_pairs(points, pairs=options.mirror_pairs, need_partners=options.augment.flip_p > 0)
     budget = Budget(run.loader.bad_rows)
     windows = TrainWindows(
         manifest=manifest,
@@ -58,7 +62,7 @@ def mouse_data(
     def make_loader(training: bool) -> Loader:
         augment = options.augment if training else NONE
         frames = options.window.train_frames if training else options.window.val_frames
-        fields = clip_fields(options, points, frames=frames, noise=training)
+        fields = clip_fields(options, swap, frames=frames, noise=training)
         sides = np.concatenate([manifest.column("clip_width"), manifest.column("clip_height")])
         return decoding_loader(
             ClipGraph(
@@ -87,8 +91,8 @@ def mouse_data(
     )
 
 
-def clip_fields(options: MouseOptions, points: Sequence[str], *, frames: int, noise: bool) -> ClipFields:
-    """How a stored trial becomes one clip's arrays."""
+def clip_fields(options: MouseOptions, swap: tuple[int, ...], *, frames: int, noise: bool) -> ClipFields:
+    """How a stored trial becomes one clip's arrays. `swap`: for each point the one it becomes in a mirror."""
     mean, std = options.model.encoder.normalisation()
     return ClipFields(
         frames=frames,
@@ -97,6 +101,6 @@ def clip_fields(options: MouseOptions, points: Sequence[str], *, frames: int, no
         std=std,
         likelihood=options.window.kp_likelihood,
         merge=options.merge,
-        swap=mirrored(points),
+        swap=swap,
         noise_sd=options.augment.noise_sd if noise and options.augment.noise_p else 0.0,
     )

@@ -103,6 +103,8 @@ class MouseOptions:
     augment: ClipAugment = field(default_factory=ClipAugment)
     classes: tuple[str, ...] = CLASSES  # after merging
     merge: tuple[int, ...] = MERGE  # class of each stored action, in the order of the shards' classes; -1 leaves it out
+    # points that change places when augment.flip_p mirrors a clip: auto: by their names; none; or by hand, a:b,c:d
+    mirror_pairs: str = "auto"
 
     def __post_init__(self) -> None:
         if len(self.merge) < 2 or not all(-1 <= to < len(self.classes) for to in self.merge):

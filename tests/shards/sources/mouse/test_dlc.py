@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tarpon.shards.sources.mouse.dlc import MOUSE_POINTS, body_length, find_point, read_track
+from tarpon.shards.sources.mouse.pose_points import MOUSE_POINTS
+from tarpon.shards.sources.mouse.pose_track import read_track
 
 
 def write(
@@ -51,8 +52,11 @@ def test_three_header_rows_in_the_order_asked(tmp_path, values):
 
 def test_four_header_rows_pick_one_animal(tmp_path):
     values = np.arange(24.0).reshape(2, 12)
+    values[:, 2::3] /= 100
     path = write(tmp_path / "a.csv", ["mouth", "tail"], values, animals=["one", "two"])
-    np.testing.assert_array_equal(read_track(path, ("tail", "mouth"), individual="two").xyl[0], [[9, 10, 11], [6, 7, 8]])
+    np.testing.assert_array_equal(
+        read_track(path, ("tail", "mouth"), individual="two").xyl[0], np.float32([[9, 10, 0.11], [6, 7, 0.08]])
+    )
     with pytest.raises(ValueError, match="holds the animals one, two; pick one with --individual"):
         read_track(path, ("mouth",))
     with pytest.raises(ValueError, match="no animal 'three'; it holds one, two"):
@@ -79,33 +83,6 @@ def test_no_likelihood_column_is_certain(tmp_path):
     np.testing.assert_array_equal(track[:, :, 2], [[1, 1], [0, 1]])
 
 
-@pytest.mark.parametrize(
-    ("asked", "held"),
-    [
-        ("nose", "mouth"),
-        ("mouth", "snout"),
-        ("R_frontpaw", "right_front_paw"),
-        ("left_hind_paw", "L_hindpaw"),
-        ("tail_base", "TailBase"),
-        ("Mouth", "mouth"),
-    ],
-)
-def test_aliases_work_both_ways(asked, held):
-    assert find_point(asked, ["other", held]) == held
-    assert find_point(held, ["other", asked]) == asked
-
-
-def test_the_exact_name_wins_and_two_aliases_are_a_question():
-    assert find_point("mouth", ["nose", "mouth", "snout"]) == "mouth"
-    with pytest.raises(ValueError, match="nose, snout all mean mouth"):
-        find_point("mouth", ["nose", "snout"])
-
-
-@pytest.mark.parametrize("held", ["tail_tip", "tail", "mouth1", "L_frontpaw_tip", "paw"])
-def test_a_part_of_a_name_is_not_the_name(held):
-    assert all(find_point(asked, [held]) is None for asked in MOUSE_POINTS)
-
-
 def test_a_scorer_that_holds_a_part_name_is_no_point(tmp_path, values):
     path = write(tmp_path / "a.csv", ["a", "b", "mouth"], values, scorer="mouth_tail_base_x")
     np.testing.assert_allclose(read_track(path, ("mouth",)).xyl[:, 0], values[:, 6:9], rtol=1e-6)
@@ -121,14 +98,153 @@ def test_a_byte_order_mark_and_blank_lines_do_no_harm(tmp_path, values):
 @pytest.mark.parametrize(
     ("index", "told"),
     [
-        ([0, 1, 3, 4, 5], "row 3 is frame 3, frame 2 was expected"),
-        ([1, 2, 3, 4, 5], "row 1 is frame 1"),
-        ([0, 1, 1, 2, 3], "row 3 is frame 1"),
+        ([0, 1, 2, 10**12, 3], "line 7: a frame number of 10000000 or more"),
+        ([0, 1, 2, 10**30, 3], "line 7: a frame number of 10000000 or more"),
+        ([0, 1, 1, 2, 3], "line 6: frame 1 stands a second time"),
+        ([0, 1, 2, 3, -1], "line 8: frame -1 is negative"),
+        (["a.png", *range(1, 5)], "line 4: a.png is neither a frame number nor the name of an image with one"),
+        (["v/img0.png", "v/img1.png", "w/img2.png", "w/img3.png", "w/img4.png"], "line 6: holds frames of several videos"),
+        ([0, 1, "", 3, 4], r"\(blank\) is neither"),
     ],
 )
-def test_missing_frames_are_told(tmp_path, values, index, told):
+def test_an_index_that_cannot_be_is_told(tmp_path, values, index, told):
     with pytest.raises(ValueError, match=told):
         read_track(write(tmp_path / "a.csv", ["a", "b", "c"], values, index=index), ("a",))
+
+
+@pytest.mark.parametrize(
+    ("index", "frames"),
+    [
+        ([0, 1, 3, 4, 6], [0, 1, 3, 4, 6]),
+        (["labeled-data/v/img00000.png", *(f"labeled-data/v/img{n:05d}.png" for n in (4, 8, 12, 16))], [0, 4, 8, 12, 16]),
+        ([f"img{n}.jpg" for n in (4, 2, 0, 1, 3)], [4, 2, 0, 1, 3]),
+        (["2.0", "0.0", "1.0", "3.0", "4.0"], [2, 0, 1, 3, 4]),
+    ],
+)
+def test_rows_go_to_the_frames_that_they_name(tmp_path, values, index, frames):
+    path = write(tmp_path / "a.csv", ["a", "b", "c"], values, index=index)
+    track = read_track(path, ("b",), max_blank=1)
+    assert len(track.xyl) == max(frames) + 1
+    np.testing.assert_allclose(track.xyl[frames, 0], values[:, 3:6], rtol=1e-6)
+    rest = np.setdiff1d(np.arange(len(track.xyl)), frames)
+    assert np.isnan(track.xyl[rest, 0, :2]).all()
+    assert (track.xyl[rest, 0, 2] == 0).all()
+    assert track.frames.tolist() == frames
+    assert any("no point" in remark for remark in track.remarks) == bool(len(rest))
+
+
+def test_image_names_in_three_columns(tmp_path):
+    """DeepLabCut's newer tables of labelled frames: folder, video and image each in its own column."""
+    lines = ["scorer,,,me,me", "bodyparts,,,a,a", "coords,,,x,y"]
+    lines += [f"labeled-data,v,img{n:03d}.png,{n},{10 + n}" for n in (0, 2, 3)]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    xyl = read_track(tmp_path / "a.csv", ("a",)).xyl
+    np.testing.assert_array_equal(xyl[[0, 2, 3], 0], [[0, 10, 1], [2, 12, 1], [3, 13, 1]])
+    assert xyl[1, 0, 2] == 0
+
+
+def two_scorers(path: Path, values: np.ndarray) -> Path:
+    """Body parts a, b by net1 and again by net2, whose values are larger by 100."""
+    write(path, ["a", "b"], values[:, :6], scorer="net1")
+    second = write(path.with_suffix(".second"), ["a", "b"], values[:, :6] + [100, 100, 0] * 2, scorer="net2")
+    lines = zip(path.read_text().splitlines(), second.read_text().splitlines(), strict=True)
+    path.write_text("\n".join(f"{one},{two.split(',', 1)[1]}" for one, two in lines) + "\n")
+    return path
+
+
+def test_two_scorers_are_a_question(tmp_path, values):
+    path = two_scorers(tmp_path / "a.csv", values)
+    with pytest.raises(ValueError, match="holds the scorers net1, net2; pick one with --scorer"):
+        read_track(path, ("a",))
+    for scorer, more in (("net1", 0), ("net2", 100)):
+        track = read_track(path, ("b",), scorer=scorer)
+        np.testing.assert_allclose(track.xyl[:, 0], values[:, 3:6] + [more, more, 0], rtol=1e-6)
+        assert track.scorer == scorer
+    with pytest.raises(ValueError, match="has no scorer 'net3'; it holds net1, net2"):
+        read_track(path, ("a",), scorer="net3")
+
+
+def test_columns_that_stand_twice_are_refused(tmp_path, values):
+    path = write(tmp_path / "a.csv", ["a", "b", "a"], values)
+    with pytest.raises(ValueError, match="columns stand twice: a x, a y, a likelihood"):
+        read_track(path, ("b",))
+
+
+def test_a_part_that_no_animal_owns_is_found_beside_the_only_animal(tmp_path):
+    lines = ["scorer," + ",".join(["s"] * 4), "individuals,m1,m1,single,single", "bodyparts,a,a,box,box", "coords,x,y,x,y"]
+    (tmp_path / "a.csv").write_text("\n".join([*lines, "0,1,2,3,4", "1,5,6,7,8"]))
+    np.testing.assert_array_equal(read_track(tmp_path / "a.csv", ("box", "a")).xyl[1, :, :2], [[7, 8], [5, 6]])
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(("delimiter", "decimal"), [(",", "."), (";", "."), (";", ","), ("\t", ".")])
+def test_other_separators_and_line_ends(tmp_path, values, end, delimiter, decimal):
+    path = write(tmp_path / "a.csv", ["a", "b", "c"], values)
+    text = path.read_text().replace(",", delimiter).replace(".", decimal).replace("\n", end)
+    path.write_bytes(text.encode())
+    np.testing.assert_allclose(read_track(path, ("c",)).xyl[:, 0], values[:, 6:9], rtol=1e-6)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_encodings(tmp_path, values, encoding):
+    path = write(tmp_path / "a.CSV", ["mäulchen", "b", "c"], values)
+    path.write_bytes(path.read_text().encode(encoding))
+    np.testing.assert_allclose(read_track(path, ("mäulchen",)).xyl[:, 0], values[:, :3], rtol=1e-6)
+
+
+def test_blanks_of_any_spelling_and_rows_of_separators(tmp_path, values):
+    """The fast reader does not know a blank of spaces; the slow one takes over and the other values stay."""
+    path = write(tmp_path / "a.csv", ["a", "b", "c"], values)
+    lines = path.read_text().splitlines()
+    for row, blank in enumerate(("NaN", "nan", " ", "NA")):
+        cells = lines[3 + row].split(",")
+        lines[3 + row] = ",".join([*cells[:1], blank, blank, *cells[3:]])
+    path.write_text("\n".join([*lines, "," * 9, ""]))
+    xyl = read_track(path, ("a", "b")).xyl
+    assert len(xyl) == 5
+    assert np.isnan(xyl[:4, 0, 0]).all()
+    np.testing.assert_allclose(xyl[:, 1], values[:, 3:6], rtol=1e-6)
+
+
+EKS_COORDS = (
+    "x",
+    "y",
+    "likelihood",
+    "x_ens_median",
+    "y_ens_median",
+    "x_ens_var",
+    "y_ens_var",
+    "x_posterior_var",
+    "y_posterior_var",
+)
+
+
+@pytest.mark.parametrize("likelihood", [0.0, 0.7])
+def test_an_ensembles_other_columns_shift_nothing(tmp_path, likelihood):
+    """EKS writes nine coordinates a point; a likelihood of 0 in all rows is what it writes for none."""
+    values = np.arange(36.0).reshape(2, 18) + 1
+    values[:, [2, 11]] = likelihood
+    head = [
+        ["scorer", *["ensemble-kalman_tracker"] * 18],
+        ["bodyparts", *["a"] * 9, *["b"] * 9],
+        ["coords", *EKS_COORDS * 2],
+    ]
+    rows = [[str(i), *map(str, row)] for i, row in enumerate(values)]
+    (tmp_path / "a.csv").write_text("\n".join(",".join(row) for row in [*head, *rows]))
+    track = read_track(tmp_path / "a.csv", ("b", "a"))
+    np.testing.assert_allclose(track.xyl[..., :2], values[:, [[9, 10], [0, 1]]])
+    np.testing.assert_allclose(track.xyl[..., 2], likelihood or 1)
+    assert track.software == "EKS"
+    assert bool(track.remarks) == (likelihood == 0)
+
+
+def test_lightning_pose_with_its_column_of_sets(tmp_path, values):
+    path = write(tmp_path / "a.csv", ["a", "b", "c"], values, scorer="heatmap_tracker")
+    more = ["set", "", "", *["train"] * 5]
+    path.write_text("\n".join(f"{line},{cell}" for line, cell in zip(path.read_text().splitlines(), more, strict=True)))
+    track = read_track(path, ("a",))
+    np.testing.assert_allclose(track.xyl[:, 0], values[:, :3], rtol=1e-6)
+    assert track.software == "Lightning Pose"
 
 
 @pytest.mark.parametrize(
@@ -137,26 +253,17 @@ def test_missing_frames_are_told(tmp_path, values, index, told):
         ("Frame,x\n0,1\n", "not a DeepLabCut file"),
         ("", "not a DeepLabCut file"),
         ("scorer,s,s\nbodyparts,a,a\ncoords,x,y\n", "holds no coordinates"),
-        ("scorer,s,s\nbodyparts,a,a\ncoords,x,y\n0,1\n", "row 1 has 2 cells, the header 3"),
-        ("scorer,s,s\nbodyparts,a,a\ncoords,x,y\n0,1,oops\n", "row 1: 'oops' is not a number"),
+        ("scorer,s,s\nbodyparts,a,a\ncoords,x,y\n0,1\n", "line 4: 2 cells, the header has 3"),
+        ("scorer,s,s\nbodyparts,a,a\ncoords,x,y\n0,1,oops\n", "line 4: 'oops' is not a number"),
+        ("scorer,s,s\nbodyparts,a,a\ncoords,x,y\n0,1,2\n\n1,1,oops\n", "line 6: 'oops' is not a number"),
+        ("scorer,s,s,s\nbodyparts,a,a,a\ncoords,x,y,z\n0,1,2,3\n", "points in space"),
+        ("scorer,s\nbodyparts,a,a\ncoords,x,y\n0,1,2\n", "header row scorer has 2 cells, coords has 3"),
     ],
 )
 def test_what_is_no_track_is_told(tmp_path, text, told):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(ValueError, match=told):
         read_track(tmp_path / "a.csv", ("a",))
-
-
-def test_body_length_by_hand():
-    xyl = np.zeros((5, 3, 3), np.float32)
-    xyl[:, 1, 0], xyl[:, 2, 1], xyl[..., 2] = 3, 4, 1  # a right triangle of sides 3, 4, 5
-    assert body_length(xyl) == pytest.approx(5)
-    xyl[4, 2, :2] = 1000  # one jump of five frames
-    assert body_length(xyl) == pytest.approx(5)
-    xyl[:, 2, 2] = 0.1  # unseen: the pair at distance 3 is left
-    assert body_length(xyl) == pytest.approx(3)
-    xyl[..., 2] = 0
-    assert np.isnan(body_length(xyl))
 
 
 def test_the_real_track_jumps_where_trials_begin(shared_data):
@@ -173,8 +280,12 @@ def test_the_real_track_jumps_where_trials_begin(shared_data):
 
 def test_real_hand_labels_with_blanks_and_image_names(shared_data):
     path = shared_data / "mirror_mouse" / "CollectedData.csv"
-    xyl = read_track(path, ("nose_bot", "paw1LH_top")).xyl
-    assert xyl.shape == (len(path.read_text().splitlines()) - 3, 2, 3)
+    track = read_track(path, ("nose_bot", "paw1LH_top"))
+    rows = len(path.read_text().splitlines()) - 3
+    assert track.frames.tolist() == list(range(1, rows + 1))  # img01.png and on
+    xyl = track.xyl
+    assert xyl.shape == (rows + 1, 2, 3)
+    assert xyl[0, :, 2].tolist() == [0, 0]
     assert xyl[-1, 1, 2] == xyl[-2, 1, 2] == 0  # blank in the file's last two rows
     seen = xyl[..., 2] == 1
     assert (np.isfinite(xyl[..., 0]) == seen).all()
@@ -186,3 +297,27 @@ def test_h5_is_the_csv(shared_data):
     folder = shared_data / "mouse_pain_real"
     one, two = (read_track(next(folder.glob(f"*DLC_*.{kind}")), MOUSE_POINTS).xyl for kind in ("h5", "csv"))
     np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("animals", [None, ["m1"], ["m1", "m2"]])
+def test_h5_as_deeplabcut_writes_it(tmp_path, values, animals):
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("tables", reason="the h5 extra is not installed")
+    levels = [["net"], *([animals] if animals else []), ["a", "b", "c"], ["x", "y", "likelihood"]]
+    names = ["scorer", *(["individuals"] if animals else []), "bodyparts", "coords"]
+    columns = pd.MultiIndex.from_product(levels, names=names)
+    wide = np.concatenate([values + [100 * i, 100 * i, 0] * 3 for i in range(len(animals or [1]))], 1)
+    pd.DataFrame(wide, columns=columns).to_hdf(tmp_path / "a.h5", key="df_with_missing")
+    if animals and len(animals) > 1:
+        with pytest.raises(ValueError, match="holds the animals m1, m2; pick one with --individual"):
+            read_track(tmp_path / "a.h5", ("b",))
+    name = animals[-1] if animals else None
+    xyl = read_track(tmp_path / "a.h5", ("b",), individual=name).xyl
+    np.testing.assert_allclose(xyl[:, 0, :2], wide[:, -6:-4], rtol=1e-6)
+
+
+def test_h5_that_is_none(tmp_path):
+    pytest.importorskip("tables", reason="the h5 extra is not installed")
+    (tmp_path / "a.h5").write_bytes(b"no")
+    with pytest.raises(ValueError, match=r"not an HDF5 file|no single pandas table"):
+        read_track(tmp_path / "a.h5", ("b",))

@@ -119,7 +119,16 @@ def test_the_stimulus_frame(tmp_path, column):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"pose": "sleap"}, {"trial_frames": 0}, {"offset": 360}, {"keypoints": ("a", "a")}, {"keypoints": ("a",)}, {"group": "("}],
+    [
+        {"pose": "sleap"},
+        {"trial_frames": 0},
+        {"offset": 360},
+        {"keypoints": ("a", "a")},
+        {"keypoints": ("a",)},
+        {"group": "("},
+        {"track": "best"},
+        {"max_blank": 2},
+    ],
 )
 def test_impossible_sources_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -283,6 +292,53 @@ def test_points_that_end_early_are_told_without_annotations_too(one_video):
     assert first.row["trial"] == 1
     assert fault.file == path.name
     assert "400 rows" in fault.reason
+
+
+@pytest.mark.parametrize("annotations", [True, False])
+def test_points_of_more_frames_than_the_video_has_are_told(one_video, annotations):
+    """Every point may be shifted, so no trial is packed, with labels or for its points alone."""
+    path, clip = next((one_video / "Videos").glob("*.csv")), next((one_video / "Videos").glob("*.mp4"))
+    annotation(one_video / "Annotations" / f"prediction_{clip.name}_1.csv", 360)
+    lines = path.read_text().splitlines()
+    rows = len(lines) - 2
+    path.write_text("\n".join([*lines, f"{rows - 1},{lines[-1].split(',', 1)[1]}"]) + "\n")
+    (fault,) = made(one_video, MouseSource(), annotations=annotations)
+    assert fault.file == path.name
+    assert f"{rows} rows, the video has {rows - 1} frames" in fault.reason
+
+
+def test_single_bad_rows_are_packed_with_a_remark(one_video):
+    path = next((one_video / "Videos").glob("*.csv"))
+    lines = path.read_text().splitlines()
+    cells = lines[3 + 5].split(",")
+    lines[3 + 5] = ",".join([*cells[:3], "7", *cells[4:]])
+    path.write_text("\n".join(lines) + "\n")
+    items = made(one_video, MouseSource(), annotations=False)
+    (remark,) = [item for item in items if isinstance(item, Fault)]
+    assert remark.packed
+    assert "a likelihood outside of 0 to 1, the first is 7 at line 9 (frame 5): taken as not labelled" in remark.reason
+    points = np.load(io.BytesIO(items[1].files["keypoints.npy"]))
+    assert np.isnan(points[5, MouseSource().keypoints.index("L_frontpaw"), :2]).all() or np.isnan(points[5]).any()
+
+
+def test_a_bad_line_of_a_pose_file_is_its_row_in_quarantine(one_video):
+    path = next((one_video / "Videos").glob("*.csv"))
+    lines = path.read_text().splitlines()
+    lines[20] = lines[20].replace(",", ",oops", 1)
+    path.write_text("\n".join(lines) + "\n")
+    (fault,) = made(one_video, MouseSource(), annotations=False)
+    assert (fault.file, fault.row, fault.packed) == (path.name, 21, False)
+    assert fault.reason.endswith("is not a number")
+
+
+def test_the_filtered_table_is_taken_by_its_option(one_video):
+    path = next((one_video / "Videos").glob("*.csv"))
+    other = path.with_name(f"{path.stem}_filtered.csv")
+    other.write_text(path.read_text())
+    units, faults = scan(one_video / "Videos", None, MouseSource())
+    assert units[0].points == str(path)
+    assert [(fault.packed, fault.file) for fault in faults] == [(True, path.name)]
+    assert scan(one_video / "Videos", None, MouseSource(track="filtered"))[0][0].points == str(other)
 
 
 def test_damage_taints_every_trial_up_to_the_next_key_frame(one_video):

@@ -35,9 +35,17 @@ OPTIONS = MouseOptions(
     ],
 )
 def test_left_and_right_change_places(points, turned):
-    got = mouse.mirrored(points)
+    got = mouse.mirror_of(OPTIONS, points)  # flips are off, so a point without its other side may stay
     assert got == turned
     assert [got[to] for to in got] == list(range(len(points)))
+
+
+def test_with_flips_a_side_without_a_partner_is_an_error_and_a_list_by_hand_mends_it():
+    flips = replace(OPTIONS, augment=replace(OPTIONS.augment, flip_p=0.5))
+    with pytest.raises(ValueError, match="L_paw: named left or right"):
+        mouse.mirror_of(flips, ("L_paw", "other", "nose"))
+    assert mouse.mirror_of(replace(flips, mirror_pairs="L_paw:other"), ("L_paw", "other", "nose")) == (1, 0, 2)
+    assert mouse.mirror_of(OPTIONS, ("L_paw", "other", "nose")) == (0, 1, 2)
 
 
 def test_class_counts_are_those_of_the_stored_labels(shards):

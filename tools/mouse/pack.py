@@ -1,0 +1,115 @@
+"""`tarpon pack mouse`: videos, pose files and labels into shards, one sample a trial."""
+
+from pathlib import Path
+
+from tarpon.shards.manifest import Manifest
+from tarpon.shards.nvdec import below_minimum
+from tarpon.shards.sources.mouse.labels_classes import read_class_map
+from tarpon.shards.sources.mouse.pose_points import MOUSE_POINTS
+from tarpon.shards.sources.mouse.pose_track import MAX_BLANK
+from tarpon.shards.sources.mouse.source import MOUSE
+from tarpon.shards.sources.mouse.units import CLASSES, MouseSource
+from tarpon.shards.sources.video import ClipFormat
+from tarpon.tools.mouse.pack_pairs import pairs
+from tarpon.tools.pack import by_split, nothing, quarantine, run, shares
+
+
+def mouse(
+    *,
+    videos: str,
+    out: str,
+    annotations: str | None = None,
+    keypoints: str = ",".join(MOUSE_POINTS),
+    pose: str = "dlc",
+    individual: str | None = None,
+    track: str = "unfiltered",
+    scorer: str | None = None,
+    max_blank: float = MAX_BLANK,
+    trial_frames: int = 360,
+    offset: int | None = None,
+    group: str = "video",
+    split: str = "0.7,0.15,0.15",
+    seed: int = 0,
+    codec: str = "vp9",
+    gop: int = 16,
+    short_side: int = 224,
+    workers: int = 0,
+    table: str | None = None,
+    classes: str = ",".join(CLASSES),
+    class_map: str | None = None,
+    background: str = "",
+    frame_column: str = "auto",
+    label_unit: str = "auto",
+    dry_run: bool = False,
+) -> int:
+    """Pack videos, DeepLabCut files and annotation CSVs into shards; run again after a kill it goes on.
+
+    Args:
+        videos: folder of videos (.mp4, .avi, .mov, .mkv, .webm, .wmv, .m4v, .mpg, .ts), each with its pose file beside it
+            (DeepLabCut, SLEAP, Lightning Pose, EKS).
+        out: folder for the shards.
+        annotations: folder of prediction_<video file>_<trial>.csv; without it, points only.
+        keypoints: body parts, by comma, in the model's order.
+        pose: dlc, or none to pack without points.
+        individual: which animal of pose files with several.
+        track: unfiltered, or filtered: the table that DeepLabCut's filter wrote.
+        scorer: whose points, where several tracked a video.
+        max_blank: largest share of a video's frames without any point; above it the pose file is refused.
+        trial_frames: video frames from one trial's start to the next.
+        offset: first labelled frame of a trial; unset: 15 where a CSV has trial_frames - 15 rows, else 0.
+        group: what the split keeps together: video, or a regular expression whose first group names it (mouse id, date).
+        split: shares of train, val and test.
+        seed: of the split.
+        codec: vp9 or mjpeg (CPU and GPU), h264 or hevc (GPU only).
+        gop: frames between key frames.
+        short_side: pixels; larger videos are made smaller once, here.
+        workers: processes; 0: one a core.
+        table: CSV of video, track, labels, trial, first_frame, group, where names do not pair the files; only video is needed.
+        classes: by comma, in the order of their numbers.
+        class_map: CSV of two columns, the name in the tables and the class; a blank class is not scored.
+        background: class of frames that no bout covers or that a one-hot table calls background; unset: not scored.
+        frame_column: how Frame columns count: auto, zero, one, absolute, absolute_one (frames of the video), ignore.
+        label_unit: of tables of bouts: auto, frames or seconds.
+        dry_run: print what would be paired with what, and what is left over and why; write nothing.
+    """
+    chosen = MouseSource(
+        keypoints=tuple(name.strip() for name in keypoints.split(",") if name.strip()),
+        pose=pose,
+        individual=individual,
+        track=track,
+        scorer=scorer,
+        max_blank=max_blank,
+        trial_frames=trial_frames,
+        offset=offset,
+        group=group,
+        clip=ClipFormat(codec=codec, gop=gop, short_side=short_side),
+        classes=tuple(name.strip() for name in classes.split(",") if name.strip()),
+        class_map=read_class_map(Path(class_map)) if class_map else (),
+        background=background,
+        frame_column=frame_column,
+        label_unit=label_unit,
+    )
+    folders, listing = (Path(videos), Path(annotations) if annotations else None), {"table": Path(table) if table else None}
+    if dry_run:
+        found = MOUSE.scan(*folders, chosen, **listing)
+        print("\n".join([*pairs(found), *quarantine(found.faults, title="Left over"), *([] if found.units else [nothing(
+            MOUSE, folders, found, found.faults)])]))  # fmt: skip
+        return 0 if found.units else 1
+    return run(
+        MOUSE,
+        folders,
+        options=chosen,
+        out=out,
+        split=shares(split),
+        seed=seed,
+        workers=workers,
+        tables=tables,
+        listing=listing,
+    )
+
+
+def tables(manifest: Manifest) -> list[str]:
+    """Samples, groups and frames of each split; and a note where no NVIDIA GPU could decode the clips."""
+    small = below_minimum(manifest)
+    note = f"Note: {small}. A CPU trains on them; for a GPU pack again with a larger --short_side."
+    return [*by_split(manifest), *([note, ""] if small else [])]
