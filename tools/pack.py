@@ -67,8 +67,8 @@ def run(
     lines = [*quarantine(faults), "", *(tables or by_split)(manifest)]
     size = sum(path.stat().st_size for path in Path(manifest.root).glob("*.tar"))
     lines.append(
-        f"{counted(manifest) if counted else len(manifest)} packed, {manifest.card['quarantined']} in quarantine, {size / 2**20:.1f} MiB in "
-        f"{manifest.card['shards']} shards, {time.perf_counter() - begun:.0f} s: {manifest.root}"
+        f"{counted(manifest) if counted else len(manifest)} packed, {manifest.card['quarantined']} in quarantine, "
+        f"{size / 2**20:.1f} MiB in {manifest.card['shards']} shards, {time.perf_counter() - begun:.0f} s: {manifest.root}"
     )
     print("\n".join(lines))
     return 0
