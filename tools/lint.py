@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.reader import Reader
-from tarpon.tools.checks import LISTING_CHECKS, Finding, Kind, columns, list_tars, read_sample
+from tarpon.tools.lint_checks import LISTING_CHECKS, Finding, Kind, columns, list_tars, read_sample
 from tarpon.tools.tasks import part_of_kind
 
 CHUNK, CHUNKS = (

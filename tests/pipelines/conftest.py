@@ -20,8 +20,8 @@ from tarpon.shards.manifest import Manifest
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling.draws import ClipDraw
-from tarpon.shards.sources import video
 from tarpon.shards.sources.mouse import source as mouse
+from tarpon.shards.sources.video import clips as video
 from tarpon.tools.mouse.demo.tracking import SCORER
 
 MERGE = (0, 1, 2, 1, 3, 1, 4, 5)

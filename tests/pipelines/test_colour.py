@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from tarpon.shards.sources import video
-from tarpon.shards.sources.video_display import Display
+from tarpon.shards.sources.video import clips as video
+from tarpon.shards.sources.video.display import Display
 
 dali = pytest.importorskip("nvidia.dali")
 

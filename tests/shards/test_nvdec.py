@@ -5,7 +5,7 @@ import pytest
 
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.nvdec import MINIMUM, below_minimum
-from tarpon.shards.sources.video import CODECS
+from tarpon.shards.sources.video.clips import CODECS
 
 
 def clips(*rows: tuple[str, int, int]) -> Manifest:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tarpon.shards.sources.cells import source as cells
 from tarpon.shards.sources.cells.pages import from_tiff
-from tarpon.tools.checks import Kind, Stored, told_alike
+from tarpon.tools.lint_checks import Kind, Stored, told_alike
 
 TOLD = ("group", "source", "source_sha256", *cells.TOLD)
 

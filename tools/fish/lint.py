@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from tarpon.shards.sources.fish import source as fish
-from tarpon.tools.checks import Kind, Stored, told_alike
-from tarpon.tools.checks_image import image
+from tarpon.tools.lint_checks import Kind, Stored, told_alike
+from tarpon.tools.lint_image import image
 
 TOLD = ("group", "source", "source_sha256", *(name for name, _ in fish.SCHEMA.columns))
 NAMES = {"family": "families", "order": "orders", "feeding": "feeding"}  # column -> list of names in the card

@@ -5,7 +5,7 @@ import io
 import av
 import numpy as np
 
-from tarpon.shards.sources.video import CODECS
+from tarpon.shards.sources.video.clips import CODECS
 
 SIZES = (128, 160, 512)  # pixels; decoders of GPUs have least sizes
 FRAMES = 24

@@ -62,7 +62,7 @@ def difference(codec: str, size: int, visit: Visit) -> float:
     import numpy as np
 
     from tarpon.pipelines import probe
-    from tarpon.shards.sources.video import frames_at
+    from tarpon.shards.sources.video.clips import frames_at
     from tarpon.tools.gpu import clips
 
     clip = clips.encoded(codec, clips.drawn(size))

@@ -13,8 +13,8 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from tarpon.shards import atomic
-from tarpon.shards.sources import video
-from tarpon.tools.labelled import Labelled
+from tarpon.shards.sources.video import clips as video
+from tarpon.tools.mouse.labelled import Labelled
 from tarpon.train.figures.style import class_colours
 
 ENCODERS = ("libx264", "mpeg4")  # the first that PyAV was built with

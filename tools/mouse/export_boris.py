@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tarpon.shards import atomic
-from tarpon.tools.labelled import Labelled
+from tarpon.tools.mouse.labelled import Labelled
 from tarpon.train.tasks.mouse.metrics.segments import runs
 
 COLUMNS = (

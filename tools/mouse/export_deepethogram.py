@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tarpon.shards import atomic
-from tarpon.tools.labelled import Labelled
+from tarpon.tools.mouse.labelled import Labelled
 
 BACKGROUND = "background"
 REST = (BACKGROUND, "rest", "none", "other")  # classes that mean that nothing of interest happens: the background column

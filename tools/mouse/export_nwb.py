@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tarpon.shards import atomic
-from tarpon.tools.labelled import Labelled
+from tarpon.tools.mouse.labelled import Labelled
 from tarpon.train.tasks.mouse.metrics.segments import runs
 
 UNKNOWN_ZERO = "pixel (0, 0) is the upper left corner of the picture as displayed"

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import av
 import numpy as np
 
-from tarpon.shards.sources import video
 from tarpon.shards.sources.mouse import source as mouse
 from tarpon.shards.sources.mouse.pose_track import MARGIN
 from tarpon.shards.sources.mouse.units import CLASSES
-from tarpon.shards.sources.video_proof import THUMB, check_alignment, thumbnails
-from tarpon.tools.checks import Kind, Stored, load_array, load_json
+from tarpon.shards.sources.video import clips as video
+from tarpon.shards.sources.video.proof import THUMB, check_alignment, thumbnails
+from tarpon.tools.lint_checks import Kind, Stored, load_array, load_json
 
 UNITY = 1e-6  # relative difference allowed between a number in meta.json and the manifest's float32
 

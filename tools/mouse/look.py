@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.reader import Reader
-from tarpon.shards.sources import video
+from tarpon.shards.sources.video import clips as video
 from tarpon.tools.look import Preview
 from tarpon.tools.table import table
 from tarpon.train.figures.style import UNLABELLED, class_colours

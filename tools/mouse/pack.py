@@ -9,7 +9,7 @@ from tarpon.shards.sources.mouse.pose_points import MOUSE_POINTS
 from tarpon.shards.sources.mouse.pose_track import MAX_BLANK
 from tarpon.shards.sources.mouse.source import MOUSE
 from tarpon.shards.sources.mouse.units import CLASSES, MouseSource
-from tarpon.shards.sources.video import ClipFormat
+from tarpon.shards.sources.video.clips import ClipFormat
 from tarpon.tools.mouse.pack_pairs import pairs
 from tarpon.tools.pack import by_split, nothing, quarantine, run, shares
 

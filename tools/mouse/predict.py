@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from tarpon.models.temporal.tagger import FrameTagger
 from tarpon.shards.quarantine import Fault
-from tarpon.shards.sources import video
 from tarpon.shards.sources.mouse.pose_points import body_length
 from tarpon.shards.sources.mouse.pose_track import MAX_BLANK
-from tarpon.shards.sources.video_display import Display
-from tarpon.shards.sources.video_files import find_videos
-from tarpon.shards.sources.video_recording import Recording
-from tarpon.tools.labelled import Labelled
+from tarpon.shards.sources.video import clips as video
+from tarpon.shards.sources.video.display import Display
+from tarpon.shards.sources.video.files import find_videos
+from tarpon.shards.sources.video.recording import Recording
 from tarpon.tools.mouse.label_files import write_actions, write_bouts, write_track
+from tarpon.tools.mouse.labelled import Labelled
 from tarpon.tools.mouse.predict_extras import Extras
 from tarpon.tools.mouse.predict_pose import NO_POSE, UNUSED, PoseChoice, track_of
 from tarpon.tools.table import table

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tarpon.tools.labelled import Labelled
 from tarpon.tools.mouse import annotate_video, export_boris, export_deepethogram, export_dlc, export_nwb
+from tarpon.tools.mouse.labelled import Labelled
 
 FORMATS: dict[str, Callable[[Labelled, Path], Path] | None] = {
     "csv": None,  # our own, written in any case

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tarpon.shards.sources import video
 from tarpon.shards.sources.mouse.pose_files import KINDS, find_track
 from tarpon.shards.sources.mouse.pose_track import read_track
-from tarpon.shards.sources.video_length import count_frames
+from tarpon.shards.sources.video import clips as video
+from tarpon.shards.sources.video.length import count_frames
 
 UNUSED = "not an input of this model"
 NO_POSE = "no pose file: the model was trained with points and saw none"  # what every row of such a table says

@@ -7,7 +7,7 @@ import yaml
 
 from tarpon.shards.manifest import open_manifest
 from tarpon.shards.reader import Reader
-from tarpon.shards.sources.video import frames_at
+from tarpon.shards.sources.video.clips import frames_at
 from tarpon.tools.html.page import image, number, table, text
 from tarpon.tools.record import Record
 from tarpon.tools.report import ReportSections

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from tarpon.shards.sources.star import pictures as reid
 from tarpon.shards.sources.star.dates import read_day
-from tarpon.tools.checks import Kind, Stored, told_alike
-from tarpon.tools.checks_image import image
+from tarpon.tools.lint_checks import Kind, Stored, told_alike
+from tarpon.tools.lint_image import image
 
 TOLD = ("group", "source", "source_sha256", *(name for name, _ in reid.SCHEMA.columns))
 

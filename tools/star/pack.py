@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tarpon.shards.manifest import SPLITS, Manifest
-from tarpon.shards.sources.date_rules import parse_dates
+from tarpon.shards.sources.star.date_rules import parse_dates
 from tarpon.shards.sources.star.source import STAR, StarSource
 from tarpon.shards.sources.star.wildlife import WILDLIFE, WildlifeSource
 from tarpon.tools.pack import run

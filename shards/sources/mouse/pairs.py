@@ -13,7 +13,7 @@ from tarpon.shards.sources.mouse.pose_files import find_track
 from tarpon.shards.sources.mouse.table import read_table
 from tarpon.shards.sources.mouse.trial_labels import proofs_of
 from tarpon.shards.sources.mouse.units import MouseSource, TrialFile, VideoUnit
-from tarpon.shards.sources.video_files import SUFFIXES, find_videos
+from tarpon.shards.sources.video.files import SUFFIXES, find_videos
 
 ANNOTATION = re.compile(
     rf"^predictions?_(?P<video>.+\.(?i:{'|'.join(suffix[1:] for suffix in SUFFIXES)}))_(?P<trial>\d+)\.(?i:csv)$"

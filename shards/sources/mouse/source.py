@@ -19,15 +19,15 @@ from tarpon.shards.pack import Packing, split_by_group
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.schema import Component, Sample, Schema, safe_key
 from tarpon.shards.source import Scan, Source
-from tarpon.shards.sources import video
 from tarpon.shards.sources.mouse.pairs import scan
 from tarpon.shards.sources.mouse.pose_points import body_length
 from tarpon.shards.sources.mouse.pose_track import Track, read_track
 from tarpon.shards.sources.mouse.trial_labels import Labels, fault_of, read_trials
 from tarpon.shards.sources.mouse.units import MouseSource, VideoUnit
-from tarpon.shards.sources.video_display import Display
-from tarpon.shards.sources.video_length import count_frames
-from tarpon.shards.sources.video_proof import Seen, Witness, check_alignment, thumbnail, thumbnails
+from tarpon.shards.sources.video import clips as video
+from tarpon.shards.sources.video.display import Display
+from tarpon.shards.sources.video.length import count_frames
+from tarpon.shards.sources.video.proof import Seen, Witness, check_alignment, thumbnail, thumbnails
 
 SCHEMA = Schema(
     kind="mouse",

@@ -5,13 +5,13 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tarpon.shards.sources import video
 from tarpon.shards.sources.mouse.counting import CHOICES
 from tarpon.shards.sources.mouse.labels_classes import ClassNames
 from tarpon.shards.sources.mouse.labels_intervals import UNITS
 from tarpon.shards.sources.mouse.pose_files import KINDS
 from tarpon.shards.sources.mouse.pose_points import MOUSE_POINTS
 from tarpon.shards.sources.mouse.pose_track import MAX_BLANK
+from tarpon.shards.sources.video import clips as video
 
 CLASSES = ("rest", "paw_withdraw", "paw_lick", "paw_guard", "paw_shake", "flinch", "walk", "active")
 

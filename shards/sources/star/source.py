@@ -14,9 +14,9 @@ from tarpon.shards.manifest import SPLITS
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.source import Source
 from tarpon.shards.sources import images
-from tarpon.shards.sources.date_rules import decide
 from tarpon.shards.sources.star import pictures as reid
 from tarpon.shards.sources.star import split as reid_split
+from tarpon.shards.sources.star.date_rules import decide
 from tarpon.shards.sources.star.dates import read_day, read_days
 from tarpon.shards.sources.star.rows import read_rows, with_files
 

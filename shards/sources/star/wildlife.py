@@ -13,9 +13,9 @@ import numpy as np
 from tarpon.shards.manifest import SPLITS
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.source import Source
-from tarpon.shards.sources.date_rules import evidence
 from tarpon.shards.sources.star import pictures as reid
 from tarpon.shards.sources.star import split as reid_split
+from tarpon.shards.sources.star.date_rules import evidence
 from tarpon.shards.sources.star.dates import DAY_FIRST, MONTH_FIRST, read_day
 from tarpon.shards.sources.star.rows import Row, read_rows, with_files
 from tarpon.shards.sources.star.split import Pictures

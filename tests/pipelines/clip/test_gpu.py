@@ -8,7 +8,7 @@ import torch
 
 from tarpon.pipelines.clip.feed import Window
 from tarpon.shards.reader import Reader
-from tarpon.shards.sources import video
+from tarpon.shards.sources.video import clips as video
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")]
 TOLERANCE = 2.0  # grey levels of mean difference: chroma upsampling and rounding differ between decoders

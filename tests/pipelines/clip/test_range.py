@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tarpon.shards.sources import video
+from tarpon.shards.sources.video import clips as video
 
 SIDE, LEVELS = 160, (0, 16, 64, 128, 192, 235, 255)
 TOLERANCE = 3.0  # grey levels: the codec's loss. A range mistaken for the other moves black or white by 16 and more

@@ -7,9 +7,9 @@ import pytest
 
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.schema import Sample
-from tarpon.shards.sources import video
 from tarpon.shards.sources.mouse import source as mouse
 from tarpon.shards.sources.mouse.source import MouseSource, VideoUnit
+from tarpon.shards.sources.video import clips as video
 
 OPEN = {"x264-params": "open-gop=1:bframes=3:keyint=10:min-keyint=10:scenecut=0"}
 LOSSY = {"qscale": "2"}

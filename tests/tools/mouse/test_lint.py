@@ -8,9 +8,9 @@ import av
 import numpy as np
 import pytest
 
-from tarpon.shards.sources import video
 from tarpon.shards.sources.mouse import source as mouse
-from tarpon.shards.sources.video_proof import thumbnails
+from tarpon.shards.sources.video import clips as video
+from tarpon.shards.sources.video.proof import thumbnails
 from tarpon.tools.mouse.lint import MOUSE
 
 FRAMES = 20

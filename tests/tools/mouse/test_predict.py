@@ -14,10 +14,10 @@ import torch
 
 from tarpon.models.backbones.frames import FrameBackbone
 from tarpon.models.backbones.video import VideoBackbone
-from tarpon.shards.sources import video
 from tarpon.shards.sources.mouse.pose_track import read_track
-from tarpon.shards.sources.video_display import Display
-from tarpon.shards.sources.video_recording import Recording
+from tarpon.shards.sources.video import clips as video
+from tarpon.shards.sources.video.display import Display
+from tarpon.shards.sources.video.recording import Recording
 from tarpon.tools import cli
 from tarpon.tools.mouse import predict
 from tarpon.train import config

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from tarpon.shards.sources import video
 from tarpon.shards.sources.mouse.pose_track import read_track
-from tarpon.tools.labelled import Labelled
+from tarpon.shards.sources.video import clips as video
 from tarpon.tools.mouse import annotate_video, export_boris, export_deepethogram, export_dlc
+from tarpon.tools.mouse.labelled import Labelled
 from tarpon.tools.mouse.predict_extras import Extras
 from tarpon.train.figures.style import class_colours
 

@@ -13,7 +13,7 @@ from tarpon.models.temporal.tagger import FrameTagger
 from tarpon.pipelines.clip.checks import check_clips
 from tarpon.pipelines.loader import Batch
 from tarpon.shards.manifest import Manifest, open_manifest
-from tarpon.shards.sources.video import frames_at
+from tarpon.shards.sources.video.clips import frames_at
 from tarpon.train.class_weights import balanced_weights
 from tarpon.train.config import DATA, Recipe, Run
 from tarpon.train.engine import DistContext

@@ -14,7 +14,7 @@ from tarpon.shards.schema import Sample
 from tarpon.shards.sources.mouse import source as mouse
 from tarpon.shards.sources.mouse.pairs import scan
 from tarpon.shards.sources.mouse.units import MouseSource
-from tarpon.shards.sources.video import ClipFormat
+from tarpon.shards.sources.video.clips import ClipFormat
 from tarpon.tools import cli
 
 SPAN = 10  # frames of a trial here

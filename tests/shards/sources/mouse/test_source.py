@@ -13,11 +13,11 @@ import pytest
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.reader import Reader
 from tarpon.shards.schema import Sample
-from tarpon.shards.sources import video
 from tarpon.shards.sources.mouse import source as mouse
 from tarpon.shards.sources.mouse.pairs import ANNOTATION, scan
 from tarpon.shards.sources.mouse.trial_labels import Labels, proofs_of, read_trials
 from tarpon.shards.sources.mouse.units import MouseSource, TrialFile
+from tarpon.shards.sources.video import clips as video
 from tarpon.tools.mouse.demo.faults import FAULTS
 from tarpon.tools.mouse.demo.tracking import SCORER
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tarpon.shards.sources.date_rules import decide, evidence, parse_dates
+from tarpon.shards.sources.star.date_rules import decide, evidence, parse_dates
 
 
 @pytest.mark.parametrize(("names", "rule", "open_"), [

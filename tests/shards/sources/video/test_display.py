@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from tarpon.shards.sources import video
-from tarpon.shards.sources.video_display import Display, check_matrix, quarter_turns, upright_size
+from tarpon.shards.sources.video import clips as video
+from tarpon.shards.sources.video.display import Display, check_matrix, quarter_turns, upright_size
 
 COEFFICIENTS = {1: (0.2126, 0.0722), 2: (0.299, 0.114), 5: (0.299, 0.114), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}  # red, blue
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from tarpon.shards.sources import video
+from tarpon.shards.sources.video import clips as video
 
 
 class Recording:

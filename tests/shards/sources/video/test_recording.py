@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from tarpon.shards.sources.video_recording import Recording
+from tarpon.shards.sources.video.recording import Recording
 
 
 def passed(path: Path) -> Recording:

@@ -4,8 +4,8 @@ import av
 import numpy as np
 import pytest
 
-from tarpon.shards.sources import video
-from tarpon.shards.sources.video_length import count_frames
+from tarpon.shards.sources.video import clips as video
+from tarpon.shards.sources.video.length import count_frames
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tarpon.shards.sources.video_files import SUFFIXES, find_videos
+from tarpon.shards.sources.video.files import SUFFIXES, find_videos
 
 
 def touch(folder, *names):

@@ -6,9 +6,9 @@ import av
 import numpy as np
 import pytest
 
-from tarpon.shards.sources import video
-from tarpon.shards.sources.video_display import Display
-from tarpon.shards.sources.video_proof import check_alignment, thumbnail, thumbnails
+from tarpon.shards.sources.video import clips as video
+from tarpon.shards.sources.video.display import Display
+from tarpon.shards.sources.video.proof import check_alignment, thumbnail, thumbnails
 
 
 def moving(count: int, *, width: int = 96, height: int = 80) -> np.ndarray:

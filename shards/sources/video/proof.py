@@ -8,8 +8,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from tarpon.shards.sources import video
-from tarpon.shards.sources.video_display import Display
+from tarpon.shards.sources.video import clips as video
+from tarpon.shards.sources.video.display import Display
 
 THUMB = 8  # side of a thumbnail, pixels
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from PIL import Image
 
 from tarpon.shards.sources.images import BROKEN
-from tarpon.tools.checks import Stored
+from tarpon.tools.lint_checks import Stored
 
 
 def image(sample: Stored) -> Iterator[str]:

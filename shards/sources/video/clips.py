@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from tarpon.shards.sources.video_display import Display, check_matrix, upright_size
+from tarpon.shards.sources.video.display import Display, check_matrix, upright_size
 
 BT470BG, LIMITED, FULL = 5, 1, 2  # FFmpeg's numbers of the colour matrix and of the ranges
 
