@@ -10,7 +10,7 @@ CELLS = TaskTools(
     ensemble="cells.ensemble:AVERAGING",
     benchmarks={"loader": "cells.bench_loader:BENCHMARK"},
     commands={
-        "demo cells": Command(target="demo:cells", does="write a synthetic infection experiment of TIFF stacks"),
+        "demo cells": Command(target="cells.demo.command:cells", does="write a synthetic infection experiment of TIFF stacks"),
         "pack cells": Command(target="cells.pack:cells", does="folders of infected and uninfected TIFF stacks -> shards"),
         "folds cells": Command(target="cells.folds:cells", does="train every test fold of the shards and sum up"),
         "gradcam": Command(target="cells.gradcam:run", takes=("run",), does="where on the page a cells run looks"),

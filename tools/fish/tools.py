@@ -13,7 +13,7 @@ FISH = TaskTools(
         "features extract": Command(
             target="fish.features_published:run", does="the same by the published names, packing what is not"
         ),
-        "demo fish": Command(target="demo:fish", does="write a synthetic FishNet folder"),
+        "demo fish": Command(target="fish.demo.command:fish", does="write a synthetic FishNet folder"),
         "pack fish": Command(target="fish.pack:fish", does="a FishNet folder of images and annotations -> shards"),
         "features import": Command(
             target="fish.features_import:run", takes=("folder",), does="published FishNet features -> our own"

@@ -10,9 +10,9 @@ MOUSE = TaskTools(
     ensemble="mouse.ensemble:AVERAGING",
     benchmarks={"loader": "mouse.bench_loader:BENCHMARK"},
     commands={
-        "demo mouse": Command(target="demo:mouse", does="write a synthetic mouse lab folder"),
+        "demo mouse": Command(target="mouse.demo.command:mouse", does="write a synthetic mouse lab folder"),
         "pack mouse": Command(target="mouse.pack:mouse", does="a lab folder of videos, points and labels -> shards"),
         "predict mouse": Command(target="mouse.predict:mouse", does="label whole videos with a trained model"),
-        "ablate mouse": Command(target="ablate:mouse", does="what each part of a recipe is worth, over several seeds"),
+        "ablate mouse": Command(target="mouse.ablate:mouse", does="what each part of a recipe is worth, over several seeds"),
     },
 )

@@ -10,8 +10,10 @@ STAR = TaskTools(
     ensemble="star.ensemble:AVERAGING",
     benchmarks={"loader": "star.bench_loader:BENCHMARK"},
     commands={
-        "demo star": Command(target="demo:star", does="write photographs of drawn sea stars over many dates"),
-        "demo wildlife": Command(target="demo:wildlife", does="write drawn animals in the layout of WildlifeReID-10k"),
+        "demo star": Command(target="star.demo.command:star", does="write photographs of drawn sea stars over many dates"),
+        "demo wildlife": Command(
+            target="star.demo.command:wildlife", does="write drawn animals in the layout of WildlifeReID-10k"
+        ),
         "pack star": Command(target="star.pack:star", does="a folder of stars by individual and outing -> shards"),
         "pack wildlife": Command(target="star.pack:wildlife", does="WildlifeReID-10k's folder -> shards"),
         "look augmentations": Command(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tarpon.tools import ablate
+from tarpon.tools.mouse import ablate
 
 
 def test_mean_and_interval_by_hand():
