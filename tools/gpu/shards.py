@@ -42,7 +42,8 @@ def prepare(folder: Path, amount: Amount = Amount()) -> str:
 
 
 def mouse(folder: Path, labs: Path, amount: Amount) -> None:
-    from tarpon.tools import demo, pack
+    from tarpon.tools.mouse import pack
+    from tarpon.tools.mouse.demo import command as demo
 
     lab = labs / "mouse"
     demo.mouse(out=str(lab), videos=amount.videos, size=amount.side)
@@ -52,17 +53,19 @@ def mouse(folder: Path, labs: Path, amount: Amount) -> None:
 
 
 def others(folder: Path, labs: Path, amount: Amount) -> None:
-    from tarpon.tools import demo
     from tarpon.tools.cells import pack as pack_cells
+    from tarpon.tools.cells.demo import command as demo_cells
     from tarpon.tools.fish import pack as pack_fish
+    from tarpon.tools.fish.demo import command as demo_fish
     from tarpon.tools.star import pack as pack_star
+    from tarpon.tools.star.demo import command as demo_star
 
-    demo.fish(out=str(labs / "fish"), images=amount.fish, families=6, size=128)
+    demo_fish.fish(out=str(labs / "fish"), images=amount.fish, families=6, size=128)
     pack_fish.fish(images=str(labs / "fish/images"), annotations=str(labs / "fish/anns"), out=str(folder / "fish"))
-    demo.cells(out=str(labs / "cells"), stacks=amount.stacks, pages=amount.pages, size=80, onset=1.0)
+    demo_cells.cells(out=str(labs / "cells"), stacks=amount.stacks, pages=amount.pages, size=80, onset=1.0)
     given = {"config": str(labs / "cells/cells.yaml"), "out": str(folder / "cells")}
     pack_cells.cells(**given, group="well", split="0.34,0.33,0.33")
-    demo.star(out=str(labs / "star"), identities=amount.stars, distractors=2, sessions=4, images=2, size=128)
+    demo_star.star(out=str(labs / "star"), identities=amount.stars, distractors=2, sessions=4, images=2, size=128)
     pack_star.star(root=str(labs / "star"), out=str(folder / "star"))
 
 

@@ -128,7 +128,7 @@ def mouse(
         raise ValueError(f"chunk={chunk} must be at least 1 frame")
     if min_bout < 1:
         raise ValueError(f"min_bout={min_bout} must be at least 1 frame (1: no filter)")
-    (paths, unused), tagger, target = videos_in(Path(videos)), load_tagger(Path(checkpoint)), Path(out)
+    tagger, (paths, unused), target = load_tagger(Path(checkpoint)), videos_in(Path(videos)), Path(out)
     extras = Extras.parse(formats, annotated=annotated, regresses=tagger.model.keypoint is not None)
     target.mkdir(parents=True, exist_ok=True)
     rows, bad, short, blind, begun = [], 0, 0, 0, time.perf_counter()

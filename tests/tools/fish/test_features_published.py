@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tarpon.shards.features import open_features
-from tarpon.tools import cli, features_published
+from tarpon.tools import cli
+from tarpon.tools.fish import features_published
 from tarpon.tools.fish.demo import lab as demo
 
 TINY = "--hub-name test_vit --pretrained false --resize-size 40 --crop-size 32 --num-workers 1"
