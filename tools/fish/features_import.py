@@ -162,7 +162,7 @@ def card_of(told: dict, labels: pa.Table, vectors: np.ndarray, *, order_column: 
         "count": len(vectors),
         "kind": "fish",
         "manifest": hashlib.sha256(rows.encode()).hexdigest(),
-        "classes": class_lists(fish.card(labels)),
+        "classes": class_lists(fish.describe_labels(labels)),
         "imported": {
             "vectors_sha256": hashlib.sha256(np.ascontiguousarray(vectors)).hexdigest(),
             "order_column": order_column,

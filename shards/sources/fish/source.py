@@ -221,6 +221,11 @@ def assign(rows: pa.Table, *, options: FishSource, packing: Packing) -> list[str
 
 
 def card(rows: pa.Table, *, found: Scan, options: FishSource) -> dict:
+    """The card's own entries: what `describe_labels` tells."""
+    return describe_labels(rows)
+
+
+def describe_labels(rows: pa.Table) -> dict:
     """The label names in the order of their indices, and what a user should know of the labels."""
     orders, species = defaultdict(set), defaultdict(set)
     for family, order, name, split in zip(

@@ -45,7 +45,7 @@ def mouse_data(
     Raises:
         ValueError: flips are on and a point of one side has no partner on the other.
     """
-    swap = mirror_pairs(points, pairs=options.mirror_pairs, need_partners=options.augment.flip_p > 0)
+    swap = mirror_of(options, points)
     budget = Budget(run.loader.bad_rows)
     windows = TrainWindows(
         manifest=manifest,
@@ -89,6 +89,11 @@ def mouse_data(
         split_work=lambda items: [tiles[item] if item >= 0 else PADDING for item in items],
         make_loader=make_loader,
     )
+
+
+def mirror_of(options: MouseOptions, points: Sequence[str]) -> tuple[int, ...]:
+    """For each point the one it becomes in a mirror; ValueError where flips are on and a side has no partner."""
+    return mirror_pairs(points, pairs=options.mirror_pairs, need_partners=options.augment.flip_p > 0)
 
 
 def clip_fields(options: MouseOptions, swap: tuple[int, ...], *, frames: int, noise: bool) -> ClipFields:

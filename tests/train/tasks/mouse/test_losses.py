@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tarpon.train.class_weights import balanced_weights
 from tarpon.train.tasks.mouse import losses
 
 
@@ -104,6 +105,6 @@ def test_points_by_hand():
 
 
 def test_balanced_weights_by_hand():
-    weights = losses.balanced_weights(torch.tensor([60.0, 0.0, 30.0, 10.0]))
+    weights = balanced_weights(torch.tensor([60.0, 0.0, 30.0, 10.0]))
     torch.testing.assert_close(weights, torch.tensor([100 / 180, 0.0, 100 / 90, 100 / 30]))
     assert float((weights * torch.tensor([0.6, 0.0, 0.3, 0.1])).sum()) == pytest.approx(1.0)

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.pipelines.clip.feed import TrainWindows
 from tarpon.shards.manifest import open_manifest
 from tarpon.train.config import Run
 from tarpon.train.tasks.mouse import options as mouse_options
 from tarpon.train.tasks.mouse import task as mouse
+from tarpon.train.tasks.mouse.data import mirror_of
 from tarpon.train.tasks.mouse.options import ModelOptions, MouseOptions, WindowOptions
 
 OPTIONS = MouseOptions(
@@ -35,7 +37,7 @@ OPTIONS = MouseOptions(
     ],
 )
 def test_left_and_right_change_places(points, turned):
-    got = mouse.mirror_of(OPTIONS, points)  # flips are off, so a point without its other side may stay
+    got = mirror_of(OPTIONS, points)  # flips are off, so a point without its other side may stay
     assert got == turned
     assert [got[to] for to in got] == list(range(len(points)))
 
@@ -43,9 +45,9 @@ def test_left_and_right_change_places(points, turned):
 def test_with_flips_a_side_without_a_partner_is_an_error_and_a_list_by_hand_mends_it():
     flips = replace(OPTIONS, augment=replace(OPTIONS.augment, flip_p=0.5))
     with pytest.raises(ValueError, match="L_paw: named left or right"):
-        mouse.mirror_of(flips, ("L_paw", "other", "nose"))
-    assert mouse.mirror_of(replace(flips, mirror_pairs="L_paw:other"), ("L_paw", "other", "nose")) == (1, 0, 2)
-    assert mouse.mirror_of(OPTIONS, ("L_paw", "other", "nose")) == (0, 1, 2)
+        mirror_of(flips, ("L_paw", "other", "nose"))
+    assert mirror_of(replace(flips, mirror_pairs="L_paw:other"), ("L_paw", "other", "nose")) == (1, 0, 2)
+    assert mirror_of(OPTIONS, ("L_paw", "other", "nose")) == (0, 1, 2)
 
 
 def test_class_counts_are_those_of_the_stored_labels(shards):
@@ -101,7 +103,7 @@ def test_the_boost_draws_rare_classes_more_often_and_says_so_truly(shards):
     epoch, factors, _ = mouse.sampling(
         manifest, manifest.rows("train"), options, seed=1, counts=mouse.class_counts(manifest, options, split="train")
     )
-    windows = mouse.TrainWindows(
+    windows = TrainWindows(
         manifest=manifest, augment=options.augment, frames=24, points=6, seed=1, merge=options.merge, factors=factors
     )
     for number in range(400):
