@@ -14,7 +14,7 @@ import pytest
 
 from tarpon.shards.manifest import open_manifest
 from tarpon.shards.quarantine import Fault, write_faults
-from tarpon.shards.sources.mouse import source as mouse
+from tarpon.shards.sources.mouse.cutting import npy
 from tarpon.shards.writer import dali_index, tar_places
 from tarpon.tools import lint
 
@@ -72,7 +72,7 @@ def only(component, edit):
         if name.partition(".")[2] != component:
             return content
         if component.endswith(".npy"):
-            return mouse.npy(edit(np.load(io.BytesIO(content))))
+            return npy(edit(np.load(io.BytesIO(content))))
         return json.dumps(edit(json.loads(content))).encode() if component.endswith(".json") else edit(content)
 
     return apply
@@ -103,9 +103,9 @@ def test_a_rewritten_tar_with_a_truthful_manifest_is_sound(shards):
     ("actions.npy", lambda a: a.astype(np.int16), {"arrays"}),
     ("keypoints.npy", lambda a: a[:-1], {"arrays"}),
     ("keypoints.npy", lambda a: np.where(a > 40, np.inf, a).astype(np.float32), {"arrays"}),
-    ("keypoints.npy", lambda a: a * np.float32([1, 1, 100]), {"arrays"}),
-    ("keypoints.npy", lambda a: a + np.float32([5000, 0, 0]), {"arrays"}),
-    ("keypoints.npy", lambda a: a * np.float32([np.nan, np.nan, 0]), {"arrays"}),
+    ("keypoints.npy", lambda a: a * np.float32([1, 1, 100]), {"points"}),
+    ("keypoints.npy", lambda a: a + np.float32([5000, 0, 0]), {"points"}),
+    ("keypoints.npy", lambda a: a * np.float32([np.nan, np.nan, 0]), {"points"}),
     ("proof.npy", lambda a: np.roll(a, 1, axis=0), {"frames"}),
     ("proof.npy", lambda a: a[:-1], {"arrays"}),
     ("meta.json", lambda m: m | {"trial": m["trial"] + 1}, {"meta"}),
@@ -120,7 +120,7 @@ def test_wrong_content_under_a_right_checksum(shards, component, edit, checks):
 def test_points_outside_of_the_frame_are_found(shards):
     """A video lying on its side in its file, packed as it lay: its track reaches beyond the frame."""
     rewrite(shards, only("keypoints.npy", lambda a: (a * [1, 1.6, 1]).astype(np.float32)))
-    assert found(shards) == {"places"}
+    assert found(shards) == {"points"}
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_points_outside_of_the_frame_are_found(shards):
     [
         ((7, 2, 2), 1.5, "a likelihood is 1.5 at frame 7, not in 0 to 1"),
         ((7, 2, 2), -0.5, "a likelihood is -0.5 at frame 7"),
-        ((9, 1, 0), 5000, "1 frames have a point far outside of the"),
+        ((9, 1, 0), 5000, "1 frames have a point far outside the"),
         ((slice(None), slice(None), slice(0, 2)), np.nan, "no point in any frame"),
     ],
 )

@@ -1,7 +1,7 @@
 """What must hold of one stored mouse trial: T frames, K points."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import av
 import numpy as np
@@ -13,6 +13,7 @@ from tarpon.shards.sources.video import clips as video
 from tarpon.shards.sources.video.proof import THUMB, check_alignment, thumbnails
 from tarpon.tools.lint_checks import Kind, Stored, load_array, load_json
 
+OUTSIDE = 0.02  # share of points; a tracker finds points inside the picture that it saw
 UNITY = 1e-6  # relative difference allowed between a number in meta.json and the manifest's float32
 
 
@@ -41,27 +42,42 @@ def arrays(sample: Stored) -> Iterator[str]:
                 yield f"{name} holds infinite numbers"
             if (np.isnan(array[..., 0]) != np.isnan(array[..., 1])).any():
                 yield f"{name} has a point with only one of x and y"
-            yield from points(array, width=sample.row["width"], height=sample.row["height"])
 
 
-def points(xyl: np.ndarray, *, width: int, height: int) -> Iterator[str]:
-    """Points (T, K, 3) of a source of width x height pixels are possible ones, and there are some."""
-    likelihood = xyl[..., 2]
+def points(sample: Stored) -> Iterator[str]:
+    """Points are possible ones, inside the picture but for a few, and there are some."""
+    row = sample.row
+    if "keypoints.npy" not in sample.files:
+        return
+    xyl, _ = load_array(sample, "keypoints.npy", dtype="float32", shape=(row["frames"], _points(sample), 3))
+    if xyl is None or np.isinf(xyl).any():
+        return  # the arrays check names it
+    likelihood, seen = xyl[..., 2], np.isfinite(xyl[..., :2]).all(-1)
     if (unlikely := ~((likelihood >= 0) & (likelihood <= 1))).any():
         first = np.argwhere(unlikely)[0]
         yield f"keypoints.npy: a likelihood is {likelihood[tuple(first)]:.6g} at frame {first[0]}, not in 0 to 1"
-    side = np.array((width, height))
-    with np.errstate(invalid="ignore"):
-        outside = ((xyl[..., :2] < -MARGIN * side) | (xyl[..., :2] > (1 + MARGIN) * side)).any(-1)
-    if outside.any():
-        first = np.argwhere(outside)[0]
+    if xyl.size and not seen.any():
+        yield "keypoints.npy has no point in any frame"
+    far, outside = (_outside(xyl, row, margin) for margin in (MARGIN, 2 / min(row["width"], row["height"])))
+    if far.any():
+        first = np.argwhere(far)[0]
         x, y = xyl[tuple(first)][:2]
         yield (
-            f"keypoints.npy: {outside.any(1).sum()} frames have a point far outside of the {width} x {height} picture, "
+            f"keypoints.npy: {far.any(1).sum()} frames have a point far outside the {row['width']} x {row['height']} picture, "
             f"the first is x, y = {x:.6g}, {y:.6g} at frame {first[0]}"
         )
-    if xyl.size and not np.isfinite(xyl[..., 0]).any():
-        yield "keypoints.npy has no point in any frame"
+    if outside.sum() > OUTSIDE * seen.sum():
+        yield (
+            f"keypoints.npy: {outside.sum() / seen.sum():.1%} of the points lie outside the {row['width']} x {row['height']} "
+            f"picture: a turned video packed as it lies in the file, or another video's track; pack it again"
+        )
+
+
+def _outside(xyl: np.ndarray, row: Mapping, margin: float) -> np.ndarray:
+    """(T, K) bool: points more than `margin` of the picture's side outside of it."""
+    side = np.array((row["width"], row["height"]))
+    with np.errstate(invalid="ignore"):
+        return ((xyl[..., :2] < -margin * side) | (xyl[..., :2] > (1 + margin) * side)).any(-1)
 
 
 def meta(sample: Stored) -> Iterator[str]:
@@ -149,29 +165,7 @@ def colours(sample: Stored) -> Iterator[str]:
         )
 
 
-OUTSIDE = 0.02  # share of points; a tracker finds points inside the picture that it saw
-
-
-def places(sample: Stored) -> Iterator[str]:
-    """Points lie inside the frame; else the track saw another picture (turned, or another video's)."""
-    row = sample.row
-    if "keypoints.npy" not in sample.files:
-        return
-    points, _ = load_array(sample, "keypoints.npy", dtype="float32", shape=(row["frames"], _points(sample), 3))
-    if points is None or np.isinf(points).any():
-        return  # the arrays check names it
-    x, y = (points[..., place][np.isfinite(points[..., :2]).all(-1)] for place in (0, 1))
-    outside = (
-        (x < -2) | (y < -2) | (x > row["width"] + 2) | (y > row["height"] + 2)
-    )  # pixels that a subpixel refinement may add
-    if len(x) and outside.mean() > OUTSIDE:
-        yield (
-            f"{outside.mean():.1%} of the points lie outside the {row['width']} x {row['height']} frame: a turned video packed "
-            f"as it lies in the file, or another video's track; pack it again"
-        )
-
-
 MOUSE = Kind(
     schema=mouse.SCHEMA,
-    checks={"arrays": arrays, "meta": meta, "labels": labels, "frames": frames, "colours": colours, "places": places},
+    checks={"arrays": arrays, "meta": meta, "points": points, "labels": labels, "frames": frames, "colours": colours},
 )

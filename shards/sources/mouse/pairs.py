@@ -58,7 +58,7 @@ def _by_table(table: Path, videos: Path, annotations: Path | None, source: Mouse
 
 
 def _by_name(videos: Path, annotations: Path | None, source: MouseSource) -> tuple[list[VideoUnit], list[Fault]]:
-    paths, faults = find_videos(videos)
+    paths, faults = find_videos(videos, named=_named(annotations))
     found, misnamed, wrong = _annotations(annotations, [path.name for path in paths])
     faults += wrong
     units = []
@@ -102,6 +102,12 @@ def _annotations(folder: Path | None, videos: Sequence[str]) -> tuple[dict[str, 
             if like or path.suffix.lower() == ".csv":
                 faults.append(Fault(file=path.name, reason="name is not prediction_<video>.mp4_<trial>.csv"))
     return found, misnamed, faults
+
+
+def _named(folder: Path | None) -> set[str]:
+    """The video files that annotations of a folder name."""
+    matches = (ANNOTATION.match(path.name) for path in folder.iterdir()) if folder else ()
+    return {match["video"] for match in matches if match}
 
 
 def _looks_like(name: str, videos: Sequence[str]) -> str | None:
@@ -152,7 +158,7 @@ def _unit(
 
 
 def _one_key_each(units: Sequence[VideoUnit]) -> tuple[list[VideoUnit], list[Fault]]:
-    """Of videos of one key in the shards (`m 1.mp4` and `m_1.mp4`, `m.avi` and `m.mp4`) the first with labels stays."""
+    """Of videos of one key in the shards (`m 1.mp4` and `m_1.mp4`) the first with labels stays."""
     first: dict[str, VideoUnit] = {}
     kept, faults = [], []
     for unit in sorted(units, key=lambda unit: not unit.trials):
@@ -162,6 +168,6 @@ def _one_key_each(units: Sequence[VideoUnit]) -> tuple[list[VideoUnit], list[Fau
         if other is unit:
             kept.append(unit)
         else:
-            reason = f"named like {other.name()}, but for the extension or signs that a key may not hold; rename one"
+            reason = f"named like {other.name()} but for signs that a key in the shards may not hold; rename one"
             faults.append(Fault(file=unit.name(), reason=reason))
     return kept, faults

@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path
 
 from tarpon.shards.quarantine import Fault
@@ -33,12 +34,15 @@ RENDERED = re.compile(r"(?:^|_|id|bp)(?:labell?ed|annotated)$", re.IGNORECASE)
 SCORER = re.compile(r"_?(?:DLC|DeepCut)_", re.IGNORECASE)
 
 
-def find_videos(folder: Path) -> tuple[list[Path], list[Fault]]:
+def find_videos(folder: Path, *, named: Collection[str] = ()) -> tuple[list[Path], list[Fault]]:
     """Recordings of a folder in the order of their names, and the videos in it that are not used, with the reason.
 
     Not used: DeepLabCut's renderings (`_labeled` and whatever else is named <another video's stem>DLC_...), for points are
-    painted into them; containers that are not read; videos that share a stem, for track, labels and results are named by
-    it. Names that begin with a dot are no videos (a Mac's `._` files).
+    painted into them; containers that are not read; videos that share a stem, for tracks and results are named by it.
+    Names that begin with a dot are no videos (a Mac's `._` files).
+
+    Args:
+        named: file names that labels speak of: of videos that share a stem the only one among them is used.
 
     Raises:
         ValueError: no such folder.
@@ -60,10 +64,13 @@ def find_videos(folder: Path) -> tuple[list[Path], list[Fault]]:
             used[path.stem].append(path)
     for stem, twins in used.items():
         if len(twins) > 1:
+            meant = [path for path in twins if path.name in named]
+            used[stem] = meant if len(meant) == 1 else []
             names = ", ".join(path.name for path in twins)
-            reason = f"{names} share the stem {stem}, by which tracks and results are named; leave or rename one"
-            unused += [Fault(file=path.name, reason=reason) for path in twins]
-    return sorted(paths[0] for paths in used.values() if len(paths) == 1), unused
+            reason = f"{names} share the stem {stem}, by which tracks and results are named"
+            reason += f", and labels are of {meant[0].name}" if used[stem] else "; leave or rename one"
+            unused += [Fault(file=path.name, reason=reason) for path in twins if path not in used[stem]]
+    return sorted(path for paths in used.values() for path in paths), unused
 
 
 def _rendered(stem: str, stems: set[str]) -> bool:

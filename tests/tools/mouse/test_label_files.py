@@ -51,7 +51,7 @@ def test_a_frame_has_the_action_it_is_given_and_the_probabilities_of_the_model(t
 
 
 def test_a_note_is_a_last_column_of_both_tables(tmp_path):
-    write_bouts(tmp_path / "b.csv", np.array([0, 1]), PROBS[:2], CLASSES, fps=10, note="no points")
+    write_bouts(tmp_path / "b.csv", np.array([0, 1]), PROBS[:2], CLASSES, edges=np.arange(3) / 10, note="no points")
     write_actions(tmp_path / "a.csv", np.array([0, 1]), PROBS[:2], CLASSES, note="no points")
     for path in (tmp_path / "a.csv", tmp_path / "b.csv"):
         assert [row[-1] for row in rows_of(path)] == ["Note", "no points", "no points"]

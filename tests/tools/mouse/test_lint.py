@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from tarpon.shards.sources.mouse import source as mouse
+from tarpon.shards.sources.mouse.cutting import npy
 from tarpon.shards.sources.video import clips as video
 from tarpon.shards.sources.video.proof import thumbnails
 from tarpon.tools.mouse.lint import MOUSE
@@ -52,14 +52,14 @@ def sample(clip: bytes, *, luma: bool, codec: str = "vp9") -> SimpleNamespace:
     holds = "(T, 8, 8) uint8: mean luma of the source frames" if luma else "(T, 8, 8, 3) uint8: mean RGB"
     files = {
         "clip.mp4": clip,
-        "proof.npy": mouse.npy(thumbnails(clip, luma=luma)),
-        "actions.npy": mouse.npy(np.zeros(FRAMES, np.int8)),
+        "proof.npy": npy(thumbnails(clip, luma=luma)),
+        "actions.npy": npy(np.zeros(FRAMES, np.int8)),
     }
     return SimpleNamespace(row=row, files=files, card={"components": {"proof.npy": holds}})
 
 
 def findings(stored: SimpleNamespace) -> list[str]:
-    return [name for name in ("arrays", "frames", "colours", "places") for _ in MOUSE.checks[name](stored)]
+    return [name for name in ("arrays", "frames", "colours", "points") for _ in MOUSE.checks[name](stored)]
 
 
 @pytest.mark.parametrize(("full", "found"), [(False, []), (True, ["colours"])])
@@ -79,6 +79,6 @@ def test_dark_scenes_of_this_version_are_sound(codec):
 def test_colours_that_changed_behind_the_proof_are_found():
     stored = sample(stored_now("vp9"), luma=False)
     proof = np.load(io.BytesIO(stored.files["proof.npy"])).astype(int) + np.array([24, 0, -24])
-    stored.files["proof.npy"] = mouse.npy(proof.clip(0, 255).astype(np.uint8))
+    stored.files["proof.npy"] = npy(proof.clip(0, 255).astype(np.uint8))
     (told,) = MOUSE.checks["frames"](stored)
     assert "their colours do not" in told

@@ -66,6 +66,7 @@ def checkpoint(folder, *, pose_input=True, model_type="multitask", bias=None, ba
         options=options,
         run=config.Run(data="d"),
         points=POINTS,
+        stored=options.classes,
         clip={"codec": "vp9", "gop": 16, "short_side": 64, "multiple": 16},
     )
     return folder / mouse_export.NAME

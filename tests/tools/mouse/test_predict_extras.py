@@ -91,7 +91,7 @@ def test_deeplabcut_has_three_rows_of_header_and_a_likelihood(made, tmp_path):
     read = table.to_numpy().reshape(60, 2, 3)
     np.testing.assert_allclose(read[..., :2], xy, atol=1e-3)
     assert np.argwhere(read[..., 2] != 1).tolist() == [[7, 0]]
-    assert read_track(path, POINTS).xyl.shape == (60, 2, 3)  # and as we do
+    assert read_track(path, POINTS, scorer="DLC_tarpon").xyl.shape == (60, 2, 3)  # and as we do
 
 
 @pytest.mark.parametrize("source", ["predicted", "given", None])

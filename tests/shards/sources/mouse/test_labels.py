@@ -56,7 +56,7 @@ def test_predictions_of_tarpon_read_back(tmp_path):
     write_actions(tmp_path / "m_predictions.csv", truth, np.eye(3)[truth], ABC.names)
     found = read_labels(tmp_path / "m_predictions.csv", ABC)
     assert (found.took, found.begin, found.actions.tolist()) == ("predictions of Tarpon", 0, truth.tolist())
-    write_bouts(tmp_path / "m_bouts.csv", truth, np.eye(3)[truth], ABC.names, fps=10.0)
+    write_bouts(tmp_path / "m_bouts.csv", truth, np.eye(3)[truth], ABC.names, edges=np.arange(7) / 10)
     assert painted(tmp_path / "m_bouts.csv", 6) == "rrgwwg"
 
 

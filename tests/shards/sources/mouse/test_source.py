@@ -15,6 +15,7 @@ from tarpon.shards.reader import Reader
 from tarpon.shards.schema import Sample
 from tarpon.shards.sources.mouse import source as mouse
 from tarpon.shards.sources.mouse.pairs import ANNOTATION, scan
+from tarpon.shards.sources.mouse.pose_points import body_length
 from tarpon.shards.sources.mouse.trial_labels import Labels, proofs_of, read_trials
 from tarpon.shards.sources.mouse.units import MouseSource, TrialFile
 from tarpon.shards.sources.video import clips as video
@@ -246,7 +247,7 @@ def test_stored_arrays_are_the_sources(mouse_lab, mouse_shards):
         order = [0, 5, 1, 2, 3, 4]  # the file's own order has the tail last
         np.testing.assert_allclose(arrays["keypoints"], raw.reshape(len(csv), 6, 3)[:, order], rtol=1e-5)
         assert arrays["proof"].shape == (len(csv), 8, 8, 3)
-        assert mouse_shards.value(row, "body_length") == pytest.approx(mouse.body_length(arrays["keypoints"]))
+        assert mouse_shards.value(row, "body_length") == pytest.approx(body_length(arrays["keypoints"]))
     assert 345 in mouse_shards.column("frames")
 
 

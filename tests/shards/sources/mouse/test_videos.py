@@ -1,14 +1,15 @@
 """Whole recordings of every kind through packing, against what OpenCV, and so DeepLabCut, reads from the same file."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tarpon.shards.quarantine import Fault
+from tarpon.shards.quarantine import Fault, contain
 from tarpon.shards.schema import Sample
 from tarpon.shards.sources.mouse import source as mouse
-from tarpon.shards.sources.mouse.source import MouseSource, VideoUnit
+from tarpon.shards.sources.mouse.units import MouseSource, VideoUnit
 from tarpon.shards.sources.video import clips as video
 
 OPEN = {"x264-params": "open-gop=1:bframes=3:keyint=10:min-keyint=10:scenecut=0"}
@@ -49,7 +50,8 @@ KINDS = {
 
 def made(path: Path, **source) -> list[Sample | Fault]:
     options = {"pose": "none", "trial_frames": 20} | source
-    return list(mouse.make(VideoUnit(path=str(path), points=None, trials=(), source=MouseSource(**options))))
+    unit = VideoUnit(path=str(path), points=None, trials=(), source=MouseSource(**options), group=path.stem)
+    return list(contain(unit.name(), mouse.make(unit)))
 
 
 def seen_by_opencv(path: Path) -> list[np.ndarray]:
@@ -98,7 +100,7 @@ def test_a_matrix_that_cannot_be_read_is_named(tmp_path, write_source):
     assert "colour matrix 10" in fault.reason
 
 
-@pytest.mark.parametrize("error", [KeyError("planes"), AttributeError("no 'x'"), ZeroDivisionError()])
+@pytest.mark.parametrize("error", [KeyError("planes"), AttributeError("no 'x'"), ZeroDivisionError(), MemoryError()])
 def test_what_nobody_foresaw_costs_one_video(tmp_path, write_source, monkeypatch, error):
     write_source(tmp_path / "a.mp4")
 
@@ -111,12 +113,12 @@ def test_what_nobody_foresaw_costs_one_video(tmp_path, write_source, monkeypatch
     assert type(error).__name__ in fault.reason
 
 
-def test_a_full_machine_is_not_the_videos_fault(tmp_path, write_source, monkeypatch):
+def test_a_full_disk_is_not_the_videos_fault(tmp_path, write_source, monkeypatch):
     write_source(tmp_path / "a.mp4")
 
     def fail(*_: object, **__: object) -> None:
-        raise MemoryError
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(video.ClipEncoder, "add", fail)
-    with pytest.raises(MemoryError):
+    with pytest.raises(OSError, match="No space left"):
         made(tmp_path / "a.mp4")
