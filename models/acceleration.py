@@ -1,4 +1,4 @@
-"""Ways for a backbone to run faster: channels last in memory, blocks by torch.compile. Weights keep their names and values."""
+"""Acceleration of a backbone: channels-last memory, torch.compile of its blocks. Weights keep their names and values."""
 
 import torch
 from torch import nn
@@ -11,10 +11,10 @@ def accelerate(model: nn.Module, *, compile: str, channels_last: bool, device: t
 
     Args:
         compile: "on" | "off" | "auto", which is on for a GPU.
-        channels_last: lay a convolutional net so.
+        channels_last: use channels-last memory for a convolutional net.
 
     Returns:
-        What was done, in words for the start of a run. What cannot be compiled runs as it is, and the words say why.
+        What was done, in words for the start of a run. What cannot be compiled runs eagerly, and the words say why.
     """
     net = getattr(getattr(model, "encoder", None), "net", None)
     if net is None:
@@ -32,7 +32,7 @@ def accelerate(model: nn.Module, *, compile: str, channels_last: bool, device: t
 
 
 def lay_channels_last(net: nn.Module) -> bool:
-    """Convolutions of a GPU read channels side by side; True when the net has enough of them and was changed."""
+    """Set channels-last memory on a net with enough convolutions; True when it was changed."""
     convolutional = sum(isinstance(module, nn.Conv2d) for module in net.modules()) > CONVOLUTIONS
     if convolutional:
         net.to(memory_format=torch.channels_last)
@@ -41,7 +41,7 @@ def lay_channels_last(net: nn.Module) -> bool:
 
 def find_obstacle(device: torch.device) -> str:
     """Why nothing can be compiled for this device, in one line; empty when a trial works."""
-    trial = torch.compile(_trial)
+    trial = torch.compile(_run_trial)
     try:
         trial(torch.ones(8, device=device))
     except (RuntimeError, OSError, ImportError) as error:  # no compiler, no Triton, no folder to write to
@@ -50,7 +50,7 @@ def find_obstacle(device: torch.device) -> str:
 
 
 def compile_blocks(net: nn.Module) -> int:
-    """Compile every block of the net, in place; how many there are.
+    """Compile every block of the net, in place; returns their number.
 
     Blocks and not the whole net: those of a kind share one compilation, so the wait is that of one block, and what the backbone
     does around them (passes, maps of single stages) stays as it is. `Module.compile` puts nothing around a module, so
@@ -73,5 +73,5 @@ def _find_blocks(net: nn.Module) -> list[nn.Module]:
     return [child for child in own if not any(id(inner) in chosen for inner in child.modules() if inner is not child)]
 
 
-def _trial(x: torch.Tensor) -> torch.Tensor:
+def _run_trial(x: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.gelu(x) + 1

@@ -1,13 +1,13 @@
-"""What the optimiser should do with each parameter of a model."""
+"""Parameter groups of a model for the optimiser: learning rate of the backbone or the rest, with or without weight decay."""
 
 from torch import nn
 
-# Parameters with two or more axes that are no matrices of weights, by the last part of their name.
-SPARED = ("temperature", "token", "tokens", "embed", "embedding", "bias", "scale", "shift", "gamma", "bias_table")
+# Last parts of the names of parameters that have two or more axes and no weight decay.
+NO_DECAY_SUFFIXES = ("temperature", "token", "tokens", "embed", "embedding", "bias", "scale", "shift", "gamma", "bias_table")
 
 
-def parameter_groups(model: nn.Module, *, backbone: str | None = "encoder") -> dict[str, dict[str, nn.Parameter]]:
-    """Trainable parameters by what the optimiser should do with them.
+def group_parameters(model: nn.Module, *, backbone: str | None = "encoder") -> dict[str, dict[str, nn.Parameter]]:
+    """Trainable parameters by learning rate and weight decay.
 
     Norms, biases, everything with one axis, temperatures, tokens and embeddings have no decay.
 
@@ -27,6 +27,6 @@ def parameter_groups(model: nn.Module, *, backbone: str | None = "encoder") -> d
             continue
         part = "backbone" if backbone is not None and name.startswith(f"{backbone}.") else "rest"
         last = name.rpartition(".")[2]
-        no_decay = parameter.ndim <= 1 or name in spared or last.endswith(SPARED)
+        no_decay = parameter.ndim <= 1 or name in spared or last.endswith(NO_DECAY_SUFFIXES)
         groups[f"{part}/{'no_decay' if no_decay else 'decay'}"][name] = parameter
     return {name: group for name, group in groups.items() if group}

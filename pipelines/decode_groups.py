@@ -49,13 +49,13 @@ class DecodeGroups:
             yield list(chain.from_iterable(group))
 
     def split(self, outputs: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-        """The micro-batches of the next group: views of its tensors (samples, ...), or copies (see `aligned`)."""
+        """The micro-batches of the next group: views of its tensors (samples, ...), or copies (see `align`)."""
         first = 0
         for size in self._sizes.popleft():
-            yield {name: aligned(tensor[first : first + size]) for name, tensor in outputs.items()}
+            yield {name: align(tensor[first : first + size]) for name, tensor in outputs.items()}
             first += size
 
 
-def aligned(part: Tensor) -> Tensor:
+def align(part: Tensor) -> Tensor:
     """The part, or a copy where it starts between two words: kernels are compiled anew for such a tensor (a mask of bytes)."""
     return part.clone() if part.data_ptr() % WORD else part

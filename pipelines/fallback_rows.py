@@ -22,7 +22,7 @@ class FallbackRows:
         self.rows, self.budget = rows, budget
         self._lock = threading.Lock()  # of the budget: samples are made in several threads
 
-    def first_good(self, row: int, make: Callable[[int], Sample]) -> Sample:
+    def make_first_good(self, row: int, make: Callable[[int], Sample]) -> Sample:
         """make(row), or make of the next row after it that is not bad.
 
         Raises:

@@ -44,7 +44,7 @@ class FeatureLoader:
             # the mapping is read-only; nothing here writes into it
             warnings.filterwarnings("ignore", message="The given NumPy array is not writ")
             self.features = torch.from_numpy(table.features).to(device)
-        self.labels = {name: _with_missing(array).to(device) for name, array in labels.items()}
+        self.labels = {name: _append_missing(array).to(device) for name, array in labels.items()}
         self.wait_s, self.batches = 0.0, 0
 
     def run(self, work: Iterable[np.ndarray]) -> Iterator[Batch]:
@@ -72,7 +72,7 @@ class FeatureLoader:
         return {"features": features, **batch, "row": row}
 
 
-def _with_missing(array: np.ndarray) -> Tensor:
+def _append_missing(array: np.ndarray) -> Tensor:
     """(N, ...) -> (N + 1, ...), the last all missing, where index -1 finds it."""
     missing = np.full((1, *array.shape[1:]), np.nan if array.dtype.kind == "f" else -1, array.dtype)
     return torch.from_numpy(np.concatenate([array, missing]))

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from tarpon.pipelines.fallback_rows import FallbackRows
-from tarpon.pipelines.noise import NoiseBank, Stretch
+from tarpon.pipelines.noise import NoiseBank, NoiseSlice
 from tarpon.pipelines.read_ahead import Batch, read_ahead
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.quarantine import Budget
@@ -44,7 +44,7 @@ class StoredRow:
         """Content of a component; BadSample where it is not what was packed."""
         return self.reader.read(self.row, column)
 
-    def bytes_of(self, column: str) -> np.ndarray:
+    def read_uint8(self, column: str) -> np.ndarray:
         """The same as (n,) uint8."""
         return np.frombuffer(self.read(column), np.uint8)
 
@@ -59,7 +59,7 @@ class Fields(Protocol):
     banks: Mapping[str, NoiseBank]  # those of them that are stretches of noise, and where it lies
     sample_bytes: int  # of one delivered sample
 
-    def arrays(self, stored: StoredRow, request: Request) -> dict[str, np.ndarray | Stretch]:
+    def arrays(self, stored: StoredRow, request: Request) -> dict[str, np.ndarray | NoiseSlice]:
         """Args: stored: the row that is read, which is another than the request's where that is bad or padding."""
 
     def check(self, manifest: Manifest, *, device: int | None) -> None:
@@ -97,12 +97,12 @@ class Feed:
         """Arrays of each batch by the names of the fields, read `ahead` batches early."""
         return read_ahead(work, self.sample, names=self.fields.names, threads=self._threads, ahead=self._ahead)
 
-    def sample(self, request: Request) -> dict[str, np.ndarray | Stretch]:
+    def sample(self, request: Request) -> dict[str, np.ndarray | NoiseSlice]:
         """One sample's arrays; a bad row spends the budget and the next good row of the pool stands in."""
         begun = time.perf_counter()
         first = request.row if request.row >= 0 else int(self.fallback.rows[0])
         try:
-            return self.fallback.first_good(
+            return self.fallback.make_first_good(
                 first, lambda row: self.fields.arrays(StoredRow(self.manifest, self.reader, row), request)
             )
         finally:

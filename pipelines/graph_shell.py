@@ -44,7 +44,7 @@ class InputSource:
     def noise(self) -> tuple[list, ...]:
         """Lists of views of the banks, in their order."""
         batch = self._next("noise")
-        return tuple([stretch.of(values) for stretch in batch[name]] for name, values in self._banks.items())
+        return tuple([noise_slice.view(values) for noise_slice in batch[name]] for name, values in self._banks.items())
 
     def _next(self, asker: str) -> Batch:
         if not self._waiting[asker]:
@@ -77,7 +77,7 @@ def build_pipeline(
     from nvidia.dali import fn, pipeline_def
 
     arrays = [name for name in names if name not in banks]
-    noise = {name: values_on(banks[name], device) for name in graph.noise_inputs}
+    noise = {name: copy_values(banks[name], device) for name in graph.noise_inputs}
     source = InputSource(batches, arrays=arrays, noise=noise)
     gpu = device is not None
 
@@ -112,7 +112,7 @@ def build_pipeline(
     return built
 
 
-def values_on(bank: NoiseBank, device: int | None) -> np.ndarray | torch.Tensor:
+def copy_values(bank: NoiseBank, device: int | None) -> np.ndarray | torch.Tensor:
     """The bank's values: as they are on a CPU, else copied to the GPU once."""
     if device is None:
         return bank.values

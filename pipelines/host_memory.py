@@ -9,10 +9,10 @@ import ctypes
 import sys
 
 TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8  # numbers of mallopt's parameters in glibc's malloc.h
-NEVER = 2**31 - 1
+MAX_INT = 2**31 - 1
 
 
-def keep() -> bool:
+def keep_freed_memory() -> bool:
     """From now on memory once used stays with this process, which so holds the most that it ever needed.
 
     Returns:
@@ -22,5 +22,5 @@ def keep() -> bool:
     # one arena: each of many threads would else keep its own
     return mallopt is not None and all(
         mallopt(ctypes.c_int(name), ctypes.c_int(value))
-        for name, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, NEVER), (ARENA_MAX, 1))
+        for name, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, MAX_INT), (ARENA_MAX, 1))
     )

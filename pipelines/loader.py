@@ -53,11 +53,11 @@ class Loader:
         self._hold = OutputHold(record, limit=self.decode_batches + BATCHES_IN_USE)
         self._source: Iterator[Arrays] = iter(())
         # arrays handed to DALI without a copy must outlive their batch: what is queued, in the making and just delivered
-        self._held: deque[Arrays] = deque(maxlen=2 * prefetch + 4)
-        host_memory.keep()
+        self._in_flight: deque[Arrays] = deque(maxlen=2 * prefetch + 4)
+        host_memory.keep_freed_memory()
         self._pipeline = build_pipeline(
             graph,
-            self._next,
+            self._next_arrays,
             names=fields.names,
             banks=fields.banks,
             batch=graph.batch * self.decode_batches,
@@ -81,7 +81,7 @@ class Loader:
         self._drain()
         groups = DecodeGroups(self.decode_batches)
         self._source, self._unfinished = iter(self.feed.batches(groups.join(work))), True
-        while (outputs := self._decoded()) is not None:
+        while (outputs := self._run_pipeline()) is not None:
             for batch in groups.split(outputs):
                 self.batches += 1
                 try:
@@ -89,7 +89,7 @@ class Loader:
                 finally:  # also of a run that is left here
                     self._hold.hand_back(outputs)
 
-    def _decoded(self) -> Batch | None:
+    def _run_pipeline(self) -> Batch | None:
         """Tensors of the next decoded batch; None at the end of the work."""
         begun = time.perf_counter()
         try:
@@ -99,20 +99,20 @@ class Loader:
             self._pipeline.reset()
             return None
         except RuntimeError as error:
-            raise ValueError(self._undecodable(error)) from error
+            raise ValueError(self._describe_failure(error)) from error
         self.wait_s += time.perf_counter() - begun
         return {name: torch.from_dlpack(output.as_tensor()) for name, output in zip(self._outputs, outputs, strict=True)}
 
-    def _undecodable(self, error: RuntimeError) -> str:
+    def _describe_failure(self, error: RuntimeError) -> str:
         """The reason in one line, with the keys of all samples that may be it."""
-        rows = sorted({int(row) for arrays in self._held for row in arrays["row"]})
+        rows = sorted({int(row) for arrays in self._in_flight for row in arrays["row"]})
         keys = ", ".join(str(self.feed.manifest.value(row, "key")) for row in rows if row >= 0)
         reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
         return f"DALI could not decode a batch ({reason[:300]}); samples in flight: {keys}; run `tarpon lint` on the shards"
 
-    def _next(self) -> Arrays:
+    def _next_arrays(self) -> Arrays:
         arrays = next(self._source)
-        self._held.append(arrays)
+        self._in_flight.append(arrays)
         return arrays
 
     def _drain(self) -> None:

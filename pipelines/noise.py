@@ -16,13 +16,13 @@ Values = TypeVar("Values")  # a NumPy array, or a tensor: both are cut and resha
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class NoiseSlice:
     """Where some noise lies in its bank."""
 
     first: int
     shape: tuple[int, ...]
 
-    def of(self, values: Values) -> Values:
+    def view(self, values: Values) -> Values:
         """A view of the bank's values (N,) in the shape; nothing is copied."""
         return values[self.first : self.first + math.prod(self.shape)].reshape(self.shape)
 
@@ -42,10 +42,10 @@ class NoiseBank:
             drawn = np.clip(np.rint(drawn), -127, 127)
         return cls(values=np.concatenate([drawn.astype(dtype), np.zeros(zeros, dtype)]), zeros=zeros)
 
-    def stretch(self, start: float, shape: tuple[int, ...]) -> Stretch:
+    def slice_noise(self, start: float, shape: tuple[int, ...]) -> NoiseSlice:
         """The noise of a draw. start: in [0, 1)."""
-        return Stretch(int(start * SLACK), shape)
+        return NoiseSlice(int(start * SLACK), shape)
 
-    def silence(self, *shape: int) -> Stretch:
+    def slice_zeros(self, *shape: int) -> NoiseSlice:
         """Zeros, as many as the bank ends in at most."""
-        return Stretch(len(self.values) - self.zeros, shape)
+        return NoiseSlice(len(self.values) - self.zeros, shape)

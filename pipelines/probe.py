@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def first_operator(*, device: int | None) -> float:
+def run_operator(*, device: int | None) -> float:
     """Mean of a filled array made smaller by DALI; 7 where its operators work. Raises what DALI raises."""
     from nvidia.dali import fn, pipeline_def
 
@@ -15,7 +15,7 @@ def first_operator(*, device: int | None) -> float:
     return float(_run(graph).mean())
 
 
-def decoded(clip: bytes, *, frames: int, device: int | None) -> np.ndarray:
+def decode_clip(clip: bytes, *, frames: int, device: int | None) -> np.ndarray:
     """(frames, H, W, 3) uint8: the first frames of an encoded clip, as training decodes them. Raises what DALI raises."""
     from nvidia.dali import fn, pipeline_def
 

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: written beside their place, then renamed into it."""
+"""Atomic writes: a file is written under a temporary name in the same folder, then renamed."""
 
 import os
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder; renamed to `path` when the block ends well, removed when it does not."""
+def replace(path: Path) -> Iterator[Path]:
+    """Context of a temporary path in the same folder: renamed to `path` at the end, removed after an exception."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield draft
@@ -20,16 +20,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    with replacing(path) as draft:
+    """Write a text file (UTF-8) atomically."""
+    with replace(path) as draft:
         draft.write_text(text)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    with replacing(path) as draft:
+    """Write a binary file atomically."""
+    with replace(path) as draft:
         draft.write_bytes(content)
 
 
 def remove_drafts(folder: Path) -> None:
-    """Clear what a killed process left behind."""
+    """Remove temporary files that a killed process left in the folder."""
     for draft in folder.glob(".*.tmp"):
         draft.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""A cache of feature vectors on disk: one Arrow file that is mapped, not read, the labels of its rows, and a card.
+"""The feature cache on disk: feature vectors in a memory-mapped Arrow file, the labels of their rows, and a card.
 
-`features.arrow` holds one record batch, so that its (N, D) block lies in one piece; `labels.parquet` the rows' labels in the
-same order; `features.json`, the card, is written last: its existence says that the cache is whole. Until then chunks of a
-fixed run of rows lie in `parts/`, each whole or absent, so that a killed extraction goes on with any number of processes.
+`features.arrow` holds one record batch, so that its (N, D) block is contiguous; `labels.parquet` the rows' labels in the same
+order; `features.json`, the card, is written last: its existence means that the cache is complete. Until then chunks of
+consecutive rows are in `parts/`, each complete or absent, so that a killed extraction continues with any number of processes.
 
 N rows, D numbers of a vector.
 """
@@ -26,7 +26,7 @@ FEATURES, LABELS, CARD, PARTS = "features.arrow", "labels.parquet", "features.js
 VERSION = 1  # of the layout on disk; a reader refuses any other
 CHUNK_ROWS = 2048  # rows between two renames: a kill loses at most a few seconds of a GPU's work
 DTYPES = {"fp16": pa.float16(), "fp32": pa.float32()}
-RECORDED = "versions"  # the one entry of a card that is not compared: a new library release must not void a cache
+RECORDED = "versions"  # the one entry of a card that is not compared: a new library release must not invalidate a cache
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,29 +36,33 @@ class FeatureTable:
     root: str
     features: np.ndarray  # (N, D) float16 or float32, a read-only view of the mapped file
     rows: np.ndarray  # (N,) int64 row of the manifest that each vector belongs to
-    labels: pa.Table  # N rows: the manifest's columns but for places in tars
+    labels: pa.Table  # N rows: the manifest's columns without offsets, sizes and checksums in tars
     card: dict
 
     def __len__(self) -> int:
         return len(self.features)
 
     def split(self, name: str) -> np.ndarray:
-        """Places 0..N-1 of a split's rows in this table, ascending, int64."""
+        """Indices 0..N-1 of a split's rows in this table, ascending, int64; ValueError for an unknown split."""
         if name not in SPLITS:
             raise ValueError(f"split {name!r} must be one of {', '.join(SPLITS)}")
         return np.flatnonzero(pc.equal(self.labels["split"], name).to_numpy(zero_copy_only=False))
 
     def codes(self, column: str, classes: Sequence[str]) -> np.ndarray:
-        """A text column as (N,) int64 places in `classes`; -1 where it is missing or not among them."""
+        """A text column as (N,) int64 indices into `classes`; -1 where it is missing or not among them."""
         found = pc.index_in(self.labels[column], value_set=pa.array(classes, pa.string()))
         return found.fill_null(-1).to_numpy().astype(np.int64)
 
     def numbers(self, column: str) -> np.ndarray:
-        """A number column as (N,) float32, NaN where it is missing."""
+        """A numeric column as (N,) float32, NaN where it is missing."""
         return self.labels[column].cast(pa.float32()).fill_null(np.nan).to_numpy()
 
     def flags(self, column: str, width: int) -> np.ndarray:
-        """A column of lists of `width` zeros and ones as (N, width) int8, all -1 where the list is missing."""
+        """A column of lists of `width` zeros and ones as (N, width) int8, all -1 where the list is missing.
+
+        Raises:
+            ValueError: a list has another length.
+        """
         lists = self.labels[column].combine_chunks()
         known = lists.is_valid().to_numpy(zero_copy_only=False)
         values = lists.drop_null().flatten().to_numpy(zero_copy_only=False)
@@ -69,63 +73,67 @@ class FeatureTable:
         return out
 
     def fingerprint(self) -> str:
-        """Hash of what the vectors are: a resumed run must meet the same ones."""
-        return hashlib.sha256(json.dumps(_compared(self.card), sort_keys=True).encode()).hexdigest()
+        """Hash of the card without versions: a resumed run must have the same vectors."""
+        return hashlib.sha256(json.dumps(_drop_versions(self.card), sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FeatureCache:
-    """A cache in the making.
+    """A cache that is being written.
 
-    Its card holds at least count (rows), dim and dtype (fp16 | fp32), and whatever else shapes the vectors.
+    Its card holds at least count (rows), dim and dtype (fp16 | fp32), and whatever else determines the vectors.
     """
 
     out: Path
     card: dict
 
     def check(self) -> bool:
-        """True when the cache is whole; ValueError when the folder holds one, whole or begun, of other settings."""
+        """True when the cache is complete; ValueError when the folder holds one, complete or not, of other settings."""
         for path in (self.out / CARD, self.out / PARTS / CARD):
             if path.exists():
-                difference = first_difference(_compared(_read_card(path)), _compared(self._whole_card()))
+                difference = find_difference(_drop_versions(_read_card(path)), _drop_versions(self._versioned_card()))
                 if difference:
                     raise ValueError(f"{self.out} holds features of other settings: {difference}; choose another --out")
         return (self.out / CARD).exists()
 
     def begin(self) -> None:
-        """Make the folder and clear what a killed process left; by one process, before any other writes."""
+        """Make the folder and remove leftovers of a killed process; call it in one process, before any other writes."""
         (self.out / PARTS).mkdir(parents=True, exist_ok=True)
         for folder in (self.out, self.out / PARTS):
             atomic.remove_drafts(folder)
-        atomic.write_text(self.out / PARTS / CARD, json.dumps(self._whole_card(), indent=2) + "\n")
+        atomic.write_text(self.out / PARTS / CARD, json.dumps(self._versioned_card(), indent=2) + "\n")
 
     def chunks(self, *, rank: int = 0, world: int = 1) -> list[range]:
-        """Rows of each chunk that one of `world` processes still has to make.
+        """Row ranges of the chunks that this rank still has to write.
 
-        Which rows a chunk holds does not depend on `world`, and which chunks a rank owns not on what is done, so that
-        processes that look at different moments neither skip nor repeat one.
+        The rows of a chunk do not depend on `world`, and the chunks of a rank not on what is done, so that processes that look
+        at different moments neither skip nor repeat one. ValueError for a rank outside of [0, world).
         """
         if not 0 <= rank < world:
             raise ValueError(f"rank={rank} must be in [0, {world})")
         return [chunk for chunk in self._all_chunks()[rank::world] if not self._done(chunk)]
 
     def write(self, chunk: range, features: np.ndarray) -> None:
-        """Keep a chunk's vectors, (rows, dim); ValueError where one is not finite in the stored dtype."""
-        with np.errstate(over="ignore"):  # told below, with the row
+        """Write a chunk's vectors, (rows, dim); ValueError for another shape, or one that is not finite in the stored dtype."""
+        with np.errstate(over="ignore"):  # reported below, with the row
             stored = np.ascontiguousarray(features, self._dtype)
         if stored.shape != self._shape(chunk):
             raise ValueError(f"chunk {chunk} wants vectors {self._shape(chunk)}, got {stored.shape}")
         if not np.isfinite(stored).all():
             row = chunk[int(np.flatnonzero(~np.isfinite(stored).all(1))[0])]
             raise ValueError(f"the vector of row {row} is not finite as {self.card['dtype']}; use --dtype fp32 or --l2 true")
-        with atomic.replacing(self._part(chunk)) as draft, open(draft, "wb") as file:
+        with atomic.replace(self._part(chunk)) as draft, open(draft, "wb") as file:
             np.save(file, stored, allow_pickle=False)
 
     def finish(self, labels: pa.Table, *, rows: np.ndarray | None = None) -> None:
-        """All chunks into the finished cache; by one process, when every chunk is there.
+        """Assemble all chunks to the finished cache; call it in one process, after every chunk was written.
 
         Args:
-            labels: (N,) rows; rows: (N,) int64 manifest rows, None for 0..N-1.
+            labels: N rows.
+            rows: (N,) int64 manifest rows, None for 0..N-1.
+
+        Raises:
+            ValueError: a chunk is missing, or the number of labels is wrong.
         """
         missing = self.chunks()
         if missing or len(labels) != self.card["count"]:
@@ -134,19 +142,19 @@ class FeatureCache:
                 f"{self.card['count']} rows; run the same command again, on a folder that all processes share"
             )
         self._assemble(np.arange(len(labels)) if rows is None else rows)
-        with atomic.replacing(self.out / LABELS) as draft:
+        with atomic.replace(self.out / LABELS) as draft:
             pq.write_table(labels, draft)
-        atomic.write_text(self.out / CARD, json.dumps(self._whole_card(), indent=2) + "\n")
+        atomic.write_text(self.out / CARD, json.dumps(self._versioned_card(), indent=2) + "\n")
         self.clear()
 
     def clear(self) -> None:
-        """Remove the parts of a whole cache."""
+        """Remove the chunks of a finished cache."""
         shutil.rmtree(self.out / PARTS, ignore_errors=True)
 
     def _assemble(self, rows: np.ndarray) -> None:
-        """One batch in one piece; pages of the draft come and go, so that memory does not grow with the cache."""
+        """Write the single record batch through a memory-mapped file, so that memory use does not grow with the cache."""
         count, dim = self.card["count"], self.card["dim"]
-        with atomic.replacing(self.out / FEATURES) as draft:
+        with atomic.replace(self.out / FEATURES) as draft:
             raw = draft.with_name(f"{draft.name}.raw.tmp")
             try:
                 block = np.memmap(raw, self._dtype, "w+", shape=(count, dim))
@@ -161,7 +169,7 @@ class FeatureCache:
             finally:
                 raw.unlink(missing_ok=True)
 
-    def _whole_card(self) -> dict:
+    def _versioned_card(self) -> dict:
         return {"version": VERSION, **self.card}
 
     @property
@@ -221,33 +229,33 @@ def open_features(root: str | Path) -> FeatureTable:
     )
 
 
-def labels_of(manifest: Manifest) -> pa.Table:
-    """The manifest's columns but for where and how a sample lies in its tar."""
+def select_labels(manifest: Manifest) -> pa.Table:
+    """The manifest's columns without those that locate a sample in its tar (shard, offsets, sizes, checksums)."""
     prefixes = [name.partition(".")[0] for name in manifest.card["components"]]
     places = {f"{prefix}_{what}" for prefix in prefixes for what in ("offset", "size", "sha256")}
     dropped = places | {"shard", "source_sha256"}
     return manifest.table.select([name for name in manifest.table.column_names if name not in dropped])
 
 
-def class_lists(card: Mapping) -> dict[str, list[str]]:
-    """The lists of names in a data set's card."""
+def select_class_lists(card: Mapping) -> dict[str, list[str]]:
+    """The non-empty lists of names in a data set's card, by key."""
     named = {key: value for key, value in card.items() if isinstance(value, list)}
     return {key: value for key, value in named.items() if value and all(isinstance(name, str) for name in value)}
 
 
-def first_difference(one: object, other: object, place: str = "") -> str | None:
+def find_difference(one: object, other: object, place: str = "") -> str | None:
     """`name=value, asked: value` of the first entry in which two cards differ; None where they agree."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         for name in [*other, *(name for name in one if name not in other)]:
-            found = first_difference(one.get(name), other.get(name), f"{place}.{name}" if place else name)
+            found = find_difference(one.get(name), other.get(name), f"{place}.{name}" if place else name)
             if found:
                 return found
         return None
     return None if one == other else f"{place}={one!s:.80}, asked: {other!s:.80}"
 
 
-def _compared(card: Mapping) -> dict:
-    """What two caches must agree in, as JSON gives it back (tuples are lists there)."""
+def _drop_versions(card: Mapping) -> dict:
+    """The card without versions, as JSON reads it back (tuples become lists)."""
     return json.loads(json.dumps({name: value for name, value in card.items() if name != RECORDED}))
 
 

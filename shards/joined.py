@@ -1,4 +1,4 @@
-"""Several packed data sets seen as one: rows of the second are numbered after the first, and so on."""
+"""Several packed data sets as one: the rows of each are numbered after those of the one before."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from tarpon.shards.quarantine import BadSample
 from tarpon.shards.reader import Reader
 
 
-class Joined:
-    """The manifests and readers of several data sets behind the interface of one of each.
+class JoinedDatasets:
+    """Several data sets with the interfaces of one `Manifest` and one `Reader`.
 
-    Keys may be alike in two parts, so a key is told with the root of its part: `<root>:<key>`.
+    Two parts may have the same key, so a key is given with the root of its part: `<root>:<key>`.
 
     Args:
         parts: each data set's manifest with its reader.
@@ -30,22 +30,23 @@ class Joined:
     def __len__(self) -> int:
         return int(self.offsets[-1])
 
-    def part(self, row: int) -> int:
-        """Number of the data set that holds a row."""
+    def find_part(self, row: int) -> int:
+        """Index of the data set that holds a row; IndexError for a row beyond the end."""
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} is not among the {len(self)} rows of the joined data sets")
         return int(np.searchsorted(self.offsets, row, side="right")) - 1
 
     def value(self, row: int, column: str) -> object:
-        manifest, _, inside = self._place(row)
-        _check(manifest, column)
+        """One cell; ValueError where the row's part lacks the column."""
+        manifest, _, inside = self._locate(row)
+        _check_column(manifest, column)
         value = manifest.value(inside, column)
         return f"{manifest.root}:{value}" if column == "key" else value
 
     def column(self, name: str) -> np.ndarray:
         """(N,) values of all parts, one after the other; ValueError where a part lacks the column or holds another type."""
         for manifest, _ in self.parts:
-            _check(manifest, name)
+            _check_column(manifest, name)
         types = [manifest.table.schema.field(name).type for manifest, _ in self.parts]
         for (manifest, _), other in zip(self.parts, types, strict=True):
             if other != types[0]:
@@ -60,25 +61,25 @@ class Joined:
         """Content of one component of a row, as `Reader.read`.
 
         Raises:
-            BadSample: the part's, its file told with the part's root.
+            BadSample: as of the part's reader, with the part's root before the file.
         """
-        manifest, reader, inside = self._place(row)
+        manifest, reader, inside = self._locate(row)
         try:
             return reader.read(inside, column)
         except BadSample as error:
             raise BadSample(replace(error.fault, file=f"{manifest.root}/{error.fault.file}")) from error
 
     def fingerprint(self) -> str:
-        """Hash of what the rows of all parts are, in their order."""
+        """Hash of the parts' fingerprints, in order."""
         prints = "\0".join(manifest.fingerprint() for manifest, _ in self.parts)
         return hashlib.sha256(prints.encode()).hexdigest()
 
-    def _place(self, row: int) -> tuple[Manifest, Reader, int]:
-        number = self.part(row)
+    def _locate(self, row: int) -> tuple[Manifest, Reader, int]:
+        number = self.find_part(row)
         return *self.parts[number], int(row) - int(self.offsets[number])
 
 
-def _check(manifest: Manifest, column: str) -> None:
+def _check_column(manifest: Manifest, column: str) -> None:
     """ValueError when the data set has no such column."""
     if column not in manifest.table.column_names:
         raise ValueError(

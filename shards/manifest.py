@@ -1,6 +1,6 @@
-"""The manifest: one Parquet row a sample, and the data set's card beside it.
+"""The manifest of a packed data set: one Parquet row a sample, and the data set's card beside it.
 
-Written last, so that its existence means the set is whole. Held as an Arrow table: no Python object a row.
+Written last, so that its existence means the data set is complete. Held as an Arrow table, without a Python object per row.
 """
 
 import hashlib
@@ -33,15 +33,17 @@ class Manifest:
         return self.table.num_rows
 
     def rows(self, split: str) -> np.ndarray:
-        """Row ids of a split, ascending, int64."""
+        """Row ids of a split, ascending, (n,) int64; ValueError for an unknown split."""
         if split not in SPLITS:
             raise ValueError(f"split {split!r} must be one of {', '.join(SPLITS)}")
         return np.flatnonzero(pc.equal(self.table["split"], split).to_numpy(zero_copy_only=False))
 
     def value(self, row: int, column: str) -> object:
+        """One cell as a Python object."""
         return self.table[column][int(row)].as_py()
 
     def column(self, name: str) -> np.ndarray:
+        """A column as (N,) array."""
         return self.table[name].to_numpy(zero_copy_only=False)
 
     def lists(self, name: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -53,7 +55,7 @@ class Manifest:
         return taken.flatten().to_numpy(zero_copy_only=False), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
     def fingerprint(self) -> str:
-        """Hash of what the rows are (keys, places, content, split): a resumed run must meet the same one."""
+        """Hash of the rows (keys, offsets, checksums, splits): a resumed run must have the same one."""
         digest = hashlib.sha256()
         for name in sorted(n for n in self.table.column_names if n in ("key", "split") or n.endswith(("_sha256", "_offset"))):
             digest.update("\0".join(map(str, self.table[name].to_pylist())).encode())
@@ -61,14 +63,22 @@ class Manifest:
 
 
 def write_manifest(root: Path, table: pa.Table, card: dict) -> None:
-    """The card first, the manifest last; both by rename."""
+    """Write the card, then the manifest, each atomically."""
     atomic.write_text(root / CARD, json.dumps(card, indent=2) + "\n")
-    with atomic.replacing(root / MANIFEST) as draft:
+    with atomic.replace(root / MANIFEST) as draft:
         pq.write_table(table, draft)
 
 
 def open_manifest(root: str | Path, *, kind: str | None = None) -> Manifest:
-    """Open a packed data set; ValueError in one line when it is missing, unfinished, of another kind or version."""
+    """Open a packed data set.
+
+    Args:
+        root: folder or fsspec URL.
+        kind: what the card must say; None: any kind.
+
+    Raises:
+        ValueError: in one line, when it is missing, unfinished, unreadable, or of another kind or version.
+    """
     root = str(root).rstrip("/")
     files, _, _ = fsspec.get_fs_token_paths(root)
     inside = root.partition("://")[2] or root

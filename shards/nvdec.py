@@ -1,6 +1,6 @@
-"""The smallest pictures that NVIDIA's hardware video decoder (NVDEC) takes, by codec.
+"""The smallest frames that NVIDIA's hardware video decoder (NVDEC) decodes, by codec.
 
-As the driver tells them (nMinWidth, nMinHeight of cuvidGetDecoderCaps); a smaller clip decodes on a CPU only.
+From the driver (nMinWidth, nMinHeight of cuvidGetDecoderCaps); smaller clips can be decoded on a CPU only.
 """
 
 import numpy as np
@@ -17,8 +17,8 @@ MINIMUM = {  # codec -> (width, height), pixels
 }
 
 
-def below_minimum(manifest: Manifest) -> str | None:
-    """Clips that no NVIDIA GPU decodes, in half a sentence with their smallest sizes; None where there are none."""
+def describe_small_clips(manifest: Manifest) -> str | None:
+    """A message that counts the clips too small for NVDEC and names the smallest, by codec; None where there are none."""
     width, height = (np.asarray(manifest.column(f"clip_{side}")) for side in ("width", "height"))
     codecs = np.asarray(manifest.column("codec"))
     found = []

@@ -1,4 +1,4 @@
-"""From matched source units to a finished data set: cut into shards, write, split, card, manifest."""
+"""Packs source units to a finished data set: cut into shards, write, split, card, manifest."""
 
 import hashlib
 import json
@@ -26,20 +26,20 @@ QUARANTINE = "quarantine.jsonl"
 
 @dataclass(frozen=True, kw_only=True)
 class Packing:
-    """How any data set is written and split."""
+    """Options of writing and splitting that are common to all kinds of data sets."""
 
     out: Path
     split: tuple[float, float, float] = (0.7, 0.15, 0.15)  # shares of train, val, test groups
     seed: int = 0  # of the split
-    given: tuple[str, ...] = ()  # splits that the source's own files say: what they share with others is not ours to mend
+    given: tuple[str, ...] = ()  # splits defined by the source's own files: not checked for leaks
     workers: int = 1  # processes
     shard_size: int = 16384  # most units of size (frames, images) in a tar
 
 
 def cut_shards(units: Sequence, *, shard_size: int, shards: int = 8) -> list[tuple]:
-    """Runs of whole units, at most `shard_size` each (or one unit), about `shards` of them where the set is small.
+    """Consecutive units for each shard: at most `shard_size` in size (or one unit), about `shards` runs in a small data set.
 
-    Depends on the data alone, so another number of workers gives the same tars.
+    Depends on the data only, so that any number of workers gives the same tars.
     """
     total = sum(unit.size() for unit in units)
     limit = min(shard_size, -(-total // shards))
@@ -54,7 +54,7 @@ def cut_shards(units: Sequence, *, shard_size: int, shards: int = 8) -> list[tup
 
 
 class PackingError(ValueError):
-    """The samples are made and cannot become a data set; `faults` is what was kept out, which may be why."""
+    """The samples are written and cannot be split or described; `faults` is what was kept out, which may be the reason."""
 
     def __init__(self, message: str, *, faults: Sequence[Fault]) -> None:
         super().__init__(message)
@@ -70,11 +70,12 @@ def pack(
     executor: Executor | None = None,
     progress: bool = True,
 ) -> tuple[Manifest | None, list[Fault]]:
-    """Write a data set; run again after a kill it finishes the work and leaves alone what was done.
+    """Write a data set; after an interruption, call it again to finish the rest.
 
     Args:
-        source: the kind of folder; found: what its `scan` listed.
-        options: the source's own dataclass; everything that shapes the samples.
+        source: the kind of folder.
+        found: the result of its `scan`.
+        options: the source's own dataclass of all that determines the samples.
 
     Returns:
         The opened manifest, or None when no sample could be packed, and every fault. Faults are in `quarantine.jsonl` too.
@@ -84,50 +85,53 @@ def pack(
         PackingError: the samples cannot be split or described; the faults are written before.
     """
     out, settings = Path(packing.out), json.dumps(asdict(options), sort_keys=True)
-    wanted = json.dumps(
-        {
-            "source": json.loads(settings),
-            "split": packing.split,
-            "seed": packing.seed,
-            "units": [unit.fingerprint() for unit in found.units],
-        },
-        sort_keys=True,
-    )
+    made_from = _hash_inputs(found, packing, settings)
     if (out / MANIFEST).exists():
         done = open_manifest(out)
-        if done.card.get("made_from") != _digest(wanted):
+        if done.card.get("made_from") != made_from:
             raise ValueError(f"{out} holds a data set of other files or settings; choose another --out or delete it")
         return done, sorted({*found.faults, *read_faults(out / QUARANTINE)}, key=str)
     if not found.units:
-        return None, _write(out, found.faults)
+        return None, _write_quarantine(out, found.faults)
     jobs = [
         ShardJob(name=f"shard-{i:05d}", units=run, make=source.make, schema=source.schema, out=str(out), settings=settings)
         for i, run in enumerate(cut_shards(found.units, shard_size=packing.shard_size))
     ]
     _remove_stale(out, {job.name for job in jobs})
-    jobs, table, wrong = _make(jobs, workers=packing.workers, executor=executor, progress=progress)
-    faults = _write(out, [*found.faults, *wrong])
+    jobs, table, new_faults = _make_shards(jobs, workers=packing.workers, executor=executor, progress=progress)
+    faults = _write_quarantine(out, [*found.faults, *new_faults])
     if not len(table):
         return None, faults
     try:
-        table = _split(table, source.assign(table, options=options, packing=packing), given=packing.given)
-        described = source.card(table, found=found, options=options)
+        table = _set_splits(table, source.assign(table, options=options, packing=packing), given=packing.given)
+        described = source.describe(table, found=found, options=options)
     except ValueError as error:
         raise PackingError(str(error), faults=faults) from error
     own = {
-        "made_from": _digest(wanted),
+        "made_from": made_from,
         "settings": json.loads(settings),
         "shards": len(jobs),
-        "split": _split_entry(table, packing),
+        "split": _describe_split(table, packing),
         "quarantined": sum(not fault.packed for fault in faults),
     }
-    write_manifest(out, table, _card(table, source.schema) | own | described)
+    write_manifest(out, table, _describe_rows(table, source.schema) | own | described)
     shutil.rmtree(out / "parts")
     return open_manifest(out), faults
 
 
-def _write(out: Path, faults: Sequence[Fault]) -> list[Fault]:
-    """Every fault into `quarantine.jsonl`, in order, before anything can go wrong with the rest."""
+def _hash_inputs(found: Scan, packing: Packing, settings: str) -> str:
+    """Hash of all that determines a data set: options (JSON), split and units."""
+    inputs = {
+        "source": json.loads(settings),
+        "split": packing.split,
+        "seed": packing.seed,
+        "units": [unit.fingerprint() for unit in found.units],
+    }
+    return _hash_text(json.dumps(inputs, sort_keys=True))
+
+
+def _write_quarantine(out: Path, faults: Sequence[Fault]) -> list[Fault]:
+    """Write all faults to `quarantine.jsonl`, sorted, before anything else can fail; returns them sorted."""
     faults = sorted(faults, key=str)
     if faults:
         out.mkdir(parents=True, exist_ok=True)
@@ -136,8 +140,8 @@ def _write(out: Path, faults: Sequence[Fault]) -> list[Fault]:
     return faults
 
 
-def _make(jobs: list[ShardJob], **how: object) -> tuple[list[ShardJob], pa.Table, list[Fault]]:
-    """All shards, their rows and faults. Of samples of one key the first stays; a shard that holds another is made again."""
+def _make_shards(jobs: list[ShardJob], **how: object) -> tuple[list[ShardJob], pa.Table, list[Fault]]:
+    """Make all shards; returns jobs, rows and faults. Of samples with one key the first stays; shards of others are remade."""
     write_shards(jobs, **how)
     table, faults = read_parts(jobs)
     held, again = {}, {}
@@ -145,27 +149,27 @@ def _make(jobs: list[ShardJob], **how: object) -> tuple[list[ShardJob], pa.Table
         if held.setdefault(key, shard) != shard:
             again.setdefault(shard, []).append(key)
     if again:
-        jobs = [replace(job, taken=tuple(again.get(f"{job.name}.tar", ()))) for job in jobs]
+        jobs = [replace(job, excluded_keys=tuple(again.get(f"{job.name}.tar", ()))) for job in jobs]
         write_shards(jobs, **how)
         table, faults = read_parts(jobs)
     return jobs, table, faults
 
 
-def _card(table: pa.Table, schema: Schema) -> dict:
-    """What the dataset card says of the rows themselves."""
+def _describe_rows(table: pa.Table, schema: Schema) -> dict:
+    """The card's entries on the rows themselves."""
     return {
         "kind": schema.kind,
         "schema_version": VERSION,
         "components": {component.name: component.holds for component in schema.components},
         "samples": len(table),
         "splits": dict(Counter(table["split"].to_pylist())),
-        "sources_sha256": _digest("".join(sorted(set(table["source_sha256"].to_pylist())))),
-        "versions": versions(),
+        "sources_sha256": _hash_text("".join(sorted(set(table["source_sha256"].to_pylist())))),
+        "versions": collect_versions(),
     }
 
 
 def _remove_stale(out: Path, names: set[str]) -> None:
-    """Shards that an unfinished packing of other files or settings left: a folder with parts and no manifest is ours."""
+    """Remove shards that an unfinished packing of other files or settings left; a folder with parts and no manifest is such."""
     if (out / "parts").is_dir():
         for path in [*out.glob("shard-*.tar"), *out.glob("shard-*.idx"), *(out / "parts").glob("shard-*.parquet")]:
             if path.stem not in names:
@@ -173,7 +177,7 @@ def _remove_stale(out: Path, names: set[str]) -> None:
 
 
 def split_by_group(rows: pa.Table, counts: np.ndarray, *, packing: Packing) -> list[str]:
-    """The usual split: whole groups, stratified by their labels, in the shares of `packing`.
+    """The split of every row: whole groups, stratified by their labels, in the shares of `packing`.
 
     Args:
         rows: with a `group` column.
@@ -187,23 +191,24 @@ def split_by_group(rows: pa.Table, counts: np.ndarray, *, packing: Packing) -> l
     return [split[group] for group in groups]
 
 
-def _split(table: pa.Table, splits: Sequence[str], *, given: Sequence[str]) -> pa.Table:
+def _set_splits(table: pa.Table, splits: Sequence[str], *, given: Sequence[str]) -> pa.Table:
     check_leak(table["group"].to_pylist(), splits, given=given)
     return table.set_column(table.column_names.index("split"), "split", pa.array(splits, pa.string()))
 
 
-def _split_entry(table: pa.Table, packing: Packing) -> dict:
-    """What the card says of the split."""
+def _describe_split(table: pa.Table, packing: Packing) -> dict:
+    """The card's entry on the split."""
     entry = {"ratios": packing.split, "seed": packing.seed, "groups": len(set(table["group"].to_pylist()))}
     return entry | ({"given": packing.given} if packing.given else {})
 
 
-def versions() -> dict[str, str | None]:
+def collect_versions() -> dict[str, str | None]:
+    """Versions of Python and of the packages that packing depends on."""
     return {
         "python": platform.python_version(),
-        **installed.versions(("tarpon", "numpy", "pyarrow", "webdataset", "av", "pillow")),
+        **installed.find_versions(("tarpon", "numpy", "pyarrow", "webdataset", "av", "pillow")),
     }
 
 
-def _digest(text: str) -> str:
+def _hash_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Bad samples are named, counted and kept out; never skipped in silence, never filled in."""
+"""Faults: what cannot be used is named with its reason, counted, and kept out; never silently skipped or filled in."""
 
 import errno
 import json
@@ -17,13 +17,13 @@ VARYING = re.compile(r"""'[^']*'|"[^"]*"|\S*\w\.[a-z]\w{1,4}\b|-?\d+(\.\d+)?""")
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Fault:
-    """One thing that could not be used, and why."""
+    """A file, row or sample that could not be used, and why."""
 
     file: str  # relative to the lab folder it came from, or shard:key
     reason: str
-    row: int | None = None  # line or frame the reason speaks of
+    row: int | None = None  # line or frame that the reason refers to
     offset: int | None = None  # byte offset in a tar
-    packed: bool = False  # a remark only: what the file gave was packed all the same
+    packed: bool = False  # a remark only: the file was packed nevertheless
 
     def __str__(self) -> str:
         where = f" row {self.row}" if self.row is not None else f" offset {self.offset}" if self.offset is not None else ""
@@ -31,7 +31,7 @@ class Fault:
 
 
 class BadSample(Exception):
-    """A stored sample that does not read as the manifest says."""
+    """A stored sample is unreadable, or differs from what the manifest says."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(str(fault))
@@ -40,13 +40,13 @@ class BadSample(Exception):
 
 @dataclass
 class Budget:
-    """How many bad rows a run may meet before it stops."""
+    """The number of bad rows that a run tolerates before it stops."""
 
     limit: int  # distinct bad samples; 0 stops at the first
     faults: list[Fault] = field(default_factory=list)
 
     def spend(self, fault: Fault) -> None:
-        """Count a fault once; past the limit raise ValueError naming the first and what to do."""
+        """Count a fault once; past the limit ValueError, naming the first fault and what to do."""
         if fault in self.faults:
             return
         self.faults.append(fault)
@@ -58,48 +58,49 @@ class Budget:
 
 
 def write_faults(path: Path, faults: Iterable[Fault]) -> None:
-    """One JSON object a line, by temp file and rename."""
+    """Write one JSON object a line, atomically."""
     atomic.write_text(path, "".join(json.dumps(asdict(fault)) + "\n" for fault in faults))
 
 
 def read_faults(path: Path) -> list[Fault]:
+    """Faults that `write_faults` wrote; none where there is no file."""
     if not path.exists():
         return []
     return [Fault(**json.loads(line)) for line in path.read_text().splitlines()]
 
 
 def contain(name: str, items: Iterable) -> Iterator:
-    """Pass the items of one unit on; an exception that nobody expected becomes the unit's fault and ends the unit, not the run.
+    """The items of one unit; an unexpected exception becomes a fault of that name and ends the unit, not the run.
 
     Raises:
-        OSError: the machine is at fault (no room, too many open files).
+        OSError: a fault of the machine (no room, too many open files).
     """
     try:
         yield from items
     except Exception as error:
         if isinstance(error, OSError) and error.errno in MACHINE:
             raise
-        yield Fault(file=name, reason=reason_of(error))
+        yield Fault(file=name, reason=format_reason(error))
 
 
 def attempt(name: str, function: Callable, *arguments: object) -> tuple[object | None, Fault | None]:
-    """What the function returns, or the fault that `contain` would make of its exception."""
+    """(the function's result, None), or (None, the fault that `contain` makes of its exception)."""
     (item,) = contain(name, (function(*arguments) for _ in range(1)))
     return (None, item) if isinstance(item, Fault) else (item, None)
 
 
-def reason_of(error: Exception) -> str:
-    """One line. ValueError carries a message that was written for the user; of any other the type matters too."""
+def format_reason(error: Exception) -> str:
+    """An exception in one line: the message of a ValueError, which is written for users; type and message of any other."""
     text = " ".join(str(error).split())
     if isinstance(error, UnicodeError) or not isinstance(error, ValueError):
         return f"{type(error).__name__}: {text}" if text else type(error).__name__
     return text or "ValueError"
 
 
-def by_reason(faults: Sequence[Fault]) -> list[tuple[str, list[Fault]]]:
-    """Faults of one kind together, the most frequent kind first: (the reason, its faults).
+def group_by_reason(faults: Sequence[Fault]) -> list[tuple[str, list[Fault]]]:
+    """(reason, its faults) for each kind of fault, the most frequent first.
 
-    Reasons that differ only in names and numbers are one kind; the first one's text stands for it.
+    Reasons that differ only in names and numbers are one kind, with the text of the first.
     """
     kinds: dict[str, list[Fault]] = defaultdict(list)
     for fault in faults:

@@ -1,7 +1,7 @@
-"""A row's bytes by offset: the only file that opens a tar.
+"""Reads the components of rows by their offsets in tars.
 
-Local tars are read with pread, which takes no lock and no seek; remote ones (any fsspec URL) are fetched whole into a
-bounded local cache first.
+Local tars are read with pread, which needs no lock and no seek; remote ones (any fsspec URL) are first fetched into a bounded
+local cache.
 """
 
 import hashlib
@@ -25,8 +25,11 @@ class Reader:
     Args:
         manifest: the data set.
         cache: folder for remote tars; needed only where the manifest's root is a URL.
-        cache_bytes: the cache holds at most this much, the least recently used tar goes first.
-        verify: check the SHA-256 of what is read, once (a megabyte takes 0.7 ms of a core); its size is checked each time.
+        cache_bytes: size limit of the cache; the least recently used tar is removed first.
+        verify: check the SHA-256 of each component at its first read (0.7 ms a megabyte of one core); sizes are always checked.
+
+    Raises:
+        ValueError: the root is a URL and no cache is given.
     """
 
     def __init__(
@@ -39,13 +42,13 @@ class Reader:
         self._cache, self._cache_bytes = cache, cache_bytes
         self._files: OrderedDict[str, int] = OrderedDict()
         self._lock = threading.Lock()
-        self._sound: dict[str, bytearray] = {}  # component -> a flag for every row that was read and found whole
+        self._verified: dict[str, bytearray] = {}  # component -> a flag per row: its checksum was found right
 
     def read(self, row: int, column: str) -> bytes:
         """Content of one component of a row; empty where the sample has none.
 
         Raises:
-            BadSample: the tar is missing, short, or its bytes are not those that were packed.
+            BadSample: the tar is missing or truncated, or its bytes are not those that were packed.
         """
         manifest = self.manifest
         size = manifest.value(row, f"{column}_size")
@@ -54,14 +57,14 @@ class Reader:
         shard, offset = manifest.value(row, "shard"), manifest.value(row, f"{column}_offset")
         where = f"{shard}:{manifest.value(row, 'key')}"
         try:
-            content = self._pread(shard, size, offset)
+            content = self._read_at(shard, size, offset)
         except OSError as error:
             raise BadSample(Fault(file=where, reason=f"{column}: cannot read {shard} ({error})", offset=offset)) from error
         if len(content) != size:
             raise BadSample(
                 Fault(file=where, offset=offset, reason=f"{column}: {len(content)} of {size} bytes; the tar is cut short")
             )
-        sound = self._sound.setdefault(column, bytearray(len(manifest)))
+        sound = self._verified.setdefault(column, bytearray(len(manifest)))
         if self.verify and not sound[row]:
             if hashlib.sha256(content).hexdigest() != manifest.value(row, f"{column}_sha256"):
                 raise BadSample(Fault(file=where, reason=f"{column}: checksum differs from the manifest", offset=offset))
@@ -69,12 +72,13 @@ class Reader:
         return content
 
     def close(self) -> None:
+        """Close all tars."""
         with self._lock:
             for descriptor in self._files.values():
                 os.close(descriptor)
             self._files.clear()
 
-    def _pread(self, shard: str, size: int, offset: int) -> bytes:
+    def _read_at(self, shard: str, size: int, offset: int) -> bytes:
         with self._lock:
             if shard not in self._files:
                 path = self._fetch(shard) if self._remote else Path(self.manifest.root) / shard
@@ -89,7 +93,7 @@ class Reader:
             os.close(descriptor)
 
     def _fetch(self, shard: str) -> Path:
-        """The local copy of a remote tar, fetched when absent; other tars give way when the cache is full."""
+        """The local copy of a remote tar, fetched when absent; removes least recently used ones when the cache is full."""
         self._cache.mkdir(parents=True, exist_ok=True)
         local = self._cache / f"{hashlib.sha256(self.manifest.root.encode()).hexdigest()[:12]}-{shard}"
         if local.exists():
@@ -97,7 +101,7 @@ class Reader:
             return local
         with (
             fsspec.open(f"{self.manifest.root}/{shard}", "rb") as remote,
-            atomic.replacing(local) as draft,
+            atomic.replace(local) as draft,
             open(draft, "wb") as file,
         ):
             while block := remote.read(8 * 2**20):

@@ -1,4 +1,4 @@
-"""What one stored sample of a kind holds: its files in the tar and its columns in the manifest."""
+"""The schema of a kind of data set: a sample's files in the tar and its columns in the manifest."""
 
 from dataclasses import dataclass
 
@@ -50,7 +50,7 @@ class Schema:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sample:
-    """One sample on its way into a tar."""
+    """One sample to be written to a tar."""
 
     key: str  # unique in the data set; no dot or slash, a dot would start the extension
     files: dict[str, bytes]  # component name -> content
@@ -61,6 +61,6 @@ class Sample:
             raise ValueError(f"sample key {self.key!r} must be non-empty and free of dots, slashes and blanks")
 
 
-def safe_key(name: str) -> str:
-    """`name` with every character that a WebDataset key may not hold replaced by an underscore."""
+def sanitise_key(name: str) -> str:
+    """`name` with every character that is not allowed in a key replaced by an underscore."""
     return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)

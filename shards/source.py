@@ -1,4 +1,4 @@
-"""A kind of lab folder as one record: how it is listed, made into samples, split and described."""
+"""The record of a kind of lab folder: how it is scanned, made into samples, split and described."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,33 +10,33 @@ from tarpon.shards.writer import Make
 
 
 class Unit(Protocol):
-    """What one call of `make` turns into samples: a video, a stack, some images."""
+    """The input of one call of `make`: a video, a stack, some images."""
 
     def name(self) -> str:
-        """What a user calls it."""
+        """Name for messages."""
 
     def fingerprint(self) -> str:
         """Text that changes when the unit's files or settings do."""
 
     def size(self) -> int:
-        """Frames or images, about."""
+        """Approximate number of frames or images."""
 
 
 class Scan(NamedTuple):
-    """What a lab folder holds. A source that needs more for its card has a record of its own with these two fields."""
+    """Contents of a lab folder. A source that needs more for its card has its own record with these two fields."""
 
     units: list[Unit]  # in order
-    faults: list[Fault]  # what cannot be used, found by listing alone
+    faults: list[Fault]  # what cannot be used, as far as the scan shows
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """All that packing knows of one kind of lab folder. Its `options` are a frozen dataclass that JSON can hold."""
+    """A kind of lab folder, for packing. Its `options` are a frozen dataclass that JSON can hold."""
 
     schema: Schema
-    scan: Callable[..., Scan]  # (*folders, options, ...) -> what is there
+    scan: Callable[..., Scan]  # (*folders, options, ...) -> units and faults
     make: Make  # unit -> samples and faults; a module-level function: it travels to other processes
     assign: Callable[..., Sequence[str]]  # (rows, options=, packing=) -> the split of each row
-    card: Callable[..., dict]  # (rows, found=, options=) -> the source's own entries of the dataset card
-    hint: str  # likely causes where a folder lists nothing; {folder} is the first folder
+    describe: Callable[..., dict]  # (rows, found=, options=) -> the source's own entries of the dataset card
+    hint: str  # likely causes when a scan finds nothing; {folder} is the first folder
     shard_size: int = 16384  # most units of size (frames, images) in a tar

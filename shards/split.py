@@ -13,12 +13,12 @@ from tarpon.shards.manifest import SPLITS
 def assign_splits(
     groups: Mapping[str, np.ndarray], *, ratios: Sequence[float] = (0.7, 0.15, 0.15), seed: int = 0
 ) -> dict[str, str]:
-    """Give every group a split so that each class is shared out near the ratios.
+    """Assign every group to a split so that each class is divided near the ratios.
 
     Args:
         groups: group name -> label histogram (C,), counts in any unit (frames, images).
         ratios: shares of train, val, test; normalised here.
-        seed: changes which of several equal choices is taken.
+        seed: decides between equal choices.
 
     Returns:
         group name -> "train" | "val" | "test". With three groups or more, and ratios above 0, no split is empty.
@@ -69,7 +69,7 @@ def assign_splits(
 
 
 def check_leak(groups: Sequence[str], splits: Sequence[str], *, given: Collection[str] = ()) -> None:
-    """ValueError naming the first group that stands in two splits; rows of a `given` split are not looked at."""
+    """ValueError naming the first group that is in two splits; rows of a `given` split are not checked."""
     seen: dict[str, str] = {}
     for group, split in zip(groups, splits, strict=True):
         if split not in given and seen.setdefault(group, split) != split:
@@ -77,19 +77,19 @@ def check_leak(groups: Sequence[str], splits: Sequence[str], *, given: Collectio
 
 
 def hold_out(classes: Sequence[str], groups: Sequence[str], *, share: float, seed: int = 0) -> np.ndarray:
-    """Which rows to hold out of a set, class by class and by whole groups.
+    """Rows to hold out, class by class and in whole groups.
 
     Args:
         classes, groups: of every row. A group counts for the class that most of its rows have.
         share: of each class's rows, in [0, 1).
-        seed: another one picks other groups.
+        seed: of the order of the groups.
 
     Returns:
-        (rows,) bool. Does not depend on the order of the rows, nor a class's choice on the other classes.
+        (rows,) bool. Independent of the order of the rows; the choice in a class is independent of the other classes.
 
-    Of a class of n rows, round(share * n) are wanted. Its groups are passed in an order drawn by hash, and one is taken where
-    that brings the count nearer to what is wanted; one group always stays. So a class of one group stays whole, as does one
-    too small for half a row to be wanted (of 3 rows or fewer at 0.15), and the result is near the share, not equal to it.
+    The target in a class of n rows is round(share * n). Its groups are visited in an order drawn by hash, and one is taken
+    where that brings the count nearer to the target; one group always stays. So a class of one group stays whole, as does one
+    with a target of 0 (3 rows or fewer at 0.15), and the result is near the share, not equal to it.
     """
     if not 0 <= share < 1:
         raise ValueError(f"share={share} of the rows to hold out must be in [0, 1)")
@@ -113,7 +113,7 @@ def hold_out(classes: Sequence[str], groups: Sequence[str], *, share: float, see
 
 
 def assign_folds(groups: Mapping[str, np.ndarray], *, folds: int, seed: int = 0) -> dict[str, int]:
-    """Give every group the one fold in which it is tested, so that each fold holds near 1 / folds of every class.
+    """Assign every group to the fold in which it is tested, so that each fold has near 1 / folds of every class.
 
     Args:
         groups: group name -> label histogram (C,), as of `assign_splits`.
@@ -148,10 +148,10 @@ def assign_folds(groups: Mapping[str, np.ndarray], *, folds: int, seed: int = 0)
     return result
 
 
-def fold_splits(
+def assign_fold_splits(
     folds: Sequence[int], groups: Sequence[str], labels: Sequence[int], *, k: int, val_share: float, seed: int = 0
 ) -> list[str]:
-    """The splits of every row when fold `k` is tested: validation is cut from the rest by group, stratified.
+    """The split of every row when fold `k` is tested: validation is cut from the rest by group, stratified.
 
     Args:
         folds, groups, labels: of every row; labels from 0.

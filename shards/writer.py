@@ -1,8 +1,8 @@
-"""Samples into bounded WebDataset tars, in parallel, resumable, every file whole or absent.
+"""Writes samples to WebDataset tars of bounded size: in parallel, resumable, every file atomically.
 
 A shard is made by one process from a fixed list of source units: `<shard>.tar`, DALI's `<shard>.idx`, and last
-`parts/<shard>.parquet`, whose existence (with the right fingerprint) says the shard is done. The manifest is made
-from the parts when all are there.
+`parts/<shard>.parquet`, whose existence (with the right fingerprint) means that the shard is done. The manifest is assembled
+from all parts.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from tarpon.shards.quarantine import Fault, contain
 from tarpon.shards.schema import Sample, Schema
 
 Make = Callable[[object], Iterable[Sample | Fault]]
-TWICE = "another sample has the key {key}: names that differ only in signs that a key may not hold; rename one"
+DUPLICATE_KEY = "another sample has the key {key}: names that differ only in signs that a key may not hold; rename one"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,26 +31,26 @@ class ShardJob:
     """One tar to make."""
 
     name: str  # without extension
-    units: tuple  # what `make` is called with, in order; each with a `name()`, a `fingerprint()` and a `size()`
+    units: tuple  # arguments of `make`, in order; see source.Unit
     make: Make  # a module-level function: it travels to other processes
     schema: Schema
     out: str
-    settings: str  # JSON of everything that shapes the content
-    taken: tuple[str, ...] = ()  # keys that samples of other shards have: not to be stored here
+    settings: str  # JSON of all options that determine the content
+    excluded_keys: tuple[str, ...] = ()  # keys of samples in other shards: samples with them are faults here
 
     def fingerprint(self) -> str:
-        parts = [self.settings, *(unit.fingerprint() for unit in self.units), *self.taken]
+        parts = [self.settings, *(unit.fingerprint() for unit in self.units), *self.excluded_keys]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def part(self) -> Path:
+    def part_path(self) -> Path:
         return Path(self.out) / "parts" / f"{self.name}.parquet"
 
-    def tar(self) -> Path:
+    def tar_path(self) -> Path:
         return Path(self.out) / f"{self.name}.tar"
 
-    def done(self) -> bool:
-        """True when the shard stands as this job would make it."""
-        part, tar = self.part(), self.tar()
+    def is_done(self) -> bool:
+        """True when the shard exists as this job would make it."""
+        part, tar = self.part_path(), self.tar_path()
         if not (part.exists() and tar.exists()):
             return False
         meta = pq.read_schema(part).metadata or {}
@@ -59,12 +59,17 @@ class ShardJob:
 
 
 def write_shards(jobs: Sequence[ShardJob], *, workers: int, executor: Executor | None = None, progress: bool = True) -> None:
-    """Make every shard that is not done yet. `executor` may be any concurrent.futures Executor, e.g. a cluster's."""
+    """Make every shard that is not done yet.
+
+    Args:
+        workers: processes, unless an executor is given.
+        executor: any concurrent.futures Executor, e.g. a cluster's; None: a pool of new processes.
+    """
     out = Path(jobs[0].out)
     (out / "parts").mkdir(parents=True, exist_ok=True)
     atomic.remove_drafts(out)
     atomic.remove_drafts(out / "parts")
-    todo = [job for job in jobs if not job.done()]
+    todo = [job for job in jobs if not job.is_done()]
     total = sum(unit.size() for job in jobs for unit in job.units)
     ready = total - sum(unit.size() for job in todo for unit in job.units)
     with tqdm(total=total, initial=ready, unit="frame", unit_scale=True, desc="pack", disable=not progress) as bar:
@@ -83,11 +88,11 @@ def write_shards(jobs: Sequence[ShardJob], *, workers: int, executor: Executor |
 
 
 def write_shard(job: ShardJob) -> str:
-    """Make one shard; returns its name. Leaves the tar, its DALI index and its part, or nothing."""
-    import webdataset  # seconds to import, which every worker would pay before it knows that its shard is done
+    """Make one shard (tar, DALI index, part); returns its name."""
+    import webdataset  # takes seconds, which a command with all shards done should not wait for
 
-    faults, rows, digests, held = [], [], [], set(job.taken)
-    with atomic.replacing(job.tar()) as draft:
+    faults, rows, digests, held = [], [], [], set(job.excluded_keys)
+    with atomic.replace(job.tar_path()) as draft:
         with (
             open(draft, "wb") as stream,
             webdataset.TarWriter(stream, encoder=False, mtime=0, user="tarpon", group="tarpon") as tar,
@@ -98,13 +103,13 @@ def write_shard(job: ShardJob) -> str:
                         faults.append(item)
                         continue
                     if item.key in held:
-                        faults.append(Fault(file=str(item.row["source"]), reason=TWICE.format(key=item.key)))
+                        faults.append(Fault(file=str(item.row["source"]), reason=DUPLICATE_KEY.format(key=item.key)))
                         continue
                     held.add(item.key)
                     tar.write({"__key__": item.key, **item.files})
                     rows.append({"key": item.key, "shard": f"{job.name}.tar", "split": "", **item.row})
                     digests.append({name: hashlib.sha256(content).hexdigest() for name, content in item.files.items()})
-        places = tar_places(draft)
+        places = index_tar(draft)
         size = draft.stat().st_size
     for row, digest in zip(rows, digests, strict=True):
         for component in job.schema.components:
@@ -114,24 +119,24 @@ def write_shard(job: ShardJob) -> str:
                 f"{component.column}_size": length,
                 f"{component.column}_sha256": digest.get(component.name, ""),
             }
-    atomic.write_text(job.tar().with_suffix(".idx"), dali_index(places))
+    atomic.write_text(job.tar_path().with_suffix(".idx"), format_dali_index(places))
     meta = {"fingerprint": job.fingerprint(), "bytes": str(size), "faults": json.dumps([asdict(fault) for fault in faults])}
-    with atomic.replacing(job.part()) as draft:
+    with atomic.replace(job.part_path()) as draft:
         pq.write_table(pa.Table.from_pylist(rows, schema=job.schema.arrow()).replace_schema_metadata(meta), draft)
     return job.name
 
 
 def read_parts(jobs: Sequence[ShardJob]) -> tuple[pa.Table, list[Fault]]:
-    """All shards' rows in shard order, and all faults."""
+    """Rows of all shards in shard order, and all faults, sorted."""
     tables, faults = [], []
     for job in jobs:
-        table = pq.read_table(job.part())
+        table = pq.read_table(job.part_path())
         faults += [Fault(**fault) for fault in json.loads(table.schema.metadata[b"faults"])]
         tables.append(table.replace_schema_metadata(None))
     return pa.concat_tables(tables), sorted(faults, key=str)
 
 
-def tar_places(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
+def index_tar(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
     """key -> component -> (byte offset, size) of every sample in a tar."""
     places: dict[str, dict[str, tuple[int, int]]] = {}
     with tarfile.open(path) as tar:
@@ -141,8 +146,8 @@ def tar_places(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
     return places
 
 
-def dali_index(places: dict[str, dict[str, tuple[int, int]]]) -> str:
-    """The text of DALI's WebDataset index, version 1.2: extension, offset, size and name of each file, a line a sample."""
+def format_dali_index(places: dict[str, dict[str, tuple[int, int]]]) -> str:
+    """The text of DALI's WebDataset index, version 1.2: extension, offset, size and name of each file, one line a sample."""
     lines = [
         " ".join(f"{name} {offset} {size} {key}.{name}" for name, (offset, size) in files.items())
         for key, files in places.items()

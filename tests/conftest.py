@@ -13,9 +13,8 @@ from tarpon.shards.sources.cells import source as cells
 from tarpon.shards.sources.cells.record import CELLS
 from tarpon.shards.sources.fish import source as fish
 from tarpon.shards.sources.mouse import source as mouse
-from tarpon.shards.sources.star import pictures as reid
+from tarpon.shards.sources.star import reid, wildlife
 from tarpon.shards.sources.star import source as star
-from tarpon.shards.sources.star import wildlife
 from tarpon.tools.cells.demo import lab as cells_demo
 from tarpon.tools.fish.demo import lab as fish_demo
 from tarpon.tools.mouse.demo import lab as demo
@@ -156,7 +155,7 @@ def cells_shards(tmp_path_factory, cells_lab, pack_cells) -> Manifest:
 
 
 def pack_animals(
-    found: reid.Scan, source: star.StarSource | wildlife.WildlifeSource, out: Path, *, given: tuple = ()
+    found: reid.ReidScan, source: star.StarSource | wildlife.WildlifeSource, out: Path, *, given: tuple = ()
 ) -> Manifest:
     """Pack a scanned folder of known animals in this process."""
     packing = Packing(out=out, split=(0.8, 0.1, 0.1), given=given)

@@ -22,10 +22,10 @@ from tqdm import tqdm
 from tarpon.models.backbones.frames import FrameBackbone
 from tarpon.models.backbones.image import SCALES, ImageEncoder
 from tarpon.pipelines.feed import Feed, SampleReader
-from tarpon.pipelines.image.feed import ImageFields, image_requests
+from tarpon.pipelines.image.feed import ImageFields, request_images
 from tarpon.pipelines.image.graph import ImageGraph
 from tarpon.pipelines.loader import Loader
-from tarpon.shards.features import DTYPES, FeatureCache, class_lists, labels_of
+from tarpon.shards.features import DTYPES, FeatureCache, select_class_lists, select_labels
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
@@ -95,7 +95,7 @@ def encode(encoder: ImageEncoder, loader: Loader, rows: np.ndarray, *, batch: in
     """Vectors of rows in their order, a batch at a time: (at most `batch`, D) float32 on the CPU. bfloat16 on a GPU."""
     turns = plan.sequential_batches(len(rows), micro=batch, rank=0, world=1)
     work = (np.where(turn >= 0, rows[turn], -1) for turn in turns)
-    for images in loader.run(image_requests(work)):
+    for images in loader.run(request_images(work)):
         real = images["row"] >= 0
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             vectors = encoder(images["image"])
@@ -157,7 +157,7 @@ def run(
     took = fill(cache, recipe, encoder, manifest, context, batch=batch, threads=threads or share_of_cores(context))
     wait_for_all(context)
     if context.first:
-        cache.finish(labels_of(manifest))
+        cache.finish(select_labels(manifest))
         print(took, f"{len(manifest)} vectors of {encoder.dim} numbers, {dtype}: {out}", sep="\n")
     return 0
 
@@ -172,7 +172,7 @@ def card_of(recipe: Recipe, encoder: ImageEncoder, manifest: Manifest, context: 
         "count": len(manifest),
         "kind": manifest.card["kind"],
         "manifest": manifest.fingerprint(),
-        "classes": class_lists(manifest.card),
+        "classes": select_class_lists(manifest.card),
         "versions": dict(sorted(installed.items())),
     }
 

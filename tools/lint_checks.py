@@ -18,9 +18,9 @@ from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.pack import QUARANTINE
 from tarpon.shards.quarantine import BadSample, read_faults
 from tarpon.shards.reader import Reader
-from tarpon.shards.schema import Schema, safe_key
+from tarpon.shards.schema import Schema, sanitise_key
 from tarpon.shards.split import check_leak
-from tarpon.shards.writer import dali_index
+from tarpon.shards.writer import format_dali_index
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -137,7 +137,7 @@ def keys(listing: Listing) -> Iterator[Wrong]:
     for key, count in Counter(listing.manifest.table["key"].to_pylist()).items():
         if count > 1:
             yield "manifest.parquet", f"key {key} stands in {count} rows"
-        if not key or safe_key(key) != key:
+        if not key or sanitise_key(key) != key:
             yield "manifest.parquet", f"key {key!r} holds a character that is not a letter, digit, hyphen or underscore"
 
 
@@ -223,7 +223,7 @@ def index(listing: Listing) -> Iterator[Wrong]:
             places.setdefault(key, {})[component] = (member.offset_data, member.size)
         if not path.is_file():
             yield path.name, "is missing"
-        elif path.read_text() != dali_index(places):
+        elif path.read_text() != format_dali_index(places):
             yield path.name, f"does not agree with {name}"
 
 

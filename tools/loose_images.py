@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tarpon.shards.sources.images import Picture
+from tarpon.shards.sources.images import JpegImage
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")  # what else lies in a folder is passed over
 
@@ -38,8 +38,8 @@ def images_in(folder: Path) -> list[str]:
 
 
 def pictures_of(
-    root: Path, names: Sequence[str], *, size: int, threads: int, read: Callable[[Path], Picture | str]
-) -> Iterator[tuple[range, list[Picture | str]]]:
+    root: Path, names: Sequence[str], *, size: int, threads: int, read: Callable[[Path], JpegImage | str]
+) -> Iterator[tuple[range, list[JpegImage | str]]]:
     """`size` images at a time, each as packing would have stored it or the reason why not; the next are read meanwhile."""
     chunks = [range(first, min(first + size, len(names))) for first in range(0, len(names), size)]
     with ThreadPoolExecutor(threads, thread_name_prefix="images") as pool:

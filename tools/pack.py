@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.pack import QUARANTINE, Packing, PackingError, pack
-from tarpon.shards.quarantine import Fault, by_reason
+from tarpon.shards.quarantine import Fault, group_by_reason
 from tarpon.shards.source import Scan, Source
 from tarpon.tools.table import table as lines_of
 
@@ -80,7 +80,7 @@ def nothing(source: Source, folders: Sequence[Path | None], found: Scan, faults:
     hint = f"Likely causes: {source.hint.format(folder=folders[0])}."
     if not found.units:
         return f"No samples found in {where}. {hint}"
-    reason, alike = by_reason(faults)[0]
+    reason, alike = group_by_reason(faults)[0]
     return f"No samples found in {where} that can be used: {len(faults)} in quarantine, {len(alike)} of them as in: {reason}."
 
 
@@ -108,7 +108,7 @@ def quarantine(faults: Sequence[Fault], *, title: str = f"Not packed (one a line
     """What was not packed, and remarks on what was: a line a reason, with how often and where."""
     lines = []
     for head, kept in ((title, False), ("Packed, with a remark", True)):
-        kinds = by_reason([fault for fault in faults if fault.packed == kept])
+        kinds = group_by_reason([fault for fault in faults if fault.packed == kept])
         if kinds:
             rows = [(len(alike), reason, _where(alike)) for reason, alike in kinds[:KINDS]]
             lines += [f"{head}:", *lines_of(("count", "reason", "where"), rows)]

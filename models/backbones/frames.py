@@ -1,6 +1,6 @@
 """Image backbones applied frame by frame: one vector and one feature map for every frame of a clip.
 
-B clips, T frames, N = B*T frames in a row, D channels, h x w cells of the feature map.
+B clips, T frames, N = B*T frames of all clips, D channels, h x w cells of the feature map.
 """
 
 from collections.abc import Callable
@@ -13,19 +13,19 @@ from torch.utils.checkpoint import checkpoint
 
 from tarpon.models.backbones.weights import (
     CHOICES,
-    cannot_be_had,
     check_file,
     check_name,
+    find_normalisation,
     first_line,
     has_source,
-    load,
-    normalisation,
+    load_weights,
+    make_unavailable_error,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameBackbone:
-    """Which timm model looks at each frame, and where its weights come from."""
+    """A timm model for single frames, and the source of its weights."""
 
     name: str = "vit_small_patch14_dinov2.lvd142m"  # timm's, with or without tag; hf_hub:OWNER/NAME; local-dir:FOLDER
     pretrained: bool = True  # weights from the hub or its cache; a `weights` file comes first
@@ -46,16 +46,16 @@ class FrameBackbone:
 
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Per-channel (mean, std) of RGB in [0, 1] that the weights were trained with; ImageNet's where timm knows none."""
-        return normalisation(self.name)
+        return find_normalisation(self.name)
 
     def build(self) -> "FrameEncoder":
         """The encoder, on the CPU, in training mode, not frozen."""
         check_name(self.name)
         if self.weights is not None:
             check_file(self.weights)
-        net, sized = self._create()
+        net, sized = self._create_net()
         if self.weights is not None:
-            load(net, self.weights)
+            load_weights(net, self.weights)
         return FrameEncoder(
             net,
             image_size=self.image_size,
@@ -64,7 +64,7 @@ class FrameBackbone:
             frames_per_pass=self.frames_per_pass,
         )
 
-    def _create(self) -> tuple[nn.Module, bool]:
+    def _create_net(self) -> tuple[nn.Module, bool]:
         """The timm model, and whether it was built for one image size only."""
         wanted = {"pretrained": self.pretrained and self.weights is None, "num_classes": 0}
         try:
@@ -77,7 +77,7 @@ class FrameBackbone:
         except (OSError, RuntimeError) as error:
             if not wanted["pretrained"] and not has_source(self.name):
                 raise
-            raise cannot_be_had(self.name, error) from error
+            raise make_unavailable_error(self.name, error) from error
 
 
 class FrameEncoder(nn.Module):
@@ -88,8 +88,8 @@ class FrameEncoder(nn.Module):
         grid_dim: channels of the feature map.
         grid_size: (h, w) of the feature map at `image_size`.
         frozen: set by `freeze`, never directly.
-        reach, phase: frames on either side that a frame's output depends on, and what the start of a chunk must be
-            a multiple of for the chunk to answer as the whole video does: here none and any.
+        reach: frames on either side that a frame's output depends on: 0 here.
+        phase: the start of a chunk must be a multiple of it, for the same output as on the whole video: 1 here.
     """
 
     reach, phase = 0, 1
@@ -108,14 +108,14 @@ class FrameEncoder(nn.Module):
         self.frozen = False
         self.only_size = None if any_size else image_size
         self.frames_per_pass = frames_per_pass
-        self.stage = None if grid_stride is None else _stage(net, grid_stride)
+        self.stage = None if grid_stride is None else _find_stage(net, grid_stride)
         _check_patch(net, image_size)
         self._side = image_size
-        self._asked = net.training  # the mode last asked for, kept while frozen
+        self._requested_mode = net.training  # the mode last asked for, kept while frozen
         self._probe(image_size)
 
     def forward(self, clip: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode every frame by itself.
+        """Encode every frame independently.
 
         Args:
             clip: (B, T, 3, H, W) float, already normalised; cast to the dtype of the parameters.
@@ -133,11 +133,11 @@ class FrameEncoder(nn.Module):
             )
         frames = clip.flatten(0, 1).to(next(self.net.parameters()).dtype)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            pooled, grid = in_passes(self._encode, frames, size=self.frames_per_pass)
+            pooled, grid = encode_in_passes(self._encode, frames, size=self.frames_per_pass)
         return pooled.unflatten(0, clip.shape[:2]), grid.unflatten(0, clip.shape[:2])
 
-    def maps(self, images: Tensor, *, stages: int = 1) -> tuple[Tensor, ...]:
-        """Feature maps where the last stages end. A transformer whose blocks all have one stride counts as four stages.
+    def extract_maps(self, images: Tensor, *, stages: int = 1) -> tuple[Tensor, ...]:
+        """Feature maps at the ends of the last stages. A transformer whose blocks all have one stride counts as four stages.
 
         Args:
             images: (N, 3, H, W) float, already normalised, of any size that the model takes; H and W may differ.
@@ -155,13 +155,13 @@ class FrameEncoder(nn.Module):
             )
         for side in set(size):
             _check_patch(self.net, side)
-        ends = _ends(self.net, stages)
+        ends = _find_stage_ends(self.net, stages)
         images = images.to(next(self.net.parameters()).dtype)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return in_passes(lambda some: self._maps(some, ends), images, size=self.frames_per_pass)
+            return encode_in_passes(lambda some: self._extract_maps(some, ends), images, size=self.frames_per_pass)
 
-    def only_maps(self, *, stages: int) -> list[int]:
-        """Promise that only `maps` of so many stages will be asked for: parameters that these do not hang on leave training.
+    def restrict_to_maps(self, *, stages: int) -> list[int]:
+        """Take out of training all parameters that `extract_maps` of so many stages does not depend on.
 
         Returns:
             Channels of the maps.
@@ -170,7 +170,7 @@ class FrameEncoder(nn.Module):
         blank = parameters[0].new_zeros(1, 3, self._side, self._side)
         self.net.eval()
         with torch.enable_grad():
-            made = self._maps(blank, _ends(self.net, stages))
+            made = self._extract_maps(blank, _find_stage_ends(self.net, stages))
         self.net.train(mode)
         slopes = torch.autograd.grad(sum(each.sum() for each in made), parameters, allow_unused=True)
         for parameter, slope in zip(parameters, slopes, strict=True):
@@ -178,16 +178,16 @@ class FrameEncoder(nn.Module):
         return [each.shape[1] for each in made]
 
     def freeze(self, on: bool = True) -> None:
-        """Hold the weights and statistics still (True) or let them learn (False).
+        """Freeze weights and batch statistics (True), or train them (False).
 
-        `requires_grad` stays True throughout: DeepSpeed never moves a parameter that was off when it was set up.
+        `requires_grad` stays True throughout: DeepSpeed never updates a parameter that had it off at its initialisation.
         """
         self.frozen = on
-        self.train(self._asked)
+        self.train(self._requested_mode)
 
     def train(self, mode: bool = True) -> "FrameEncoder":
-        """As in torch, except that a frozen encoder stays in evaluation mode until it is thawed."""
-        self._asked = mode
+        """As in torch, but a frozen encoder stays in evaluation mode until it is unfrozen."""
+        self._requested_mode = mode
         return super().train(mode and not self.frozen)
 
     def no_weight_decay(self) -> set[str]:
@@ -199,21 +199,21 @@ class FrameEncoder(nn.Module):
         """(N, 3, H, W) -> (N, dim), (N, h, w, grid_dim)."""
         if self.stage is None:
             features = self.net.forward_features(frames)
-            grid = self.cells(features, frames.shape[-2:])
+            grid = self.to_grid(features, frames.shape[-2:])
         else:
             features, (middle,) = self.net.forward_intermediates(frames, indices=[self.stage], output_fmt="NCHW")
             grid = middle.permute(0, 2, 3, 1)
         return self.net.forward_head(features, pre_logits=True), grid
 
-    def _maps(self, images: Tensor, ends: list[int]) -> tuple[Tensor, ...]:
+    def _extract_maps(self, images: Tensor, ends: list[int]) -> tuple[Tensor, ...]:
         """(N, 3, H, W) -> a (N, channels, h, w) for each of `ends`, indices of timm's feature maps, and for the last map."""
         if ends:
             features, middles = self.net.forward_intermediates(images, indices=ends, output_fmt="NCHW")
         else:
             features, middles = self.net.forward_features(images), []
-        return (*middles, self.cells(features, images.shape[-2:]).permute(0, 3, 1, 2))
+        return (*middles, self.to_grid(features, images.shape[-2:]).permute(0, 3, 1, 2))
 
-    def cells(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+    def to_grid(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         """The model's own layout (NCHW, NHWC or tokens) -> (N, h, w, grid_dim)."""
         if not isinstance(features, Tensor) or features.ndim not in (3, 4):
             raise ValueError(f"{type(self.net).__name__} returns no single feature map; choose another timm model")
@@ -228,16 +228,16 @@ class FrameEncoder(nn.Module):
         return tokens.unflatten(1, (rows, -1))
 
     def _probe(self, image_size: int) -> None:
-        """Learn the widths from one blank frame: timm's own `num_features` is not the pooled width of every model."""
+        """Measure the output widths on one blank frame: timm's `num_features` is not the pooled width of every model."""
         self.net.eval()
         with torch.no_grad():
             pooled, grid = self._encode(torch.zeros(1, 3, image_size, image_size))
-        self.net.train(self._asked)
+        self.net.train(self._requested_mode)
         self.dim, self.grid_dim = pooled.shape[-1], grid.shape[-1]
         self.grid_size = (grid.shape[1], grid.shape[2])
 
 
-def in_passes(encode: Callable[[Tensor], tuple[Tensor, ...]], items: Tensor, *, size: int | None) -> tuple[Tensor, ...]:
+def encode_in_passes(encode: Callable[[Tensor], tuple[Tensor, ...]], items: Tensor, *, size: int | None) -> tuple[Tensor, ...]:
     """`encode(items)` by at most `size` rows at a time; with a gradient, each pass is computed again in the backward."""
     if size is None or len(items) <= size:
         return encode(items)
@@ -250,7 +250,7 @@ def in_passes(encode: Callable[[Tensor], tuple[Tensor, ...]], items: Tensor, *, 
 
 
 def _check_patch(net: nn.Module, image_size: int) -> None:
-    """Patches must tile the image: timm would leave out the right and lower border without a word."""
+    """ValueError unless patches tile the image: timm would silently leave out the right and lower border."""
     patch = getattr(getattr(net, "patch_embed", None), "patch_size", None)
     side = patch[0] if isinstance(patch, tuple) else patch
     if side and image_size % side:
@@ -260,7 +260,7 @@ def _check_patch(net: nn.Module, image_size: int) -> None:
         )
 
 
-def _stage(net: nn.Module, grid_stride: int) -> int | None:
+def _find_stage(net: nn.Module, grid_stride: int) -> int | None:
     """Index of the deepest map of at most `grid_stride` pixels a cell; None where that is the model's last map."""
     strides = [info["reduction"] for info in getattr(net, "feature_info", [])]
     if not strides or not hasattr(net, "forward_intermediates"):
@@ -275,8 +275,8 @@ def _stage(net: nn.Module, grid_stride: int) -> int | None:
     return fitting[-1]
 
 
-def _ends(net: nn.Module, stages: int) -> list[int]:
-    """Indices of timm's feature maps where the last `stages` stages end, without the very last."""
+def _find_stage_ends(net: nn.Module, stages: int) -> list[int]:
+    """Indices of timm's feature maps at the ends of the last `stages` stages, without the final one."""
     strides = [info["reduction"] for info in getattr(net, "feature_info", [])]
     blocks = len(strides)
     plain = blocks > 1 and len(set(strides)) == 1

@@ -38,12 +38,12 @@ class ImageEncoder(nn.Module):
             torch.manual_seed(0)  # random weights, where asked for, are the same in every process and run
             encoder = backbone.build()
         self.net, self.l2, self.size = encoder.net, l2, backbone.image_size
-        self.sizes = tuple(_whole_patches(self.net, scale * self.size) for scale in SCALES) if multi_scale else (self.size,)
+        self.sizes = tuple(_round_to_patches(self.net, scale * self.size) for scale in SCALES) if multi_scale else (self.size,)
         fixed = encoder.only_size is not None and not getattr(self.net, "dynamic_img_size", False)
         if fixed and multi_scale and not hasattr(self.net, "set_input_size"):
             raise ValueError(f"{backbone.name} takes images of {self.size} pixels only; leave multi_scale out")
-        nets = [_resized(self.net, size) if fixed and size != self.size else self.net for size in self.sizes]
-        self._forwards: list[Callable[[Tensor], Tensor]] = [_Pooled(net) for net in nets]
+        nets = [_resize_net(self.net, size) if fixed and size != self.size else self.net for size in self.sizes]
+        self._forwards: list[Callable[[Tensor], Tensor]] = [_PooledForward(net) for net in nets]
         self._others = nn.ModuleList(net for net in nets if net is not self.net)  # so that they move and cast with this one
         self.requires_grad_(False).train(False)
         self.dim = self(torch.zeros(1, 3, self.size, self.size)).shape[-1]
@@ -73,7 +73,7 @@ class ImageEncoder(nn.Module):
         return digest.hexdigest()
 
 
-class _Pooled:
+class _PooledForward:
     """(N, 3, H, W) -> (N, D) by one net."""
 
     def __init__(self, net: nn.Module) -> None:
@@ -87,15 +87,15 @@ class _Pooled:
         return getattr(self.net, "fc_norm", nn.Identity())(features[:, 0])
 
 
-def _whole_patches(net: nn.Module, side: float) -> int:
+def _round_to_patches(net: nn.Module, side: float) -> int:
     """`side` in pixels rounded to a multiple of the patch; to a pixel where there are no patches."""
     patch = getattr(getattr(net, "patch_embed", None), "patch_size", 1)
     patch = patch[0] if isinstance(patch, tuple) else patch
     return max(round(side / patch), 1) * patch
 
 
-def _resized(net: nn.Module, size: int) -> nn.Module:
-    """The same weights for another image size; only what hangs on the size (position embeddings) is new."""
+def _resize_net(net: nn.Module, size: int) -> nn.Module:
+    """A copy with shared weights for another image size; only what depends on the size (position embeddings) is new."""
     kept = copy.deepcopy(net, {id(parameter): parameter for parameter in net.parameters()})
     kept.set_input_size(img_size=(size, size))
     return kept

@@ -1,7 +1,7 @@
-"""VideoMAE (Tong et al., NeurIPS 2022) as an encoder of frames: overlapping clips turned back into one vector a frame.
+"""VideoMAE (Tong et al., NeurIPS 2022) as an encoder of frames: overlapping clips, averaged to one vector a frame.
 
-B windows, T frames of a window, C clips of a window, L frames of a clip, S = L / tubelet rows of tokens of a clip, D channels,
-h x w cells of a frame, R clips in a row.
+B windows, T frames of a window, C clips of a window, L frames of a clip, S = L / tubelet token steps of a clip, D channels,
+h x w cells of a frame, R = B*C clips of all windows.
 """
 
 import re
@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from tarpon.models.backbones.frames import first_line, in_passes
+from tarpon.models.backbones.frames import encode_in_passes, first_line
 
 if TYPE_CHECKING:
     from transformers import VideoMAEConfig
@@ -35,7 +35,7 @@ SIZES = {  # as published, for random weights; what is not said is VideoMAEConfi
 
 @dataclass(frozen=True, kw_only=True)
 class VideoBackbone:
-    """Which VideoMAE looks at the clips, where its weights come from, and how the clips overlap."""
+    """A VideoMAE, the source of its weights, and the overlap of its clips."""
 
     name: str = "MCG-NJU/videomae-base-finetuned-kinetics"  # of the hub; without weights its size word alone counts
     pretrained: bool = True  # weights from the hub or its cache; local `weights` come first
@@ -63,24 +63,24 @@ class VideoBackbone:
 
     def build(self) -> "VideoEncoder":
         """The encoder, float32, on the CPU, in training mode, not frozen."""
-        net = self._pretrained() if self.pretrained else self._random()
+        net = self._build_pretrained() if self.pretrained else self._build_random()
         return VideoEncoder(net.train(), stride=self.stride, clips_per_pass=self.clips_per_pass)
 
     def without_weights(self) -> "VideoBackbone":
-        """The same architecture with random weights, for trained ones to be loaded over; needs no file or network later.
+        """A copy with random weights, into which trained ones can be loaded without any other file or network access.
 
         Call it where this backbone can be built: the architecture is read from the config.json of its weights.
         """
         if not self.pretrained:
             return self
-        config, allowed = self._published(), self._shapes()
+        config, allowed = self._load_config(), self._list_overrides()
         overrides = {name: value for name, value in config.to_dict().items() if name in allowed}
         return replace(self, pretrained=False, weights=None, overrides=overrides)
 
-    def _random(self) -> nn.Module:
+    def _build_random(self) -> nn.Module:
         from transformers import VideoMAEConfig, VideoMAEModel  # here: 1.5 s that a command without VideoMAE need not wait
 
-        given, size, allowed = self.overrides or {}, re.search(r"videomae-([a-z]+)", self.name), self._shapes()
+        given, size, allowed = self.overrides or {}, re.search(r"videomae-([a-z]+)", self.name), self._list_overrides()
         if unknown := sorted(set(given) - set(allowed)):
             raise ValueError(f"overrides has unknown {', '.join(unknown)}; allowed are {', '.join(allowed)}")
         known = SIZES.get(size[1]) if size else None
@@ -95,18 +95,18 @@ class VideoBackbone:
         self._check(config)
         return VideoMAEModel(config)
 
-    def _shapes(self) -> list[str]:
+    def _list_overrides(self) -> list[str]:
         """Names that `overrides` may hold: all that VideoMAEConfig adds to a configuration, less what is set elsewhere."""
         from transformers import VideoMAEConfig
 
         own = set(VideoMAEConfig.__annotations__) - {"model_type", "image_size", "num_channels"}
         return sorted(name for name in own if not name.startswith(("decoder_", "norm_pix")))  # no decoder here
 
-    def _published(self) -> "VideoMAEConfig":
+    def _load_config(self) -> "VideoMAEConfig":
         """The configuration that comes with the weights, checked."""
         from transformers import VideoMAEConfig
 
-        source, _ = self._place()
+        source, _ = self._find_weights()
         try:
             found, _ = VideoMAEConfig.get_config_dict(source, local_files_only=self.weights is not None)
             if found.get("model_type") != "videomae":
@@ -117,10 +117,10 @@ class VideoBackbone:
         self._check(config)
         return config
 
-    def _pretrained(self) -> nn.Module:
+    def _build_pretrained(self) -> nn.Module:
         from transformers import VideoMAEModel
 
-        (source, file), config = self._place(), self._published()
+        (source, file), config = self._find_weights(), self._load_config()
         try:
             net, report = VideoMAEModel.from_pretrained(
                 source if file is None else None,
@@ -141,7 +141,7 @@ class VideoBackbone:
             )
         return net
 
-    def _place(self) -> tuple[str, Path | None]:
+    def _find_weights(self) -> tuple[str, Path | None]:
         """(hub name or folder of config.json, file of weights or None for its own)."""
         if self.weights is None:
             return self.name, None
@@ -156,7 +156,7 @@ class VideoBackbone:
 
     def _check(self, config: "VideoMAEConfig") -> None:
         """The image and the clips fit the model."""
-        image, patch = _side(config.image_size), _side(config.patch_size)
+        image, patch = _read_side(config.image_size), _read_side(config.patch_size)
         if image != self.image_size:
             raise ValueError(
                 f"image_size={self.image_size}, but {self.weights or self.name} takes {image} only; set it to that"
@@ -195,21 +195,21 @@ class VideoEncoder(nn.Module):
         config = net.config
         self.net = net
         self.frozen = False
-        self.only_size = _side(config.image_size)
+        self.only_size = _read_side(config.image_size)
         self.length, self.tubelet = config.num_frames, config.tubelet_size
         self.stride, self.clips_per_pass = stride, clips_per_pass
         self.reach, self.phase = self.length - 1, stride
         self.dim = self.grid_dim = config.hidden_size
-        cells = self.only_size // _side(config.patch_size)
+        cells = self.only_size // _read_side(config.patch_size)
         self.grid_size = (cells, cells)
-        self._asked = net.training  # the mode last asked for, kept while frozen
+        self._requested_mode = net.training  # the mode last asked for, kept while frozen
         # transformers keeps the fixed table as a plain tensor, which it would copy from the host in every pass.
         table = net.embeddings.__dict__.pop("position_embeddings", None)
         if table is not None:
             net.embeddings.register_buffer("position_embeddings", table, persistent=False)
 
     def forward(self, clip: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode every frame in the light of its neighbours.
+        """Encode every frame in the context of its neighbours.
 
         Args:
             clip: (B, T, 3, H, W) float, already normalised; any T; cast to the dtype of the parameters.
@@ -231,27 +231,27 @@ class VideoEncoder(nn.Module):
         index = inside + frames * torch.arange(windows, device=clip.device)[:, None, None]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             # Clips are gathered a pass at a time, from their indices: all of them are 16 / stride times the window.
-            (tokens,) = in_passes(lambda of: self._encode(rows[of]), index.flatten(0, 1), size=self.clips_per_pass)
-            weight = spread(frames, starts, length=self.length, tubelet=self.tubelet).to(tokens.dtype)
+            (tokens,) = encode_in_passes(lambda of: self._encode(rows[of]), index.flatten(0, 1), size=self.clips_per_pass)
+            weight = weight_frames(frames, starts, length=self.length, tubelet=self.tubelet).to(tokens.dtype)
             tokens = tokens.view(windows, -1, tokens[0, 0].numel())  # (B, C * S, h * w * D)
             grid = (weight.flatten(1) @ tokens).view(windows, frames, *self.grid_size, self.dim)
             return grid.mean((2, 3)), grid
 
     def freeze(self, on: bool = True) -> None:
-        """Hold the weights still (True) or let them learn (False).
+        """Freeze the weights (True), or train them (False).
 
-        `requires_grad` stays True throughout: DeepSpeed never moves a parameter that was off when it was set up.
+        `requires_grad` stays True throughout: DeepSpeed never updates a parameter that had it off at its initialisation.
         """
         self.frozen = on
-        self.train(self._asked)
+        self.train(self._requested_mode)
 
     def train(self, mode: bool = True) -> "VideoEncoder":
-        """As in torch, except that a frozen encoder stays in evaluation mode until it is thawed."""
-        self._asked = mode
+        """As in torch, but a frozen encoder stays in evaluation mode until it is unfrozen."""
+        self._requested_mode = mode
         return super().train(mode and not self.frozen)
 
     def no_weight_decay(self) -> set[str]:
-        """Nothing by name: the position embeddings are a fixed table, and there is no token of its own."""
+        """Empty: the position embeddings are a fixed table, and there is no class token."""
         return set()
 
     def _encode(self, clips: Tensor) -> tuple[Tensor]:
@@ -268,12 +268,12 @@ def clip_starts(frames: int, *, stride: int, device: torch.device | None = None)
     return torch.arange(0, frames, stride, device=device)
 
 
-def spread(frames: int, starts: Tensor, *, length: int, tubelet: int) -> Tensor:
-    """How much each row of tokens of each clip counts in each frame.
+def weight_frames(frames: int, starts: Tensor, *, length: int, tubelet: int) -> Tensor:
+    """Weight of each token step of each clip in each frame.
 
-    A row stands for the middle of its `tubelet` frames. Within a clip a frame is read off the straight line between the
-    two nearest rows: repeating a row would give all frames of a tubelet the same vector. Clips over the same frame are averaged
-    by a triangle that peaks in the middle of the clip, where a frame has been seen with most of its past and future.
+    A token step stands for the middle of its `tubelet` frames. Within a clip a frame is interpolated linearly between the two
+    nearest steps: repeating a step would give all frames of a tubelet the same vector. Clips over the same frame are averaged
+    with triangular weights that peak in the middle of the clip, where a frame has most of its past and future.
 
     Returns:
         (T, C, S) float32 on the device of `starts`, at least 0, sum 1 in every frame, 0 where the clip does not hold the frame.
@@ -291,7 +291,7 @@ def spread(frames: int, starts: Tensor, *, length: int, tubelet: int) -> Tensor:
     return weight / weight.sum((1, 2), keepdim=True)
 
 
-def _side(size: int | tuple[int, int] | list[int]) -> int:
+def _read_side(size: int | tuple[int, int] | list[int]) -> int:
     """Pixels along a square's side."""
     if isinstance(size, int):
         return size

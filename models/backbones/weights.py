@@ -1,4 +1,4 @@
-"""Names of timm models, and files of their weights: checked before anything is built, with messages that say what to do."""
+"""Checks of timm model names and weight files before anything is built, and loading of weights."""
 
 import sys
 from difflib import get_close_matches
@@ -17,17 +17,17 @@ CHOICES = (
 
 
 def first_line(error: Exception) -> str:
-    """What a library's error says, short enough for a line of ours."""
+    """The first line of a library's error message."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def has_source(name: str) -> bool:
-    """Whether a name says where its description lies (`hf_hub:OWNER/NAME`, `local-dir:FOLDER`), not only what it is called."""
+    """Whether a name says where its configuration lies (`hf_hub:OWNER/NAME`, `local-dir:FOLDER`)."""
     return ":" in name
 
 
 def check_name(name: str) -> None:
-    """A timm name and a tag that exists for it, or a source that timm knows."""
+    """ValueError unless the name is one of timm's, with a tag that exists, or has a source that timm knows."""
     if has_source(name):
         parse_model_name(name)
         return
@@ -42,23 +42,23 @@ def check_name(name: str) -> None:
 
 
 def check_file(path: str) -> None:
-    """A file that may hold weights."""
+    """ValueError unless the path is a file with one of WEIGHT_SUFFIXES."""
     if Path(path).suffix not in WEIGHT_SUFFIXES:
         raise ValueError(f"weights={path} must end in {', '.join(WEIGHT_SUFFIXES)}")
     if not Path(path).is_file():
         raise ValueError(f"weights={path} is not a file; {CHOICES}")
 
 
-def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def find_normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Per-channel (mean, std) of RGB in [0, 1] that the weights were trained with; ImageNet's where timm knows none."""
     check_name(name)
-    known = _described(name) if has_source(name) else get_pretrained_cfg(name)
+    known = _load_description(name) if has_source(name) else get_pretrained_cfg(name)
     known = {} if known is None else vars(known) if not isinstance(known, dict) else known
     return tuple(known.get("mean") or IMAGENET_DEFAULT_MEAN), tuple(known.get("std") or IMAGENET_DEFAULT_STD)
 
 
-def load(net: nn.Module, path: str) -> None:
-    """Fill the whole model from a local file; a file that fills only part of it is refused."""
+def load_weights(net: nn.Module, path: str) -> None:
+    """Load all weights from a local file; ValueError for a file that does not fit or holds only part of them."""
     convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)  # timm's own, one a model file
     try:
         result = load_checkpoint(net, path, strict=False, filter_fn=convert)
@@ -72,15 +72,15 @@ def load(net: nn.Module, path: str) -> None:
         )
 
 
-def _described(name: str) -> dict:
-    """The description that a model with a source carries."""
+def _load_description(name: str) -> dict:
+    """timm's configuration of a model with a source."""
     try:
         return timm.create_model(name, pretrained=False, num_classes=0).pretrained_cfg
     except (OSError, RuntimeError) as error:
-        raise cannot_be_had(name, error) from error
+        raise make_unavailable_error(name, error) from error
 
 
-def cannot_be_had(name: str, error: Exception) -> ValueError:
-    """What to tell of a model that is neither here nor within reach."""
+def make_unavailable_error(name: str, error: Exception) -> ValueError:
+    """The error for weights that are neither stored here nor reachable."""
     without = "; without its config, name the architecture itself beside `weights`" if has_source(name) else ""
     return ValueError(f"weights of {name} cannot be had ({first_line(error)}); {CHOICES}{without}")

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tarpon.models.moe.stacked import StackedLinear, StackedNorm, Standardise, TaskOutputs, at_least_float32
+from tarpon.models.moe.stacked import StackedLinear, StackedNorm, Standardiser, TaskOutputs, promote_to_float32
 from tarpon.models.ops.mmoe.mixture import mmoe
 
 
 class MMoE(nn.Module):
-    """Standardised features -> shared experts -> one mix a task -> one tower a task.
+    """Standardised features -> shared experts -> one mixture a task -> one tower a task.
 
     An expert is norm, linear, GELU, dropout, linear, GELU; a gate norm, linear, softmax; a tower linear, GELU, dropout,
     norm, dropout, linear. All experts always run. Nothing in it loops over experts, nor over tasks before the last layer.
@@ -49,7 +49,7 @@ class MMoE(nn.Module):
         if not 0 <= dropout < 1 or temperature <= 0:
             raise ValueError(f"dropout={dropout} must be in [0, 1) and temperature={temperature} above 0")
         self.dropout, self.temperature, tasks = dropout, temperature, len(outputs)
-        self.standardise = Standardise(dim)
+        self.standardise = Standardiser(dim)
         self.expert_norm = StackedNorm(experts, dim)
         self.expert_in = StackedLinear(experts, dim, hidden)
         self.expert_out = StackedLinear(experts, hidden, hidden)
@@ -61,7 +61,7 @@ class MMoE(nn.Module):
         self.log_variance = nn.Parameter(torch.zeros(tasks)) if uncertainty else None
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """Answer every task for a batch of rows.
+        """Predict every task for a batch of rows.
 
         Args:
             features: (B, D) float16, bfloat16, float32 or float64; cast to the dtype of the parameters.
@@ -88,9 +88,9 @@ class MMoE(nn.Module):
         )
         hidden = F.dropout(F.gelu(self.tower(mixed.transpose(0, 1))), p, training=p > 0)
         out = self.last(F.dropout(self.tower_norm(hidden), p, training=p > 0))
-        out["gates"] = at_least_float32(gates)
+        out["gates"] = promote_to_float32(gates)
         if self.log_variance is not None:
-            out["log_variance"] = at_least_float32(self.log_variance)
+            out["log_variance"] = promote_to_float32(self.log_variance)
         return out
 
     def set_standardisation(self, mean: Tensor, std: Tensor) -> None:

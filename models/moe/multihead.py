@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tarpon.models.moe.stacked import StackedLinear, StackedNorm, Standardise, TaskOutputs, at_least_float32
+from tarpon.models.moe.stacked import StackedLinear, StackedNorm, Standardiser, TaskOutputs, promote_to_float32
 
 
 class MultiHead(nn.Module):
@@ -42,7 +42,7 @@ class MultiHead(nn.Module):
             )
         tasks, widths = len(outputs), [dim] + [hidden] * (layers - 1)
         self.dropout = dropout
-        self.standardise = Standardise(dim)
+        self.standardise = Standardiser(dim)
         self.norm = StackedNorm(tasks, dim)
         self.hidden = nn.ModuleList(StackedLinear(tasks, widths[i], widths[i + 1]) for i in range(layers - 1))
         self.last = TaskOutputs(widths[-1], outputs)
@@ -56,7 +56,7 @@ class MultiHead(nn.Module):
             x = F.dropout(F.gelu(layer(x)), p, training=p > 0)
         out = self.last(x)
         if self.log_variance is not None:
-            out["log_variance"] = at_least_float32(self.log_variance)
+            out["log_variance"] = promote_to_float32(self.log_variance)
         return out
 
     def set_standardisation(self, mean: Tensor, std: Tensor) -> None:

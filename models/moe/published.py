@@ -1,4 +1,4 @@
-"""Weights of the published GatedMMoE, whose experts, gates and towers are modules of their own, as weights of `MMoE`.
+"""Conversion of the published GatedMMoE's weights, whose experts, gates and towers are separate modules, to those of `MMoE`.
 
 Its names: experts.<i>.{0 norm, 1 linear, 4 linear}, task_gates.<task>.{0 norm, 1 linear},
 task_towers.<task>.{0 linear, 3.0 norm, 3.2 linear}, each .weight and .bias. Its task `feedingpath` is `feeding` here.
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tarpon.models.moe.mmoe import MMoE
 
-THEIRS = {"feeding": "feedingpath"}  # task here -> there
+PUBLISHED_NAMES = {"feeding": "feedingpath"}  # task here -> there
 
 
 def load_published(model: MMoE, state: Mapping[str, Tensor]) -> None:
@@ -21,17 +21,17 @@ def load_published(model: MMoE, state: Mapping[str, Tensor]) -> None:
         ValueError: a weight is missing, left over, or of another size.
     """
     own = model.state_dict()
-    new = from_published(state, tasks=tuple(model.last.outputs))
+    new = convert_published(state, tasks=tuple(model.last.outputs))
     for name, value in new.items():
         if value.shape != own[name].shape:
             raise ValueError(f"published weights: {name} is {tuple(value.shape)}, the model wants {tuple(own[name].shape)}")
     model.load_state_dict(own | new)
 
 
-def published_sizes(state: Mapping[str, Tensor]) -> dict:
+def read_published_sizes(state: Mapping[str, Tensor]) -> dict:
     """Arguments of `MMoE` that fit: dim, outputs, experts, hidden, tower; ValueError for weights of something else."""
     tasks = list(dict.fromkeys(name.split(".")[1] for name in state if name.startswith("task_towers.")))
-    ours = {theirs: task for task, theirs in THEIRS.items()}
+    ours = {theirs: task for task, theirs in PUBLISHED_NAMES.items()}
     experts = {name.split(".")[1] for name in state if name.startswith("experts.")}
     if not tasks or not experts:
         raise ValueError("these are not the published weights: they hold no task_towers.<task>.* or no experts.<i>.*")
@@ -45,14 +45,14 @@ def published_sizes(state: Mapping[str, Tensor]) -> dict:
     }
 
 
-def from_published(state: Mapping[str, Tensor], *, tasks: Sequence[str]) -> dict[str, Tensor]:
+def convert_published(state: Mapping[str, Tensor], *, tasks: Sequence[str]) -> dict[str, Tensor]:
     """The published tensors under the names and shapes of `MMoE`, tasks in the order given.
 
     Raises:
         ValueError: a weight is missing or left over.
     """
     experts = [f"experts.{i}" for i in range(len({name.split(".")[1] for name in state if name.startswith("experts.")}))]
-    gates, towers = ([f"{part}.{THEIRS.get(task, task)}" for task in tasks] for part in ("task_gates", "task_towers"))
+    gates, towers = ([f"{part}.{PUBLISHED_NAMES.get(task, task)}" for task in tasks] for part in ("task_gates", "task_towers"))
     used: set[str] = set()
 
     def rows(modules: Sequence[str], name: str) -> list[Tensor]:

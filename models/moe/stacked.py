@@ -59,13 +59,13 @@ class TaskOutputs(nn.Module):
         # 463/83/8/1 of 1024 at 256 rows, forward + backward on two CPU cores.
         widths = list(self.outputs.values())
         parts = zip(self.outputs, x, self.weight.split(widths), self.bias.split(widths), strict=True)
-        return {task: at_least_float32(F.linear(row, weight, bias)) for task, row, weight, bias in parts}
+        return {task: promote_to_float32(F.linear(row, weight, bias)) for task, row, weight, bias in parts}
 
 
-class Standardise(nn.Module):
-    """Features less their mean over their spread: (x - mean) / std, as buffers that travel with the weights.
+class Standardiser(nn.Module):
+    """Standardisation of features, (x - mean) / std; the statistics are buffers, saved with the weights.
 
-    Until `set` is called it changes nothing.
+    The identity until `set` is called.
     """
 
     def __init__(self, dim: int) -> None:
@@ -99,5 +99,5 @@ def stacked_affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return torch.addcmul(shift[:, None], x.to(scale.dtype), scale[:, None])
 
 
-def at_least_float32(x: Tensor) -> Tensor:
+def promote_to_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,10 +1,10 @@
-"""Which way an operation takes on a GPU: one table of measurements for all operations, `choices.json` beside this file.
+"""The way (implementation) of each operation on a GPU: one table of measurements, `choices.json` beside this file.
 
-A line is one operation at one shape: what was timed, and the way that won. `tarpon bench ops --write_table` writes it. It
-speaks for calls of the same dtype and widths whose number of rows is within a factor of `NEAR`; where it is silent, the
-operation's own heuristic decides (`tcn_tiles.py`, `mmoe_tiles.py`).
+A row is one operation at one shape: the candidates' times, and the fastest. `tarpon bench ops --write_table` writes it. It
+holds for calls of the same dtype and widths whose number of rows is within a factor of `MAX_ROW_FACTOR`; without such a row
+the operation's own heuristic decides (`tcn/tiles.py`, `mmoe/tiles.py`).
 
-The way `LIBRARY` is the plain PyTorch reference. On CUDA it is taken only where a line of the table says so.
+The way `LIBRARY` is the plain PyTorch reference. On CUDA it is taken only where a row of the table says so.
 """
 
 import json
@@ -27,7 +27,7 @@ WAYS = {
 our passes around them. fused: norm, activation and dropout inside of our products. kernels: gates, experts and mix by kernels.
 """
 FILE = Path(__file__).with_suffix(".json")
-NEAR = 2.0
+MAX_ROW_FACTOR = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +51,15 @@ class Tile:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A way, and the tiles of its products by their names where they are not the heuristic's."""
+    """A way, and the tiles of its products by name where they differ from the heuristic's."""
 
     way: str
     tiles: Mapping[str, Tile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
-    """One line of the table."""
+class TableRow:
+    """One row of the table."""
 
     op: str  # of WAYS
     device: str  # as torch.cuda.get_device_name says it
@@ -81,27 +81,27 @@ class Line:
         return abs(math.log(self.sizes[0] / max(rows, 1)))
 
 
-def read_table(path: Path) -> tuple[Line, ...]:
-    """What `write_table` wrote; no file is an empty table. ValueError for anything else."""
+def read_table(path: Path) -> tuple[TableRow, ...]:
+    """Rows of a table that `write_table` wrote; none where there is no file. ValueError for anything else."""
     if not path.exists():
         return ()
     try:
-        return tuple(_line(**row) for row in json.loads(path.read_text()))
+        return tuple(_parse_row(**row) for row in json.loads(path.read_text()))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error!r}; delete it or write it anew with `tarpon bench ops --write_table`") from error
 
 
-def _line(*, way: str, tiles: Mapping[str, dict], sizes: list[int], **rest) -> Line:
+def _parse_row(*, way: str, tiles: Mapping[str, dict], sizes: list[int], **rest) -> TableRow:
     choice = Choice(way=way, tiles={name: Tile(**tile) for name, tile in tiles.items()})
-    return Line(choice=choice, sizes=tuple(sizes), **rest)
+    return TableRow(choice=choice, sizes=tuple(sizes), **rest)
 
 
-TABLE: list[Line] = list(read_table(FILE))
+TABLE: list[TableRow] = list(read_table(FILE))
 FORCED: dict[str, Choice] = {}
 
 
-def write_table(lines: Iterable[Line], path: Path = FILE) -> None:
-    """Write a table, one line a shape, and use it from now on."""
+def write_table(lines: Iterable[TableRow], path: Path = FILE) -> None:
+    """Write a table, one row a shape, and use it from now on."""
     lines = list(lines)
     rows = []
     for line in lines:
@@ -113,11 +113,11 @@ def write_table(lines: Iterable[Line], path: Path = FILE) -> None:
 
 
 def find_choice(op: str, *, sizes: tuple[int, ...], dtype: torch.dtype, device: str) -> Choice | None:
-    """What the table says of a call; None where it is silent.
+    """The table's choice for a call; None where it has no row near enough.
 
     Args:
-        sizes: rows, then the widths, as in `Line`.
-        device: a line of this GPU is preferred to one of another.
+        sizes: rows, then the widths, as in `TableRow`.
+        device: name of the GPU; its rows are preferred to those of others.
     """
     if op in FORCED:
         return FORCED[op]
@@ -125,7 +125,8 @@ def find_choice(op: str, *, sizes: tuple[int, ...], dtype: torch.dtype, device: 
     near = [
         line
         for line in TABLE
-        if (line.op, line.dtype, line.sizes[1:]) == (op, name, sizes[1:]) and line.distance(sizes[0]) <= math.log(NEAR)
+        if (line.op, line.dtype, line.sizes[1:]) == (op, name, sizes[1:])
+        and line.distance(sizes[0]) <= math.log(MAX_ROW_FACTOR)
     ]
     best = min(near, key=lambda line: (line.device != device, line.distance(sizes[0])), default=None)
     return None if best is None else best.choice
@@ -133,7 +134,7 @@ def find_choice(op: str, *, sizes: tuple[int, ...], dtype: torch.dtype, device: 
 
 @contextmanager
 def force_choice(op: str, choice: Choice) -> Iterator[None]:
-    """Every call of an operation takes this choice: for tests and for timing. The backward, too, must lie within."""
+    """A context in which each call of an operation takes this choice, for tests and timing; run the backward in it too."""
     if choice.way not in WAYS[op]:
         raise ValueError(f"way={choice.way!r} of {op} must be one of {', '.join(WAYS[op])}")
     before = FORCED.get(op)

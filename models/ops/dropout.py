@@ -1,7 +1,7 @@
 """Dropout whose mask is a hash of (seed, row, column): no state, nothing stored, the same in PyTorch and in Triton.
 
 The hash is lowbias32 (Wellons, 2018): once over each half of the seed with the row, once more with the column.
-A value is kept where the hash, read as a signed 32-bit number, is at least `threshold(share)`.
+A value is kept where the hash, read as a signed 32-bit number, is at least `compute_threshold(share)`.
 """
 
 import torch
@@ -18,12 +18,12 @@ def draw_seed() -> Tensor:
     return torch.randint(SEEDS, ())
 
 
-def halves(seed: Tensor) -> tuple[Tensor, Tensor]:
+def split_seed(seed: Tensor) -> tuple[Tensor, Tensor]:
     """The low and the high 31 bits of a seed, int32."""
     return (seed & 0x7FFFFFFF).int(), (seed >> 31).int()
 
 
-def threshold(share: float) -> int:
+def compute_threshold(share: float) -> int:
     """The signed 32-bit number that a share `share` of all hashes lies below; 0 <= share < 1."""
     return round(share * 2**32) - 2**31
 
@@ -37,13 +37,13 @@ def check_share(share: float) -> None:
 def keep_mask(shape: tuple[int, int], *, share: float, seed: Tensor, device: torch.device | str = "cpu") -> Tensor:
     """(rows, columns) bool, True where a value is kept."""
     rows, columns = shape
-    low, high = (half.to(device) for half in halves(seed))
+    low, high = (half.to(device) for half in split_seed(seed))
     key = _mix(_mix(torch.arange(rows, dtype=torch.int32, device=device) ^ low) ^ high)[:, None]
     column = torch.arange(columns, dtype=torch.int32, device=device) * GOLDEN
     if not rows or key.device.type != "cpu":  # on a GPU every chunk would be a dozen launches
-        return _mix(key ^ column) >= threshold(share)
+        return _mix(key ^ column) >= compute_threshold(share)
     step = max(CHUNK // columns, 1)
-    chunks = [_mix(part ^ column) >= threshold(share) for part in key.split(step)]
+    chunks = [_mix(part ^ column) >= compute_threshold(share) for part in key.split(step)]
     return torch.cat(chunks)
 
 

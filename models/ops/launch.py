@@ -18,7 +18,7 @@ def runs_kernel(x: Tensor) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a GPU offers that tiles and grids depend on."""
+    """Limits of a GPU that tiles and grids depend on."""
 
     processors: int  # streaming multiprocessors
     shared_bytes: int  # shared memory that one program may have
@@ -28,15 +28,15 @@ ASSUMED = Limits(processors=132, shared_bytes=227 * 2**10)
 """An H100 (sm_90): for CPU tensors only, that is for the interpreter and for compiling without a GPU."""
 
 
-def limits_of(device: torch.device) -> Limits:
-    """Of the GPU that a tensor lives on, as the driver tells them; asking waits for nothing on the GPU."""
+def find_limits(device: torch.device) -> Limits:
+    """Limits of a GPU, from its driver, without synchronising it; ASSUMED for a CPU."""
     if device.type != "cuda":
         return ASSUMED
-    return _limits(torch.cuda.current_device() if device.index is None else device.index)
+    return _read_limits(torch.cuda.current_device() if device.index is None else device.index)
 
 
 @cache
-def _limits(index: int) -> Limits:
+def _read_limits(index: int) -> Limits:
     found = torch.cuda.get_device_properties(index)
     return Limits(processors=found.multi_processor_count, shared_bytes=found.shared_memory_per_block_optin)
 

@@ -1,4 +1,4 @@
-"""What the tests and `tarpon bench ops` know of a fused operation: one record each.
+"""The record of a fused operation that its tests and `tarpon bench ops` share.
 
 A shape is a tuple of whole numbers, one for each of the record's letters.
 """
@@ -18,7 +18,7 @@ Shape = tuple[int, ...]
 
 
 def tolerance(dtype: torch.dtype, length: int) -> float:
-    """Largest `discrepancy` from float64 that any forward value or gradient may have, for the whole project.
+    """Largest `measure_discrepancy` from float64 that any forward value or gradient may have, for the whole project.
 
     Values and gradients are kept in `dtype`, sums are made in float32. bfloat16: 0.031 at a length of 1, 0.031 at 28,800;
     float16: 0.0078, 0.0080; float32: 1.9e-6, 1.6e-4.
@@ -32,21 +32,21 @@ def tolerance(dtype: torch.dtype, length: int) -> float:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Rival:
-    """Another way to an operation's answer, ready to be called: timed, not compared."""
+class Baseline:
+    """Another implementation of an operation with its arguments: timed, not compared."""
 
     function: Callable[..., Tensor | tuple[Tensor, ...]]
     arguments: dict[str, object]
     leaves: list[Tensor]  # what takes a gradient
 
     @classmethod
-    def of(cls, function: Callable, arguments: dict[str, object]) -> "Rival":
-        return cls(function=function, arguments=arguments, leaves=list(leaves(arguments).values()))
+    def of(cls, function: Callable, arguments: dict[str, object]) -> "Baseline":
+        return cls(function=function, arguments=arguments, leaves=list(find_leaves(arguments).values()))
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpSpec:
-    """A fused operation, the plain PyTorch it must equal, and the shapes that both are tried on.
+    """A fused operation, its plain PyTorch reference, and the shapes that both are tested and timed on.
 
     `fused` and `reference` take the dict that `inputs` makes as keyword arguments and return a tensor or a tuple of them.
     Given the same inputs, seeds of dropout included, they agree; with the seed None the reference's dropout is PyTorch's.
@@ -63,8 +63,8 @@ class OpSpec:
     reduction: Callable[[Shape], int]  # terms of the longest sum, of the forward or a gradient
     moved_bytes: Callable[..., int]  # (shape, dtype, *, backward=False): least read and written, of the forward or the backward
     operations: Callable[..., int]  # (shape, *, backward=False): multiplications and additions, of the forward or the backward
-    rivals: Mapping[str, Callable[[dict[str, object]], Rival]] = field(default_factory=dict)  # name -> from inputs
-    aims: Mapping[Shape, Mapping[str, float]] = field(default_factory=dict)  # shape -> way -> times as fast as it, at least
+    baselines: Mapping[str, Callable[[dict[str, object]], Baseline]] = field(default_factory=dict)  # name -> from inputs
+    aims: Mapping[Shape, Mapping[str, float]] = field(default_factory=dict)  # shape -> way -> least speed-up over it
 
     def __post_init__(self) -> None:
         for shape in (*self.shapes, *self.small_shapes, *self.defaults):
@@ -74,17 +74,17 @@ class OpSpec:
             raise ValueError(f"{self.name}: defaults {self.defaults} and aims must be some of its shapes {self.shapes}")
 
 
-def drawer(seed: int, device: torch.device | str) -> Callable[..., Tensor]:
+def make_normal_sampler(seed: int, device: torch.device | str) -> Callable[..., Tensor]:
     """(*size) -> float32 values of the standard normal distribution, made on the device."""
     return partial(torch.randn, generator=torch.Generator(device).manual_seed(seed), device=device)
 
 
-def leaves(given: Mapping[str, object]) -> dict[str, Tensor]:
+def find_leaves(given: Mapping[str, object]) -> dict[str, Tensor]:
     """The inputs that take a gradient."""
     return {name: value for name, value in given.items() if isinstance(value, Tensor) and value.requires_grad}
 
 
-def discrepancy(got: Tensor, want: Tensor) -> float:
+def measure_discrepancy(got: Tensor, want: Tensor) -> float:
     """Largest error of an element relative to its own size plus the root mean square of all; NaN in `got` gives infinity.
 
     The second term is for elements that are small because large ones cancelled. Computed where the tensors are, in float64;

@@ -1,6 +1,6 @@
-"""Reads pages of microscope stacks: a class and a number of hours for each page, from it alone or with its neighbours.
+"""The model of microscope pages: class and hours of a page, from it alone or from a window of its neighbours in time.
 
-B pages asked for, W pages of the time window around each, F channels of the features.
+B windows, W pages of a window (the middle one is predicted), F channels of the features.
 """
 
 import math
@@ -38,11 +38,11 @@ class PageReader(nn.Module):
         Args:
             encoder: a `FrameEncoder`, or anything with its forward, `dim` and `freeze`.
             hidden_dim: features of a head's hidden layer; 0: a head is one Linear.
-            condition_on_class: the two class scores, before the softmax, join the features that the hours are read from.
-            detach_class: and the error in hours does not reach the class head through them. As published it does.
-            window: pages W, odd; the middle one is asked for. 1: no TCN.
-            tcn_hidden: features of the TCN, which has as many layers as it needs to see the whole window.
-            first_hours: what the untrained model answers about; the median training target saves the steps to get there.
+            condition_on_class: append the two class scores, before the softmax, to the features of the hours head.
+            detach_class: stop the gradient of the hours through these scores. As published it flows.
+            window: pages W, odd; the middle one is predicted. 1: no TCN.
+            tcn_hidden: features of the TCN, which has as many layers as needed to cover the window.
+            first_hours: initial bias of the hours; the median training target saves the steps to get there.
         """
         super().__init__()
         if window < 1 or window % 2 == 0:
@@ -58,12 +58,12 @@ class PageReader(nn.Module):
             layers = math.ceil(math.log2(1 + (window - 1) / (KERNEL - 1)))
             self.tcn = TCN(dim, hidden=tcn_hidden, layers=layers, kernel=KERNEL, dropout=dropout)
             dim = tcn_hidden
-        self.classifier = head(dim, CLASSES, hidden=hidden_dim, dropout=dropout)
-        self.regressor = head(dim + CLASSES * condition_on_class, 1, hidden=hidden_dim, dropout=dropout)
+        self.classifier = make_head(dim, CLASSES, hidden=hidden_dim, dropout=dropout)
+        self.regressor = make_head(dim + CLASSES * condition_on_class, 1, hidden=hidden_dim, dropout=dropout)
         nn.init.constant_(self.regressor[-1].bias, first_hours)
 
     def forward(self, clip: Tensor, valid: Tensor) -> dict[str, Tensor]:
-        """Read the middle page of every clip.
+        """Predict the middle page of every window.
 
         Args:
             clip: (B, W, 3, H, W') float, normalised for the encoder.
@@ -81,7 +81,7 @@ class PageReader(nn.Module):
         return self.read(pooled, valid)
 
     def read(self, pooled: Tensor, valid: Tensor) -> dict[str, Tensor]:
-        """The answers from the encoder's vectors of the pages: pooled (B, W, F), valid (B, W); returns as `forward`."""
+        """Predictions from the encoder's vectors of the pages: pooled (B, W, F), valid (B, W); returns as `forward`."""
         middle = self.window // 2
         if self.tcn is None:
             features = pooled[:, middle].to(self.classifier[-1].weight.dtype)
@@ -94,11 +94,11 @@ class PageReader(nn.Module):
         return {"label": label.float(), "hours": self.regressor(features)[:, 0].float()}
 
     def freeze_backbone(self, on: bool = True) -> None:
-        """Hold the encoder still (True), batch statistics included, or let it learn (False)."""
+        """Freeze the encoder, batch statistics included (True), or train it (False)."""
         self.encoder.freeze(on)
 
 
-def head(dim: int, outputs: int, *, hidden: int, dropout: float) -> nn.Sequential:
+def make_head(dim: int, outputs: int, *, hidden: int, dropout: float) -> nn.Sequential:
     """Dropout, Linear; with `hidden` features in between: Dropout, Linear, ReLU, Dropout, Linear."""
     if not hidden:
         return nn.Sequential(nn.Dropout(dropout), nn.Linear(dim, outputs))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tarpon.models.backbones.frames import FrameBackbone, FrameEncoder
 from tarpon.models.reid.gem import Fusion, GeM
 
-STAGES = 3  # that the multi-stage model looks at, as published
+STAGES = 3  # stages of the multi-stage model, as published
 
 # The published names, with two transformers and the animal model of Cermak et al. (WACV 2024) beside them.
 BACKBONES = {
@@ -38,8 +38,8 @@ BACKBONES = {
 class ReidModel(nn.Module):
     """Image -> encoder -> fusion of its last stages -> GeM -> head -> embedding; with identities also a neck and a classifier.
 
-    The neck is the batch norm of Luo et al. (CVPR Workshops 2019). In training pairs are compared in front of it and identities
-    told apart behind it; afterwards photos are matched behind it. Without identities nothing would train it: there is none.
+    The neck is the batch norm of Luo et al. (CVPR Workshops 2019). In training, pairs are compared before it and identities
+    classified after it; in evaluation, embeddings are taken after it. Without identities nothing would train it: there is none.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class ReidModel(nn.Module):
         """Put the parts together.
 
         Args:
-            encoder: its parameters that feature maps do not hang on (a norm behind the pooling) leave training.
-            multi_stage: look at the last three stages, not the last alone.
+            encoder: its parameters that the feature maps do not depend on (a norm after the pooling) leave training.
+            multi_stage: use the last three stages, not the last alone.
             width: channels of the map that is pooled.
-            head_depth: linear layers of the head; `dropout` lies between them.
-            p: exponent that the pooling starts from.
+            head_depth: linear layers of the head, with `dropout` between them.
+            p: initial exponent of the pooling.
             identities: I, for an identity loss; 0 for none.
             gather: (B, D) -> (G, D), rows of all processes in one order, with gradient. Used in training only.
         """
@@ -76,9 +76,9 @@ class ReidModel(nn.Module):
             raise ValueError(f"dropout={dropout} must be in [0, 1)")
         self.encoder, self.gather = encoder, gather
         self.stages = STAGES if multi_stage else 1
-        self.fusion = Fusion(encoder.only_maps(stages=self.stages), width)
+        self.fusion = Fusion(encoder.restrict_to_maps(stages=self.stages), width)
         self.pool = GeM(p)
-        self.head = head(width, embedding_dim, depth=head_depth, dropout=dropout)
+        self.head = make_head(width, embedding_dim, depth=head_depth, dropout=dropout)
         self.neck, self.classifier = None, None
         if identities:
             self.neck = nn.BatchNorm1d(embedding_dim)
@@ -90,8 +90,8 @@ class ReidModel(nn.Module):
 
         Args:
             image: (B, 3, H, W) float, normalised for the encoder; H and W may differ where the encoder takes that.
-            flips: in evaluation, average over the image and its two mirror images: all rows, or those where (B,) bool is True,
-                for a flank must not be turned into the other one; (0,) bool is False. In training it is not looked at.
+            flips: in evaluation, average over the image and its two mirror images: all rows, or those where (B,) bool is True
+                (a species whose flanks differ must not be mirrored); (0,) bool is False. Ignored in training.
 
         Returns:
             In training "embedding" (G, D), not normalised, and with identities "cosine" (G, I) in [-1, 1].
@@ -101,49 +101,51 @@ class ReidModel(nn.Module):
         if self.training:
             embedding = self.gather(self.embed(image))
             return (
-                {"embedding": embedding} if self.neck is None else {"embedding": embedding, "cosine": self._cosine(embedding)}
+                {"embedding": embedding}
+                if self.neck is None
+                else {"embedding": embedding, "cosine": self._compute_cosines(embedding)}
             )
-        out = {"embedding": self._unit(image)}
+        out = {"embedding": self._embed_unit(image)}
         if flips is True or (isinstance(flips, Tensor) and len(flips)):
             chosen = torch.ones(len(image), dtype=torch.bool) if flips is True else flips
-            out["embedding_flips"] = self._over_flips(image, out["embedding"], chosen.to(image.device))
+            out["embedding_flips"] = self._average_flips(image, out["embedding"], chosen.to(image.device))
         return out
 
     def embed(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, D) float32, in front of the neck, not normalised, this process's rows alone."""
-        pooled = self.pool(self.fusion(self.encoder.maps(image, stages=self.stages)))
+        """(B, 3, H, W) -> (B, D) float32, before the neck, not normalised, this process's rows only."""
+        pooled = self.pool(self.fusion(self.encoder.extract_maps(image, stages=self.stages)))
         return self.head(pooled.to(self.head[0].weight.dtype)).float()
 
     def freeze_backbone(self, on: bool = True) -> None:
-        """Hold the encoder still (True), batch statistics included, or let it learn (False)."""
+        """Freeze the encoder, batch statistics included (True), or train it (False)."""
         self.encoder.freeze(on)
 
-    def _behind_neck(self, embedding: Tensor) -> Tensor:
+    def _apply_neck(self, embedding: Tensor) -> Tensor:
         """(N, D) float32 -> the same; outside of autocast, whose 16 bits would round the statistics."""
         if self.neck is None:
             return embedding
         with torch.autocast(embedding.device.type, enabled=False):
             return self.neck(embedding.to(self.neck.weight.dtype)).float()
 
-    def _cosine(self, embedding: Tensor) -> Tensor:
-        """(G, D) -> (G, I) float32: how near every row is to every identity's own direction."""
-        necked = self._behind_neck(embedding)
+    def _compute_cosines(self, embedding: Tensor) -> Tensor:
+        """(G, D) -> (G, I) float32: cosine of every row with every identity's weight vector."""
+        necked = self._apply_neck(embedding)
         with torch.autocast(embedding.device.type, enabled=False):
             return F.normalize(necked, dim=-1) @ F.normalize(self.classifier.weight.float(), dim=-1).T
 
-    def _unit(self, image: Tensor) -> Tensor:
-        return F.normalize(self._behind_neck(self.embed(image)), dim=-1)
+    def _embed_unit(self, image: Tensor) -> Tensor:
+        return F.normalize(self._apply_neck(self.embed(image)), dim=-1)
 
-    def _over_flips(self, image: Tensor, embedding: Tensor, chosen: Tensor) -> Tensor:
+    def _average_flips(self, image: Tensor, embedding: Tensor, chosen: Tensor) -> Tensor:
         """Unit vectors (B, D): the mean over three views where `chosen` (B,) is True, the image's own elsewhere."""
         seen = image[chosen]
         if not len(seen):
             return embedding
-        mean = (embedding[chosen] + self._unit(seen.flip(-1)) + self._unit(seen.flip(-2))) / 3
+        mean = (embedding[chosen] + self._embed_unit(seen.flip(-1)) + self._embed_unit(seen.flip(-2))) / 3
         return embedding.index_put((chosen,), F.normalize(mean, dim=-1))
 
 
-def head(inputs: int, outputs: int, *, depth: int, dropout: float) -> nn.Sequential:
+def make_head(inputs: int, outputs: int, *, depth: int, dropout: float) -> nn.Sequential:
     """`depth` linear layers with a layer norm behind each; ReLU and dropout between them."""
     hidden = max(outputs, inputs // 2)
     layers: list[nn.Module] = []

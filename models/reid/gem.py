@@ -1,4 +1,4 @@
-"""From feature maps to one vector: maps of several strides brought together, and generalised-mean pooling.
+"""From feature maps to one vector: fusion of maps of several strides, and generalised-mean pooling.
 
 N images, C channels, h x w cells.
 """

@@ -1,4 +1,4 @@
-"""What is read off the features: an action for every frame, and the place of every keypoint.
+"""Heads: an action class for every frame, and the position of every keypoint.
 
 B clips, T frames, K points, D channels, h x w cells of the feature map, P = h * w.
 """
@@ -16,14 +16,15 @@ class ActionHead(nn.Module):
         self.linear = nn.Linear(dim, classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, T, dim) -> (B, T, classes)."""
         return self.linear(self.dropout(x))
 
 
 class KeypointHead(nn.Module):
     """Keypoints from a feature map by integral regression (Sun et al., ECCV 2018).
 
-    Each point has a heatmap over the cells; its softmax-weighted mean of the cell centres is the place, so a coarse
-    map still answers in fractions of a cell. A second, bounded term of at most half a cell is read from the features
+    Each point has a heatmap over the cells; the position is its softmax-weighted mean of the cell centres, so a coarse
+    map still gives fractions of a cell. A second, bounded term of at most half a cell is predicted from the features
     under the heatmap, because the mean of cell centres never leaves their hull: with it the whole of [0, 1] is
     reachable and nothing outside. It starts at zero.
     """

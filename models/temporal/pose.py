@@ -1,4 +1,4 @@
-"""Pose-graph features: what a set of keypoints says about posture and motion, wherever, however large and however turned.
+"""Pose-graph features: posture and motion from keypoints, invariant to position, scale and rotation.
 
 B clips, T frames, K points, E edges, A angles, F features.
 """
@@ -40,7 +40,7 @@ MOUSE_ANGLES = (  # (centre, a, b)
 
 @dataclass(frozen=True, kw_only=True)
 class PoseGraph:
-    """Which lengths and angles are measured, by point name."""
+    """The lengths and angles that are measured, by point name."""
 
     points: tuple[str, ...]  # in the order of the pose tensor
     edges: tuple[tuple[str, str], ...]
@@ -129,18 +129,18 @@ class PoseFeatures(nn.Module):
             )
         visible = pose[..., 2] > 0.5
         xy = torch.where(visible[..., None], pose[..., :2], 0).float()
-        lengths, has_length = self._lengths(xy, visible)
-        angles, has_angle = self._angles(xy, visible)
-        speeds, has_speed = _speeds(xy, visible)
+        lengths, has_length = self._measure_lengths(xy, visible)
+        angles, has_angle = self._measure_angles(xy, visible)
+        speeds, has_speed = _compute_speeds(xy, visible)
         # The centroid jumps when a point appears or goes: its length is then known but its change is not.
         same_set = (visible[:, 1:] == visible[:, :-1]).all(-1, keepdim=True)
-        length_change, has_length_change = _changes(lengths, has_length, same_set | ~self.loose)
-        angle_change, has_angle_change = _changes(angles, has_angle, torch.ones_like(same_set))
+        length_change, has_length_change = _compute_changes(lengths, has_length, same_set | ~self.loose)
+        angle_change, has_angle_change = _compute_changes(angles, has_angle, torch.ones_like(same_set))
         features = torch.cat([lengths, angles, speeds, length_change, angle_change], -1)
         mask = torch.cat([has_length, has_angle, has_speed, has_length_change, has_angle_change], -1)
         return torch.where(mask, features, 0), mask.float()
 
-    def _lengths(self, xy: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+    def _measure_lengths(self, xy: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         count = visible.sum(-1)
         centroid = xy.sum(2) / count.clamp_min(1)[..., None]
         # Half of the points at least: the mean of fewer is not the middle of the body.
@@ -149,7 +149,7 @@ class PoseFeatures(nn.Module):
         a, b = self.edges.unbind(-1)
         return torch.linalg.vector_norm(points[:, :, a] - points[:, :, b], dim=-1), known[..., a] & known[..., b]
 
-    def _angles(self, xy: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+    def _measure_angles(self, xy: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         centre, a, b = self.angles.unbind(-1)
         u, v = xy[:, :, a] - xy[:, :, centre], xy[:, :, b] - xy[:, :, centre]
         cross = (u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]).abs()
@@ -175,18 +175,18 @@ class PoseEncoder(nn.Module):
         return self.dropout(nn.functional.gelu(self.linear(x)))
 
 
-def _speeds(xy: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+def _compute_speeds(xy: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
     """(B, T, K, 2), (B, T, K) -> (B, T, K) values and bool mask; the first frame is not known."""
     step = torch.linalg.vector_norm(xy[:, 1:] - xy[:, :-1], dim=-1) * MOTION_GAIN
-    return _after_first(step), _after_first(visible[:, 1:] & visible[:, :-1])
+    return _pad_first_frame(step), _pad_first_frame(visible[:, 1:] & visible[:, :-1])
 
 
-def _changes(values: Tensor, known: Tensor, comparable: Tensor) -> tuple[Tensor, Tensor]:
+def _compute_changes(values: Tensor, known: Tensor, comparable: Tensor) -> tuple[Tensor, Tensor]:
     """(B, T, n), (B, T, n) bool, (B, T - 1, n or 1) bool -> (B, T, n) difference to the frame before, and bool mask."""
     change = (values[:, 1:] - values[:, :-1]) * MOTION_GAIN
-    return _after_first(change), _after_first(known[:, 1:] & known[:, :-1] & comparable)
+    return _pad_first_frame(change), _pad_first_frame(known[:, 1:] & known[:, :-1] & comparable)
 
 
-def _after_first(x: Tensor) -> Tensor:
+def _pad_first_frame(x: Tensor) -> Tensor:
     """(B, T - 1, n) -> (B, T, n), the first frame zero or False."""
     return torch.cat([x.new_zeros(x.shape[0], 1, x.shape[2]), x], 1)

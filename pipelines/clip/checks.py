@@ -1,7 +1,7 @@
 """Whether stored clips can be decoded where a run is."""
 
 from tarpon.shards.manifest import Manifest
-from tarpon.shards.nvdec import below_minimum
+from tarpon.shards.nvdec import describe_small_clips
 
 CPU_CODECS = ("vp9", "vp8", "mjpeg")  # what DALI decodes without a GPU
 GPU_CODECS = (*CPU_CODECS, "h264", "hevc", "av1")
@@ -23,5 +23,5 @@ def check_clips(manifest: Manifest, *, device: int | None) -> None:
         check_codec(codec, device=device)
     if device is None:
         return
-    if found := below_minimum(manifest):
+    if found := describe_small_clips(manifest):
         raise ValueError(f"{manifest.root}: {found}; pack again with a larger --short_side, or train on a CPU")

@@ -13,17 +13,17 @@ import numpy as np
 from tarpon.pipelines.clip.checks import check_clips
 from tarpon.pipelines.clip.npy import read_npy
 from tarpon.pipelines.feed import StoredRow
-from tarpon.pipelines.noise import NoiseBank, Stretch
+from tarpon.pipelines.noise import NoiseBank, NoiseSlice
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.quarantine import BadSample, Fault
-from tarpon.shards.sampling.draws import ClipAugment, ClipDraw, draw_clip, window_frames
-from tarpon.shards.sampling.plan import Slots, choose_start, tiles, window_weights
+from tarpon.shards.sampling.draws import ClipAugment, ClipDraw, draw_clip, index_window_frames
+from tarpon.shards.sampling.plan import Slots, choose_start, tile_starts, weight_windows
 
 GREY = 128.0  # contrast turns about this level
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Window:
+class ClipRequest:
     """One clip to deliver."""
 
     row: int  # -1: padding, delivered with nothing valid
@@ -67,11 +67,11 @@ class ClipFields:
         """ValueError when a clip cannot be decoded on the device."""
         check_clips(manifest, device=device)
 
-    def arrays(self, stored: StoredRow, request: Window) -> dict[str, np.ndarray | Stretch]:
+    def arrays(self, stored: StoredRow, request: ClipRequest) -> dict[str, np.ndarray | NoiseSlice]:
         """As `Fields.arrays`."""
         padding, draw, trial = request.row < 0, request.draw, int(stored.value("frames"))
         start = min(request.start, max(trial - 1, 0))
-        index, pixels, valid = window_frames(
+        index, pixels, valid = index_window_frames(
             trial=trial,
             start=start,
             frames=self.frames,
@@ -81,12 +81,12 @@ class ClipFields:
         if padding:
             pixels, valid = np.zeros_like(pixels), np.zeros_like(valid)
         picked, order = np.unique(pixels, return_inverse=True)
-        keypoints, pose = self._points_of(stored, index, valid, draw)
+        keypoints, pose = self._load_points(stored, index, valid, draw)
         mean, std = self._normalisation(draw)
         noisy = draw is not None and draw.noise is not None and self.noise_sd > 0
         bank = self.banks["noise"]
         return {
-            "video": stored.bytes_of("clip"),
+            "video": stored.read_uint8("clip"),
             "picked": picked,
             "repeats": np.array(len(picked) < len(order)),
             "order": order.astype(np.int32),
@@ -95,16 +95,16 @@ class ClipFields:
             "mirror": np.array(bool(draw and draw.flip), np.int32),
             "noisy": np.array(noisy),
             # where a clip is not noisy the graph never looks at it
-            "noise": bank.stretch(draw.noise, self._shape) if noisy else bank.silence(1, 1, 1, 1),
+            "noise": bank.slice_noise(draw.noise, self._shape) if noisy else bank.slice_zeros(1, 1, 1, 1),
             "pose": pose,
             "keypoints": keypoints,
-            "actions": self._actions_of(stored, index, valid),
+            "actions": self._load_actions(stored, index, valid),
             "valid": valid,
             "row": np.array(-1 if padding else stored.row, np.int64),
             "start": np.array(start, np.int64),
         }
 
-    def _points_of(
+    def _load_points(
         self, stored: StoredRow, index: np.ndarray, valid: np.ndarray, draw: ClipDraw | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Points, each (T, K, 3) with visible last: the target in 0..1 of the frame, and the pose input in body lengths."""
@@ -127,7 +127,7 @@ class ClipFields:
         pose = np.where(seen[..., None], moved * side / (body if np.isfinite(body) and body > 0 else 1.0), 0)
         return keypoints, np.concatenate([pose, seen[..., None]], -1).astype(np.float32)
 
-    def _actions_of(self, stored: StoredRow, index: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    def _load_actions(self, stored: StoredRow, index: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """(T,) int64 merged classes, -1 where unlabelled or padded."""
         labels, _ = stored.manifest.lists("actions", np.array([stored.row]))
         return merge_classes(labels[index], self.merge) * valid - (~valid)
@@ -168,20 +168,24 @@ class TrainWindows:
     merge: tuple[int, ...]
     factors: np.ndarray | None = None  # (C,) frame factors of the rare-class boost; None: starts are uniform
 
-    def __call__(self, slots: Slots) -> list[Window]:
-        return [self._window(int(row), slots.epoch, int(slot)) for row, slot in zip(slots.rows, slots.slots, strict=True)]
+    def __call__(self, slots: Slots) -> list[ClipRequest]:
+        return [self._draw_request(int(row), slots.epoch, int(slot)) for row, slot in zip(slots.rows, slots.slots, strict=True)]
 
-    def _window(self, row: int, epoch: int, slot: int) -> Window:
+    def _draw_request(self, row: int, epoch: int, slot: int) -> ClipRequest:
         draw = draw_clip(self.augment, seed=self.seed, epoch=epoch, slot=slot, frames=self.frames, points=self.points)
         trial = self.manifest.value(row, "frames")
         starts = max(trial - self.frames, 0) + 1
         if self.factors is None:
-            return Window(row=row, start=int(draw.window * starts), draw=draw)
+            return ClipRequest(row=row, start=int(draw.window * starts), draw=draw)
         labels = merge_classes(self.manifest.lists("actions", np.array([row]))[0], self.merge)
-        weights = window_weights(labels, self.factors, length=self.frames)
-        return Window(row=row, start=choose_start(weights, draw.window), draw=draw)
+        weights = weight_windows(labels, self.factors, length=self.frames)
+        return ClipRequest(row=row, start=choose_start(weights, draw.window), draw=draw)
 
 
-def tiled_windows(manifest: Manifest, rows: np.ndarray, *, frames: int) -> list[Window]:
+def tile_windows(manifest: Manifest, rows: np.ndarray, *, frames: int) -> list[ClipRequest]:
     """Windows that cover every trial once, in order, as stored."""
-    return [Window(row=int(row), start=int(start)) for row in rows for start in tiles(manifest.value(row, "frames"), frames)]
+    return [
+        ClipRequest(row=int(row), start=int(start))
+        for row in rows
+        for start in tile_starts(manifest.value(row, "frames"), frames)
+    ]

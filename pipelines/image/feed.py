@@ -35,7 +35,7 @@ class ImageFields:
     def arrays(self, stored: StoredRow, request: ImageRequest) -> dict[str, np.ndarray]:
         """As `Fields.arrays`."""
         return {
-            "image": stored.bytes_of(self.column),
+            "image": stored.read_uint8(self.column),
             "mean": 255 * np.array(self.mean, np.float32),
             "std": 255 * np.array(self.std, np.float32),
             "mirror": np.array(request.mirror, np.int32),
@@ -46,6 +46,6 @@ class ImageFields:
         """Any device decodes images: what its hardware cannot, its software can."""
 
 
-def image_requests(turns: Iterable[np.ndarray]) -> Iterator[list[ImageRequest]]:
+def request_images(turns: Iterable[np.ndarray]) -> Iterator[list[ImageRequest]]:
     """Work of row ids as stored, one array a batch; -1 pads."""
     return ([ImageRequest(row=int(row)) for row in rows] for rows in turns)

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from tarpon.pipelines.feed import StoredRow
-from tarpon.pipelines.noise import NoiseBank, Stretch
+from tarpon.pipelines.noise import NoiseBank, NoiseSlice
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.sampling.draws import PageAugment, PageDraw, draw_page
 
@@ -57,19 +57,19 @@ class PageFields:
     def sample_bytes(self) -> int:
         return 4 * self.size**2
 
-    def arrays(self, stored: StoredRow, request: PageRequest) -> dict[str, np.ndarray | Stretch]:
+    def arrays(self, stored: StoredRow, request: PageRequest) -> dict[str, np.ndarray | NoiseSlice]:
         """As `Fields.arrays`."""
         draw, row, bank = request.draw, stored.row, self.banks["noise"]
         scale, shape = 1 / max(self.high[row] - self.low[row], 1), (self.size, self.size, 1)
         noisy = draw.noise is not None and self.noise_sd > 0
         return {
-            "page": stored.bytes_of(self.column),
+            "page": stored.read_uint8(self.column),
             "scale": np.array(scale, np.float32),
             "shift": np.array(-self.low[row] * scale, np.float32),
-            "matrix": flip_turn_matrix(draw, size=self.size),
+            "matrix": flip_rotate_matrix(draw, size=self.size),
             "factor": np.array(draw.brightness * draw.contrast, np.float32),
             "offset": np.array(draw.brightness * 0.5 * (1 - draw.contrast), np.float32),  # contrast is about mid grey
-            "noise": bank.stretch(draw.noise, shape) if noisy else bank.silence(*shape),
+            "noise": bank.slice_noise(draw.noise, shape) if noisy else bank.slice_zeros(*shape),
             "row": np.array(row if request.present and request.row >= 0 else -1, np.int64),
         }
 
@@ -77,7 +77,7 @@ class PageFields:
         """Any device decodes pages: what its hardware cannot, its software can."""
 
 
-def flip_turn_matrix(draw: PageDraw, *, size: int) -> np.ndarray:
+def flip_rotate_matrix(draw: PageDraw, *, size: int) -> np.ndarray:
     """(3, 3) float32 from places (x, y, 1) of the varied page to places of the page: flipped, then turned anticlockwise."""
     cos, sin = np.cos(np.deg2rad(draw.angle)), np.sin(np.deg2rad(draw.angle))
     flips = np.diag([-1.0 if draw.flip_x else 1.0, -1.0 if draw.flip_y else 1.0])
@@ -88,7 +88,7 @@ def flip_turn_matrix(draw: PageDraw, *, size: int) -> np.ndarray:
     return matrix.astype(np.float32)
 
 
-def levels(manifest: Manifest, contrast: str) -> tuple[np.ndarray, np.ndarray]:
+def select_levels(manifest: Manifest, contrast: str) -> tuple[np.ndarray, np.ndarray]:
     """Levels that become 0 and 1 for every row, (R,) float32 as DALI's UINT16 counts.
 
     Args:
@@ -104,7 +104,7 @@ def levels(manifest: Manifest, contrast: str) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def neighbours(stacks: np.ndarray, pages: np.ndarray, *, window: int) -> tuple[np.ndarray, np.ndarray]:
+def find_neighbours(stacks: np.ndarray, pages: np.ndarray, *, window: int) -> tuple[np.ndarray, np.ndarray]:
     """Pages of the time window around every page: those of its own stack, by page number.
 
     Args:
@@ -124,7 +124,7 @@ def neighbours(stacks: np.ndarray, pages: np.ndarray, *, window: int) -> tuple[n
     return np.where(present, order[at], np.arange(len(place))[:, None]), present
 
 
-def page_requests(
+def request_pages(
     read: np.ndarray,
     present: np.ndarray,
     *,

@@ -13,7 +13,7 @@ class PageGraph:
     """The graph: what it makes of a feed."""
 
     size: int  # pixels, both sides
-    stretch: bool = True  # False where every page has that size as stored: DALI would filter it all the same
+    resize: bool = True  # False where every page has that size as stored: DALI would filter it all the same
     batch: int  # pages
     mean: float = 0.5  # of 0..1, taken off
     std: float = 0.25  # and divided by
@@ -42,7 +42,7 @@ class PageGraph:
         decoder, size = "mixed" if gpu else "cpu", [self.size, self.size]
         pixels = fn.decoders.image(inputs["page"], device=decoder, output_type=types.GRAY, dtype=types.UINT16)
         # in 16 bits to the end of all geometry: on a CPU half the time of floating point
-        if self.stretch:
+        if self.resize:
             pixels = fn.resize(pixels, size=size, interp_type=types.INTERP_LINEAR, antialias=True, dtype=types.UINT16)
         if self.augment:
             pixels = fn.experimental.warp_perspective(

@@ -14,7 +14,7 @@ SHARES = 1 << 16  # steps of the share of dead pixels
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Banks:
+class PatternBank:
     """The patterns for squares of one size (S): the same in every process."""
 
     size: int  # S, pixels
@@ -27,35 +27,39 @@ class Banks:
         grain = NoiseBank.normal(rng, count=3 * pixels, sd=GRAIN_SD, dtype=np.int8)
         object.__setattr__(self, "grain", grain)
         object.__setattr__(self, "_even", rng.integers(0, SHARES, pixels + SLACK, dtype=np.uint16))
-        object.__setattr__(self, "_haze", np.stack([murky_water(rng, 2 * self.size), marine_snow(rng, 2 * self.size)]))
+        object.__setattr__(
+            self, "_haze", np.stack([draw_murky_water(rng, 2 * self.size), draw_marine_snow(rng, 2 * self.size)])
+        )
 
-    def keep(self, place: float, share: float) -> np.ndarray:
+    def make_dropout_mask(self, place: float, share: float) -> np.ndarray:
         """(S, S, 1) uint8: 0 on that share of the pixels, else 1. place: in [0, 1)."""
         first = int(place * SLACK)
         stretch = self._even[first : first + self.size**2]
         return (stretch >= share * SHARES).astype(np.uint8).reshape(self.size, self.size, 1)
 
-    def haze(self, kind: float, place: tuple[float, float]) -> np.ndarray:
+    def crop_haze(self, kind: float, place: tuple[float, float]) -> np.ndarray:
         """(S, S, 1) uint8 opacity, 255 the most: of murky water, or of what floats in it. kind, place: in [0, 1)."""
         left, top = (int(at * self.size) for at in place)
         pattern = self._haze[int(kind * len(self._haze))]
         return np.ascontiguousarray(pattern[top : top + self.size, left : left + self.size, None])
 
 
-def murky_water(rng: np.random.Generator, side: int) -> np.ndarray:
+def draw_murky_water(rng: np.random.Generator, side: int) -> np.ndarray:
     """(side, side) uint8: clouds, nowhere quite clear."""
-    clouds = smooth_noise(rng, side, side / 12) + 0.4 * smooth_noise(rng, side, side / 40)
+    clouds = draw_smooth_noise(rng, side, side / 12) + 0.4 * draw_smooth_noise(rng, side, side / 40)
     return (255 * (0.55 + 0.45 * np.tanh(clouds))).astype(np.uint8)
 
 
-def marine_snow(rng: np.random.Generator, side: int) -> np.ndarray:
+def draw_marine_snow(rng: np.random.Generator, side: int) -> np.ndarray:
     """(side, side) uint8: specks of several sizes, and a little haze between them."""
-    specks = [np.clip((smooth_noise(rng, side, sd) - least) / 0.5, 0, 1) for sd, least in ((1.2, 2.7), (3.0, 2.1), (7.0, 2.0))]
-    haze = 0.2 + 0.15 * np.tanh(smooth_noise(rng, side, side / 12))
+    specks = [
+        np.clip((draw_smooth_noise(rng, side, sd) - least) / 0.5, 0, 1) for sd, least in ((1.2, 2.7), (3.0, 2.1), (7.0, 2.0))
+    ]
+    haze = 0.2 + 0.15 * np.tanh(draw_smooth_noise(rng, side, side / 12))
     return (255 * np.maximum(haze, np.maximum.reduce(specks))).astype(np.uint8)
 
 
-def smooth_noise(rng: np.random.Generator, side: int, sd: float) -> np.ndarray:
+def draw_smooth_noise(rng: np.random.Generator, side: int, sd: float) -> np.ndarray:
     """(side, side) float: noise blurred by a Gaussian of sd pixels, of mean 0 and sd 1; it repeats without a seam."""
     cycles = np.fft.fftfreq(side)[:, None] ** 2 + np.fft.rfftfreq(side) ** 2
     noise = np.fft.irfft2(

@@ -7,15 +7,15 @@ from typing import ClassVar
 import numpy as np
 
 from tarpon.pipelines.feed import StoredRow
-from tarpon.pipelines.noise import NoiseBank, Stretch
-from tarpon.pipelines.photo.banks import GRAIN_SD, Banks
+from tarpon.pipelines.noise import NoiseBank, NoiseSlice
+from tarpon.pipelines.photo.banks import GRAIN_SD, PatternBank
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.sampling.photo_augment import PhotoAugment
-from tarpon.shards.sampling.photo_draws import STILL, PhotoDraw, Twist, draw_photo
+from tarpon.shards.sampling.photo_draws import IDENTITY_DRAW, ColourJitter, PhotoDraw, draw_photo
 
-NOTHING = np.zeros((1, 1, 1), np.uint8)  # stands where a step is not taken, which never looks at it
+UNUSED = np.zeros((1, 1, 1), np.uint8)  # stands where a step is not taken, which never looks at it
 IDENTITY_COLOUR, IDENTITY_KERNEL = np.eye(3, 4, dtype=np.float32), np.ones((1, 1), np.float32)
-IDENTITY_TWIST = Twist(brightness=1.0, contrast=1.0, saturation=1.0, hue=0.0)
+IDENTITY_JITTER = ColourJitter(brightness=1.0, contrast=1.0, saturation=1.0, hue=0.0)
 NO_BOX = np.zeros(2, np.float32)
 
 
@@ -24,7 +24,7 @@ class PhotoRequest:
     """One photograph to deliver."""
 
     row: int  # -1: padding, delivered as another photograph with row -1
-    draw: PhotoDraw = STILL
+    draw: PhotoDraw = IDENTITY_DRAW
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,19 +35,19 @@ class PhotoFields:
     mean: tuple[float, ...]  # of the backbone's training images, 0..1, one a channel
     std: tuple[float, ...]
     column: str = "jpg"
-    patterns: Banks = field(init=False)
+    pattern_bank: PatternBank = field(init=False)
     banks: Mapping[str, NoiseBank] = field(init=False)
 
     names: ClassVar[tuple[str, ...]] = (
-        "image", "mean", "std", "matrix", "zoom", "use_clahe", "clahe_share", "use_twist", "brightness", "contrast",
+        "image", "mean", "std", "matrix", "zoom", "use_clahe", "clahe_share", "use_jitter", "brightness", "contrast",
         "saturation", "hue", "use_colour", "colour", "use_kernel", "kernel", "use_spatter", "haze", "opacity", "water",
         "use_grain", "luma", "luma_sd", "chroma", "chroma_sd", "use_jpeg", "quality", "use_cutout", "anchor", "shape", "fill",
         "use_dropout", "keep", "row",
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "patterns", Banks(size=self.size))
-        object.__setattr__(self, "banks", {"luma": self.patterns.grain, "chroma": self.patterns.grain})
+        object.__setattr__(self, "pattern_bank", PatternBank(size=self.size))
+        object.__setattr__(self, "banks", {"luma": self.pattern_bank.grain, "chroma": self.pattern_bank.grain})
 
     @property
     def sample_bytes(self) -> int:
@@ -56,19 +56,19 @@ class PhotoFields:
     def check(self, manifest: Manifest, *, device: int | None) -> None:
         """Any device decodes photographs: what its hardware cannot, its software can."""
 
-    def arrays(self, stored: StoredRow, request: PhotoRequest) -> dict[str, np.ndarray | Stretch]:
+    def arrays(self, stored: StoredRow, request: PhotoRequest) -> dict[str, np.ndarray | NoiseSlice]:
         """As `Fields.arrays`."""
         draw = request.draw
         return {
-            "image": stored.bytes_of(self.column),
+            "image": stored.read_uint8(self.column),
             "mean": 255 * np.array(self.mean, np.float32),
             "std": 255 * np.array(self.std, np.float32),
             "matrix": pixel_matrix(draw.matrix, self.size),
             "zoom": np.array(draw.zoom, np.float32),
             "use_clahe": np.array(draw.clahe is not None),
             "clahe_share": np.array(draw.clahe or 0, np.float32),
-            **_twist(draw),
-            "use_colour": np.array(draw.colour is not None and draw.twist is None),
+            **_jitter(draw),
+            "use_colour": np.array(draw.colour is not None and draw.jitter is None),
             "colour": IDENTITY_COLOUR if draw.colour is None else draw.colour,
             "use_kernel": np.array(draw.kernel is not None),
             "kernel": IDENTITY_KERNEL if draw.kernel is None else draw.kernel,
@@ -84,20 +84,20 @@ class PhotoFields:
         spatter = draw.spatter
         return {
             "use_spatter": np.array(spatter is not None),
-            "haze": NOTHING if spatter is None else self.patterns.haze(spatter.kind, spatter.place),
+            "haze": UNUSED if spatter is None else self.pattern_bank.crop_haze(spatter.pattern, spatter.offset),
             "opacity": np.array(0 if spatter is None else spatter.opacity / 255, np.float32),
             "water": np.array((0, 0, 0) if spatter is None else spatter.colour, np.float32),
         }
 
-    def _grain(self, draw: PhotoDraw) -> dict[str, np.ndarray | Stretch]:
-        grain, bank = draw.grain, self.patterns.grain
-        silence = bank.silence(1, 1, 1)
+    def _grain(self, draw: PhotoDraw) -> dict[str, np.ndarray | NoiseSlice]:
+        grain, bank = draw.grain, self.pattern_bank.grain
+        silence = bank.slice_zeros(1, 1, 1)
         luma, chroma = (0, 0) if grain is None else (grain.luma, grain.chroma)
         return {
             "use_grain": np.array(grain is not None),
-            "luma": silence if grain is None else bank.stretch(grain.place[0], (self.size, self.size, 1)),
+            "luma": silence if grain is None else bank.slice_noise(grain.offset[0], (self.size, self.size, 1)),
             "luma_sd": np.array(luma * 255 / GRAIN_SD, np.float32),
-            "chroma": silence if grain is None else bank.stretch(grain.place[1], (self.size, self.size, 3)),
+            "chroma": silence if grain is None else bank.slice_noise(grain.offset[1], (self.size, self.size, 3)),
             "chroma_sd": np.array(chroma * 255 / GRAIN_SD, np.float32),
         }
 
@@ -111,18 +111,18 @@ class PhotoFields:
             "shape": (last - first).ravel() if len(boxes) else NO_BOX,
             "fill": np.array(draw.fill, np.float32),
             "use_dropout": np.array(dropout is not None),
-            "keep": NOTHING if dropout is None else self.patterns.keep(dropout.place, dropout.share),
+            "keep": UNUSED if dropout is None else self.pattern_bank.make_dropout_mask(dropout.offset, dropout.share),
         }
 
 
-def _twist(draw: PhotoDraw) -> dict[str, np.ndarray]:
-    twist = draw.twist or IDENTITY_TWIST
+def _jitter(draw: PhotoDraw) -> dict[str, np.ndarray]:
+    jitter = draw.jitter or IDENTITY_JITTER
     return {
-        "use_twist": np.array(draw.twist is not None),
-        "brightness": np.array(twist.brightness, np.float32),
-        "contrast": np.array(twist.contrast, np.float32),
-        "saturation": np.array(twist.saturation, np.float32),
-        "hue": np.array(-360 * twist.hue, np.float32),  # DALI counts degrees, the other way round
+        "use_jitter": np.array(draw.jitter is not None),
+        "brightness": np.array(jitter.brightness, np.float32),
+        "contrast": np.array(jitter.contrast, np.float32),
+        "saturation": np.array(jitter.saturation, np.float32),
+        "hue": np.array(-360 * jitter.hue, np.float32),  # DALI counts degrees, the other way round
     }
 
 
@@ -133,7 +133,7 @@ def pixel_matrix(matrix: np.ndarray, size: int) -> np.ndarray:
     return (to_pixels @ matrix @ to_sides).astype(np.float32)
 
 
-def photo_requests(
+def request_photos(
     rows: Sequence[int] | np.ndarray,
     *,
     augments: Sequence[PhotoAugment] = (),
@@ -154,6 +154,6 @@ def photo_requests(
         return [PhotoRequest(row=int(row)) for row in rows]
     which = np.zeros(len(rows), int) if sets is None else np.asarray(sets)
     return [
-        PhotoRequest(row=row, draw=draw_photo(augments[kind], seed=seed, epoch=epoch, slot=slot) if row >= 0 else STILL)
+        PhotoRequest(row=row, draw=draw_photo(augments[kind], seed=seed, epoch=epoch, slot=slot) if row >= 0 else IDENTITY_DRAW)
         for row, kind, slot in zip(np.asarray(rows).tolist(), which.tolist(), np.asarray(slots).tolist(), strict=True)
     ]

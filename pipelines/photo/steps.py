@@ -56,9 +56,9 @@ def clahe(pixels, use_clahe, share):
     return pixels
 
 
-def recolour(pixels, use_twist, brightness, contrast, saturation, hue, use_colour, matrix):
+def recolour(pixels, use_jitter, brightness, contrast, saturation, hue, use_colour, matrix):
     """uint8 -> float32, by brightness, contrast, saturation and hue, or by any (3, 4) colour matrix."""
-    if use_twist:
+    if use_jitter:
         picture = clip_grey(
             fn.color_twist(pixels, brightness=brightness, contrast=contrast, saturation=saturation, hue=hue, dtype=types.FLOAT)
         )
@@ -153,7 +153,7 @@ def vary(inputs, *, size: int, decoder: str):
     sides, _, matrix = letterbox(x["image"], x["matrix"], x["zoom"], size=size)
     pixels = clahe(read(x, sides, decoder=decoder), x["use_clahe"], x["clahe_share"])
     picture = recolour(
-        pixels, x["use_twist"], x["brightness"], x["contrast"], x["saturation"], x["hue"], x["use_colour"], x["colour"]
+        pixels, x["use_jitter"], x["brightness"], x["contrast"], x["saturation"], x["hue"], x["use_colour"], x["colour"]
     )
     picture = spatter(picture, x["use_spatter"], x["haze"], x["opacity"], x["water"], sides)
     picture = fn.experimental.warp_perspective(picture, matrix=matrix, size=[size, size], fill_value=[0.0, 0.0, 0.0])

@@ -1,7 +1,7 @@
-"""Augmentation parameters as arrays, from a counter-based generator keyed by (seed, epoch, slot).
+"""Augmentation parameters of clips and pages, from a counter-based generator keyed by (seed, epoch, slot).
 
-No state: the same key gives the same draws on any rank, after any resume. Everything is drawn for every sample, used or
-not, so switching one augmentation off leaves the others as they were.
+No state: the same key gives the same draw on any rank and after any resume. Every parameter is drawn for every sample, used
+or not, so switching one augmentation off leaves the others unchanged.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 
-def generator(seed: int, epoch: int, slot: int) -> np.random.Generator:
+def make_generator(seed: int, epoch: int, slot: int) -> np.random.Generator:
     """Philox keyed by (seed, epoch) with the slot in the counter's high words (Salmon et al. 2011)."""
     key, counter = np.array([seed, epoch], np.uint64), np.array([0, 0, slot, 0], np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
@@ -17,7 +17,7 @@ def generator(seed: int, epoch: int, slot: int) -> np.random.Generator:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipAugment:
-    """How a training clip is varied; *_p is the chance that a clip gets it. All zero gives the clip as it is stored."""
+    """Augmentation of training clips; *_p is the probability that a clip gets it. All zero leaves the clip as stored."""
 
     brightness_p: float = 0.5
     brightness: float = 0.2  # factor within 1 +- this
@@ -28,7 +28,7 @@ class ClipAugment:
     noise_p: float = 0.3
     noise_sd: float = 0.02  # of full scale
     roll_p: float = 0.2
-    roll: int = 5  # frames at most, either way; what is rolled in from beyond the trial is masked
+    roll: int = 5  # frames at most, either way; frames from beyond the trial are masked
     flip_p: float = 0.0  # left-right, with left and right points swapped
     # Of the frame, on the pose input only; the regression target stays clean. One shift a point a clip: drawn anew for every
     # frame it buries motion (0.02 is 10 px of 512, a real step 0.5 to 3 px), and macro F1 fell from 0.91 to 0.18.
@@ -45,25 +45,26 @@ class ClipAugment:
             raise ValueError("augment.brightness and augment.contrast must be below 1, or a clip can turn black")
 
 
-NONE = ClipAugment(brightness_p=0, contrast_p=0, drop_p=0, noise_p=0, roll_p=0, flip_p=0, jitter_sd=0)
+NO_AUGMENT = ClipAugment(brightness_p=0, contrast_p=0, drop_p=0, noise_p=0, roll_p=0, flip_p=0, jitter_sd=0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClipDraw:
     """One clip's parameters."""
 
-    window: float  # in [0, 1): where the window starts, as a quantile of the allowed starts
+    window: float  # in [0, 1): start of the window, as a quantile of the allowed starts
     brightness: float  # factor
     contrast: float  # factor
     dropped: np.ndarray  # (T,) bool, never the first frame
-    noise: float | None  # in [0, 1): where in the noise bank, or None
+    noise: float | None  # in [0, 1): offset in the noise bank; None: no noise
     roll: int  # frames
     flip: bool
     jitter: np.ndarray  # (K, 2) float32, share of the frame, the same for all frames of the clip
 
 
 def draw_clip(augment: ClipAugment, *, seed: int, epoch: int, slot: int, frames: int, points: int) -> ClipDraw:
-    rng = generator(seed, epoch, slot)
+    """The parameters of one slot's clip of T frames with K points; the same for the same (seed, epoch, slot)."""
+    rng = make_generator(seed, epoch, slot)
     u = rng.random(10)
     dropped = np.zeros(frames, bool)
     count = int(augment.drop_share * frames) if u[3] < augment.drop_p else 0
@@ -82,20 +83,20 @@ def draw_clip(augment: ClipAugment, *, seed: int, epoch: int, slot: int, frames:
     )
 
 
-def window_frames(
+def index_window_frames(
     *, trial: int, start: int, frames: int, roll: int, dropped: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frames of a window: for labels and points, for pixels, and which of them exist.
+    """Frame indices of a window: for labels and points, for pixels, and which of them lie in the trial.
 
     Args:
-        trial: frames in the trial.
+        trial: number of frames in the trial.
         start: first frame before the roll.
-        frames: window length.
-        dropped: (frames,) bool, pixels repeated from the frame before.
+        frames: window length, T.
+        dropped: (T,) bool, True where the pixels of the frame before are repeated.
 
     Returns:
-        index (frames,) int64 within the trial (edges repeated where the window leaves it),
-        pixels (frames,) int32 likewise after temporal dropout, valid (frames,) bool.
+        index (T,) int64 within the trial (edges repeated where the window leaves it),
+        pixels (T,) int32 likewise after temporal dropout, valid (T,) bool.
     """
     asked = start + roll + np.arange(frames)
     index = np.clip(asked, 0, trial - 1)
@@ -105,11 +106,11 @@ def window_frames(
 
 @dataclass(frozen=True, kw_only=True)
 class PageAugment:
-    """How a training page of a microscope is varied; *_p is the chance that it is. All zero gives it as it is stored."""
+    """Augmentation of training pages; *_p is the probability that a page gets it. All zero leaves the page as stored."""
 
-    flip_p: float = 0.5  # left-right and, drawn by itself, upside down: a dish has no up
-    angle_p: float = 0.5  # not 1: a turned page is a smoother one, and a network that met no other misreads pages as they are
-    angle: float = 15.0  # degrees at most, either way; what turns in from outside is the page mirrored
+    flip_p: float = 0.5  # left-right and, drawn independently, upside down: a dish has no up
+    angle_p: float = 0.5  # below 1: rotation smooths, and a network that saw only rotated pages misreads the others
+    angle: float = 15.0  # degrees at most, either way; the border is filled with the mirrored page
     brightness_p: float = 0.5
     brightness: float = 0.2  # factor within 1 +- this
     contrast_p: float = 0.5
@@ -132,18 +133,19 @@ class PageAugment:
 
 @dataclass(frozen=True, kw_only=True)
 class PageDraw:
-    """One page's parameters, or those of all pages of a window."""
+    """The parameters of one page, or of all pages of a window."""
 
     flip_x: bool  # left-right
     flip_y: bool
     angle: float  # degrees
     brightness: float  # factor
     contrast: float  # factor
-    noise: float | None  # in [0, 1): where in the noise bank, or None
+    noise: float | None  # in [0, 1): offset in the noise bank; None: no noise
 
 
 def draw_page(augment: PageAugment, *, seed: int, epoch: int, slot: int) -> PageDraw:
-    u = generator(seed, epoch, slot).random(10)
+    """The parameters of one slot's page or window of pages; the same for the same (seed, epoch, slot)."""
+    u = make_generator(seed, epoch, slot).random(10)
     return PageDraw(
         flip_x=bool(u[0] < augment.flip_p),
         flip_y=bool(u[1] < augment.flip_p),

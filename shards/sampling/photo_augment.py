@@ -1,26 +1,26 @@
-"""How a training photograph may be varied: chances and ranges, and the two sets of them.
+"""Augmentation of training photographs: probabilities and ranges, and two presets.
 
-Places and lengths are in sides of the square that is delivered, unless a field says pixels.
+Positions and lengths are in sides of the delivered square, unless a field says pixels.
 """
 
 from dataclasses import dataclass, fields, replace
 
-HOLES = 12  # coarse holes at most
-Span = tuple[float, float]
+MAX_HOLES = 12  # coarse cutout holes of a photograph
+Span = tuple[float, float]  # (least, most)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoAugment:
-    """How a photograph is varied; *_p is the chance that it is. As it stands it changes nothing.
+    """Augmentation of photographs; *_p is the probability that a photograph gets it. The defaults change nothing.
 
-    Lengths of scale are drawn evenly on a logarithmic scale and their ranges are centred on 1, so that animals are as large in
+    Scales are drawn uniformly on a logarithmic scale and their ranges are centred on 1, so that animals are as large in
     training as in evaluation.
     """
 
     enabled: bool = True
     flip_x_p: float = 0.0  # left-right
-    flip_y_p: float = 0.0  # upside down; it swaps an animal's flanks just as well
-    quarter_p: float = 0.0  # turned by 0, 90, 180 or 270 degrees
+    flip_y_p: float = 0.0  # upside down; like flip_x it swaps an animal's flanks
+    quarter_p: float = 0.0  # rotated by 0, 90, 180 or 270 degrees
     crop_area: Span = (1.0, 1.0)  # of the square photograph that is shown; above 1 it is shown smaller
     crop_aspect: Span = (1.0, 1.0)  # width over height of what becomes a square
     affine_p: float = 0.0
@@ -39,14 +39,14 @@ class PhotoAugment:
     tint_p: float = 0.0  # the colour cast of water
     tint: Span = (0.1, 0.8)  # optical depth in red: red light falls to exp(-this)
     clahe_p: float = 0.0
-    clahe: Span = (0.25, 1.0)  # share of it that is mixed in
+    clahe: Span = (0.25, 1.0)  # weight of the equalised image in the mix
     blur_p: float = 0.0
     blur: Span = (0.1, 2.0)  # pixels: sd
     motion_p: float = 0.0
     motion: Span = (3.0, 9.0)  # pixels that the camera moved
     sharpen_p: float = 0.0
-    sharpen: Span = (0.2, 1.0)  # of the difference from its blurred self that is added
-    spatter_p: float = 0.0  # turbid water: haze and what floats in it
+    sharpen: Span = (0.2, 1.0)  # weight of the difference from a blurred copy
+    spatter_p: float = 0.0  # turbid water: haze and floating particles
     spatter: Span = (0.2, 0.7)  # opacity where it is thickest
     noise_p: float = 0.0
     noise_luma: Span = (0.01, 0.06)  # sd of full scale, the same in all channels
@@ -76,21 +76,21 @@ class PhotoAugment:
         for name, limit in limits.items():
             if not 0 <= getattr(self, name) <= limit:
                 raise ValueError(f"augment.{name}={getattr(self, name)} must be in [0, {limit}]")
-        below = {"perspective": 0.25, "holes": HOLES, "jpeg": 100, "noise_luma": 1, "noise_chroma": 1, "clahe": 1, "spatter": 1,
-                 "motion": 21, "blur": 5, "hole": 1, "erase": 1}  # fmt: skip
+        below = {"perspective": 0.25, "holes": MAX_HOLES, "jpeg": 100, "noise_luma": 1, "noise_chroma": 1, "clahe": 1,
+                 "spatter": 1, "motion": 21, "blur": 5, "hole": 1, "erase": 1}  # fmt: skip
         for name, most in below.items():
             if getattr(self, name)[1] > most:
                 raise ValueError(f"augment.{name}={getattr(self, name)} must stay at or below {most}")
 
-    def one_sided(self) -> "PhotoAugment":
-        """Without mirroring, for species whose left and right flank differ; a turn is no mirror."""
+    def without_mirroring(self) -> "PhotoAugment":
+        """A copy without mirroring, for species whose left and right flanks differ; rotations stay."""
         return replace(self, flip_x_p=0.0, flip_y_p=0.0)
 
 
 def wildlife() -> PhotoAugment:
-    """For photographs of many species, after the published training on WildlifeReID-10k.
+    """Preset for photographs of many species, after the published training on WildlifeReID-10k.
 
-    Crops show as often less than the whole (as published) as they show it smaller.
+    Half of the crops show less than the whole photograph (as published), half show it smaller.
     """
     return PhotoAugment(
         flip_x_p=0.5, flip_y_p=0.5, crop_area=(0.7, 1 / 0.7), crop_aspect=(0.8, 1 / 0.8), affine_p=1.0, angle=30.0,
@@ -100,10 +100,10 @@ def wildlife() -> PhotoAugment:
 
 
 def underwater() -> PhotoAugment:
-    """For animals photographed under water from any side, after the published training on sea stars.
+    """Preset for animals photographed under water from any side, after the published training on sea stars.
 
     The published scales of 0.75 to 1.75 on crops of 59% are centred on 1. Its distortions, which changed next to nothing, are
-    left out; its colour shifts have become light lost in water.
+    left out; its colour shifts are replaced by a model of light lost in water.
     """
     return PhotoAugment(
         flip_x_p=0.5, flip_y_p=0.5, quarter_p=0.5, crop_area=(0.7, 1 / 0.7), affine_p=0.5, scale=(0.65, 1 / 0.65), shift=0.1,

@@ -1,9 +1,9 @@
-"""The order rows are read in for metric learning: batches of P identities with K images each.
+"""The epoch plan of metric learning: batches of P identities with K images each.
 
 The loss of a micro-step compares the images of all ranks with each other, so the P x K batch is the global micro-step of
-micro * world rows; with accumulation every micro-step is a P x K batch of its own. Which rows a micro-step holds follows
-from (rows, seed, epoch, micro * world): neither the split of that product nor the accumulation changes it, and resuming
-is skipping. Memory is O(rows) integers.
+micro * world rows; with accumulation every micro-step is a P x K batch of its own. The rows of a micro-step follow from (rows,
+seed, epoch, micro * world): neither the split of that product nor the accumulation changes them, and resuming is skipping.
+Memory is O(rows) integers.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,10 +12,10 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from tarpon.shards.sampling.pk_sampler import Deck
-from tarpon.shards.sampling.plan import Slots, rank_slots, without_end
+from tarpon.shards.sampling.pk_sampler import PKSampler
+from tarpon.shards.sampling.plan import Slots, repeat_epochs, slice_rank
 
-MIX = 5  # stream of the generator that orders the identities of a batch; deck.py has 3 and 4
+ORDER_STREAM = 5  # stream of the generator that orders the identities of a batch; pk_sampler.py has 3 and 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,16 +24,16 @@ class IdentityPlan:
 
     Nothing is left out: when the rows end within the last step, another pass over them fills it. In a batch
 
-    - no image comes twice, and the images of an identity stand together;
-    - an identity with fewer than K images comes with all it has, and the places it leaves go to other identities;
+    - no image comes twice, and the images of an identity are adjacent;
+    - an identity with fewer than K images comes with all it has, and the positions it leaves go to other identities;
     - the last images of an identity, when fewer than K, are topped up with others of its own;
     - an identity comes once. Only one that needs more batches than an epoch has (few identities, or one of them
-      dominating) comes with ceil(its cells / batches) times K images, other ones each time, and so does what is
-      left when a batch has more places for identities than there are identities.
+      dominating) comes with ceil(its bins / batches) times K images, other ones each time, and so does what is
+      left when a batch has more positions for identities than there are identities.
 
     Args:
-        rows: (N,) int64 row ids, no two alike.
-        identities: (N,) int64 label of each.
+        rows: (N,) int64 row ids, all different.
+        identities: (N,) int64 label of each row.
         instances: K.
     """
 
@@ -43,15 +43,15 @@ class IdentityPlan:
     instances: int = 4
 
     def __post_init__(self) -> None:
-        _ = self.deck  # checks the rows
+        _ = self.sampler  # checks the rows
 
     @cached_property
-    def deck(self) -> Deck:
-        return Deck(self.rows, self.identities, seed=self.seed, instances=self.instances)
+    def sampler(self) -> PKSampler:
+        return PKSampler(self.rows, self.identities, seed=self.seed, instances=self.instances)
 
     def steps(self, global_batch: int) -> int:
         """Optimizer steps an epoch; ValueError when a step cannot be cut into groups of K."""
-        return -(-len(self.deck) // places(global_batch, self.instances))
+        return -(-len(self.sampler) // count_identities(global_batch, self.instances))
 
     def batches(
         self, epoch: int, *, micro: int, accumulation: int = 1, rank: int, world: int, skip: int = 0
@@ -61,15 +61,17 @@ class IdentityPlan:
         Raises:
             ValueError: micro * world is no multiple of K, or more than there are rows.
         """
-        height = places(micro * world, self.instances)
+        num_bins = count_identities(micro * world, self.instances)
         count = self.steps(micro * world * accumulation) * accumulation
-        parts = dealt((self.deck,), lambda ahead: np.full((ahead, 1), height), epoch=epoch, skip=skip, count=count)
-        yield from rank_slots(parts, epoch=epoch, begin=skip, rank=rank, world=world)
+        parts = iterate_batches(
+            (self.sampler,), lambda ahead: np.full((ahead, 1), num_bins), epoch=epoch, skip=skip, count=count
+        )
+        yield from slice_rank(parts, epoch=epoch, begin=skip, rank=rank, world=world)
 
     def stream(self, epoch: int, *, skip: int, micro: int, accumulation: int, rank: int, world: int) -> Iterator[Slots]:
         """One rank's micro-batches from epoch `epoch` on, without end, after the first `skip` of that epoch."""
         cut = partial(self.batches, micro=micro, accumulation=accumulation, rank=rank, world=world)
-        return without_end(cut, epoch=epoch, skip=skip)
+        return repeat_epochs(cut, epoch=epoch, skip=skip)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,8 +84,8 @@ class MixedPlan:
 
     Args:
         first, second: with the same K and no row in common; identities of the two are never the same animal.
-        share: of the rows that come from `second`, between 0 and 1. Cells of K rows are handed out by error diffusion:
-            after any number of batches the second set has had the share to within half a cell.
+        share: of the rows that come from `second`, between 0 and 1. Bins of K rows are shared out by error diffusion:
+            after any number of batches the second set has had the share to within half a bin.
         alternate: whole P x K batches in turn instead, the first set in even ones; `share` has no effect then.
     """
 
@@ -107,12 +109,12 @@ class MixedPlan:
 
     def steps(self, global_batch: int) -> int:
         """Optimizer steps an epoch; ValueError when a step cannot be cut into groups of K."""
-        cells = places(global_batch, self.first.instances)
-        need = np.array([len(self.first.deck), len(self.second.deck)])
+        bins = count_identities(global_batch, self.first.instances)
+        need = np.array([len(self.first.sampler), len(self.second.sampler)])
         if self.alternate:  # as many steps for each: an even number, whatever the accumulation
-            return 2 * -(-int(need.max()) // cells)
-        steps = max(1, int((need / (cells * np.array([1 - self.share, self.share]))).max()) - 1)
-        while any(self._shared(steps * cells) < need):
+            return 2 * -(-int(need.max()) // bins)
+        steps = max(1, int((need / (bins * np.array([1 - self.share, self.share]))).max()) - 1)
+        while any(self._count_bins(steps * bins) < need):
             steps += 1
         return steps
 
@@ -124,32 +126,36 @@ class MixedPlan:
         Raises:
             ValueError: micro * world is no multiple of K, or a set's part of it more than that set has rows.
         """
-        height = places(micro * world, self.first.instances)
+        num_bins = count_identities(micro * world, self.first.instances)
         count = self.steps(micro * world * accumulation) * accumulation
-        decks = (self.first.deck, self.second.deck)
-        parts = dealt(decks, partial(self._heights, height), epoch=epoch, skip=skip, count=count)
-        yield from rank_slots(parts, epoch=epoch, begin=skip, rank=rank, world=world)
+        samplers = (self.first.sampler, self.second.sampler)
+        parts = iterate_batches(samplers, partial(self._bins_per_batch, num_bins), epoch=epoch, skip=skip, count=count)
+        yield from slice_rank(parts, epoch=epoch, begin=skip, rank=rank, world=world)
 
     def stream(self, epoch: int, *, skip: int, micro: int, accumulation: int, rank: int, world: int) -> Iterator[Slots]:
         """One rank's micro-batches from epoch `epoch` on, without end, after the first `skip` of that epoch."""
         cut = partial(self.batches, micro=micro, accumulation=accumulation, rank=rank, world=world)
-        return without_end(cut, epoch=epoch, skip=skip)
+        return repeat_epochs(cut, epoch=epoch, skip=skip)
 
-    def _shared(self, cells: int | np.ndarray) -> np.ndarray:
-        """Cells of either set among the first `cells` of an epoch, (..., 2) int64."""
-        second = np.floor(np.asarray(cells) * self.share + 0.5).astype(np.int64)
-        return np.stack([cells - second, second], -1)
+    def _count_bins(self, bins: int | np.ndarray) -> np.ndarray:
+        """Bins of either set among the first `bins` of an epoch, (..., 2) int64."""
+        second = np.floor(np.asarray(bins) * self.share + 0.5).astype(np.int64)
+        return np.stack([bins - second, second], -1)
 
-    def _heights(self, height: int, count: int) -> np.ndarray:
-        """Cells of either set in each of `count` batches, (count, 2) int64."""
+    def _bins_per_batch(self, num_bins: int, count: int) -> np.ndarray:
+        """Bins of either set in each of `count` batches, (count, 2) int64."""
         if not self.alternate:
-            return np.diff(self._shared(height * np.arange(count + 1)), axis=0)
+            return np.diff(self._count_bins(num_bins * np.arange(count + 1)), axis=0)
         odd = np.arange(count) % 2
-        return height * np.stack([1 - odd, odd], -1)
+        return num_bins * np.stack([1 - odd, odd], -1)
 
 
-def places(rows: int, instances: int) -> int:
-    """Places for identities among `rows` of a batch: P."""
+def count_identities(rows: int, instances: int) -> int:
+    """P of a batch of `rows` rows over all ranks: rows / K.
+
+    Raises:
+        ValueError: the rows are no multiple of K.
+    """
     if rows % instances:
         raise ValueError(
             f"a batch of {rows} rows over all GPUs must be a multiple of the {instances} instances of an identity; "
@@ -158,25 +164,25 @@ def places(rows: int, instances: int) -> int:
     return rows // instances
 
 
-def dealt(
-    decks: Sequence[Deck], heights: Callable[[int], np.ndarray], *, epoch: int, skip: int, count: int
+def iterate_batches(
+    samplers: Sequence[PKSampler], bins_per_batch: Callable[[int], np.ndarray], *, epoch: int, skip: int, count: int
 ) -> Iterator[np.ndarray]:
-    """Row ids of batches skip..count-1: an identity's beside each other, the identities of all decks in random order.
+    """Row ids of batches skip..count-1: an identity's beside each other, the identities of all samplers in random order.
 
     Args:
-        heights: batches -> (batches, decks) int64, cells of each deck in each of an epoch's first batches.
-        count: batches that give every deck one pass or more.
+        bins_per_batch: batches -> (batches, samplers) int64, bins of each sampler in each of an epoch's first batches.
+        count: batches that give every sampler one pass or more.
     """
-    ahead = heights(2 * count + 2)  # to the end of any pass begun, so that `count`, and so accumulation, moves no row
-    hands = [deck.deal(own[own > 0], epoch=epoch) for deck, own in zip(decks, ahead.T, strict=True)]
-    start = np.cumsum([0, *(len(deck.sizes) for deck in decks)])  # of a deck's identities among those of all
+    ahead = bins_per_batch(2 * count + 2)  # to the end of any pass begun, so that `count`, and so accumulation, moves no row
+    streams = [sampler.iterate_bins(own[own > 0], epoch=epoch) for sampler, own in zip(samplers, ahead.T, strict=True)]
+    start = np.cumsum([0, *(len(sampler.sizes) for sampler in samplers)])  # of a sampler's identities among those of all
     for batch, own in enumerate(ahead[:count]):
-        cells = [(number, next(hands[number])) for number in np.flatnonzero(own)]
+        bins = [(number, next(streams[number])) for number in np.flatnonzero(own)]
         if batch < skip:
             continue
-        picked = [(number, decks[number].filled(held, epoch=epoch, batch=batch)) for number, held in cells]
-        rows = np.concatenate([decks[number].rows[at] for number, at in picked])
-        who = np.concatenate([decks[number].who[at] + start[number] for number, at in picked])
-        names, code = np.unique(who, return_inverse=True)
-        order = np.random.default_rng((decks[0].seed, epoch, MIX, batch)).permutation(len(names))
+        picked = [(number, samplers[number].fill_bins(held, epoch=epoch, batch=batch)) for number, held in bins]
+        rows = np.concatenate([samplers[number].rows[index] for number, index in picked])
+        identity = np.concatenate([samplers[number].identity[index] + start[number] for number, index in picked])
+        names, code = np.unique(identity, return_inverse=True)
+        order = np.random.default_rng((samplers[0].seed, epoch, ORDER_STREAM, batch)).permutation(len(names))
         yield rows[np.argsort(order[code], kind="stable")]

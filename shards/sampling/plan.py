@@ -1,7 +1,7 @@
-"""The order rows are read in: a pure function of (rows, seed, epoch), cut lazily into steps.
+"""The epoch plan: the order rows are read in, a pure function of (rows, seed, epoch), cut lazily into micro-batches.
 
-Every rank computes the same order and takes its part of each step, so nobody has to talk, the samples of a step do
-not depend on the number of GPUs, and resuming is skipping. Memory is O(window): a few shards' rows at a time.
+Every rank computes the same order and takes its slice of each step: no communication is needed, the samples of a step do not
+depend on the number of GPUs, and resuming is skipping. Memory is O(window): the rows of a few shards at a time.
 """
 
 import itertools
@@ -16,11 +16,11 @@ ORDER, CHOICE = 1, 2  # streams of the plan's generator; draws.py has its own ke
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Slots:
-    """What one rank reads in one micro-batch."""
+    """The rows of one rank's micro-batch, with their slots."""
 
     epoch: int
     rows: np.ndarray  # (B,) int64 row ids; -1 pads a last evaluation batch
-    slots: np.ndarray  # (B,) int64 place in the epoch: the key of the sample's draws
+    slots: np.ndarray  # (B,) int64 position in the epoch: the key of each sample's draw
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,20 +82,20 @@ class EpochPlan:
         """
         whole = micro * world
         count = self.steps(whole * accumulation) * accumulation
-        parts = itertools.islice(pieces(self.order(epoch), whole), min(skip, count), count)
-        yield from rank_slots(parts, epoch=epoch, begin=skip, rank=rank, world=world)
+        parts = itertools.islice(rebatch(self.order(epoch), whole), min(skip, count), count)
+        yield from slice_rank(parts, epoch=epoch, begin=skip, rank=rank, world=world)
 
     def stream(self, epoch: int, *, skip: int, micro: int, accumulation: int, rank: int, world: int) -> Iterator[Slots]:
         """One rank's micro-batches from epoch `epoch` on, without end, after the first `skip` of that epoch."""
         cut = partial(self.batches, micro=micro, accumulation=accumulation, rank=rank, world=world)
-        return without_end(cut, epoch=epoch, skip=skip)
+        return repeat_epochs(cut, epoch=epoch, skip=skip)
 
 
-# What every plan does with its order: cut it, give each rank its slice, go on with the next epoch.
+# Common to all plans: cut the order into micro-steps, slice them by rank, continue with the next epoch.
 
 
-def pieces(chunks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """The chunks' rows in pieces of `size`; a last unfilled piece is left out."""
+def rebatch(chunks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """The rows of the chunks in arrays of `size`; an incomplete last one is dropped."""
     held = np.empty(0, np.int64)
     for chunk in chunks:
         held = np.concatenate([held, chunk])
@@ -104,12 +104,12 @@ def pieces(chunks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
             held = held[size:]
 
 
-def rank_slots(parts: Iterable[np.ndarray], *, epoch: int, begin: int, rank: int, world: int) -> Iterator[Slots]:
+def slice_rank(parts: Iterable[np.ndarray], *, epoch: int, begin: int, rank: int, world: int) -> Iterator[Slots]:
     """One rank's contiguous slice of each global micro-step.
 
     Args:
         parts: (world * micro,) int64 rows of all ranks' micro-batches, one array a micro-step.
-        begin: number of the first of them in its epoch.
+        begin: number of the first one in its epoch.
     """
     if not 0 <= rank < world:
         raise ValueError(f"rank={rank} must be in [0, {world})")
@@ -118,8 +118,8 @@ def rank_slots(parts: Iterable[np.ndarray], *, epoch: int, begin: int, rank: int
         yield Slots(epoch=epoch, rows=rows.reshape(world, -1)[rank], slots=place.reshape(world, -1)[rank])
 
 
-def without_end(batches: Callable[..., Iterator[Slots]], *, epoch: int, skip: int) -> Iterator[Slots]:
-    """batches(epoch, skip=skip), then those of every later epoch whole."""
+def repeat_epochs(batches: Callable[..., Iterator[Slots]], *, epoch: int, skip: int) -> Iterator[Slots]:
+    """batches(epoch, skip=skip), then all batches of each later epoch, endlessly."""
     yield from batches(epoch, skip=skip)
     for number in itertools.count(epoch + 1):
         yield from batches(number, skip=0)
@@ -136,8 +136,8 @@ def sequential_batches(count: int, *, micro: int, rank: int, world: int) -> Iter
 # Windows of a sequence, and the boost of those that hold rare classes.
 
 
-def rare_factors(histogram: np.ndarray, *, threshold_share: float, cap: float) -> np.ndarray:
-    """How much more each class's frames should count: threshold / share for a class rarer than the threshold, at most cap.
+def weight_rare_classes(histogram: np.ndarray, *, threshold_share: float, cap: float) -> np.ndarray:
+    """Weight of each class's frames: threshold / share for a class rarer than the threshold, at most cap; else 1.
 
     Args:
         histogram: (C,) labelled frames of each class. A class that never occurs keeps 1.
@@ -150,12 +150,12 @@ def rare_factors(histogram: np.ndarray, *, threshold_share: float, cap: float) -
     return np.where(rare, np.minimum(threshold_share / np.where(share > 0, share, 1), cap), 1.0)
 
 
-def window_weights(labels: np.ndarray, factors: np.ndarray, *, length: int) -> np.ndarray:
-    """Weight of every window of a sequence: the mean factor of its frames, so it grows with the share of rare frames.
+def weight_windows(labels: np.ndarray, factors: np.ndarray, *, length: int) -> np.ndarray:
+    """Weight of every window of a sequence: the mean factor of its frames.
 
     Args:
         labels: (T,) classes, -1 unlabelled (factor 1).
-        factors: (C,) from `rare_factors`.
+        factors: (C,) from `weight_rare_classes`.
 
     Returns:
         (max(T - length, 0) + 1,) float64, one a window start.
@@ -172,7 +172,7 @@ def choose_start(weights: np.ndarray, u: float) -> int:
     return min(int(np.searchsorted(upto, u * upto[-1], side="right")), len(weights) - 1)
 
 
-def seen_histogram(labels: np.ndarray, weights: np.ndarray, *, length: int, classes: int) -> np.ndarray:
+def count_expected_frames(labels: np.ndarray, weights: np.ndarray, *, length: int, classes: int) -> np.ndarray:
     """Expected labelled frames of each class in one window drawn by `weights`, (C,) float64."""
     span = min(length, len(labels))
     chance = weights / weights.sum()
@@ -184,6 +184,6 @@ def seen_histogram(labels: np.ndarray, weights: np.ndarray, *, length: int, clas
     return np.bincount(labels[known], weights=seen[known], minlength=classes)
 
 
-def tiles(length: int, window: int) -> np.ndarray:
-    """Starts of windows that cover 0..length-1 once, in order; the last may run past the end."""
+def tile_starts(length: int, window: int) -> np.ndarray:
+    """Starts of windows that cover 0..length-1 once, in order, (n,) int64; the last window may run past the end."""
     return np.arange(0, length, window)

@@ -11,7 +11,7 @@ import numpy as np
 TAIL = 512  # bytes at the end of a file that tell most pictures of one size apart
 
 
-def copies(root: Path, sizes: np.ndarray, names: Sequence[str]) -> list[list[int]]:
+def find_copies(root: Path, sizes: np.ndarray, names: Sequence[str]) -> list[list[int]]:
     """Sets of two or more files of the same bytes, as indices into `names`, each ascending. Empty files are no copies.
 
     Where sizes agree, the last bytes are compared; where those do, all: of most folders hardly a file is read.

@@ -20,7 +20,7 @@ HIDDEN = "a name that begins with a dot: a hidden file, or a Mac's companion of 
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Picture:
+class JpegImage:
     """One picture ready for a tar."""
 
     content: bytes  # JPEG
@@ -29,7 +29,7 @@ class Picture:
     verbatim: bool  # the source's own bytes
 
 
-def as_jpeg(content: bytes, *, short_side: int = 0, longest_side: int = 0, matte: str = "white") -> Picture:
+def convert_to_jpeg(content: bytes, *, short_side: int = 0, longest_side: int = 0, matte: str = "white") -> JpegImage:
     """A file's bytes as what is stored.
 
     Args:
@@ -43,31 +43,31 @@ def as_jpeg(content: bytes, *, short_side: int = 0, longest_side: int = 0, matte
     if not content:
         raise ValueError("the file is empty")
     try:
-        with _opened(content) as picture:
+        with _open_image(content) as picture:
             picture.load()
-            pixels = _upright(picture)
+            pixels = _turn_upright(picture)
             stands = pixels is picture and _is_plain_jpeg(picture)
-            rgb = _rgb(pixels, matte=matte)
+            rgb = _convert_to_rgb(pixels, matte=matte)
     except UnidentifiedImageError as error:
         raise ValueError("not an image of a known format") from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"more than {MAX_PIXELS / 1e6:.0f} million pixels; make it smaller before packing") from error
     except BROKEN as error:
         raise ValueError(f"does not decode ({str(error).partition(' (')[0]})") from error  # without counts: reasons are counted
-    smaller = fitted(rgb, short_side=short_side, longest_side=longest_side)
+    smaller = shrink(rgb, short_side=short_side, longest_side=longest_side)
     if stands and smaller is rgb:
-        return Picture(content=content, width=rgb.width, height=rgb.height, verbatim=True)
-    return Picture(content=encode_jpeg(smaller), width=smaller.width, height=smaller.height, verbatim=False)
+        return JpegImage(content=content, width=rgb.width, height=rgb.height, verbatim=True)
+    return JpegImage(content=encode_jpeg(smaller), width=smaller.width, height=smaller.height, verbatim=False)
 
 
-def _opened(content: bytes) -> Image.Image:
+def _open_image(content: bytes) -> Image.Image:
     """The picture, not yet decoded; a large one without Pillow's warning, for packing makes it smaller at once."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(io.BytesIO(content))
 
 
-def fitted(picture: Image.Image, *, short_side: int = 0, longest_side: int = 0) -> Image.Image:
+def shrink(picture: Image.Image, *, short_side: int = 0, longest_side: int = 0) -> Image.Image:
     """The picture itself, or a smaller one of the same shape whose sides are within these pixels. 0: any length."""
     limits = ((short_side, min(picture.size)), (longest_side, max(picture.size)))
     limit, side = min((pair for pair in limits if pair[0] > 0), key=lambda pair: pair[0] / pair[1], default=(0, 0))
@@ -90,7 +90,7 @@ def _is_plain_jpeg(picture: Image.Image) -> bool:
     return picture.format == "JPEG" and picture.mode == "RGB" and not coded_rgb
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def _turn_upright(picture: Image.Image) -> Image.Image:
     """The picture itself, or a copy turned as its EXIF says: some readers heed the tag and some do not."""
     try:
         orientation = picture.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
@@ -99,7 +99,7 @@ def _upright(picture: Image.Image) -> Image.Image:
         return picture.copy()  # unreadable EXIF: as it lies, encoded anew without it
 
 
-def _rgb(picture: Image.Image, *, matte: str) -> Image.Image:
+def _convert_to_rgb(picture: Image.Image, *, matte: str) -> Image.Image:
     if picture.mode == "RGB":
         return picture
     if picture.mode.startswith("I"):  # 16 bits, or 16 bits held in 32

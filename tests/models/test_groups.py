@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tarpon.models.backbones.frames import FrameBackbone
-from tarpon.models.groups import parameter_groups
+from tarpon.models.groups import group_parameters
 from tarpon.models.moe.mmoe import MMoE
 from tarpon.models.moe.multihead import MultiHead
 from tarpon.models.temporal.pose import MOUSE_POINTS, PoseEncoder, PoseGraph
@@ -22,7 +22,7 @@ def tagger() -> FrameTagger:
 
 def place_of(model: nn.Module, **options) -> dict[str, str]:
     """Parameter name -> group; each must be in one group."""
-    groups = parameter_groups(model, **options)
+    groups = group_parameters(model, **options)
     names = [name for group in groups.values() for name in group]
     assert sorted(names) == sorted(name for name, _ in model.named_parameters())
     return {name: group for group, members in groups.items() for name in members}

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from tarpon.pipelines.graph_shell import InputSource
-from tarpon.pipelines.noise import Stretch
+from tarpon.pipelines.noise import NoiseSlice
 
 VALUES = np.arange(100)
 
 
 def batches(count: int):
-    return iter([{"row": [np.array(i)], "noise": [Stretch(i, (2,))]} for i in range(count)])
+    return iter([{"row": [np.array(i)], "noise": [NoiseSlice(i, (2,))]} for i in range(count)])
 
 
 @pytest.mark.parametrize("order", [("arrays", "noise"), ("noise", "arrays")])

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from tarpon.pipelines.clip.feed import TrainWindows, Window, merge_classes, tiled_windows
+from tarpon.pipelines.clip.feed import ClipRequest, TrainWindows, merge_classes, tile_windows
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.sampling.draws import ClipAugment, draw_clip
-from tarpon.shards.sampling.plan import EpochPlan, rare_factors, window_weights
+from tarpon.shards.sampling.plan import EpochPlan, weight_rare_classes, weight_windows
 
 MERGE = (0, 1, 2, 1, 3, 1, 4, 5)
 
 
-def planned(manifest: Manifest, *, epoch: int = 0, skip: int = 0) -> list[list[Window]]:
+def planned(manifest: Manifest, *, epoch: int = 0, skip: int = 0) -> list[list[ClipRequest]]:
     rows = np.arange(len(manifest))
     windows = TrainWindows(manifest=manifest, augment=ClipAugment(flip_p=0.5), frames=16, points=6, seed=5, merge=MERGE)
     plan = EpochPlan(rows=rows, shards=np.unique(manifest.column("shard"), return_inverse=True)[1], seed=5)
@@ -54,7 +54,11 @@ def test_batches_decoded_as_one_are_the_same_batches(mouse_shards, make_loader, 
 
 
 def test_a_group_of_uneven_batches_comes_apart_as_it_was_joined(mouse_shards, make_loader):
-    work = [[Window(row=0, start=5)], [Window(row=1, start=9), Window(row=-1, start=0)], [Window(row=2, start=3)]]
+    work = [
+        [ClipRequest(row=0, start=5)],
+        [ClipRequest(row=1, start=9), ClipRequest(row=-1, start=0)],
+        [ClipRequest(row=2, start=3)],
+    ]
     plain = list(make_loader(mouse_shards, batch=2).run(work))
     assert [len(batch["row"]) for batch in plain] == [1, 2, 1]
     assert equal(plain, list(make_loader(mouse_shards, batch=2, decode_batches=2).run(work)))
@@ -64,7 +68,7 @@ def test_batches_stay_as_they_were_delivered(mouse_shards, make_loader):
     """Tensors are views of DALI's memory: later batches must not write into them."""
     kept = [
         (batch["clip"], batch["clip"].clone())
-        for batch in make_loader(mouse_shards).run([[Window(row=0, start=s)] for s in range(0, 200, 20)])
+        for batch in make_loader(mouse_shards).run([[ClipRequest(row=0, start=s)] for s in range(0, 200, 20)])
     ]
     assert all(torch.equal(view, copy) for view, copy in kept)
     assert len({float(copy.sum()) for _, copy in kept}) == len(kept)
@@ -73,29 +77,32 @@ def test_batches_stay_as_they_were_delivered(mouse_shards, make_loader):
 @pytest.mark.parametrize("prefetch", [1, 2, 4])
 def test_a_run_left_early_leaves_nothing_behind(mouse_shards, make_loader, prefetch):
     loader = make_loader(mouse_shards, prefetch=prefetch)
-    next(loader.run([[Window(row=0, start=start)] for start in range(10)]))
-    later = [batch["start"].item() for batch in loader.run([[Window(row=1, start=start)] for start in (50, 60, 70)])]
+    next(loader.run([[ClipRequest(row=0, start=start)] for start in range(10)]))
+    later = [batch["start"].item() for batch in loader.run([[ClipRequest(row=1, start=start)] for start in (50, 60, 70)])]
     assert later == [50, 60, 70]
-    assert [batch["row"].item() for batch in loader.run([[Window(row=2, start=0)]])] == [2]
+    assert [batch["row"].item() for batch in loader.run([[ClipRequest(row=2, start=0)]])] == [2]
 
 
 def test_an_empty_run_is_empty(mouse_shards, make_loader):
     loader = make_loader(mouse_shards)
     assert list(loader.run([])) == []
-    assert len(list(loader.run([[Window(row=0, start=0)]]))) == 1
+    assert len(list(loader.run([[ClipRequest(row=0, start=0)]]))) == 1
 
 
 def test_a_run_left_early_and_never_asked_again_leaves_nothing_behind(mouse_shards, make_loader):
     """As the training loop leaves an epoch: its generator is dropped, not closed."""
     loader = make_loader(mouse_shards, decode_batches=3)
-    next(loader.run([[Window(row=0, start=start)] for start in range(10)]))
-    assert [batch["start"].item() for batch in loader.run([[Window(row=1, start=start)] for start in (50, 60)])] == [50, 60]
+    next(loader.run([[ClipRequest(row=0, start=start)] for start in range(10)]))
+    assert [batch["start"].item() for batch in loader.run([[ClipRequest(row=1, start=start)] for start in (50, 60)])] == [
+        50,
+        60,
+    ]
 
 
 def test_a_loader_tells_how_long_its_feed_worked(mouse_shards, make_loader):
     loader = make_loader(mouse_shards)
     assert loader.feed.work_s == 0
-    list(loader.run([[Window(row=0, start=0)]]))
+    list(loader.run([[ClipRequest(row=0, start=0)]]))
     assert loader.feed.work_s > 0
 
 
@@ -112,7 +119,7 @@ def damaged(mouse_shards, tmp_path) -> Manifest:
 
 def test_within_the_budget_the_next_row_stands_in(damaged, make_loader):
     loader = make_loader(damaged, limit=1)
-    rows = [batch["row"].item() for batch in loader.run([[Window(row=row, start=7)] for row in (1, 2, 2, 4)])]
+    rows = [batch["row"].item() for batch in loader.run([[ClipRequest(row=row, start=7)] for row in (1, 2, 2, 4)])]
     assert rows == [1, 3, 3, 4]
     (fault,) = loader.feed.fallback.budget.faults
     assert fault.offset == damaged.value(2, "clip_offset")
@@ -121,7 +128,7 @@ def test_within_the_budget_the_next_row_stands_in(damaged, make_loader):
 
 def test_past_the_budget_the_run_stops_naming_the_sample(damaged, make_loader):
     with pytest.raises(ValueError, match=r"1 bad samples, 0 allowed .*" + damaged.value(2, "key")):
-        list(make_loader(damaged).run([[Window(row=row, start=7)] for row in range(4)]))
+        list(make_loader(damaged).run([[ClipRequest(row=row, start=7)] for row in range(4)]))
 
 
 def test_padding_stays_invalid_when_the_row_behind_it_is_bad(mouse_shards, make_loader, tmp_path):
@@ -130,7 +137,7 @@ def test_padding_stays_invalid_when_the_row_behind_it_is_bad(mouse_shards, make_
     content = bytearray(path.read_bytes())
     content[mouse_shards.value(0, "clip_offset") + 1000] ^= 255
     path.write_bytes(content)
-    (batch,) = make_loader(open_manifest(tmp_path / "set"), limit=1).run([[Window(row=-1, start=0)]])
+    (batch,) = make_loader(open_manifest(tmp_path / "set"), limit=1).run([[ClipRequest(row=-1, start=0)]])
     assert batch["row"].item() == -1
     assert not batch["valid"].any()
 
@@ -146,30 +153,30 @@ def test_a_clip_that_does_not_decode_is_named(mouse_shards, make_loader, tmp_pat
     loader = make_loader(open_manifest(tmp_path / "set"))
     loader.feed.reader.verify = False
     with pytest.raises(ValueError, match=f"could not decode a batch.*{mouse_shards.value(0, 'key')}"):
-        list(loader.run([[Window(row=0, start=0)]]))
-    assert [batch["row"].item() for batch in loader.run([[Window(row=6, start=0)]])] == [6]
+        list(loader.run([[ClipRequest(row=0, start=0)]]))
+    assert [batch["row"].item() for batch in loader.run([[ClipRequest(row=6, start=0)]])] == [6]
 
 
 def test_windows_start_evenly_or_by_the_boost(mouse_shards):
     labels = merge_classes(np.array(mouse_shards.value(0, "actions")), MERGE)
-    factors = rare_factors(np.bincount(labels, minlength=6), threshold_share=0.1, cap=30)
+    factors = weight_rare_classes(np.bincount(labels, minlength=6), threshold_share=0.1, cap=30)
     for boost in (None, factors):
         windows = TrainWindows(
             manifest=mouse_shards, augment=ClipAugment(), frames=40, points=6, seed=1, merge=MERGE, factors=boost
         )
-        starts = np.array([windows._window(0, 0, slot).start for slot in range(3000)])
-        weights = np.ones(321) if boost is None else window_weights(labels, factors, length=40)
+        starts = np.array([windows._draw_request(0, 0, slot).start for slot in range(3000)])
+        weights = np.ones(321) if boost is None else weight_windows(labels, factors, length=40)
         expected = np.cumsum(weights) / weights.sum()
         found = np.searchsorted(np.sort(starts), np.arange(321), side="right") / 3000
         assert np.abs(found - expected).max() < 1.63 / np.sqrt(3000)  # Kolmogorov-Smirnov at 1 %
         assert (
-            windows._window(0, 0, 7).draw.window
+            windows._draw_request(0, 0, 7).draw.window
             == draw_clip(ClipAugment(), seed=1, epoch=0, slot=7, frames=40, points=6).window
         )
 
 
 def test_tiles_cover_every_trial_once(mouse_shards):
-    windows = tiled_windows(mouse_shards, np.array([0, 6]), frames=100)
+    windows = tile_windows(mouse_shards, np.array([0, 6]), frames=100)
     assert [(window.row, window.start) for window in windows] == [
         (row, start) for row in (0, 6) for start in (0, 100, 200, 300)
     ]

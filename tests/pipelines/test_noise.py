@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tarpon.pipelines.noise import SLACK, NoiseBank, Stretch
+from tarpon.pipelines.noise import SLACK, NoiseBank, NoiseSlice
 
 
 def bank(**given) -> NoiseBank:
@@ -13,19 +13,19 @@ def bank(**given) -> NoiseBank:
 
 def test_a_stretch_is_a_view_that_depends_on_its_start_alone():
     one, two = bank(), bank()
-    view = one.stretch(0.5, (2, 10, 3)).of(one.values)
+    view = one.slice_noise(0.5, (2, 10, 3)).view(one.values)
     assert view.shape == (2, 10, 3)
     assert np.shares_memory(view, one.values)
-    assert np.array_equal(view, two.stretch(0.5, (2, 10, 3)).of(two.values))
+    assert np.array_equal(view, two.slice_noise(0.5, (2, 10, 3)).view(two.values))
     assert np.array_equal(view.ravel(), one.values[SLACK // 2 : SLACK // 2 + 60])
 
 
 def test_the_last_stretch_ends_before_the_zeros():
     noise = bank()
-    last = noise.stretch(np.nextafter(1, 0), (600,))
+    last = noise.slice_noise(np.nextafter(1, 0), (600,))
     assert last.first + 600 < len(noise.values) - noise.zeros
-    assert noise.silence(4, 6).of(noise.values).shape == (4, 6)
-    assert not noise.silence(4, 6).of(noise.values).any()
+    assert noise.slice_zeros(4, 6).view(noise.values).shape == (4, 6)
+    assert not noise.slice_zeros(4, 6).view(noise.values).any()
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.float32])
@@ -49,8 +49,8 @@ def test_no_noise_is_zeros_alone():
 def test_a_tensor_is_cut_as_an_array_is():
     """On a GPU the bank is a tensor; the stretch must mean the same there."""
     noise = bank()
-    stretch = Stretch(17, (3, 5))
-    on_device = stretch.of(torch.from_numpy(noise.values))
-    assert np.array_equal(on_device.numpy(), stretch.of(noise.values))
+    noise_slice = NoiseSlice(17, (3, 5))
+    on_device = noise_slice.view(torch.from_numpy(noise.values))
+    assert np.array_equal(on_device.numpy(), noise_slice.view(noise.values))
     assert on_device.data_ptr() == noise.values.ctypes.data + 17
     assert on_device.is_contiguous()

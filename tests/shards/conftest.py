@@ -76,11 +76,11 @@ def assign(rows, *, options, packing):
     return split_by_group(rows, np.array(rows["counts"].to_pylist()), packing=packing)
 
 
-def card(rows, *, found, options):
+def describe(rows, *, found, options):
     return {"note": "toy", "rows": len(rows)}
 
 
-TOY = Source(schema=SCHEMA, scan=scan, make=make, assign=assign, card=card, hint="nothing counts in {folder}")
+TOY = Source(schema=SCHEMA, scan=scan, make=make, assign=assign, describe=describe, hint="nothing counts in {folder}")
 
 
 def run(out, count=12, workers=1, executor=None, options=Options(), shard_size=40):

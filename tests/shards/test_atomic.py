@@ -10,7 +10,7 @@ def test_a_failing_block_leaves_the_old_file_and_no_draft(tmp_path):
     atomic.write_text(path, "old")
 
     def fail() -> None:
-        with atomic.replacing(path) as draft:
+        with atomic.replace(path) as draft:
             draft.write_text("new, half")
             raise RuntimeError("midway")
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from tarpon.shards import features
-from tarpon.shards.features import CARD, FEATURES, PARTS, FeatureCache, first_difference, labels_of, open_features
+from tarpon.shards.features import CARD, FEATURES, PARTS, FeatureCache, find_difference, open_features, select_labels
 from tarpon.shards.manifest import Manifest
 
 COUNT, DIM = 23, 5
@@ -195,10 +195,10 @@ def test_labels_leave_out_places_in_tars():
     names = ["key", "shard", "split", "source", "source_sha256", "jpg_offset", "jpg_size", "jpg_sha256", "family", "body_size"]
     card = {"components": {"jpg": "", "json": ""}}
     manifest = Manifest(root=".", card=card, table=pa.table({name: [0] for name in names}))
-    assert labels_of(manifest).column_names == ["key", "split", "source", "family", "body_size"]
+    assert select_labels(manifest).column_names == ["key", "split", "source", "family", "body_size"]
 
 
 def test_first_difference_by_hand():
-    assert first_difference({"a": 1, "b": {"c": 2}}, {"b": {"c": 2}, "a": 1}) is None
-    assert first_difference({"a": 1}, {"a": 2, "b": 3}) == "a=1, asked: 2"
-    assert first_difference({"b": {"c": 2, "d": 1}}, {"b": {"c": 2}}) == "b.d=1, asked: None"
+    assert find_difference({"a": 1, "b": {"c": 2}}, {"b": {"c": 2}, "a": 1}) is None
+    assert find_difference({"a": 1}, {"a": 2, "b": 3}) == "a=1, asked: 2"
+    assert find_difference({"b": {"c": 2, "d": 1}}, {"b": {"c": 2}}) == "b.d=1, asked: None"

@@ -8,7 +8,7 @@ import pytest
 
 from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.image.feed import ImageFields, ImageRequest
-from tarpon.shards.joined import Joined
+from tarpon.shards.joined import JoinedDatasets
 from tarpon.shards.quarantine import BadSample, Budget
 from tarpon.shards.reader import Reader
 
@@ -20,11 +20,11 @@ def parts(toy_shards, tmp_path):
 
 
 def test_rows_follow_each_other(parts):
-    joined = Joined(parts)
+    joined = JoinedDatasets(parts)
     (first, reader), (second, other) = parts
     np.testing.assert_array_equal(joined.offsets, [0, 10, 16])
     assert len(joined) == 16
-    assert [joined.part(row) for row in (0, 9, 10, 15)] == [0, 0, 1, 1]
+    assert [joined.find_part(row) for row in (0, 9, 10, 15)] == [0, 0, 1, 1]
     for row in range(16):
         manifest, bytes_of, inside = (first, reader, row) if row < 10 else (second, other, row - 10)
         assert joined.read(row, "text") == bytes_of.read(inside, "text")
@@ -33,7 +33,7 @@ def test_rows_follow_each_other(parts):
 
 
 def test_columns_are_concatenated_and_agree_with_values(parts):
-    joined = Joined(parts)
+    joined = JoinedDatasets(parts)
     for name in ("number", "group", "key"):
         assert joined.column(name).tolist() == [joined.value(row, name) for row in range(16)]
     assert len(set(joined.column("key"))) == 16  # though both parts have the key u0-0
@@ -42,15 +42,15 @@ def test_columns_are_concatenated_and_agree_with_values(parts):
 def test_rows_outside_are_refused(parts):
     for row in (-1, 16):
         with pytest.raises(IndexError, match=f"row {row} is not among the 16 rows"):
-            Joined(parts).value(row, "key")
+            JoinedDatasets(parts).value(row, "key")
     with pytest.raises(ValueError, match="no data sets"):
-        Joined([])
+        JoinedDatasets([])
 
 
 def test_a_part_without_the_column_or_with_another_type_is_named(parts):
     (first, reader), (second, other) = parts
     poor = replace(second, table=second.table.drop_columns(["number"]))
-    joined = Joined([(first, reader), (poor, other)])
+    joined = JoinedDatasets([(first, reader), (poor, other)])
     assert joined.value(0, "number") == 0
     for ask in (lambda: joined.column("number"), lambda: joined.value(12, "number")):
         with pytest.raises(ValueError, match=f"{second.root}: no column 'number'"):
@@ -58,28 +58,28 @@ def test_a_part_without_the_column_or_with_another_type_is_named(parts):
     at = second.table.schema.get_field_index("number")
     text = replace(second, table=second.table.set_column(at, "number", second.table["number"].cast("string")))
     with pytest.raises(ValueError, match=f"{second.root}: column 'number' is string, in {first.root} int32"):
-        Joined([(first, reader), (text, other)]).column("number")
+        JoinedDatasets([(first, reader), (text, other)]).column("number")
 
 
 def test_a_bad_sample_names_the_root(parts):
     second = parts[1][0]
     (Path(second.root) / second.value(2, "shard")).unlink()
     with pytest.raises(BadSample) as caught:
-        Joined(parts).read(12, "text")
+        JoinedDatasets(parts).read(12, "text")
     assert caught.value.fault.file == f"{second.root}/{second.value(2, 'shard')}:{second.value(2, 'key')}"
     assert str(caught.value).startswith(second.root)
 
 
 def test_the_fingerprint_knows_parts_and_their_order(parts):
     one, two = parts
-    prints = [Joined(given).fingerprint() for given in ((one, two), (two, one), (one,), (one, two))]
+    prints = [JoinedDatasets(given).fingerprint() for given in ((one, two), (two, one), (one,), (one, two))]
     assert prints[0] == prints[3]
     assert len(set(prints)) == 3
 
 
 def test_the_image_feed_takes_it_for_one_data_set(parts):
     """A bad row of the first part is stood in for by the next row, one of the second part."""
-    joined = Joined(parts)
+    joined = JoinedDatasets(parts)
     first, second = parts[0][0], parts[1][0]
     shard = Path(first.root) / first.value(9, "shard")
     shard.write_bytes(shard.read_bytes()[: first.value(9, "text_offset")])

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from tarpon.shards.manifest import Manifest
-from tarpon.shards.nvdec import MINIMUM, below_minimum
+from tarpon.shards.nvdec import MINIMUM, describe_small_clips
 from tarpon.shards.sources.video.clips import CODECS
 
 
@@ -20,12 +20,16 @@ def test_every_codec_that_is_packed_has_a_minimum():
 @pytest.mark.parametrize("codec", MINIMUM)
 def test_the_minimum_itself_is_enough_and_a_pixel_less_is_not(codec):
     width, height = MINIMUM[codec]
-    assert below_minimum(clips((codec, width, height))) is None
+    assert describe_small_clips(clips((codec, width, height))) is None
     for small in ((width - 1, height), (width, height - 1)):
-        assert f"{small[0]} x {small[1]} pixels, {codec} needs {width} x {height}" in below_minimum(clips((codec, *small)))
+        assert f"{small[0]} x {small[1]} pixels, {codec} needs {width} x {height}" in describe_small_clips(
+            clips((codec, *small))
+        )
 
 
 def test_the_smallest_clip_is_named_and_all_are_counted():
     manifest = clips(("vp9", 224, 224), ("vp9", 112, 160), ("vp9", 96, 96), ("mjpeg", 96, 96))
-    assert below_minimum(manifest) == ("2 of 4 clips are too small for a GPU's decoder: 96 x 96 pixels, vp9 needs 128 x 128")
-    assert below_minimum(clips(("h264", 64, 64))) is None
+    assert describe_small_clips(manifest) == (
+        "2 of 4 clips are too small for a GPU's decoder: 96 x 96 pixels, vp9 needs 128 x 128"
+    )
+    assert describe_small_clips(clips(("h264", 64, 64))) is None

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from tarpon.shards.quarantine import Budget, Fault, attempt, by_reason, contain, read_faults, write_faults
+from tarpon.shards.quarantine import Budget, Fault, attempt, contain, group_by_reason, read_faults, write_faults
 
 
 def test_the_budget_counts_a_fault_once_and_stops_past_its_limit():
@@ -71,7 +71,7 @@ def test_faults_of_one_kind_stand_together():
         Fault(file="e", reason="344 rows; a trial has 360"),
         Fault(file="f", reason="no such folder"),
     ]
-    assert [(reason, [fault.file for fault in found]) for reason, found in by_reason(faults)] == [
+    assert [(reason, [fault.file for fault in found]) for reason, found in group_by_reason(faults)] == [
         ("359 rows; a trial has 360", ["b", "a", "e"]),
         ("needs frames up to 719, m1.mp4 gives 700", ["c", "d"]),
         ("no such folder", ["f"]),

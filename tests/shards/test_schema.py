@@ -2,7 +2,7 @@
 
 import pytest
 
-from tarpon.shards.schema import Sample, safe_key
+from tarpon.shards.schema import Sample, sanitise_key
 from tarpon.shards.sources.mouse.source import SCHEMA
 
 
@@ -13,8 +13,8 @@ def test_a_key_that_would_be_cut_is_refused(key):
 
 
 def test_safe_key():
-    assert safe_key("a.b/c d-e_f") == "a_b_c_d-e_f"
-    Sample(key=safe_key("2023-11-22 mouse 1.v2"), files={}, row={})
+    assert sanitise_key("a.b/c d-e_f") == "a_b_c_d-e_f"
+    Sample(key=sanitise_key("2023-11-22 mouse 1.v2"), files={}, row={})
 
 
 def test_every_component_has_its_columns():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tarpon.shards.split import assign_folds, assign_splits, check_leak, fold_splits, hold_out
+from tarpon.shards.split import assign_fold_splits, assign_folds, assign_splits, check_leak, hold_out
 
 
 def lab(seed: int, *, groups: int = 40) -> dict[str, np.ndarray]:
@@ -169,7 +169,7 @@ def test_folds_share_every_class_out_and_test_each_group_once(seed):
         np.testing.assert_allclose(np.bincount(own, minlength=5) / len(own), 0.2, atol=0.03)
     assert len(set(zip(groups, folds, strict=True))) == len(set(groups))
     for k in range(5):
-        splits = fold_splits(folds, groups, labels, k=k, val_share=0.125, seed=seed)
+        splits = assign_fold_splits(folds, groups, labels, k=k, val_share=0.125, seed=seed)
         check_leak(groups, splits)
         assert [split == "test" for split in splits] == [fold == k for fold in folds]
         for label in (0, 1):
@@ -187,10 +187,10 @@ def test_folds_of_few_groups():
     with pytest.raises(ValueError, match="folds=1"):
         assign_folds(counts, folds=1)
     groups, labels = list(counts), [int(name[0]) for name in counts]
-    splits = fold_splits([fold[name] for name in groups], groups, labels, k=1, val_share=0.01)
+    splits = assign_fold_splits([fold[name] for name in groups], groups, labels, k=1, val_share=0.01)
     for split in ("train", "val", "test"):  # of two groups left, however small the share
         assert {label for label, s in zip(labels, splits, strict=True) if s == split} == {0, 1}
-    assert "val" not in fold_splits([fold[name] for name in groups], groups, labels, k=1, val_share=0)
+    assert "val" not in assign_fold_splits([fold[name] for name in groups], groups, labels, k=1, val_share=0)
 
 
 @pytest.mark.parametrize(("change", "part"), [
@@ -200,4 +200,4 @@ def test_folds_of_few_groups():
 def test_wrong_folds_are_told(change, part):
     whole = {"folds": [0, 0, 1, 1], "groups": list("abcd"), "labels": [0, 1, 0, 1], "k": 0, "val_share": 0.5} | change
     with pytest.raises(ValueError, match=part):
-        fold_splits(whole.pop("folds"), whole.pop("groups"), whole.pop("labels"), **whole)
+        assign_fold_splits(whole.pop("folds"), whole.pop("groups"), whole.pop("labels"), **whole)

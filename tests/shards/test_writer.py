@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import webdataset
 
-from tarpon.shards.writer import dali_index, tar_places
+from tarpon.shards.writer import format_dali_index, index_tar
 
 
 def expected(toy, number: int) -> dict[str, dict[str, bytes]]:
@@ -15,7 +15,7 @@ def expected(toy, number: int) -> dict[str, dict[str, bytes]]:
 
 def test_places_are_those_of_the_bytes(toy_shards, toy, tmp_path):
     toy_shards()
-    places = tar_places(tmp_path / "toy" / "shard-00000.tar")
+    places = index_tar(tmp_path / "toy" / "shard-00000.tar")
     content = (tmp_path / "toy" / "shard-00000.tar").read_bytes()
     for key, files in places.items():
         for name, (offset, size) in files.items():
@@ -40,7 +40,7 @@ def test_a_tar_holds_nothing_of_when_and_who(toy_shards, tmp_path):
 
 
 def test_index_by_hand():
-    text = dali_index({"a": {"x.npy": (512, 10), "y": (1536, 3)}, "b": {"x.npy": (2560, 7)}})
+    text = format_dali_index({"a": {"x.npy": (512, 10), "y": (1536, 3)}, "b": {"x.npy": (2560, 7)}})
     assert text == "v1.2 2\nx.npy 512 10 a.x.npy y 1536 3 a.y\nx.npy 2560 7 b.x.npy\n"
 
 

@@ -15,7 +15,7 @@ import pytest
 from tarpon.shards.manifest import open_manifest
 from tarpon.shards.quarantine import Fault, write_faults
 from tarpon.shards.sources.mouse.cutting import npy
-from tarpon.shards.writer import dali_index, tar_places
+from tarpon.shards.writer import format_dali_index, index_tar
 from tarpon.tools import lint
 
 
@@ -55,8 +55,8 @@ def rewrite(shards, edit, *, truthful=True):
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    places = tar_places(path)
-    path.with_suffix(".idx").write_text(dali_index(places))
+    places = index_tar(path)
+    path.with_suffix(".idx").write_text(format_dali_index(places))
     table = pq.read_table(shards / "manifest.parquet").to_pylist()
     for row, fields in enumerate(table if truthful else ()):
         for name, (offset, size) in places.get(fields["key"], {}).items():

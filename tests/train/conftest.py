@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tarpon.models.groups import parameter_groups
+from tarpon.models.groups import group_parameters
 from tarpon.train import launch
 from tarpon.train.engine import DistContext, connect
 from tarpon.train.task import Problem, Result
@@ -190,7 +190,7 @@ def toy() -> Callable[..., Problem]:
         problem = Problem(
             model=model,
             inputs=("x",),
-            groups=parameter_groups(model),
+            groups=group_parameters(model),
             freeze=model.freeze,
             loss=loss,
             data=SimpleNamespace(

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import torch
 
 from tarpon.models.ops import OPS
-from tarpon.models.ops.choices import WAYS, Choice, Line
-from tarpon.models.ops.launch import limits_of
+from tarpon.models.ops.choices import WAYS, Choice, TableRow
+from tarpon.models.ops.launch import find_limits
 from tarpon.models.ops.spec import Shape
 from tarpon.models.ops.tcn.tiles import candidates
 from tarpon.tools.bench.ops_timing import Ceilings, Row, measure_choices
@@ -22,21 +22,23 @@ def key_sizes(op: str, shape: Shape) -> tuple[int, ...]:
 def ways_to_time(op: str, shape: Shape, dtype: torch.dtype) -> dict[str, Choice]:
     """Name -> candidate."""
     if op.startswith("temporal_block"):
-        return dict(candidates(op, shape, dtype, limits=limits_of(torch.device("cuda"))))
+        return dict(candidates(op, shape, dtype, limits=find_limits(torch.device("cuda"))))
     return {way: Choice(way=way) for way in WAYS[op]}
 
 
-def choose_line(op: str, shape: Shape, dtype: torch.dtype, choices: dict[str, Choice], rows: list[Row], *, device: str) -> Line:
+def choose_line(
+    op: str, shape: Shape, dtype: torch.dtype, choices: dict[str, Choice], rows: list[Row], *, device: str
+) -> TableRow:
     """The fastest of the candidates that ran; ValueError if none did."""
     ms = {row.way: row.ms for row in rows if row.ms is not None}
     if not ms:
         raise ValueError(f"{op} {shape}: no way of it ran; see the errors in its rows")
     name = str(dtype).removeprefix("torch.")
     best = choices[min(ms, key=ms.get)]
-    return Line(op=op, device=device, dtype=name, sizes=key_sizes(op, shape), choice=best, ms=ms)
+    return TableRow(op=op, device=device, dtype=name, sizes=key_sizes(op, shape), choice=best, ms=ms)
 
 
-def measure_lines(dtype: torch.dtype, *, limits: Ceilings, seconds: float, tell: Callable[[Row], None]) -> Iterator[Line]:
+def measure_lines(dtype: torch.dtype, *, limits: Ceilings, seconds: float, tell: Callable[[Row], None]) -> Iterator[TableRow]:
     """A line for each shape of each operation, default shapes first; every row is told before."""
     device = torch.cuda.get_device_name()
     for op in ORDER:

@@ -16,7 +16,7 @@ from torch import Tensor
 from triton.errors import TritonError
 
 from tarpon.models.ops.choices import Choice, force_choice
-from tarpon.models.ops.spec import OpSpec, Rival, Shape
+from tarpon.models.ops.spec import Baseline, OpSpec, Shape
 
 EAGER, COMPILED, FUSED = "eager", "compiled", "fused"
 PARTS = ("forward", "forward_backward")
@@ -78,9 +78,9 @@ def measure(
     """
     given = spec.inputs(shape, dtype=dtype, device=device, seed=0)
     plain = given | ({"seed": None} if "seed" in given else {})  # PyTorch's own dropout
-    ways = {FUSED: Rival.of(spec.fused, given), EAGER: Rival.of(spec.reference, plain)}
-    ways |= {name: make(plain) for name, make in spec.rivals.items()}
-    names = {EAGER: COMPILED} | {name: f"{name}_compiled" for name in spec.rivals}
+    ways = {FUSED: Baseline.of(spec.fused, given), EAGER: Baseline.of(spec.reference, plain)}
+    ways |= {name: make(plain) for name, make in spec.baselines.items()}
+    names = {EAGER: COMPILED} | {name: f"{name}_compiled" for name in spec.baselines}
     if compiled:
         torch.compiler.reset()
         ways |= {names[way]: compile_rival(rival) for way, rival in ways.items() if way in names}
@@ -100,20 +100,20 @@ def measure_choices(
     given = spec.inputs(shape, dtype=dtype, device="cuda", seed=0)
     for name, choice in choices.items():
         plain = choice.way == "library" and "seed" in given
-        rival = Rival.of(spec.fused, given | ({"seed": None} if plain else {}))
+        rival = Baseline.of(spec.fused, given | ({"seed": None} if plain else {}))
         with force_choice(spec.name, choice):
             yield time_way(spec, shape, name, rival, part=PARTS[1], dtype=dtype, device="cuda", limits=limits, seconds=seconds)
 
 
-def compile_rival(rival: Rival) -> Rival:
-    return Rival(function=torch.compile(rival.function, dynamic=False), arguments=rival.arguments, leaves=rival.leaves)
+def compile_rival(rival: Baseline) -> Baseline:
+    return Baseline(function=torch.compile(rival.function, dynamic=False), arguments=rival.arguments, leaves=rival.leaves)
 
 
 def time_way(
     spec: OpSpec,
     shape: Shape,
     way: str,
-    rival: Rival,
+    rival: Baseline,
     *,
     part: str,
     dtype: torch.dtype,
@@ -147,7 +147,7 @@ def time_way(
     )
 
 
-def make_step(rival: Rival, *, backward: bool) -> Callable[[], object]:
+def make_step(rival: Baseline, *, backward: bool) -> Callable[[], object]:
     """One forward, or one forward and backward into gradients of all inputs that want them."""
     slopes: list[Tensor] = []  # of the outputs: made once, as they are no part of the operation
 

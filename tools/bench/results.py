@@ -148,7 +148,7 @@ def machine(*, gpu: str | None = None) -> dict[str, object]:
     """What the figures depend on. `gpu` is its name, where one was used."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-    there = {name: version for name, version in installed.versions(PACKAGES).items() if version is not None}
+    there = {name: version for name, version in installed.find_versions(PACKAGES).items() if version is not None}
     memory_gib = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     return {
         "cpu": model,

@@ -17,7 +17,7 @@ from tarpon.train.task import Batch, Problem
 from tarpon.train.tasks.cells.figures.heat import HeatedPage, best_and_worst, heated, page_title
 from tarpon.train.tasks.cells.metrics.predictions import PageRows, load_rows
 
-EXPLAINED = {"infected": gradcam.infected, "uninfected": gradcam.uninfected, "hours": gradcam.hours}
+EXPLAINED = {"infected": gradcam.score_infected, "uninfected": gradcam.score_uninfected, "hours": gradcam.score_hours}
 
 
 def run(run: str, *, stacks: int = 3, split: str = "test", data: str | None = None) -> int:
@@ -63,7 +63,7 @@ def heated_pages(
         if int(batch["label"]) != rows.label[place] or abs(float(batch["hours"]) - rows.clock[place]) > 1e-3:
             raise ValueError(f"{split} no longer holds the pages that were predicted; the shards were packed anew: train again")
         heat = {
-            name: gradcam.heat_maps(problem.model, batch["clip"], batch["valid"], of=of)[0].cpu().numpy()
+            name: gradcam.compute_heat_maps(problem.model, batch["clip"], batch["valid"], of=of)[0].cpu().numpy()
             for name, of in EXPLAINED.items()
         }
         found[place] = HeatedPage(image=grey(batch["clip"], mean=mean, std=std), heat=heat, title=page_title(rows, place))

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from tarpon.shards.sources.cells import source as cells
-from tarpon.shards.sources.cells.pages import from_tiff
+from tarpon.shards.sources.cells.pages import decode_tiff
 from tarpon.tools.lint_checks import Kind, Stored, told_alike
 
-TOLD = ("group", "source", "source_sha256", *cells.TOLD)
+TOLD = ("group", "source", "source_sha256", *cells.JSON_COLUMNS)
 
 
 def meta(sample: Stored) -> Iterator[str]:
@@ -34,7 +34,7 @@ def image(sample: Stored) -> Iterator[str]:
     """The page decodes, in the size, depth and range that the manifest says."""
     row = sample.row
     try:
-        page = from_tiff(sample.files["tif"])
+        page = decode_tiff(sample.files["tif"])
     except ValueError as error:
         yield f"tif does not decode ({error})"
         return

@@ -7,7 +7,7 @@ from PIL import Image
 
 from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.reader import Reader
-from tarpon.shards.sources.cells.pages import from_tiff
+from tarpon.shards.sources.cells.pages import decode_tiff
 from tarpon.tools.contact_sheet import COLUMNS, contact_sheet
 from tarpon.tools.look import Preview
 from tarpon.tools.table import table
@@ -103,7 +103,7 @@ def sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
     reader, pictures, captions = Reader(manifest), [], []
     for row in picks(manifest, count=count, seed=seed):
         known = manifest.table.slice(row, 1).to_pylist()[0]
-        page = from_tiff(reader.read(row, "tif")).astype(float)
+        page = decode_tiff(reader.read(row, "tif")).astype(float)
         scaled = np.clip((page - known["low"]) / (known["high"] - known["low"]), 0, 1)
         pictures.append(Image.fromarray((255 * scaled).round().astype(np.uint8)))
         captions.append((f"{manifest.card['classes'][known['label']]}, {known['hours']:g} h", known["stack"], known["split"]))

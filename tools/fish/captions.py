@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 from PIL import Image, ImageDraw, ImageFont
 
-from tarpon.shards.sources.images import Picture
+from tarpon.shards.sources.images import JpegImage
 
 WIDTH = 420  # pixels that a line of the band needs; a narrower picture stands in the middle
 TEXT, LINE, MARGIN = 14, 19, 8  # pixels: letters, from line to line, around
@@ -15,7 +15,7 @@ INK, PAPER = "#222222", "#FFFFFF"
 
 
 def write_annotated(
-    out: Path, pictures: Mapping[str, Picture], table: pa.Table, *, habitats: Sequence[str], threshold: float
+    out: Path, pictures: Mapping[str, JpegImage], table: pa.Table, *, habitats: Sequence[str], threshold: float
 ) -> None:
     """One JPEG a row of the table, at the image's own place below `out`.
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import torch
 
 from tarpon.shards import installed
-from tarpon.shards.features import DTYPES, FeatureCache, class_lists
+from tarpon.shards.features import DTYPES, FeatureCache, select_class_lists
 from tarpon.shards.manifest import SPLITS
 from tarpon.shards.sources.fish import source as fish
 from tarpon.shards.sources.fish.rows import read_rows
@@ -138,7 +138,7 @@ def join(
     rows = rows.take(place.drop_null())
     names = rows["source"].to_pylist()
     labels = pa.table({
-        "key": [fish.key_of(name) for name in names],
+        "key": [fish.make_key(name) for name in names],
         "group": pc.coalesce(rows["species"], rows["source"]),
         "split": splits[taken].tolist(),
         **{name: rows[name] for name in ("source", *fish.LABELS)},
@@ -162,7 +162,7 @@ def card_of(told: dict, labels: pa.Table, vectors: np.ndarray, *, order_column: 
         "count": len(vectors),
         "kind": "fish",
         "manifest": hashlib.sha256(rows.encode()).hexdigest(),
-        "classes": class_lists(fish.describe_labels(labels)),
+        "classes": select_class_lists(fish.describe_labels(labels)),
         "imported": {
             "vectors_sha256": hashlib.sha256(np.ascontiguousarray(vectors)).hexdigest(),
             "order_column": order_column,
@@ -170,5 +170,5 @@ def card_of(told: dict, labels: pa.Table, vectors: np.ndarray, *, order_column: 
             "weights": PurePosixPath(str(told.get("weights", "")).replace("\\", "/")).name,
             "unknown": list(UNKNOWN),
         },
-        "versions": installed.versions(("tarpon", "torch", "numpy", "pyarrow")),
+        "versions": installed.find_versions(("tarpon", "torch", "numpy", "pyarrow")),
     }

@@ -23,7 +23,7 @@ from tarpon.shards import atomic
 from tarpon.shards.features import DTYPES
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.sources.fish.source import FishSource
-from tarpon.shards.sources.images import Picture, as_jpeg
+from tarpon.shards.sources.images import JpegImage, convert_to_jpeg
 from tarpon.tools.features import Recipe, encode
 from tarpon.tools.fish.captions import write_annotated
 from tarpon.tools.loose_images import LooseImages, images_in, pictures_of
@@ -100,7 +100,7 @@ def fish(
     target.parent.mkdir(parents=True, exist_ok=True)
     begun, faults = time.perf_counter(), []
     schema = answerer.schema()
-    with atomic.replacing(target) as draft, WRITERS[target.suffix](draft, schema) as writer:
+    with atomic.replace(target) as draft, WRITERS[target.suffix](draft, schema) as writer:
         for pictures, table in answers(answerer, root, names, faults, batch=batch, threads=threads):
             writer.write_table(table)
             if annotated:
@@ -141,14 +141,14 @@ def load_answerer(path: Path, *, weights: str | None = None, pretrained: bool = 
 
 def answers(
     answerer: Answerer, root: Path, names: Sequence[str], faults: list[str], *, batch: int, threads: int
-) -> Iterator[tuple[Mapping[str, Picture], pa.Table]]:
+) -> Iterator[tuple[Mapping[str, JpegImage], pa.Table]]:
     """Chunk by chunk the readable images and a row for each; what cannot be read is added to `faults`, with its name."""
     listed = Manifest(root=str(root), card={}, table=pa.table({"key": names}))
     loose = LooseImages()
     loader = answerer.recipe.loader(listed, loose, batch=batch, device=answerer.device.index, threads=threads)
     for rows, read in pictures_of(root, names, size=BATCHES * batch, threads=threads, read=picture_of):
         faults += [f"{names[row]}: {found}" for row, found in zip(rows, read, strict=True) if isinstance(found, str)]
-        sound = {row: found for row, found in zip(rows, read, strict=True) if isinstance(found, Picture)}
+        sound = {row: found for row, found in zip(rows, read, strict=True) if isinstance(found, JpegImage)}
         if not sound:
             continue
         loose.held = {row: picture.content for row, picture in sound.items()}
@@ -181,8 +181,8 @@ def answer(answerer: Answerer, names: Sequence[str], vectors: Tensor) -> pa.Tabl
     return pa.table([pa.array(column) for column in columns], schema=answerer.schema())
 
 
-def picture_of(path: Path) -> Picture | str:
+def picture_of(path: Path) -> JpegImage | str:
     try:
-        return as_jpeg(path.read_bytes(), short_side=FishSource().short_side)
+        return convert_to_jpeg(path.read_bytes(), short_side=FishSource().short_side)
     except (ValueError, OSError) as error:
         return str(error)

@@ -53,14 +53,14 @@ def trained_on(name: str) -> Callable[[Path, int | None], Iterator[Batch]]:
 def images(folder: Path, gpu: int | None) -> Iterator[Batch]:
     """Fish are trained on features; this is what their features are made of."""
     from tarpon.models.backbones.frames import FrameBackbone
-    from tarpon.tools.features import Recipe, in_order
+    from tarpon.tools.features import Recipe, image_requests
 
     manifest = open_manifest(folder)
     backbone = FrameBackbone(name="test_vit", pretrained=False, image_size=96)
     recipe = Recipe(backbone=backbone, resize=112, l2=True, multi_scale=False)
     loader = recipe.loader(manifest, Reader(manifest), batch=8, device=gpu, threads=2)
     work = np.arange(NUMBER * 8).reshape(NUMBER, 8)
-    for batch in loader.run(in_order(work)):
+    for batch in loader.run(image_requests(work)):
         yield {field: value.clone() for field, value in batch.items()}
 
 

@@ -47,7 +47,7 @@ def machine(visit: Visit) -> Rows:
     on_gpu = torch.cuda.is_available()
     name = torch.cuda.get_device_name() if on_gpu else None
     yield fact("machine", bench.machine(gpu=name))
-    yield fact("versions", installed.versions(PACKAGES))
+    yield fact("versions", installed.find_versions(PACKAGES))
     yield fact("interpreted", INTERPRETED)
     yield fact("torch", {"version": torch.__version__, "cuda": torch.version.cuda, "python": sys.version.split()[0]})
     for library in LIBRARIES:

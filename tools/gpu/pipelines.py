@@ -37,7 +37,7 @@ def first(visit: Visit) -> Rows:
     from tarpon.pipelines import probe
 
     begun = time.perf_counter()
-    mean = probe.first_operator(device=ordinal(visit))
+    mean = probe.run_operator(device=ordinal(visit))
     took = time.perf_counter() - begun
     yield {"kind": "check", "name": "first operator of DALI", "ok": mean == 7, "said": f"{mean:g}, 7 is right", "seconds": took}
 
@@ -66,7 +66,7 @@ def difference(codec: str, size: int, visit: Visit) -> float:
     from tarpon.tools.gpu import clips
 
     clip = clips.encoded(codec, clips.drawn(size))
-    got = probe.decoded(clip, frames=clips.FRAMES, device=ordinal(visit)).astype(float)
+    got = probe.decode_clip(clip, frames=clips.FRAMES, device=ordinal(visit)).astype(float)
     return float(np.abs(got - frames_at(clip, range(clips.FRAMES))).mean())
 
 

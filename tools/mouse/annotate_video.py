@@ -29,7 +29,7 @@ def write(labelled: Labelled, out: Path) -> Path:
     """Write the video; returns its path. It has the frames and time stamps of the source, without sound."""
     path, drawer = out / f"{labelled.path.stem}_annotated.mp4", Drawer(labelled)
     total = len(labelled.actions)
-    with atomic.replacing(path) as draft, av.open(str(draft), "w", format="mp4") as container:
+    with atomic.replace(path) as draft, av.open(str(draft), "w", format="mp4") as container:
         stream = container.add_stream(encoder(), rate=labelled.fps)
         stream.width, stream.height = drawer.size
         stream.pix_fmt, stream.time_base = "yuv420p", Fraction(1, TICKS)

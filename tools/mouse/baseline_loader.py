@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from tarpon.shards.sampling.draws import ClipDraw, window_frames
+from tarpon.shards.sampling.draws import ClipDraw, index_window_frames
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,7 +54,7 @@ class VideoWindows(Dataset):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         cut = self.cuts[index % len(self.cuts)]
-        labels, pixels, valid = window_frames(
+        labels, pixels, valid = index_window_frames(
             trial=cut.trial, start=cut.start, frames=self.frames, roll=cut.draw.roll, dropped=cut.draw.dropped
         )
         first = int(pixels.min())

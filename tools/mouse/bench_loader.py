@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from tarpon.pipelines.clip.checks import check_clips
-from tarpon.pipelines.clip.feed import ClipFields, TrainWindows, Window
+from tarpon.pipelines.clip.feed import ClipFields, ClipRequest, TrainWindows
 from tarpon.pipelines.clip.graph import ClipGraph
 from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Loader
@@ -132,7 +132,7 @@ def resizes(manifest: Manifest, rows: np.ndarray, *, size: int) -> bool:
     return {int(manifest.value(rows[0], name)) for name in ("clip_width", "clip_height")} != {size}
 
 
-def windows(manifest: Manifest, rows: np.ndarray, setup: Setup) -> Iterator[list[Window]]:
+def windows(manifest: Manifest, rows: np.ndarray, setup: Setup) -> Iterator[list[ClipRequest]]:
     """Endless batches of training windows, drawn as in training."""
     draw = TrainWindows(
         manifest=manifest,

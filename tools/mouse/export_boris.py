@@ -38,7 +38,7 @@ def write(labelled: Labelled, out: Path) -> Path:
         "Media file name": name,
     }
     path = out / f"{labelled.path.stem}_boris.csv"
-    with atomic.replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
+    with atomic.replace(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()
         for start, stop, action in zip(*(part.tolist() for part in runs(labelled.actions)), strict=True):

@@ -19,7 +19,7 @@ def write(labelled: Labelled, out: Path) -> Path:
     place = [-1 if name == rest else named.index(name) for name in labelled.classes]
     columns = np.array(place)[labelled.actions] + 1  # (T,) with background at 0
     path = out / f"{labelled.path.stem}_labels.csv"
-    with atomic.replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
+    with atomic.replace(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["", BACKGROUND, *named])
         for number, column in enumerate(columns.tolist()):

@@ -22,7 +22,7 @@ def write(labelled: Labelled, out: Path) -> Path:
     inside = ((xy >= 0) & (xy <= [width, height])).all(-1, keepdims=True)
     rows = np.concatenate([xy, inside.astype(xy.dtype)], -1).reshape(len(xy), -1)
     path = out / f"{labelled.path.stem}{SCORER}.csv"
-    with atomic.replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
+    with atomic.replace(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["scorer", *([SCORER] * 3 * len(labelled.points))])
         writer.writerow(["bodyparts", *(name for name in labelled.points for _ in range(3))])

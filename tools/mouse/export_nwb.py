@@ -50,7 +50,7 @@ def write(labelled: Labelled, out: Path) -> Path:
     for made in _pose(labelled):
         module.add(made)
     path = out / f"{labelled.path.stem}.nwb"
-    with atomic.replacing(path) as draft, warnings.catch_warnings():
+    with atomic.replace(path) as draft, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not end in '.nwb'")  # the draft's name, which is renamed
         with NWBHDF5IO(str(draft), "w") as io:
             io.write(file)

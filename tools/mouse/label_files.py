@@ -21,7 +21,7 @@ def write_actions(path: Path, actions: np.ndarray, probs: np.ndarray, classes: l
     A note stands in a last column, in every row.
     """
     more = ((), ()) if note is None else (("Note",), (note,))
-    with atomic.replacing(path) as draft, open(draft, "w", newline="") as file:
+    with atomic.replace(path) as draft, open(draft, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["Frame", "Action", *(f"{name}_prob" for name in classes), *more[0]])
         for number, (action, row) in enumerate(zip(actions, probs, strict=True)):
@@ -40,7 +40,7 @@ def write_bouts(
     its frames of the probability of its own action. A note stands in a last column, in every row.
     """
     more = ((), ()) if note is None else (("Note",), (note,))
-    with atomic.replacing(path) as draft, open(draft, "w", newline="") as file:
+    with atomic.replace(path) as draft, open(draft, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow((*BOUT_COLUMNS, *more[0]))
         bouts = list(zip(*(part.tolist() for part in runs(actions)), strict=True))
@@ -61,7 +61,7 @@ def write_track(path: Path, xy: np.ndarray, points: list[str]) -> None:
         ("bodyparts", *(name for name in points for _ in range(3))),
         ("coords", *("x", "y", "likelihood") * len(points)),
     )
-    with atomic.replacing(path) as draft, open(draft, "w", newline="") as file:
+    with atomic.replace(path) as draft, open(draft, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerows(head)
         for number, row in enumerate(xy):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tarpon.shards.manifest import Manifest
-from tarpon.shards.nvdec import below_minimum
+from tarpon.shards.nvdec import describe_small_clips
 from tarpon.shards.sources.mouse.labels_classes import read_class_map
 from tarpon.shards.sources.mouse.pose_points import MOUSE_POINTS
 from tarpon.shards.sources.mouse.pose_track import MAX_BLANK
@@ -110,6 +110,6 @@ def mouse(
 
 def tables(manifest: Manifest) -> list[str]:
     """Samples, groups and frames of each split; and a note where no NVIDIA GPU could decode the clips."""
-    small = below_minimum(manifest)
+    small = describe_small_clips(manifest)
     note = f"Note: {small}. A CPU trains on them; for a GPU pack again with a larger --short_side."
     return [*by_split(manifest), *([note, ""] if small else [])]

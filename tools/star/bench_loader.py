@@ -16,8 +16,8 @@ from PIL import Image
 
 from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Loader
-from tarpon.pipelines.photo.banks import smooth_noise
-from tarpon.pipelines.photo.feed import PhotoFields, PhotoRequest, photo_requests
+from tarpon.pipelines.photo.banks import draw_smooth_noise
+from tarpon.pipelines.photo.feed import PhotoFields, PhotoRequest, request_photos
 from tarpon.pipelines.photo.graph import PhotoGraph
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.pack import Packing, pack
@@ -110,7 +110,7 @@ def parts() -> dict[str, PhotoAugment | None]:
 def made_up(folder: Path, *, photos: int, workers: int) -> str:
     """Write photographs of noise at all scales, as detailed as real ones, and pack them all for training."""
     rng, side = np.random.default_rng(0), LONGEST + 100
-    layers = [smooth_noise(rng, side, sd).astype(np.float32) for sd in OCTAVES]
+    layers = [draw_smooth_noise(rng, side, sd).astype(np.float32) for sd in OCTAVES]
     for number in range(photos):
         picture = np.full((SHORTER, LONGEST, 3), 110, np.float32)
         for place, layer in enumerate(layers):
@@ -160,7 +160,7 @@ def endless(rows: np.ndarray, augment: PhotoAugment | None, *, batch: int) -> It
         order = rng.permutation(rows)
         for first in range(0, len(order) - batch + 1, batch):
             slots = range(first, first + batch)
-            yield photo_requests(order[first : first + batch], augments=augments, seed=0, epoch=epoch, slots=slots)
+            yield request_photos(order[first : first + batch], augments=augments, seed=0, epoch=epoch, slots=slots)
         epoch += 1
 
 

@@ -18,13 +18,13 @@ from tarpon.models.backbones.frames import FrameBackbone
 from tarpon.models.reid.embedder import ReidModel
 from tarpon.pipelines.feed import Feed, SampleReader
 from tarpon.pipelines.loader import Loader
-from tarpon.pipelines.photo.feed import PhotoFields, photo_requests
+from tarpon.pipelines.photo.feed import PhotoFields, request_photos
 from tarpon.pipelines.photo.graph import PhotoGraph
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.sampling import plan
-from tarpon.shards.sources.images import Picture, as_jpeg
-from tarpon.shards.sources.star.pictures import MATTE
+from tarpon.shards.sources.images import JpegImage, convert_to_jpeg
+from tarpon.shards.sources.star.reid import MATTE
 from tarpon.tools.loose_images import LooseImages, pictures_of
 from tarpon.train.checkpoint import load_weights
 from tarpon.train.config import Run, parser_for
@@ -74,7 +74,7 @@ class Embedder:
         """
         parts: list[dict[str, Tensor]] = []
         turns = list(plan.sequential_batches(len(rows), micro=self.batch, rank=0, world=1))
-        work = (photo_requests(np.where(turn >= 0, rows[turn], -1)) for turn in turns)
+        work = (request_photos(np.where(turn >= 0, rows[turn], -1)) for turn in turns)
         may = np.ones(len(rows), bool) if turned is None else turned
         for turn, out in zip(turns, loader.run(work), strict=True):
             flips = torch.from_numpy((turn >= 0) & may[turn]) if self.flips else False
@@ -131,7 +131,7 @@ def embed_files(embedder: Embedder, root: Path, names: Sequence[str], *, longest
     for places, found in pictures_of(root, names, size=BATCHES * embedder.batch, threads=embedder.threads, read=read):
         given = dict(zip(places, found, strict=True))
         faults += [(names[place], reason) for place, reason in given.items() if isinstance(reason, str)]
-        loose.held = {place: picture.content for place, picture in given.items() if isinstance(picture, Picture)}
+        loose.held = {place: picture.content for place, picture in given.items() if isinstance(picture, JpegImage)}
         if loose.held:
             rows.append(np.array(list(loose.held), np.int64))
             parts.append(embedder.embed(loader, rows[-1]))
@@ -144,10 +144,10 @@ def joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
 
 
-def picture_of(path: Path, *, longest_side: int) -> Picture | str:
+def picture_of(path: Path, *, longest_side: int) -> JpegImage | str:
     """The picture as packing would have stored it, or why it cannot be."""
     try:
-        return as_jpeg(path.read_bytes(), longest_side=longest_side, matte=MATTE)
+        return convert_to_jpeg(path.read_bytes(), longest_side=longest_side, matte=MATTE)
     except (ValueError, OSError) as error:
         return str(error)
 

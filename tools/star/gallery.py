@@ -118,7 +118,7 @@ def _save(path: Path, gallery: Gallery) -> None:
     columns = {"identity": pa.array(gallery.identity), "picture": pa.array(gallery.picture), **vector_columns(gallery.vectors)}
     note = json.dumps({"format": FORMAT, "faults": gallery.faults})
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.replacing(path) as draft:
+    with atomic.replace(path) as draft:
         pq.write_table(pa.table(columns).replace_schema_metadata({NOTE: note.encode()}), draft, compression="zstd")
 
 

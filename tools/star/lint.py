@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tarpon.shards.sources.star import pictures as reid
+from tarpon.shards.sources.star import reid
 from tarpon.shards.sources.star.dates import read_day
 from tarpon.tools.lint_checks import Kind, Stored, told_alike
 from tarpon.tools.lint_image import image
@@ -26,7 +26,7 @@ def labels(sample: Stored) -> Iterator[str]:
         yield f"date {row['date']!r} is no day in the form YYYY-MM-DD"
     if row["date"] and row["session"] != row["date"]:
         yield f"session {row['session']!r} is not the date {row['date']}"
-    if row["group"] != (group := reid.group_of(row["identity"], row["session"], row["source"])):
+    if row["group"] != (group := reid.make_group(row["identity"], row["session"], row["source"])):
         yield f"group {row['group']!r} is not {group!r}"
     if row["distractor"] and row["split"] != "train":
         yield f"a distractor is in {row['split']}: it would be asked"

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.reader import Reader
-from tarpon.shards.sources.star.split import members
+from tarpon.shards.sources.star.split import group_indices
 from tarpon.tools.contact_sheet import COLUMNS, contact_sheet
 from tarpon.tools.look import Preview
 from tarpon.tools.star import pack as pack_star
@@ -53,7 +53,7 @@ def _datasets(manifest: Manifest) -> Iterator[str]:
 def _sessions(manifest: Manifest) -> Iterator[str]:
     """How many pictures and sessions an identity has, and over how long it was seen."""
     identity, date, group = (manifest.column(name) for name in ("identity", "date", "group"))
-    own = members(identity.tolist())
+    own = group_indices(identity.tolist())
     pictures = np.array([len(places) for places in own.values()])
     sessions = np.array([len(set(group[places])) for places in own.values()])
     each = f"{pictures.min()} to {pictures.max()}, median {np.median(pictures):g}, mean {pictures.mean():.1f}"
@@ -82,7 +82,7 @@ def picks(manifest: Manifest, *, count: int, seed: int) -> list[int]:
     """`count` rows at most: a line of the sheet an identity, its sessions first, those that are asked in test before others."""
     rng = np.random.default_rng(seed)
     identity, split, group = (manifest.column(name).tolist() for name in ("identity", "split", "group"))
-    own = members(identity)
+    own = group_indices(identity)
     order = [list(own)[i] for i in rng.permutation(len(own))]
     order.sort(key=lambda name: -len({split[i] for i in own[name]}))
     taken: list[int] = []

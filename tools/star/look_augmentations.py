@@ -8,7 +8,7 @@ from PIL import Image
 
 from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Loader
-from tarpon.pipelines.photo.feed import PhotoFields, PhotoRequest, photo_requests
+from tarpon.pipelines.photo.feed import PhotoFields, PhotoRequest, request_photos
 from tarpon.pipelines.photo.graph import PhotoGraph
 from tarpon.shards import atomic
 from tarpon.shards.manifest import Manifest, open_manifest
@@ -63,7 +63,7 @@ def augmentations(manifest: Manifest, *, size: int, seed: int) -> bytes:
     captions = []
     for place, (name, augment) in enumerate(kinds().items()):
         line = np.repeat(rows[place % len(rows)], COLUMNS - 1)
-        drawn = photo_requests(
+        drawn = request_photos(
             line, augments=(augment,), seed=seed, slots=range(place * COLUMNS, place * COLUMNS + COLUMNS - 1)
         )
         work += [PhotoRequest(row=int(line[0])), *drawn]

@@ -124,12 +124,12 @@ def _search(found: Embedded, gallery: Gallery, vectors: str, *, top: int) -> Ret
 
 def _write_embeddings(path: Path, found: Embedded, names: Sequence[str]) -> None:
     columns = {"row": pa.array(found.row), "file": pa.array(names, pa.string()), **vector_columns(found.vectors)}
-    with atomic.replacing(path) as draft:
+    with atomic.replace(path) as draft:
         pq.write_table(pa.table(columns), draft, compression="zstd")
 
 
 def _write_matches(path: Path, matched: Matched) -> None:
-    with atomic.replacing(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
+    with atomic.replace(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for query, name in enumerate(matched.names):

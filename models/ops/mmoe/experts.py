@@ -21,7 +21,7 @@ from tarpon.models.ops.dropout import check_share, hash_dropout
 from tarpon.models.ops.launch import device_name, runs_kernel
 from tarpon.models.ops.mmoe.mix import check_counts, check_dtypes
 from tarpon.models.ops.mmoe.tiles import choose_experts
-from tarpon.models.ops.spec import OpSpec, Shape, drawer
+from tarpon.models.ops.spec import OpSpec, Shape, make_normal_sampler
 
 
 def experts_reference(
@@ -199,7 +199,7 @@ _experts.register_autograd(_gradients, setup_context=_save)
 
 def random_inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int) -> dict[str, object]:
     B, D, H, E = shape
-    draw = drawer(seed, device)
+    draw = make_normal_sampler(seed, device)
     tensors = {
         "normal": draw(B, D),
         "scale": (1 + 0.3 * draw(E, D)).to(dtype),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tarpon.models.ops.dropout import halves, threshold
-from tarpon.models.ops.launch import cdiv, limits_of, next_power
+from tarpon.models.ops.dropout import compute_threshold, split_seed
+from tarpon.models.ops.launch import cdiv, find_limits, next_power
 from tarpon.models.ops.mmoe import experts_kernel as kernels
 from tarpon.models.ops.mmoe.tiles import product_blocks
 
@@ -29,8 +29,8 @@ class Dropout:
         """seed: () int64 on the CPU: reading it waits for no GPU."""
         if not share:
             return cls()
-        low, high = (int(half) for half in halves(seed))
-        return cls(low=low, high=high, threshold=threshold(share), keep_scale=1 / (1 - share), on=True)
+        low, high = (int(half) for half in split_seed(seed))
+        return cls(low=low, high=high, threshold=compute_threshold(share), keep_scale=1 / (1 - share), on=True)
 
     def arguments(self) -> dict[str, int | float | bool]:
         return {
@@ -44,7 +44,7 @@ class Dropout:
 
 def blocks(rows: int, columns: int, depth: int, *, left: Tensor, right: Tensor) -> tuple[dict[str, int], dict[str, int]]:
     """`product_blocks` of two tensors on their GPU."""
-    return product_blocks(rows, columns, depth, left=left.dtype, right=right.dtype, limits=limits_of(right.device))
+    return product_blocks(rows, columns, depth, left=left.dtype, right=right.dtype, limits=find_limits(right.device))
 
 
 def experts_forward(

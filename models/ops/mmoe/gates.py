@@ -6,10 +6,10 @@ B rows, D features, E experts, K tasks. Norms of the tasks differ only in their 
 import torch
 from torch import Tensor
 
-from tarpon.models.moe.stacked import at_least_float32
+from tarpon.models.moe.stacked import promote_to_float32
 from tarpon.models.ops.launch import runs_kernel
 from tarpon.models.ops.mmoe.mix import check_counts, check_dtypes
-from tarpon.models.ops.spec import OpSpec, Shape, drawer
+from tarpon.models.ops.spec import OpSpec, Shape, make_normal_sampler
 
 TEMPERATURE_MIN = 1e-6
 
@@ -19,7 +19,7 @@ def gates_reference(
 ) -> Tensor:
     folded = (scale[..., None] * weight).permute(1, 0, 2).flatten(1)  # (D, K*E)
     offset = bias + (shift[..., None] * weight).sum(1)
-    scores = at_least_float32(torch.addmm(offset.flatten(), normal.to(folded.dtype), folded))
+    scores = promote_to_float32(torch.addmm(offset.flatten(), normal.to(folded.dtype), folded))
     return (scores / max(temperature, TEMPERATURE_MIN)).unflatten(1, bias.shape).softmax(-1)
 
 
@@ -110,7 +110,7 @@ _gates.register_autograd(_gradients, setup_context=_save)
 
 def random_inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int) -> dict[str, object]:
     B, D, E, K = shape
-    draw = drawer(seed, device)
+    draw = make_normal_sampler(seed, device)
     tensors = {
         "normal": draw(B, D),
         "scale": (1 + 0.3 * draw(K, D)).to(dtype),

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tarpon.models.ops.launch import runs_kernel
-from tarpon.models.ops.spec import OpSpec, Shape, drawer
+from tarpon.models.ops.spec import OpSpec, Shape, make_normal_sampler
 
 EXPERTS_MAX = 64
 TASKS_MAX = 16
@@ -106,7 +106,7 @@ _mix.register_autograd(_gradients, setup_context=_save)
 
 def random_inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int) -> dict[str, Tensor]:
     B, H, E, K = shape
-    draw = drawer(seed, device)
+    draw = make_normal_sampler(seed, device)
     tensors = {
         "hidden": draw(E, B, H).to(dtype),
         "bias": draw(E, H).to(dtype),

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tarpon.models.moe.stacked import at_least_float32, stacked_affine, stacked_linear
+from tarpon.models.moe.stacked import promote_to_float32, stacked_affine, stacked_linear
 from tarpon.models.ops.choices import LIBRARY
 from tarpon.models.ops.dropout import draw_seed, hash_dropout
 from tarpon.models.ops.launch import device_name, runs_kernel
@@ -18,9 +18,9 @@ from tarpon.models.ops.mmoe.experts import random_inputs as expert_inputs
 from tarpon.models.ops.mmoe.gates import TEMPERATURE_MIN, gates
 from tarpon.models.ops.mmoe.gates import random_inputs as gate_inputs
 from tarpon.models.ops.mmoe.mix import check_dtypes, mix
-from tarpon.models.ops.mmoe.published import make_looped_rival
+from tarpon.models.ops.mmoe.published import make_looped_baseline
 from tarpon.models.ops.mmoe.tiles import choose_mixture
-from tarpon.models.ops.spec import OpSpec, Shape, drawer
+from tarpon.models.ops.spec import OpSpec, Shape, make_normal_sampler
 
 
 def mmoe_reference(
@@ -50,7 +50,7 @@ def mmoe_reference(
     values = F.gelu(stacked_linear(hidden, out_weight, out_bias))  # (E, B, H)
     weight = (gate_scale[..., None] * gate_weight).permute(1, 0, 2).flatten(1)  # (D, K*E)
     bias = gate_bias + (gate_shift[..., None] * gate_weight).sum(1)
-    scores = at_least_float32(torch.addmm(bias.flatten(), normal.to(weight.dtype), weight))
+    scores = promote_to_float32(torch.addmm(bias.flatten(), normal.to(weight.dtype), weight))
     shares = (scores / max(temperature, TEMPERATURE_MIN)).unflatten(1, gate_bias.shape).softmax(-1)
     return torch.bmm(shares.to(values.dtype), values.transpose(0, 1)), shares
 
@@ -127,7 +127,7 @@ def random_inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int) -
     B, D, H, E, K = shape
     inner = expert_inputs((B, D, H, E), dtype=dtype, device=device, seed=seed)
     gate = gate_inputs((B, D, E, K), dtype=dtype, device=device, seed=seed + 1)
-    draw = drawer(seed + 2, device)
+    draw = make_normal_sampler(seed + 2, device)
     out_bias = (0.3 * draw(E, H)).to(dtype)
     return {
         "x": inner["normal"],
@@ -172,7 +172,7 @@ MMOE = OpSpec(
     defaults=((256, 1024, 2048, 4, 4), (4096, 1024, 2048, 4, 4)),
     reduction=lambda shape: max(shape[:3]),
     moved_bytes=moved_bytes,
-    rivals={"published": make_looped_rival},
+    baselines={"published": make_looped_baseline},
     aims={(256, 1024, 2048, 4, 4): {"eager": 2.0}, (4096, 1024, 2048, 4, 4): {"eager": 1.25, "compiled": 1.0}},
     operations=operations,
 )

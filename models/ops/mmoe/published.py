@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tarpon.models.ops.spec import Rival
+from tarpon.models.ops.spec import Baseline
 
 TEMPERATURE_MIN = 1e-6
 
@@ -39,7 +39,7 @@ class LoopedMixture(nn.Module):
         return torch.stack(mixed, 1), torch.stack(shares, 1)
 
 
-def make_looped_rival(given: dict[str, object]) -> Rival:
+def make_looped_baseline(given: dict[str, object]) -> Baseline:
     """The modules with the weights of the inputs of `mmoe`, their copies; everything in the dtype of the weights."""
     E, D, H = given["in_weight"].shape
     weight = given["in_weight"]
@@ -56,4 +56,4 @@ def make_looped_rival(given: dict[str, object]) -> Rival:
                     parameter.copy_(value.T if value.dim() == 2 else value)
     x = given["x"].detach().to(weight.dtype).requires_grad_(given["x"].requires_grad)
     leaves = [tensor for tensor in (x, *model.parameters()) if tensor.requires_grad]
-    return Rival(function=model, arguments={"x": x}, leaves=leaves)
+    return Baseline(function=model, arguments={"x": x}, leaves=leaves)

@@ -1,4 +1,4 @@
-"""Triton kernels of the temporal block's gradients; letters and names as in `tcn_kernels.py`.
+"""Triton kernels of the temporal block's gradients; letters and names as in `tcn/kernels.py`.
 
 Sums over rows are written in parts, one a program, and added up afterwards in a fixed order: the same bits every time.
 """

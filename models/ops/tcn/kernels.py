@@ -1,4 +1,4 @@
-"""Triton kernels of the temporal block; `tcn_launch.py` starts them.
+"""Triton kernels of the temporal block; `tcn/launch.py` starts them.
 
 M rows, the frames of all clips one after the other; C channels in, H channels out; TAPS taps. Everything is contiguous.
 A "branch" is what the block adds to the trunk, h the convolution with its bias.

@@ -1,6 +1,6 @@
-"""Starts the kernels of the temporal block, forward and backward: what is allocated, in what order, how split.
+"""Launches the kernels of the temporal block, forward and backward, and allocates their outputs.
 
-Letters as in `tcn_block.py`; M = B * T rows. Everything that comes in is contiguous and of the right shape.
+Letters as in `tcn/block.py`; M = B * T rows. All inputs are contiguous and of the right shape.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tarpon.models.ops.choices import LIBRARY, Choice, Tile
-from tarpon.models.ops.dropout import threshold
-from tarpon.models.ops.launch import Limits, cdiv, device_name, limits_of, next_power
+from tarpon.models.ops.dropout import compute_threshold
+from tarpon.models.ops.launch import Limits, cdiv, device_name, find_limits, next_power
 from tarpon.models.ops.tcn import gradients, kernels
 from tarpon.models.ops.tcn.reference import GROUPS, shifted_frames, tap_copies, temporal_conv
 from tarpon.models.ops.tcn.tiles import choose, row_tile
@@ -65,7 +65,7 @@ class Call:
     @cached_property
     def drop(self) -> tuple[int, int, int, float]:
         """Arguments of the kernels' dropout."""
-        return self.seed & 0x7FFFFFFF, self.seed >> 31, threshold(self.dropout), 1 / (1 - self.dropout)
+        return self.seed & 0x7FFFFFFF, self.seed >> 31, compute_threshold(self.dropout), 1 / (1 - self.dropout)
 
     @cached_property
     def choice(self) -> Choice:
@@ -96,7 +96,7 @@ def describe(x: Tensor, weight: Tensor, seed: Tensor | None, dilation, causal, n
         eps=eps,
         seed=0 if seed is None else int(seed),
         dtype=x.dtype,
-        limits=limits_of(x.device),
+        limits=find_limits(x.device),
         device=device_name(x.device),
     )
 
@@ -118,9 +118,9 @@ def forward(
     y = x.new_empty(call.batch, call.frames, call.hidden)
     if call.choice.way == "one_pass":
         kept = allocate_saved(call, x, save=save)
-        one_pass(call, x, valid, weight, bias, scale, shift, project, project_bias, y, *kept[:3], save=save)
+        run_one_pass(call, x, valid, weight, bias, scale, shift, project, project_bias, y, *kept[:3], save=save)
         return y, *kept
-    h, skip = products(call, x, weight, bias, project, project_bias)
+    h, skip = compute_products(call, x, weight, bias, project, project_bias)
     h, mean, rstd, count = allocate_saved(call, x, save=save, h=h)
     clip = call.norm == "clip"
     if clip:
@@ -142,18 +142,18 @@ def allocate_saved(call: Call, x: Tensor, *, save: bool, h: Tensor | None = None
     return h, mean, rstd, count
 
 
-def one_pass(call, x, valid, weight, bias, scale, shift, project, project_bias, y, h, mean, rstd, *, save) -> None:
+def run_one_pass(call, x, valid, weight, bias, scale, shift, project, project_bias, y, h, mean, rstd, *, save) -> None:
     tile = call.choice.tiles["forward"]
     kernels.block_kernel[(cdiv(call.rows, tile.rows),)](
         x, valid, weight, bias, scale, shift, project, project_bias, y, h, mean, rstd,
         call.rows, call.frames, call.dilation, call.reach, *call.drop, call.eps, call.channels, call.hidden,
         TAPS=call.taps, PROJECT=project is not None, DROP=call.dropout > 0, SAVE=save,
-        BLOCK_M=tile.rows, BLOCK_N=max(next_power(call.hidden), 16), BLOCK_K=depth(tile, call.channels),
+        BLOCK_M=tile.rows, BLOCK_N=max(next_power(call.hidden), 16), BLOCK_K=limit_depth(tile, call.channels),
         num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
 
 
-def products(call, x, weight, bias, project, project_bias) -> tuple[Tensor, Tensor]:
+def compute_products(call, x, weight, bias, project, project_bias) -> tuple[Tensor, Tensor]:
     """h and the trunk, (B, T, H) each."""
     if call.library_products:
         h = temporal_conv(x, weight, bias.to(x.dtype), dilation=call.dilation, causal=call.causal)
@@ -168,7 +168,7 @@ def conv(call, x, weight, bias, *, taps, reach) -> Tensor:
     out = x.new_empty(call.batch, call.frames, call.hidden)
     kernels.conv_kernel[(cdiv(call.rows, tile.rows) * cdiv(call.hidden, tile.columns),)](
         x, weight, bias, out, call.rows, call.frames, call.dilation, reach, call.channels, call.hidden,
-        TAPS=taps, **blocks(tile, call.channels),
+        TAPS=taps, **tile_arguments(tile, call.channels),
     )  # fmt: skip
     return out
 
@@ -237,7 +237,7 @@ def input_gradient(call, dh, dskip, dy, valid, weight, project) -> Tensor:
     gradients.input_gradient_kernel[(cdiv(call.rows, tile.rows) * cdiv(call.channels, tile.columns),)](
         dh, dy if project is None else dskip, valid, weight, project, dx,
         call.rows, call.frames, -call.dilation, -call.reach, call.channels, call.hidden,
-        TAPS=call.taps, PROJECT=project is not None, **blocks(tile, call.hidden),
+        TAPS=call.taps, PROJECT=project is not None, **tile_arguments(tile, call.hidden),
     )  # fmt: skip
     return dx
 
@@ -252,7 +252,7 @@ def weight_gradient(call, x, dh, dskip) -> tuple[Tensor, Tensor | None]:
     parts = torch.empty(splits, call.hidden, taps, call.channels, dtype=torch.float32, device=x.device)
     gradients.weight_gradient_kernel[(programs, splits)](
         x, dh, dskip, parts, call.rows, call.frames, call.dilation, call.reach, steps_each * tile.depth,
-        call.channels, call.hidden, TAPS=call.taps, PROJECT=dskip is not None, **blocks(tile, tile.depth),
+        call.channels, call.hidden, TAPS=call.taps, PROJECT=dskip is not None, **tile_arguments(tile, tile.depth),
     )  # fmt: skip
     total = parts.sum(0)
     return total[:, : call.taps], None if dskip is None else total[:, call.taps]
@@ -280,12 +280,12 @@ def clip_tile(call: Call) -> tuple[int, int]:
     return max(CLIP_VALUES // columns, 1), columns
 
 
-def depth(tile: Tile, inner: int) -> int:
+def limit_depth(tile: Tile, inner: int) -> int:
     """No deeper than the sum is long."""
     return min(tile.depth, max(next_power(inner), 16))
 
 
-def blocks(tile: Tile, inner: int) -> dict[str, int]:
+def tile_arguments(tile: Tile, inner: int) -> dict[str, int]:
     """A tile as the arguments of a kernel whose products sum over `inner` values."""
-    sizes = {"BLOCK_M": tile.rows, "BLOCK_N": tile.columns, "BLOCK_K": depth(tile, inner)}
+    sizes = {"BLOCK_M": tile.rows, "BLOCK_N": tile.columns, "BLOCK_K": limit_depth(tile, inner)}
     return sizes | {"num_warps": tile.warps, "num_stages": tile.stages}

@@ -1,6 +1,6 @@
 """The temporal block in plain PyTorch, channels last from end to end: what the kernels must match, and what a CPU runs.
 
-Letters as in `tcn_block.py`.
+Letters as in `tcn/block.py`.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""What tests and benchmark know of the temporal block, with either norm. Shapes are (B, T, C, H); three taps."""
+"""The records of the temporal block with either norm, for tests and benchmarks. Shapes are (B, T, C, H); three taps."""
 
 from functools import partial
 
@@ -7,17 +7,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tarpon.models.ops.dropout import hash_dropout
-from tarpon.models.ops.spec import OpSpec, Rival, Shape, drawer
+from tarpon.models.ops.spec import Baseline, OpSpec, Shape, make_normal_sampler
 from tarpon.models.ops.tcn.block import temporal_block
 from tarpon.models.ops.tcn.reference import GROUPS, temporal_block_reference
 
 TAPS = 3
 
 
-def inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int, norm: str) -> dict[str, object]:
+def make_inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int, norm: str) -> dict[str, object]:
     """Clips of unlike lengths, with dropout, dilation 2 and, where the widths differ, a projection."""
     batch, frames, channels, hidden = shape
-    generator, draw = torch.Generator().manual_seed(seed), drawer(seed, device)
+    generator, draw = torch.Generator().manual_seed(seed), make_normal_sampler(seed, device)
 
     def values(*size: int, spread: float = 1.0, middle: float = 0.0) -> Tensor:
         return (draw(*size) * spread + middle).to(dtype).requires_grad_()
@@ -37,7 +37,7 @@ def inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int, norm: st
     return out | {"dilation": 2, "norm": norm, "dropout": 0.3, "seed": dropout_seed}
 
 
-def published(
+def run_published(
     x, valid, weight, bias, scale, shift, project=None, project_bias=None, *, dilation, norm, dropout, seed
 ) -> Tensor:
     """The block of torch's own layers, (B, C, T) inside; padding is masked at the end only."""
@@ -50,11 +50,11 @@ def published(
     return (trunk + hash_dropout(F.gelu(branch), dropout, seed)).masked_fill(~valid[..., None], 0)
 
 
-def make_published_rival(given: dict[str, object]) -> Rival:
-    return Rival.of(published, given)
+def make_published_baseline(given: dict[str, object]) -> Baseline:
+    return Baseline.of(run_published, given)
 
 
-def weights(shape: Shape) -> int:
+def count_weights(shape: Shape) -> int:
     _, _, channels, hidden = shape
     return hidden * channels * (TAPS + (channels != hidden))
 
@@ -62,33 +62,33 @@ def weights(shape: Shape) -> int:
 def moved_bytes(shape: Shape, dtype: torch.dtype, *, backward: bool = False) -> int:
     """x and the weights in, y out; backward dy, x and the weights in, and their gradients out."""
     batch, frames, channels, hidden = shape
-    values = batch * frames * (channels + hidden) + weights(shape)
-    return (values + backward * (batch * frames * channels + weights(shape))) * dtype.itemsize
+    values = batch * frames * (channels + hidden) + count_weights(shape)
+    return (values + backward * (batch * frames * channels + count_weights(shape))) * dtype.itemsize
 
 
 def operations(shape: Shape, *, backward: bool = False) -> int:
     """Of the matrix products."""
-    return 2 * shape[0] * shape[1] * weights(shape) * (1 + backward)
+    return 2 * shape[0] * shape[1] * count_weights(shape) * (1 + backward)
 
 
-def spec(name: str, *, norm: str) -> OpSpec:
+def make_spec(name: str, *, norm: str) -> OpSpec:
     shapes = [(2, 60, 256, 256), (2, 180, 512, 256), (8, 345, 256, 256), (16, 1800, 128, 128), (16, 1800, 256, 256)]
     return OpSpec(
         name=name,
         letters="BTCH",
         fused=temporal_block,
         reference=temporal_block_reference,
-        inputs=partial(inputs, norm=norm),
+        inputs=partial(make_inputs, norm=norm),
         shapes=(*shapes, (8, 345, 512, 512), (16, 1800, 512, 512), (4, 1800, 1024, 1024), (2, 333, 200, 328)),
         small_shapes=((1, 1, 32, 32), (2, 15, 32, 32), (1, 16, 24, 40), (3, 17, 40, 32)),
         defaults=((8, 345, 512, 512), (16, 1800, 512, 512)),
         moved_bytes=moved_bytes,
         operations=operations,
         reduction=lambda shape: max(shape[0] * shape[1], TAPS * max(shape[2:])),
-        rivals={"published": make_published_rival},
+        baselines={"published": make_published_baseline},
         aims={(16, 1800, 512, 512): {"eager": 1.7, "compiled": 1.2}, (8, 345, 512, 512): {"eager": 1.5, "compiled": 1.2}},
     )
 
 
-BLOCK = spec("temporal_block", norm="frame")
-CLIP_BLOCK = spec("temporal_block_clip", norm="clip")
+BLOCK = make_spec("temporal_block", norm="frame")
+CLIP_BLOCK = make_spec("temporal_block_clip", norm="clip")

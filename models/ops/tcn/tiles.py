@@ -1,4 +1,4 @@
-"""The temporal block's way and tiles where no measurement chooses them, and the candidates to measure.
+"""The temporal block's way and tiles where the table has no row, and the candidates to measure.
 
 A program's stages of two tiles must fit the GPU's shared memory, its sums (rows * columns float32 over 32 * warps threads) the
 registers; Hopper's tensor cores want 64 rows.

@@ -7,16 +7,16 @@ import pyarrow as pa
 
 from tarpon.shards import installed
 from tarpon.shards.manifest import SPLITS
-from tarpon.shards.pack import versions
+from tarpon.shards.pack import collect_versions
 from tarpon.shards.source import Scan
 from tarpon.shards.sources.cells.source import CLASSES, CellsSource, StackUnit
 
 SHOWN = 4  # names listed in a line
 
 
-def card(rows: pa.Table, *, found: Scan, options: CellsSource) -> dict:
+def describe(rows: pa.Table, *, found: Scan, options: CellsSource) -> dict:
     """The card's entries of this kind."""
-    wells = _gather(rows, ("well", "label"), "stack")
+    wells = _collect_values(rows, ("well", "label"), "stack")
     return {
         "classes": list(CLASSES),
         "frames_per_hour": options.frames_per_hour,
@@ -26,21 +26,21 @@ def card(rows: pa.Table, *, found: Scan, options: CellsSource) -> dict:
         "wells": [
             {"well": well, "class": CLASSES[label], "stacks": len(stacks)} for (well, label), stacks in sorted(wells.items())
         ],
-        "warnings": list(warnings(rows)),
-        "notes": list(notes(found.units)),
-        "versions": versions() | installed.versions(("tifffile", "imagecodecs")),
+        "warnings": list(find_warnings(rows)),
+        "notes": list(find_notes(found.units)),
+        "versions": collect_versions() | installed.find_versions(("tifffile", "imagecodecs")),
     }
 
 
-def warnings(rows: pa.Table) -> Iterator[str]:
+def find_warnings(rows: pa.Table) -> Iterator[str]:
     """One line for everything but the infection that tells the classes apart or that spoils the scores."""
-    yield from _missing(rows)
-    yield from _wells(rows)
-    yield from _hours(rows)
-    yield from _formats(rows)
+    yield from _check_classes(rows)
+    yield from _check_wells(rows)
+    yield from _check_hours(rows)
+    yield from _check_formats(rows)
 
 
-def notes(units: Sequence[StackUnit]) -> Iterator[str]:
+def find_notes(units: Sequence[StackUnit]) -> Iterator[str]:
     """What was met and taken as it is."""
     other = [
         unit for unit in units if unit.place.last is not None and unit.shape.pages != unit.place.last - unit.place.first + 1
@@ -56,7 +56,7 @@ def notes(units: Sequence[StackUnit]) -> Iterator[str]:
         yield f"{len(late)} stacks begin late by their names (e.g. {late[0].source}); their hours begin there"
 
 
-def _gather(rows: pa.Table, by: Sequence[str], what: str) -> dict[tuple, set]:
+def _collect_values(rows: pa.Table, by: Sequence[str], what: str) -> dict[tuple, set]:
     """The values of one column for every combination of others."""
     found: dict[tuple, set] = defaultdict(set)
     for *key, value in zip(*(rows[name].to_pylist() for name in (*by, what)), strict=True):
@@ -64,17 +64,17 @@ def _gather(rows: pa.Table, by: Sequence[str], what: str) -> dict[tuple, set]:
     return found
 
 
-def _missing(rows: pa.Table) -> Iterator[str]:
-    held = _gather(rows, ("split",), "label")
+def _check_classes(rows: pa.Table) -> Iterator[str]:
+    held = _collect_values(rows, ("split",), "label")
     for label, name in enumerate(CLASSES):
         lacking = [split for split in SPLITS if (split,) in held and label not in held[split,]]
         if lacking:
             yield f"{', '.join(lacking)} holds no {name} stack: no score that needs both classes can be had there"
 
 
-def _wells(rows: pa.Table) -> Iterator[str]:
+def _check_wells(rows: pa.Table) -> Iterator[str]:
     """The class is told by the well: unavoidable on a plate, and harmless only where test wells are new to the model."""
-    wells = _gather(rows, ("label",), "well")
+    wells = _collect_values(rows, ("label",), "well")
     alone = [label for label in range(len(CLASSES)) if len(wells[label,]) == 1]
     for label in alone:
         (well,) = wells[label,]
@@ -85,23 +85,23 @@ def _wells(rows: pa.Table) -> Iterator[str]:
         )
     if alone or set.intersection(*(wells[label,] for label in range(len(CLASSES)))):
         return
-    shared = [well for (well,), groups in _gather(rows, ("well",), "group").items() if len(groups) > 1]
+    shared = [well for (well,), groups in _collect_values(rows, ("well",), "group").items() if len(groups) > 1]
     if shared:
         yield (
-            f"no well holds both classes, and positions of one well may stand in train and in test ({_listed(shared)}): a "
+            f"no well holds both classes, and positions of one well may stand in train and in test ({_join_names(shared)}): a "
             f"model may know the well and not the infection. Pack with --group well to test on wells it has not seen"
         )
 
 
-def _hours(rows: pa.Table) -> Iterator[str]:
-    hours = _gather(rows, ("label",), "hours")
+def _check_hours(rows: pa.Table) -> Iterator[str]:
+    hours = _collect_values(rows, ("label",), "hours")
     spans = [(min(hours[label,]), max(hours[label,])) for label in range(len(CLASSES)) if hours[label,]]
     if len(set(spans)) > 1:
         told = ", ".join(f"{name} {first:g} to {last:g} h" for name, (first, last) in zip(CLASSES, spans, strict=True))
         yield f"the classes were imaged over different hours ({told}): time tells the class. Train with match_windows"
 
 
-def _formats(rows: pa.Table) -> Iterator[str]:
+def _check_formats(rows: pa.Table) -> Iterator[str]:
     formats: dict[int, set[Hashable]] = defaultdict(set)
     for label, *kind in zip(
         *(rows[name].to_pylist() for name in ("label", "bits", "channels", "width", "height")), strict=True
@@ -111,6 +111,6 @@ def _formats(rows: pa.Table) -> Iterator[str]:
         yield "no bit depth, colour and size of pages is common to both classes: the file format tells the class"
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     rest = len(names) - SHOWN
     return ", ".join(sorted(names)[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")

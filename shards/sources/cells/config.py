@@ -74,7 +74,7 @@ KEYS: dict[str, tuple[str, str]] = {  # key -> kind of value, who takes it; anyt
     "analysis.thresholds": ("numbers", "scores are given at 0.5, and the curves hold every threshold"),
     "analysis.time_bins": ("any", "scores by time are given in windows of 6 h, every 3 h"),
 }
-SAME = {
+ALIASES = {
     "training.batch_size": "data.batch_size",
     "training.num_workers": "data.num_workers",
 }  # read there by some of its scripts
@@ -119,8 +119,8 @@ def read_config(path: Path) -> CellsConfig:
     }
     folds = known.get("training.k_folds") or 0
     return CellsConfig(
-        infected_dir=_folder(path, known["data.infected_dir"]),
-        uninfected_dir=_folder(path, known["data.uninfected_dir"]),
+        infected_dir=_find_folder(path, known["data.infected_dir"]),
+        uninfected_dir=_find_folder(path, known["data.uninfected_dir"]),
         folds=folds if folds > 1 else 0,  # 1 is its way of saying none
         unused=tuple(
             f"{key} has no effect: {KEYS[key][1]}" for key in known if KEYS.get(key, ("", TRAIN))[1] not in (PACK, TRAIN)
@@ -129,7 +129,7 @@ def read_config(path: Path) -> CellsConfig:
     )
 
 
-def training_part(path: Path) -> dict[str, object]:
+def read_training_part(path: Path) -> dict[str, object]:
     """The keys that training takes, flat and dotted as in KEYS, those of data.frames as `frames.<train|val|test>.<key>`.
 
     A split's own sub-block goes before default, and that before what stands in data.frames itself. Unlike in the published
@@ -150,28 +150,28 @@ def _read(path: Path) -> dict[str, object]:
     data = held.get("data") if isinstance(held.get("data"), Mapping) else {}
     frames = data.get("frames", held.get("frames"))  # some of its documents leave out `data`
     found: dict[str, object] = {}
-    for key, value in _flat(held):
+    for key, value in _flatten(held):
         if f"{key}.".startswith((f"{FRAMES}.", "frames.")):
             continue
-        ours = SAME.get(key, key)
+        ours = ALIASES.get(key, key)
         if ours not in KEYS:
-            raise ValueError(f"{path}: {_unknown(key)}")
-        value = _typed(path, key, value, KEYS[ours][0])
+            raise ValueError(f"{path}: {_describe_unknown(key)}")
+        value = _parse(path, key, value, KEYS[ours][0])
         if found.setdefault(ours, value) != value:
             raise ValueError(f"{path}: {ours} is given twice, as {found[ours]} and {value}; give it once, as {ours}")
-    return found | _frames(path, frames)
+    return found | _read_frames(path, frames)
 
 
-def _flat(held: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
+def _flatten(held: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
     for name, value in held.items():
         key = f"{prefix}{name}"
         if isinstance(value, Mapping) and key not in REFUSED:
-            yield from _flat(value, f"{key}.")
-        elif value is not None or key in KEYS or key in SAME or key in REFUSED:  # an empty section says nothing
+            yield from _flatten(value, f"{key}.")
+        elif value is not None or key in KEYS or key in ALIASES or key in REFUSED:  # an empty section says nothing
             yield key, value
 
 
-def _frames(path: Path, held: object) -> dict[str, object]:
+def _read_frames(path: Path, held: object) -> dict[str, object]:
     """data.frames -> frames_per_hour, and the keys of each split."""
     if held is None:
         return {}
@@ -189,38 +189,40 @@ def _frames(path: Path, held: object) -> dict[str, object]:
         for name, value in block.items():
             key = f"{place}.{name}"
             if name == "frames_per_hour":
-                value = _typed(path, key, value, "number")
+                value = _parse(path, key, value, "number")
                 if found.setdefault(rate, value) != value:
                     raise ValueError(f"{path}: {key}={value:g}, but {found[rate]:g} elsewhere; one rate holds for all stacks")
             elif name not in FRAME_KEYS:
-                raise ValueError(f"{path}: {_unknown(key, [f'{place}.{known}' for known in FRAME_KEYS])}")
+                raise ValueError(f"{path}: {_describe_unknown(key, [f'{place}.{known}' for known in FRAME_KEYS])}")
             else:
-                value = _typed(path, key, value, FRAME_KEYS[name])
+                value = _parse(path, key, value, FRAME_KEYS[name])
                 name = "infected_window_hours" if name == "window_hours" else name  # its older spelling
                 found |= {f"frames.{split}.{name}": value for split in splits}
     return found
 
 
-def _unknown(key: str, known: list[str] | None = None) -> str:
+def _describe_unknown(key: str, known: list[str] | None = None) -> str:
     for refused, reason in REFUSED.items():
         if key == refused or key.startswith(f"{refused}."):
             return f"{key} cannot be used: {reason}"
-    near = get_close_matches(key, known or [*KEYS, *SAME], n=2)
+    near = get_close_matches(key, known or [*KEYS, *ALIASES], n=2)
     return f"{key} is no key that is known here" + (f"; did you mean {' or '.join(near)}?" if near else "; take it out")
 
 
-def _typed(path: Path, key: str, value: object, kind: str) -> object:
+def _parse(path: Path, key: str, value: object, kind: str) -> object:
     """The value as its kind says; `1e-4`, which YAML reads as text, is a number."""
     plain = kind.rstrip("?")
     if value is None and plain != kind:
         return None
     try:
-        return TYPES[plain](value)
+        return PARSERS[plain](value)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {key}={value!r} must be {SAID[plain]}{' or empty' if plain != kind else ''}") from error
+        raise ValueError(
+            f"{path}: {key}={value!r} must be {TYPE_NAMES[plain]}{' or empty' if plain != kind else ''}"
+        ) from error
 
 
-def _number(value: object) -> float:
+def _parse_number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise TypeError
     if not math.isfinite(float(value)):
@@ -228,56 +230,56 @@ def _number(value: object) -> float:
     return float(value)
 
 
-def _count(value: object) -> int:
-    if _number(value) != int(_number(value)) or _number(value) < 0:
+def _parse_count(value: object) -> int:
+    if _parse_number(value) != int(_parse_number(value)) or _parse_number(value) < 0:
         raise ValueError
-    return int(_number(value))
+    return int(_parse_number(value))
 
 
-def _flag(value: object) -> bool:
+def _parse_flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise TypeError
     return value
 
 
-def _text(value: object) -> str:
+def _parse_text(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int) or not str(value):
         raise TypeError
     return str(value)
 
 
-def _numbers(value: object, count: int | None = None) -> tuple[float, ...]:
+def _parse_numbers(value: object, count: int | None = None) -> tuple[float, ...]:
     listed = value if isinstance(value, list) else [value]
     if count is not None and (len(listed) != count or not isinstance(value, list)):
         raise ValueError
-    return tuple(_number(item) for item in listed)
+    return tuple(_parse_number(item) for item in listed)
 
 
-def _pair(value: object) -> tuple[float, ...]:
-    first, last = _numbers(value, 2)
+def _parse_pair(value: object) -> tuple[float, ...]:
+    first, last = _parse_numbers(value, 2)
     if not first <= last:
         raise ValueError
     return first, last
 
 
-def _cosine(value: object) -> str:
+def _parse_cosine(value: object) -> str:
     if str(value).lower() not in ("cosine", "cosineannealinglr"):
         raise ValueError
     return "cosine"
 
 
-TYPES = {
-    "number": _number, "count": _count, "flag": _flag, "text": _text, "numbers": _numbers, "pair": _pair,
-    "triple": lambda value: _numbers(value, 3), "cosine": _cosine, "any": lambda value: value,
+PARSERS = {
+    "number": _parse_number, "count": _parse_count, "flag": _parse_flag, "text": _parse_text, "numbers": _parse_numbers,
+    "pair": _parse_pair, "triple": lambda value: _parse_numbers(value, 3), "cosine": _parse_cosine, "any": lambda value: value,
 }  # fmt: skip
-SAID = {
+TYPE_NAMES = {
     "number": "a number", "count": "a whole number of at least 0", "flag": "true or false", "text": "text",
     "numbers": "a number or a list of numbers", "pair": "two numbers, the smaller first", "triple": "three numbers",
     "cosine": "cosine", "any": "",
 }  # fmt: skip
 
 
-def _folder(path: Path, said: str) -> Path:
+def _find_folder(path: Path, said: str) -> Path:
     """Relative folders lie beside the file, or, where there is none, where the command is given."""
     beside = path.parent / Path(said).expanduser()
     return beside if beside.is_dir() or not Path(said).is_dir() else Path(said)

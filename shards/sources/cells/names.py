@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tarpon.shards.schema import safe_key
+from tarpon.shards.schema import sanitise_key
 
 NAME = (
     r"^(?P<plate>\d{8})?.*?_(?P<well>[A-Za-z]\d{1,3})_p(?P<position>\d+)"
@@ -17,7 +17,7 @@ PROBE = 65536  # bytes in the middle of a file that tell most stacks of one size
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class WellPosition:
     """Where and when a stack was taken."""
 
     plate: str  # or date; empty where the name has none
@@ -29,7 +29,7 @@ class Place:
     @property
     def stack(self) -> str:
         """A short name: plate, well and position, of which no two stacks share all three."""
-        return safe_key("_".join([*([self.plate] if self.plate else []), self.well, f"p{self.position}"]))
+        return sanitise_key("_".join([*([self.plate] if self.plate else []), self.well, f"p{self.position}"]))
 
     @property
     def well_name(self) -> str:
@@ -37,7 +37,7 @@ class Place:
         return f"{self.plate}_{self.well}" if self.plate else self.well
 
 
-def name_pattern(text: str) -> re.Pattern:
+def compile_pattern(text: str) -> re.Pattern:
     """A compiled file name pattern. ValueError where it is none or lacks a group."""
     try:
         pattern = re.compile(text)
@@ -51,7 +51,7 @@ def name_pattern(text: str) -> re.Pattern:
     return pattern
 
 
-def read_name(stem: str, pattern: re.Pattern) -> Place:
+def read_name(stem: str, pattern: re.Pattern) -> WellPosition:
     """ValueError where the name is not of the pattern."""
     found = pattern.search(stem)
     if not found or not found["well"] or not (found["position"] or "").isdigit():
@@ -59,7 +59,7 @@ def read_name(stem: str, pattern: re.Pattern) -> Place:
             "the name does not tell well and position, as _b2_p12_ does; give data.name_regex in the configuration"
         )
     told = {name: found.groupdict().get(name) for name in ("plate", "t0", "t1")}
-    return Place(
+    return WellPosition(
         plate=told["plate"] or "",
         well=found["well"].lower(),
         position=int(found["position"]),
@@ -68,17 +68,17 @@ def read_name(stem: str, pattern: re.Pattern) -> Place:
     )
 
 
-def doubles(names: Sequence[str], places: Sequence[Place], labels: Sequence[int]) -> dict[int, str]:
+def find_duplicate_positions(names: Sequence[str], places: Sequence[WellPosition], labels: Sequence[int]) -> dict[int, str]:
     """Stacks of a place that another stack has, with the reason: all where the classes differ, else all but the first."""
     at: dict[str, list[int]] = defaultdict(list)
     for i, place in enumerate(places):
         at[place.stack].append(i)
-    return _reasons(
+    return _explain_duplicates(
         at.values(), names, labels, "well and position are also those of {}; a plate in the names would tell them apart"
     )
 
 
-def copies(paths: Sequence[Path], names: Sequence[str], labels: Sequence[int]) -> dict[int, str]:
+def find_copies(paths: Sequence[Path], names: Sequence[str], labels: Sequence[int]) -> dict[int, str]:
     """Stacks that are another file's bytes, with the reason. Only files of equal size are read."""
 
     def middle(path: Path) -> bytes:
@@ -87,7 +87,7 @@ def copies(paths: Sequence[Path], names: Sequence[str], labels: Sequence[int]) -
             return file.read(PROBE)
 
     def whole(path: Path) -> bytes:
-        return digest(path).encode()
+        return hash_file(path).encode()
 
     alike = [list(range(len(paths)))]
     for tell in (lambda path: path.stat().st_size, middle, whole):
@@ -96,16 +96,16 @@ def copies(paths: Sequence[Path], names: Sequence[str], labels: Sequence[int]) -
             for i in members:
                 told[number, tell(paths[i])].append(i)
         alike = [members for members in told.values() if len(members) > 1]
-    return _reasons(alike, names, labels, "the same file as {}")
+    return _explain_duplicates(alike, names, labels, "the same file as {}")
 
 
-def digest(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """SHA-256 of a file, in blocks: stacks may be larger than memory."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _reasons(sets, names: Sequence[str], labels: Sequence[int], text: str) -> dict[int, str]:
+def _explain_duplicates(sets, names: Sequence[str], labels: Sequence[int], text: str) -> dict[int, str]:
     found = {}
     for members in sets:
         if len({labels[i] for i in members}) > 1:

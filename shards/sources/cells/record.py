@@ -4,20 +4,20 @@ import pyarrow as pa
 
 from tarpon.shards.pack import Packing, split_by_group
 from tarpon.shards.source import Source
-from tarpon.shards.sources.cells.card import card
-from tarpon.shards.sources.cells.source import CLASSES, SCHEMA, CellsSource, histogram, make, scan
-from tarpon.shards.split import fold_splits
+from tarpon.shards.sources.cells.card import describe
+from tarpon.shards.sources.cells.source import CLASSES, SCHEMA, CellsSource, encode_labels, make, scan
+from tarpon.shards.split import assign_fold_splits
 
 
 def assign(rows: pa.Table, *, options: CellsSource, packing: Packing) -> list[str]:
     """The split of every page, by group and stratified by class. ValueError where the folds cannot be used so."""
-    splits = split_by_group(rows, histogram(rows), packing=packing)
+    splits = split_by_group(rows, encode_labels(rows), packing=packing)
     labels, fold = rows["label"].to_numpy(), rows["fold"].to_numpy()
     train, val, _ = packing.split
     for k in range(options.folds):
         if len(set(labels[fold == k].tolist())) < len(CLASSES):
             raise ValueError(f"fold {k} holds stacks of one class only after the quarantine; lower --folds or mend the stacks")
-        fold_splits(fold, rows["group"].to_pylist(), labels, k=k, val_share=val / (train + val), seed=packing.seed)
+        assign_fold_splits(fold, rows["group"].to_pylist(), labels, k=k, val_share=val / (train + val), seed=packing.seed)
     return splits
 
 
@@ -26,7 +26,7 @@ CELLS = Source(
     scan=scan,
     make=make,
     assign=assign,
-    card=card,
+    describe=describe,
     hint=(
         "the stacks are not .tif or .tiff files lying flat in these folders, or their names do not tell well and position "
         "(..._b2_p12_...; see data.name_regex)"

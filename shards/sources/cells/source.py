@@ -16,8 +16,16 @@ import pyarrow as pa
 from tarpon.shards.quarantine import Fault, attempt
 from tarpon.shards.schema import Component, Sample, Schema
 from tarpon.shards.source import Scan
-from tarpon.shards.sources.cells.names import NAME, Place, copies, digest, doubles, name_pattern, read_name
-from tarpon.shards.sources.cells.pages import Levels, StackShape, as_tiff, read_pages, read_shape, stretched
+from tarpon.shards.sources.cells.names import (
+    NAME,
+    WellPosition,
+    compile_pattern,
+    find_copies,
+    find_duplicate_positions,
+    hash_file,
+    read_name,
+)
+from tarpon.shards.sources.cells.pages import LevelHistogram, StackShape, encode_tiff, read_pages, read_shape, resize_page
 from tarpon.shards.split import assign_folds
 
 CLASSES = ("uninfected", "infected")  # in the order of their labels
@@ -53,7 +61,7 @@ SCHEMA = Schema(
         ("fold", pa.int8()),  # in which this page's group is tested; -1: packed without folds
     ),
 )
-TOLD = tuple(name for name, _ in SCHEMA.columns if name != "fold")
+JSON_COLUMNS = tuple(name for name, _ in SCHEMA.columns if name != "fold")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +84,7 @@ class CellsSource:
             raise ValueError(f"folds={self.folds} must be 0 (none) or 2 and more")
         if self.side and self.side < 32:
             raise ValueError(f"side={self.side} must be 0 (pages stay as they are) or 32 and more pixels")
-        name_pattern(self.name_regex)
+        compile_pattern(self.name_regex)
         if self.group not in GROUPS:
             try:
                 groups = re.compile(self.group).groups
@@ -95,7 +103,7 @@ class StackUnit:
     path: str
     source: str  # class and file name
     label: int
-    place: Place
+    place: WellPosition
     shape: StackShape
     group: str
     fold: int
@@ -126,30 +134,30 @@ def scan(infected: Path, uninfected: Path, source: CellsSource) -> Scan:
     for label, folder in ((1, infected), (0, uninfected)):
         if not folder.is_dir():
             raise ValueError(f"{folder}: no such folder")
-        units, wrong = _folder(folder, label=label, source=source)
+        units, wrong = _scan_folder(folder, label=label, source=source)
         if not units and not wrong:
             raise ValueError(f"{folder}: holds no files; the {CLASSES[label]} stacks must lie flat in it")
         found += units
         faults += wrong
     names, labels = [unit.source for unit in found], [unit.label for unit in found]
-    reasons = doubles(names, [unit.place for unit in found], labels)
-    reasons |= copies([Path(unit.path) for unit in found], names, labels)
+    reasons = find_duplicate_positions(names, [unit.place for unit in found], labels)
+    reasons |= find_copies([Path(unit.path) for unit in found], names, labels)
     faults += [Fault(file=names[i], reason=reason) for i, reason in reasons.items()]
     kept = [unit for i, unit in enumerate(found) if i not in reasons]
     if source.folds:
-        kept = _folded(kept, folds=source.folds, seed=source.seed)
+        kept = _assign_folds(kept, folds=source.folds, seed=source.seed)
     return Scan([kept[i] for i in np.random.default_rng(0).permutation(len(kept))], faults)
 
 
-def _folder(folder: Path, *, label: int, source: CellsSource) -> tuple[list[StackUnit], list[Fault]]:
+def _scan_folder(folder: Path, *, label: int, source: CellsSource) -> tuple[list[StackUnit], list[Fault]]:
     """One class's stacks in order of name; hidden files are passed over."""
     units, faults = [], []
-    pattern = name_pattern(source.name_regex)
+    pattern = compile_pattern(source.name_regex)
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         name = f"{CLASSES[label]}/{path.name}"
-        unit, fault = attempt(name, _unit, path, name, label, pattern, source)
+        unit, fault = attempt(name, _make_unit, path, name, label, pattern, source)
         if fault:
             faults.append(fault)
         else:
@@ -157,18 +165,18 @@ def _folder(folder: Path, *, label: int, source: CellsSource) -> tuple[list[Stac
     return units, faults
 
 
-def _unit(path: Path, name: str, label: int, pattern: re.Pattern, source: CellsSource) -> StackUnit:
+def _make_unit(path: Path, name: str, label: int, pattern: re.Pattern, source: CellsSource) -> StackUnit:
     if not path.is_file() or path.suffix.lower() not in (".tif", ".tiff"):
         raise ValueError("not a .tif or .tiff file")
     place, state = read_name(path.stem, pattern), path.stat()
     return StackUnit(
         path=str(path), source=name, label=label, place=place, shape=read_shape(path),
-        group=_group(path.name, place, source.group), fold=-1, frames_per_hour=source.frames_per_hour, side=source.side,
+        group=_find_group(path.name, place, source.group), fold=-1, frames_per_hour=source.frames_per_hour, side=source.side,
         bytes=state.st_size, mtime_ns=state.st_mtime_ns,
     )  # fmt: skip
 
 
-def _group(name: str, place: Place, group: str) -> str:
+def _find_group(name: str, place: WellPosition, group: str) -> str:
     known = {"stack": place.stack, "well": place.well_name, "plate": place.plate}
     if group in known:
         told = known[group]
@@ -180,7 +188,7 @@ def _group(name: str, place: Place, group: str) -> str:
     return told
 
 
-def _folded(units: Sequence[StackUnit], *, folds: int, seed: int) -> list[StackUnit]:
+def _assign_folds(units: Sequence[StackUnit], *, folds: int, seed: int) -> list[StackUnit]:
     counts: dict[str, np.ndarray] = {}
     for unit in units:
         counts[unit.group] = counts.get(unit.group, 0) + np.eye(len(CLASSES))[unit.label] * unit.size()
@@ -190,17 +198,17 @@ def _folded(units: Sequence[StackUnit], *, folds: int, seed: int) -> list[StackU
 
 def make(unit: StackUnit) -> Iterator[Sample | Fault]:
     """Every page of a stack as a sample, or what keeps the stack, or a page of one single level, from being used."""
-    levels, pages, first = Levels(unit.shape.bits), [], (0, 0)
+    levels, pages, first = LevelHistogram(unit.shape.bits), [], (0, 0)
     try:
         for page in read_pages(Path(unit.path)):
             levels.add(page)
-            first = first if pages else levels.span()
-            stored = stretched(page, side=unit.side)
-            pages.append((as_tiff(stored), int(stored.min()), int(stored.max())))
+            first = first if pages else levels.find_range()
+            stored = resize_page(page, side=unit.side)
+            pages.append((encode_tiff(stored), int(stored.min()), int(stored.max())))
     except ValueError as error:
         yield Fault(file=unit.source, reason=str(error))
         return
-    (low, high), source_sha256 = levels.span(), digest(Path(unit.path))
+    (low, high), source_sha256 = levels.find_range(), hash_file(Path(unit.path))
     for number, (content, least, most) in enumerate(pages):
         if least == most:
             yield Fault(file=unit.source, row=number, reason="every pixel of the page has one value")
@@ -234,12 +242,12 @@ def make(unit: StackUnit) -> Iterator[Sample | Fault]:
         )
 
 
-def histogram(rows: pa.Table) -> np.ndarray:
+def encode_labels(rows: pa.Table) -> np.ndarray:
     """(rows, 2) of one page each, for the stratified split."""
     return np.eye(len(CLASSES))[rows["label"].to_numpy()]
 
 
-def in_window(hours: np.ndarray, window: tuple[float, float], *, frames_per_hour: float, stride: int = 1) -> np.ndarray:
+def select_hours(hours: np.ndarray, window: tuple[float, float], *, frames_per_hour: float, stride: int = 1) -> np.ndarray:
     """Which pages lie in a window of hours, both ends included, every `stride`-th from its start.
 
     As published, but that a window beyond a stack's end holds none of its pages (published: its last one).

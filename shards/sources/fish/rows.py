@@ -28,13 +28,13 @@ def read_rows(annotations: Path, *, order_column: str) -> tuple[pa.Table, list[F
     """
     tables, faults = [], []
     for split in ("train", "test"):
-        cells, lines, wrong = _cells(annotations / f"{split}.csv", order_column=order_column)
+        cells, lines, wrong = _read_cells(annotations / f"{split}.csv", order_column=order_column)
         faults += wrong
-        tables.append(_rows(cells, lines, split=split, order_column=order_column))
+        tables.append(_make_rows(cells, lines, split=split, order_column=order_column))
     return pa.concat_tables(tables).combine_chunks(), faults
 
 
-def _cells(path: Path, *, order_column: str) -> tuple[pa.Table, np.ndarray, list[Fault]]:
+def _read_cells(path: Path, *, order_column: str) -> tuple[pa.Table, np.ndarray, list[Fault]]:
     """The columns that are used, as stripped text, with the line of each row."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file; FishNet's annotations are train.csv and test.csv")
@@ -70,13 +70,13 @@ def _cells(path: Path, *, order_column: str) -> tuple[pa.Table, np.ndarray, list
     return pa.table(stripped), lines, faults
 
 
-def _rows(cells: pa.Table, lines: np.ndarray, *, split: str, order_column: str) -> pa.Table:
-    habitats = np.stack([_text(cells[name]) for name in HABITATS], 1)
-    troph, feeding = _text(cells["Troph"]), _text(cells["FeedingPath"])
+def _make_rows(cells: pa.Table, lines: np.ndarray, *, split: str, order_column: str) -> pa.Table:
+    habitats = np.stack([_to_text(cells[name]) for name in HABITATS], 1)
+    troph, feeding = _to_text(cells["Troph"]), _to_text(cells["FeedingPath"])
     blank = np.concatenate([(troph == "")[:, None], (feeding == "")[:, None], habitats == ""], 1)
     labelled = ~blank.all(1)
-    number = _matches(cells["Troph"], NUMBER)
-    flags = np.stack([_matches(cells[name], FLAG) for name in HABITATS], 1).all(1)
+    number = _match(cells["Troph"], NUMBER)
+    flags = np.stack([_match(cells[name], FLAG) for name in HABITATS], 1).all(1)
     fault = np.select(
         [labelled & blank.any(1), labelled & ~number, labelled & ~flags],
         ["some attributes are blank and some are not", "Troph is not a number", "a habitat is neither 0 nor 1"],
@@ -94,9 +94,9 @@ def _rows(cells: pa.Table, lines: np.ndarray, *, split: str, order_column: str) 
         "line": pa.array(lines, pa.int64()),
         "fault": pa.array(fault.tolist(), pa.string()),
         "family": cells["Folder"],
-        "order": _named(order),
-        "species": _named(cells["species"]),
-        "genus": _named(cells["Genus"]),
+        "order": _null_blanks(order),
+        "species": _null_blanks(cells["species"]),
+        "genus": _null_blanks(cells["Genus"]),
         "troph": pa.array(np.where(sound, troph, "0").astype(float), mask=~sound),
         "feeding": pa.array(feeding.tolist(), pa.string(), mask=~sound),
         "habitat": pa.ListArray.from_arrays(
@@ -107,14 +107,14 @@ def _rows(cells: pa.Table, lines: np.ndarray, *, split: str, order_column: str) 
     })  # fmt: skip
 
 
-def _text(column: pa.ChunkedArray) -> np.ndarray:
+def _to_text(column: pa.ChunkedArray) -> np.ndarray:
     return column.to_numpy().astype(str)
 
 
-def _matches(column: pa.ChunkedArray, pattern: str) -> np.ndarray:
+def _match(column: pa.ChunkedArray, pattern: str) -> np.ndarray:
     return pc.match_substring_regex(column, pattern).to_numpy()
 
 
-def _named(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _null_blanks(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Null for blanks."""
     return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)

@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 
 from tarpon.shards.pack import Packing
 from tarpon.shards.quarantine import Fault, attempt
-from tarpon.shards.schema import Component, Sample, Schema, safe_key
+from tarpon.shards.schema import Component, Sample, Schema, sanitise_key
 from tarpon.shards.source import Scan, Source
 from tarpon.shards.sources import images
-from tarpon.shards.sources.copies import copies
+from tarpon.shards.sources.copies import find_copies
 from tarpon.shards.sources.fish.rows import HABITATS, ORDERS, read_rows
 from tarpon.shards.split import hold_out
 
@@ -65,7 +65,7 @@ class FishSource:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ImageRun:
+class ImageUnit:
     """Some images with their rows."""
 
     root: str
@@ -95,16 +95,16 @@ def scan(root: Path, annotations: Path, source: FishSource) -> Scan:
     faults += wrong
     alone = files.filter(pc.invert(pc.is_in(files["source"], value_set=rows["source"])))
     faults += [Fault(file=name, reason="no row in train.csv or test.csv") for name in alone["source"].to_pylist()]
-    rows, wrong = _matched(rows, files)
+    rows, wrong = _match_files(rows, files)
     faults += wrong
-    for doubtful in (same_keys, same_bytes):
+    for doubtful in (find_key_clashes, find_copied_images):
         reasons = doubtful(root, rows)
         faults += [Fault(file=rows["source"][i].as_py(), reason=reason) for i, reason in reasons.items()]
         rows = rows.take(np.setdiff1d(np.arange(len(rows)), list(reasons)).astype(int))
     mixed = rows.take(np.random.default_rng(0).permutation(len(rows)))
     # take, not slice: a slice would carry the whole table to another process
     runs = [mixed.take(np.arange(i, min(i + RUN, len(mixed)))) for i in range(0, len(mixed), RUN)]
-    return Scan([ImageRun(root=str(root), rows=run, source=source) for run in runs], faults)
+    return Scan([ImageUnit(root=str(root), rows=run, source=source) for run in runs], faults)
 
 
 def list_files(root: Path) -> tuple[pa.Table, list[Fault]]:
@@ -132,7 +132,7 @@ def list_files(root: Path) -> tuple[pa.Table, list[Fault]]:
     return pa.Table.from_pylist(found, schema=schema), faults
 
 
-def _matched(rows: pa.Table, files: pa.Table) -> tuple[pa.Table, list[Fault]]:
+def _match_files(rows: pa.Table, files: pa.Table) -> tuple[pa.Table, list[Fault]]:
     """The sound rows that have one file each, in order of name, with bytes and mtime_ns; a fault for every other row."""
     counted = pc.value_counts(rows["source"])
     many = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
@@ -155,24 +155,24 @@ def _matched(rows: pa.Table, files: pa.Table) -> tuple[pa.Table, list[Fault]]:
     return rows, faults
 
 
-def same_keys(_root: Path, rows: pa.Table) -> dict[int, str]:
+def find_key_clashes(_root: Path, rows: pa.Table) -> dict[int, str]:
     """Rows whose key another one before them has, with the reason."""
     first: dict[str, str] = {}
     found = {}
     for i, name in enumerate(rows["source"].to_pylist()):
-        if (other := first.setdefault(key_of(name), name)) != name:
+        if (other := first.setdefault(make_key(name), name)) != name:
             found[i] = f"named like {other}, but for the extension or signs that a key may not hold"
     return found
 
 
-def same_bytes(root: Path, rows: pa.Table) -> dict[int, str]:
+def find_copied_images(root: Path, rows: pa.Table) -> dict[int, str]:
     """Training images that are another file's bytes, with the reason; the test images are left as they were given.
 
     Of copies within one family the first in order of name stays, of copies in two families none: one label is wrong.
     """
     found = {}
     names, splits, families = (rows[name].to_pylist() for name in ("source", "split", "family"))
-    for same in copies(root, rows["bytes"].to_numpy(), names):
+    for same in find_copies(root, rows["bytes"].to_numpy(), names):
         train = [i for i in same if splits[i] == "train"]
         if len({families[i] for i in same}) > 1:
             found |= dict.fromkeys(train, "the same picture is in another family's folder")
@@ -183,21 +183,21 @@ def same_bytes(root: Path, rows: pa.Table) -> dict[int, str]:
     return found
 
 
-def key_of(source: str) -> str:
+def make_key(source: str) -> str:
     """`<family>/<file>` -> the sample's key."""
-    return safe_key(str(PurePosixPath(source).with_suffix("")).replace("/", "-"))
+    return sanitise_key(str(PurePosixPath(source).with_suffix("")).replace("/", "-"))
 
 
-def make(unit: ImageRun) -> Iterator[Sample | Fault]:
+def make(unit: ImageUnit) -> Iterator[Sample | Fault]:
     """Every image of a unit as a sample, or what keeps it from being one."""
     for listed in unit.rows.to_pylist():
-        sample, fault = attempt(listed["source"], _sample, Path(unit.root), listed, unit.source.short_side)
+        sample, fault = attempt(listed["source"], _make_sample, Path(unit.root), listed, unit.source.short_side)
         yield sample or fault
 
 
-def _sample(root: Path, listed: dict, short_side: int) -> Sample:
+def _make_sample(root: Path, listed: dict, short_side: int) -> Sample:
     content = (root / listed["source"]).read_bytes()
-    picture = images.as_jpeg(content, short_side=short_side)
+    picture = images.convert_to_jpeg(content, short_side=short_side)
     row = {
         "group": listed["species"] or listed["source"],
         "split": listed["split"],
@@ -208,7 +208,7 @@ def _sample(root: Path, listed: dict, short_side: int) -> Sample:
         **{name: listed[name] for name in LABELS},
     }
     entries = json.dumps({name: value for name, value in row.items() if name != "split"})
-    return Sample(key=key_of(listed["source"]), files={"jpg": picture.content, "json": entries.encode()}, row=row)
+    return Sample(key=make_key(listed["source"]), files={"jpg": picture.content, "json": entries.encode()}, row=row)
 
 
 def assign(rows: pa.Table, *, options: FishSource, packing: Packing) -> list[str]:
@@ -220,7 +220,7 @@ def assign(rows: pa.Table, *, options: FishSource, packing: Packing) -> list[str
     return splits.tolist()
 
 
-def card(rows: pa.Table, *, found: Scan, options: FishSource) -> dict:
+def describe(rows: pa.Table, *, found: Scan, options: FishSource) -> dict:
     """The card's own entries: what `describe_labels` tells."""
     return describe_labels(rows)
 
@@ -235,10 +235,10 @@ def describe_labels(rows: pa.Table) -> dict:
         species[name].add(split)
     species.pop(None, None)
     return {
-        "families": _names(rows["family"]),
-        "orders": _names(rows["order"]),
+        "families": _sort_names(rows["family"]),
+        "orders": _sort_names(rows["order"]),
         "habitats": list(HABITATS),
-        "feeding": _names(rows["feeding"]),
+        "feeding": _sort_names(rows["feeding"]),
         "families_of_several_orders": sum(len(found - {None}) > 1 for found in orders.values()),
         "species": {
             "named": len(species),
@@ -247,7 +247,7 @@ def describe_labels(rows: pa.Table) -> dict:
     }
 
 
-def _names(column: pa.ChunkedArray) -> list[str]:
+def _sort_names(column: pa.ChunkedArray) -> list[str]:
     return sorted(column.drop_null().unique().to_pylist())
 
 
@@ -256,7 +256,7 @@ FISH = Source(
     scan=scan,
     make=make,
     assign=assign,
-    card=card,
+    describe=describe,
     hint=(
         "the images are not in family folders (<family>/<image>), the folders or file names are not those of the annotations' "
         "Folder and image columns, or --images is one folder too high or too low"

@@ -10,7 +10,7 @@ import av
 import numpy as np
 
 from tarpon.shards.quarantine import Fault
-from tarpon.shards.schema import Sample, safe_key
+from tarpon.shards.schema import Sample, sanitise_key
 from tarpon.shards.sources.mouse.pose_points import body_length
 from tarpon.shards.sources.mouse.pose_track import Track
 from tarpon.shards.sources.mouse.trial_labels import Labels
@@ -142,7 +142,7 @@ class _Cutting:
         }
         if xyl is not None:
             files["keypoints.npy"] = npy(xyl)
-        return Sample(key=f"{safe_key(stem)}-t{labels.trial}", files=files, row=row)
+        return Sample(key=f"{sanitise_key(stem)}-t{labels.trial}", files=files, row=row)
 
 
 def npy(array: np.ndarray) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tarpon.shards.quarantine import Fault
-from tarpon.shards.schema import safe_key
+from tarpon.shards.schema import sanitise_key
 from tarpon.shards.source import Scan
 from tarpon.shards.sources.mouse.pose_files import find_track
 from tarpon.shards.sources.mouse.table import read_table
@@ -162,9 +162,9 @@ def _one_key_each(units: Sequence[VideoUnit]) -> tuple[list[VideoUnit], list[Fau
     first: dict[str, VideoUnit] = {}
     kept, faults = [], []
     for unit in sorted(units, key=lambda unit: not unit.trials):
-        first.setdefault(safe_key(Path(unit.path).stem), unit)
+        first.setdefault(sanitise_key(Path(unit.path).stem), unit)
     for unit in units:
-        other = first[safe_key(Path(unit.path).stem)]
+        other = first[sanitise_key(Path(unit.path).stem)]
         if other is unit:
             kept.append(unit)
         else:

@@ -136,7 +136,7 @@ def assign(rows: pa.Table, *, options: MouseSource, packing: Packing) -> list[st
     return split_by_group(rows, np.stack(rows["histogram"].to_pylist()), packing=packing)
 
 
-def card(rows: pa.Table, *, found: Scan, options: MouseSource) -> dict:
+def describe(rows: pa.Table, *, found: Scan, options: MouseSource) -> dict:
     return {"classes": list(options.classes)}
 
 
@@ -145,7 +145,7 @@ MOUSE = Source(
     scan=scan,
     make=make,
     assign=assign,
-    card=card,
+    describe=describe,
     hint=(
         "the videos are in another folder or of another kind, or video, DeepLabCut and annotation names do not match "
         "(<stem>.mp4, <stem>DLC_*.csv, prediction_<stem>.mp4_<trial>.csv); --dry_run shows what would be paired"

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tarpon.shards.sources.star.dates import DAY_FIRST, MONTH_FIRST, both_days
+from tarpon.shards.sources.star.dates import DAY_FIRST, MONTH_FIRST, read_both_days
 
 RULES = (MONTH_FIRST, DAY_FIRST)
-TOLD = {MONTH_FIRST: "month first", DAY_FIRST: "day first"}
+RULE_NAMES = {MONTH_FIRST: "month first", DAY_FIRST: "day first"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +44,9 @@ def parse_dates(text: str | None) -> tuple[str | None, Path | None]:
     return rule, path
 
 
-def evidence(names: Iterable[str]) -> Evidence:
+def collect_evidence(names: Iterable[str]) -> Evidence:
     """What the names of a data set demand."""
-    days = {name: both_days(name) for name in sorted(set(names))}
+    days = {name: read_both_days(name) for name in sorted(set(names))}
     return Evidence(
         month_first=tuple(name for name, (first, other) in days.items() if first and not other),
         day_first=tuple(name for name, (first, other) in days.items() if other and not first),
@@ -54,7 +54,7 @@ def evidence(names: Iterable[str]) -> Evidence:
     )
 
 
-def decide(names: Mapping[str, Sequence[str]], *, asked: str | None = None) -> tuple[dict[str, str], list[str]]:
+def decide_rules(names: Mapping[str, Sequence[str]], *, asked: str | None = None) -> tuple[dict[str, str], list[str]]:
     """Data set -> rule, and lines that tell the choice.
 
     A data set that demands a rule has it. One that demands none has what was asked for, else the one rule that the others
@@ -67,26 +67,26 @@ def decide(names: Mapping[str, Sequence[str]], *, asked: str | None = None) -> t
     Raises:
         ValueError: a data set is left without a rule, or what was asked for fits none that needs one.
     """
-    found = {name: evidence(own) for name, own in names.items()}
+    found = {name: collect_evidence(own) for name, own in names.items()}
     demanded = {own.rule for own in found.values() if own.rule}
     common = next(iter(demanded)) if len(demanded) == 1 else None
     if asked and demanded and asked not in demanded and not any(own.open for own in found.values()):
         name, own = next((name, own) for name, own in found.items() if own.rule)
         raise ValueError(
-            f"dates={asked}: {(own.month_first or own.day_first)[0]!r} of {name} is a day only {TOLD[own.rule]}, and no other "
-            f"date contradicts it; leave --dates out"
+            f"dates={asked}: {(own.month_first or own.day_first)[0]!r} of {name} is a day only {RULE_NAMES[own.rule]}, and no "
+            f"other date contradicts it; leave --dates out"
         )
     rules, lines = {}, []
     for name, own in found.items():
         rules[name] = own.rule or asked or common or MONTH_FIRST
         if own.open and not (asked or (common and not own.month_first)):
-            raise ValueError(_undecided(name, own))
+            raise ValueError(_describe_undecided(name, own))
         if own.rule or own.open:
-            lines.append(f"dates of {name} are read {TOLD[rules[name]]}: {_reason(own, rules[name], asked)}")
+            lines.append(f"dates of {name} are read {RULE_NAMES[rules[name]]}: {_describe_reason(own, rules[name], asked)}")
     return rules, lines
 
 
-def _undecided(name: str, own: Evidence) -> str:
+def _describe_undecided(name: str, own: Evidence) -> str:
     if own.month_first:
         return (
             f"dates of {name}: {own.month_first[0]!r} is a day only month first and {own.day_first[0]!r} only day first; say "
@@ -98,7 +98,7 @@ def _undecided(name: str, own: Evidence) -> str:
     )
 
 
-def _reason(own: Evidence, rule: str, asked: str | None) -> str:
+def _describe_reason(own: Evidence, rule: str, asked: str | None) -> str:
     if own.rule:
         return f"{(own.month_first or own.day_first)[0]!r} can be nothing else"
     misfits = own.day_first if rule == MONTH_FIRST else own.month_first

@@ -45,23 +45,23 @@ def read_day(name: str, *, rule: str | None = None) -> str:
         rule: of a day in two numbers: month_first or day_first, and nothing else; None: of a name by itself, month first
             where the calendar has that day, else day first.
     """
-    for days in _readings(name):
+    for days in _parse_spellings(name):
         order = (rule,) if rule else (MONTH_FIRST, DAY_FIRST)
         if day := next((days[own] for own in order if days[own]), ""):
             return day
     return ""
 
 
-def both_days(name: str) -> tuple[str, str]:
+def read_both_days(name: str) -> tuple[str, str]:
     """The day of a name whose day stands in two numbers, (read month first, read day first), each "" where the calendar has
     none; ("", "") of any other name."""
-    for days in _readings(name):
+    for days in _parse_spellings(name):
         if any(days.values()):
             return (days[MONTH_FIRST], days[DAY_FIRST]) if days["two"] else ("", "")
     return "", ""
 
 
-def _readings(name: str) -> Iterator[dict[str, str]]:
+def _parse_spellings(name: str) -> Iterator[dict[str, str]]:
     """What each spelling makes of a name, in their order: month_first, day_first, and `two` where these may differ."""
     name = name.strip()
     for spelling, parts in SPELLINGS:
@@ -71,11 +71,11 @@ def _readings(name: str) -> Iterator[dict[str, str]]:
             word = said["m"][:3].lower()
             month, day = MONTHS.index(word) + 1 if word in MONTHS else int(said["m"]), int(said["d"])
             two = parts == "mdy" and word not in MONTHS
-            first, other = _iso(year, month, day), _iso(year, day, month)
+            first, other = _format_iso(year, month, day), _format_iso(year, day, month)
             yield {MONTH_FIRST: first, DAY_FIRST: other if two else first, "two": "two" if two else ""}
 
 
-def _iso(year: int, month: int, day: int) -> str:
+def _format_iso(year: int, month: int, day: int) -> str:
     try:
         return date(year, month, day).isoformat()
     except ValueError:

@@ -36,19 +36,19 @@ def read_rows(path: Path, *, root: Path, needed: Sequence[str]) -> tuple[list[Ro
             columns = {name.strip() for name in table.fieldnames or ()}
             _check_columns(path, columns, needed)
             for cells in table:
-                row, wrong = _row(cells, needed=needed)
+                row, wrong = _parse_row(cells, needed=needed)
                 if wrong:
                     faults.append(Fault(file=path.name, row=table.line_num, reason=wrong))
                     continue
-                if _absolute(row["path"]):
-                    raise ValueError(_relative_advice(path, table.line_num, row["path"], root))
+                if _is_absolute(row["path"]):
+                    raise ValueError(_advise_relative(path, table.line_num, row["path"], root))
                 rows.append(row | {"line": str(table.line_num)})
         except (UnicodeDecodeError, csv.Error) as error:
             raise ValueError(f"{path}: not a CSV in UTF-8 ({error})") from error
     return rows, columns, faults
 
 
-def with_files(rows: Sequence[Row], *, root: Path) -> tuple[list[dict], list[Fault]]:
+def match_files(rows: Sequence[Row], *, root: Path) -> tuple[list[dict], list[Fault]]:
     """The rows that have one file each, with `bytes` and `mtime_ns`, in order of path; a fault for every other row."""
     found, faults = [], []
     count = Counter(row["path"] for row in rows)
@@ -76,7 +76,7 @@ def _check_columns(path: Path, columns: set[str], needed: Sequence[str]) -> None
         raise ValueError(f"{path}: no column {', '.join(missing)}; it has {', '.join(sorted(columns)) or 'nothing'}")
 
 
-def _row(cells: dict, *, needed: Sequence[str]) -> tuple[Row, str]:
+def _parse_row(cells: dict, *, needed: Sequence[str]) -> tuple[Row, str]:
     """A line's cells as text, or what is wrong with it."""
     if None in cells or None in cells.values():
         return {}, "another number of cells than the header has"
@@ -91,11 +91,11 @@ def _row(cells: dict, *, needed: Sequence[str]) -> tuple[Row, str]:
     return row | {"path": str(place)}, ""
 
 
-def _absolute(path: str) -> bool:
+def _is_absolute(path: str) -> bool:
     return PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute()
 
 
-def _relative_advice(path: Path, line: int, said: str, root: Path) -> str:
+def _advise_relative(path: Path, line: int, said: str, root: Path) -> str:
     """One line: the path, and what to cut off so that it is below the root."""
     name = f"/{root.resolve().name}/"
     front = said[: said.index(name) + len(name)] if name in said else said[: said.rindex("/") + 1]

@@ -14,11 +14,11 @@ from tarpon.shards.manifest import SPLITS
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.source import Source
 from tarpon.shards.sources import images
-from tarpon.shards.sources.star import pictures as reid
+from tarpon.shards.sources.star import reid
 from tarpon.shards.sources.star import split as reid_split
-from tarpon.shards.sources.star.date_rules import decide
+from tarpon.shards.sources.star.date_rules import decide_rules
 from tarpon.shards.sources.star.dates import read_day, read_days
-from tarpon.shards.sources.star.rows import read_rows, with_files
+from tarpon.shards.sources.star.rows import match_files, read_rows
 
 ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
 DEEP = 4  # names in DATASET/individual/outing/image; one less without the data set
@@ -52,7 +52,7 @@ class StarSource:
 
 def scan(
     root: Path, source: StarSource, *, metadata: Path | None = None, dates: Path | None = None, rule: str | None = None
-) -> reid.Scan:
+) -> reid.ReidScan:
     """List the pictures and decide their splits. Reads only pictures that equal another one in size.
 
     Args:
@@ -67,18 +67,18 @@ def scan(
         raise ValueError(f"{root}: no such folder")
     if source.split == "given" and metadata is None:
         raise ValueError("split='given' takes the split column of a metadata file; name it with --metadata")
-    rows, faults, notes = _from_metadata(root, metadata, source) if metadata else _from_tree(root)
-    lost, choices = _date(rows, dates, asked=rule)
+    rows, faults, notes = _list_metadata(root, metadata, source) if metadata else _list_tree(root)
+    lost, choices = _assign_dates(rows, dates, asked=rule)
     faults, notes = faults + lost, notes + choices
     undated = {row["outing"] for row in rows if not row["date"] and any(map(str.isdigit, PurePosixPath(row["outing"]).name))}
-    rows, wrong = reid.without_copies(root, rows)
-    _split(rows, source)
+    rows, wrong = reid.drop_copies(root, rows)
+    _assign_splits(rows, source)
     if lone := [row["outing"] for row in rows if not row["date"]]:
         notes.append(f"{len(lone)} pictures in {len(set(lone))} folders are undated")
     if late := sum(row["split"] != "train" and not row["date"] for row in rows):
         notes.append(f"{late} of them are in val or test: as the file says, or of novel animals")
-    return reid.Scan(
-        units=reid.units_of(root, rows, longest_side=source.longest_side),
+    return reid.ReidScan(
+        units=reid.cut_units(root, rows, longest_side=source.longest_side),
         faults=faults + wrong,
         stars=True,
         notes=tuple(notes),
@@ -107,7 +107,7 @@ def list_files(root: Path) -> tuple[list[tuple[str, ...]], list[Fault]]:
     return sorted(found), faults
 
 
-def _from_tree(root: Path) -> tuple[list[dict], list[Fault], list[str]]:
+def _list_tree(root: Path) -> tuple[list[dict], list[Fault], list[str]]:
     """Rows of all pictures that lie as deep as most. One level less than DEEP: the root is the data set."""
     files, faults = list_files(root)
     depths = Counter(len(names) for names in files if len(names) in (DEEP - 1, DEEP))
@@ -123,7 +123,7 @@ def _from_tree(root: Path) -> tuple[list[dict], list[Fault], list[str]]:
         dataset, individual = names[:2] if named else (root.resolve().name, names[0])
         state = (root / path).stat()
         rows.append(
-            _row(path, dataset=dataset, identity=dataset + reid.JOIN + individual)
+            _make_row(path, dataset=dataset, identity=dataset + reid.JOIN + individual)
             | {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns}
         )
     notes = [f"read as {layout}" + ("" if named else f", data set {root.resolve().name}")]
@@ -131,10 +131,10 @@ def _from_tree(root: Path) -> tuple[list[dict], list[Fault], list[str]]:
     return rows, faults, notes
 
 
-def _from_metadata(root: Path, path: Path, source: StarSource) -> tuple[list[dict], list[Fault], list[str]]:
+def _list_metadata(root: Path, path: Path, source: StarSource) -> tuple[list[dict], list[Fault], list[str]]:
     needed = ("identity", "split") if source.split == "given" else ("identity",)
     listed, columns, faults = read_rows(path, root=root, needed=needed)
-    listed, wrong = with_files(listed, root=root)
+    listed, wrong = match_files(listed, root=root)
     rows, faults = [], faults + wrong
     for said in listed:
         name = said["identity"]
@@ -147,7 +147,7 @@ def _from_metadata(root: Path, path: Path, source: StarSource) -> tuple[list[dic
             continue
         own = {key: said[key] for key in ("species", "orientation") if said.get(key)}
         rows.append(
-            _row(said["path"], dataset=dataset, identity=reid.identity_of(dataset, name))
+            _make_row(said["path"], dataset=dataset, identity=reid.make_identity(dataset, name))
             | {"bytes": said["bytes"], "mtime_ns": said["mtime_ns"], "split": split, "date": said.get("date", "")}
             | {"named": name, **own}
         )
@@ -156,14 +156,14 @@ def _from_metadata(root: Path, path: Path, source: StarSource) -> tuple[list[dic
     return rows, faults, [f"the split column of {path.name} is not used; --split given uses it"] if unused else []
 
 
-def _row(path: str, *, dataset: str, identity: str) -> dict:
+def _make_row(path: str, *, dataset: str, identity: str) -> dict:
     return {
         "source": path, "identity": identity, "dataset": dataset, "species": SPECIES, "date": "", "split": "",
         "outing": str(PurePosixPath(path).parent), "orientation": "", "distractor": False, "novel": False,
     }  # fmt: skip
 
 
-def _date(rows: Sequence[dict], dates: Path | None, *, asked: str | None) -> tuple[list[Fault], list[str]]:
+def _assign_dates(rows: Sequence[dict], dates: Path | None, *, asked: str | None) -> tuple[list[Fault], list[str]]:
     """Give every row its day and session: the file of dates first, then the row's own day, then its folder's name.
 
     Returns:
@@ -182,19 +182,19 @@ def _date(rows: Sequence[dict], dates: Path | None, *, asked: str | None) -> tup
     names: dict[str, list[str]] = {}
     for row, text in zip(rows, said, strict=True):
         names.setdefault(row["dataset"], []).append(text)
-    rules, choices = decide(names, asked=asked)
+    rules, choices = decide_rules(names, asked=asked)
     for row, text in zip(rows, said, strict=True):
         row["date"] = read_day(text, rule=rules[row["dataset"]])
         row["session"] = row["date"] or f"undated:{PurePosixPath(row['outing']).name}"
-        row["group"] = reid.group_of(row["identity"], row["session"], row["source"])
+        row["group"] = reid.make_group(row["identity"], row["session"], row["source"])
     lost = [(name, line) for name, (_, line) in told.items() if name not in used]
     return [Fault(file=dates.name, row=line, reason=f"no pictures in a folder {name}") for name, line in lost], choices
 
 
-def _split(rows: Sequence[dict], source: StarSource) -> None:
+def _assign_splits(rows: Sequence[dict], source: StarSource) -> None:
     """Write split, distractor and novel into the rows."""
     names, days = [row["identity"] for row in rows], [row["date"] for row in rows]
-    sessions = {name: len({days[i] for i in own} - {""}) for name, own in reid_split.members(names).items()}
+    sessions = {name: len({days[i] for i in own} - {""}) for name, own in reid_split.group_indices(names).items()}
     if source.split == "given":
         splits, least = [row["split"] for row in rows], 2
         if "val" not in splits:
@@ -202,8 +202,8 @@ def _split(rows: Sequence[dict], source: StarSource) -> None:
     else:
         least = source.min_sessions
         novel = reid_split.choose_novel(names, days, min_sessions=least, share=source.open_set, seed=source.seed)
-        splits = reid_split.temporal(names, days, train_ratio=source.train_ratio, min_sessions=least, novel=novel)
-    distractor, new = reid_split.roles(names, splits, sessions, least=least)
+        splits = reid_split.split_by_time(names, days, train_ratio=source.train_ratio, min_sessions=least, novel=novel)
+    distractor, new = reid_split.assign_roles(names, splits, sessions, least=least)
     for row, split, alone, unknown in zip(rows, splits, distractor.tolist(), new.tolist(), strict=True):
         row |= {"split": split, "distractor": alone, "novel": unknown}
 
@@ -213,7 +213,7 @@ STAR = Source(
     scan=scan,
     make=reid.make,
     assign=reid.assign,
-    card=reid.card,
+    describe=reid.describe,
     hint=(
         "the pictures are not in {folder}/<individual>/<outing>/ or {folder}/<dataset>/<individual>/<outing>/, --root is one "
         "folder too high or too low, or a metadata file is needed (--metadata)"

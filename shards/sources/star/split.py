@@ -16,7 +16,7 @@ UNMOVED = -1  # unit of a picture of which is not known what it belongs with: it
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Pictures:
+class ImageColumns:
     """What is known of some pictures, a place each."""
 
     identities: Sequence[str]
@@ -24,13 +24,13 @@ class Pictures:
     clusters: Sequence[str]  # near duplicates, or ""
     names: Sequence[str]  # each its own
 
-    def take(self, places: Sequence[int]) -> "Pictures":
+    def take(self, places: Sequence[int]) -> "ImageColumns":
         columns = (self.identities, self.days, self.clusters, self.names)
         identities, days, clusters, names = ([column[i] for i in places] for column in columns)
-        return Pictures(identities=identities, days=days, clusters=clusters, names=names)
+        return ImageColumns(identities=identities, days=days, clusters=clusters, names=names)
 
 
-def train_sessions(count: int, *, ratio: float) -> int:
+def count_train_sessions(count: int, *, ratio: float) -> int:
     """How many of `count` sessions in order of time are for training: at least one, and at most all but one.
 
     >>> [train_sessions(count, ratio=0.8) for count in (2, 3, 4, 5, 6)]
@@ -39,7 +39,7 @@ def train_sessions(count: int, *, ratio: float) -> int:
     return max(1, min(math.floor(count * ratio + 1e-9), count - 1))  # 1e-9: 0.57 * 100 is a little less than 57
 
 
-def temporal(
+def split_by_time(
     identities: Sequence[str],
     days: Sequence[str],
     *,
@@ -58,7 +58,7 @@ def temporal(
     """
     splits = ["train"] * len(identities)
     held = set(novel)
-    for identity, rows in members(identities).items():
+    for identity, rows in group_indices(identities).items():
         told = _split_days({days[i] for i in rows} - {""}, train_ratio=train_ratio, min_sessions=min_sessions)
         for i in rows:
             splits[i] = "test" if identity in held else told.get(days[i], "train")
@@ -68,7 +68,7 @@ def temporal(
 def validate_last(identities: Sequence[str], days: Sequence[str], splits: Sequence[str]) -> list[str]:
     """The splits, with the last training day of every identity that trains on two days or more as validation."""
     mended = list(splits)
-    for rows in members(identities).values():
+    for rows in group_indices(identities).values():
         known = sorted({days[i] for i in rows if splits[i] == "train"} - {""})
         for i in rows if len(known) > 1 else ():
             if splits[i] == "train" and days[i] == known[-1]:
@@ -80,7 +80,7 @@ def _split_days(days: set[str], *, train_ratio: float, min_sessions: int) -> dic
     ordered = sorted(days)
     if len(ordered) < max(2, min_sessions):
         return dict.fromkeys(ordered, "train")
-    cut = train_sessions(len(ordered), ratio=train_ratio)
+    cut = count_train_sessions(len(ordered), ratio=train_ratio)
     return {
         day: "test" if place >= cut else "val" if place == cut - 1 and cut > 1 else "train" for place, day in enumerate(ordered)
     }
@@ -93,16 +93,16 @@ def choose_novel(identities: Sequence[str], days: Sequence[str], *, min_sessions
     """
     able = [
         identity
-        for identity, rows in members(identities).items()
+        for identity, rows in group_indices(identities).items()
         if len({days[i] for i in rows} - {""}) >= max(2, min_sessions)
     ]
     if not share or len(able) < 2:
         return set()
     count = min(max(1, math.floor(share * len(able) + 0.5)), len(able) - 1)
-    return set(sorted(able, key=lambda identity: _draw(seed, identity))[:count])
+    return set(sorted(able, key=lambda identity: _hash_name(seed, identity))[:count])
 
 
-def roles(
+def assign_roles(
     identities: Sequence[str], splits: Sequence[str], sessions: Mapping[str, int], *, least: int = 2
 ) -> tuple[np.ndarray, np.ndarray]:
     """What every picture's identity is to the protocol: distractor, novel; (pictures,) bool each.
@@ -111,20 +111,20 @@ def roles(
     asked, but in the gallery. A novel one is in test only: it asks, and nothing in the gallery answers.
     """
     distractor, novel = np.zeros(len(splits), bool), np.zeros(len(splits), bool)
-    for identity, rows in members(identities).items():
+    for identity, rows in group_indices(identities).items():
         found = {splits[i] for i in rows}
         distractor[rows] = found == {"train"} and sessions.get(identity, 0) < least
         novel[rows] = found == {"test"}
     return distractor, novel
 
 
-def mend(identities: Sequence[str], splits: Sequence[str], novel: Sequence[bool]) -> list[str]:
+def repair_splits(identities: Sequence[str], splits: Sequence[str], novel: Sequence[bool]) -> list[str]:
     """The splits, where an identity lost all it had to be found by: what is left of it takes that place.
 
     Without train its validation trains; without both its test does. Novel identities are left as they are.
     """
     mended = list(splits)
-    for rows in members(identities).values():
+    for rows in group_indices(identities).values():
         found = {splits[i] for i in rows if not novel[i]}
         if found and "train" not in found:
             moved = "val" if "val" in found else "test"
@@ -133,7 +133,7 @@ def mend(identities: Sequence[str], splits: Sequence[str], novel: Sequence[bool]
     return mended
 
 
-def whole_units(pictures: Pictures) -> np.ndarray:
+def find_units(pictures: ImageColumns) -> np.ndarray:
     """What no split may cut, as a number for every picture, (pictures,) int64.
 
     Pictures of one identity belong together where day or cluster is the same, and so do all that are joined by others. A
@@ -161,12 +161,12 @@ def whole_units(pictures: Pictures) -> np.ndarray:
     return units
 
 
-def count_units(pictures: Pictures, units: np.ndarray) -> dict[str, int]:
+def count_units(pictures: ImageColumns, units: np.ndarray) -> dict[str, int]:
     """identity -> its units."""
-    return {name: len(_units_of(rows, units)) for name, rows in members(pictures.identities).items()}
+    return {name: len(_group_by_unit(rows, units)) for name, rows in group_indices(pictures.identities).items()}
 
 
-def by_day(pictures: Pictures, units: np.ndarray, *, ratio: float) -> list[str]:
+def split_by_day(pictures: ImageColumns, units: np.ndarray, *, ratio: float) -> list[str]:
     """train or test of every picture: an identity's earliest units train, near `ratio` of its dated pictures.
 
     Units without a day train, and so does an identity with fewer than two that have one.
@@ -176,10 +176,10 @@ def by_day(pictures: Pictures, units: np.ndarray, *, ratio: float) -> list[str]:
         first = {unit: min((pictures.days[i] for i in rows if pictures.days[i]), default="") for unit, rows in own.items()}
         return sorted((unit for unit in own if first[unit]), key=lambda unit: first[unit])
 
-    return _cut(pictures, units, ratio=ratio, order=order)
+    return _cut_units(pictures, units, ratio=ratio, order=order)
 
 
-def by_draw(pictures: Pictures, units: np.ndarray, *, ratio: float, seed: int, clustered: bool = False) -> list[str]:
+def split_by_hash(pictures: ImageColumns, units: np.ndarray, *, ratio: float, seed: int, clustered: bool = False) -> list[str]:
     """train or test of every picture: units in drawn order, near `ratio` of an identity's pictures to train.
 
     Args:
@@ -188,17 +188,17 @@ def by_draw(pictures: Pictures, units: np.ndarray, *, ratio: float, seed: int, c
 
     def order(own: dict[int, list[int]]) -> list[int]:
         able = [unit for unit, rows in own.items() if not clustered or any(pictures.clusters[i] for i in rows)]
-        return sorted(able, key=lambda unit: _draw_unit(seed, pictures, own[unit]))
+        return sorted(able, key=lambda unit: _hash_unit(seed, pictures, own[unit]))
 
-    return _cut(pictures, units, ratio=ratio, order=order)
+    return _cut_units(pictures, units, ratio=ratio, order=order)
 
 
-def _cut(
-    pictures: Pictures, units: np.ndarray, *, ratio: float, order: Callable[[dict[int, list[int]]], list[int]]
+def _cut_units(
+    pictures: ImageColumns, units: np.ndarray, *, ratio: float, order: Callable[[dict[int, list[int]]], list[int]]
 ) -> list[str]:
     splits = ["train"] * len(units)
-    for rows in members(pictures.identities).values():
-        own = _units_of(rows, units)
+    for rows in group_indices(pictures.identities).values():
+        own = _group_by_unit(rows, units)
         ordered = order(own)
         if len(ordered) < 2:
             continue
@@ -209,7 +209,7 @@ def _cut(
     return splits
 
 
-def hold_out_units(pictures: Pictures, units: np.ndarray, *, share: float, seed: int) -> np.ndarray:
+def hold_out_units(pictures: ImageColumns, units: np.ndarray, *, share: float, seed: int) -> np.ndarray:
     """Which training pictures validate: whole units, about `share` of all pictures.
 
     Args:
@@ -222,17 +222,17 @@ def hold_out_units(pictures: Pictures, units: np.ndarray, *, share: float, seed:
     """
     held = np.zeros(len(units), bool)
     able = []
-    for name, rows in members(pictures.identities).items():
-        own = _units_of(rows, units)
+    for name, rows in group_indices(pictures.identities).items():
+        own = _group_by_unit(rows, units)
         alone = not any(pictures.days[i] or pictures.clusters[i] for i in rows)
         if len(own) >= (4 if alone else 2):
-            able.append((_draw(seed, name), own))
+            able.append((_hash_name(seed, name), own))
     total = sum(len(rows) for _, own in able for rows in own.values())
     rate = min(share * len(units) / max(total, 1), 0.5)
     owed = 0.0  # pictures
     for _, own in sorted(able, key=lambda item: item[0]):
         owed += rate * sum(map(len, own.values()))
-        order = sorted(own, key=lambda unit: _draw_unit(seed, pictures, own[unit]))
+        order = sorted(own, key=lambda unit: _hash_unit(seed, pictures, own[unit]))
         order.sort(key=lambda unit: max(pictures.days[i] for i in own[unit]), reverse=True)
         for unit in order[:-1]:
             if owed < len(own[unit]) / 2:
@@ -242,7 +242,7 @@ def hold_out_units(pictures: Pictures, units: np.ndarray, *, share: float, seed:
     return held
 
 
-def members(names: Sequence[str]) -> dict[str, list[int]]:
+def group_indices(names: Sequence[str]) -> dict[str, list[int]]:
     """name -> its places, ascending; in order of first appearance."""
     found: dict[str, list[int]] = defaultdict(list)
     for i, name in enumerate(names):
@@ -250,7 +250,7 @@ def members(names: Sequence[str]) -> dict[str, list[int]]:
     return dict(found)
 
 
-def _units_of(rows: Sequence[int], units: np.ndarray) -> dict[int, list[int]]:
+def _group_by_unit(rows: Sequence[int], units: np.ndarray) -> dict[int, list[int]]:
     """unit -> its pictures, of some; UNMOVED left out."""
     own: dict[int, list[int]] = defaultdict(list)
     for i in rows:
@@ -259,9 +259,9 @@ def _units_of(rows: Sequence[int], units: np.ndarray) -> dict[int, list[int]]:
     return dict(own)
 
 
-def _draw(seed: int, name: str) -> bytes:
+def _hash_name(seed: int, name: str) -> bytes:
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()
 
 
-def _draw_unit(seed: int, pictures: Pictures, rows: Sequence[int]) -> bytes:
-    return _draw(seed, min(pictures.names[i] for i in rows))
+def _hash_unit(seed: int, pictures: ImageColumns, rows: Sequence[int]) -> bytes:
+    return _hash_name(seed, min(pictures.names[i] for i in rows))

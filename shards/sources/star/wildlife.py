@@ -13,12 +13,12 @@ import numpy as np
 from tarpon.shards.manifest import SPLITS
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.source import Source
-from tarpon.shards.sources.star import pictures as reid
+from tarpon.shards.sources.star import reid
 from tarpon.shards.sources.star import split as reid_split
-from tarpon.shards.sources.star.date_rules import evidence
+from tarpon.shards.sources.star.date_rules import collect_evidence
 from tarpon.shards.sources.star.dates import DAY_FIRST, MONTH_FIRST, read_day
-from tarpon.shards.sources.star.rows import Row, read_rows, with_files
-from tarpon.shards.sources.star.split import Pictures
+from tarpon.shards.sources.star.rows import Row, match_files, read_rows
+from tarpon.shards.sources.star.split import ImageColumns
 
 NEEDED = ("identity", "path", "dataset", "split")
 STARS = "SeaStarReID2023"
@@ -62,7 +62,7 @@ class WildlifeSource:
         return RECOMMENDED.get(dataset, "original") if self.split_strategy == "recommended" else self.split_strategy
 
 
-def scan(root: Path, source: WildlifeSource) -> reid.Scan:
+def scan(root: Path, source: WildlifeSource) -> reid.ReidScan:
     """Join metadata and files and decide the splits. Reads only pictures that equal another one in size.
 
     Raises:
@@ -71,8 +71,8 @@ def scan(root: Path, source: WildlifeSource) -> reid.Scan:
     if not root.is_dir():
         raise ValueError(f"{root}: no such folder")
     listed, _, faults = read_rows(root / "metadata.csv", root=root, needed=NEEDED)
-    listed, notes = _chosen(listed, source)
-    listed, wrong = with_files(listed, root=root)
+    listed, notes = _select_rows(listed, source)
+    listed, wrong = match_files(listed, root=root)
     faults += wrong
     rows = []
     for said in listed:
@@ -81,13 +81,13 @@ def scan(root: Path, source: WildlifeSource) -> reid.Scan:
             reason = f"split {said['split']!r} is not {', '.join(SPLITS)}"
             faults.append(Fault(file=said["path"], row=int(said["line"]), reason=reason))
             continue
-        rows.append(_row(said, split))
-    notes += _date(rows)
+        rows.append(_make_row(said, split))
+    notes += _assign_dates(rows)
     reid.check_names(rows)
-    rows, wrong = reid.without_copies(root, rows)
-    notes += _split(rows, source)
-    return reid.Scan(
-        units=reid.units_of(root, rows, longest_side=source.longest_side),
+    rows, wrong = reid.drop_copies(root, rows)
+    notes += _assign_splits(rows, source)
+    return reid.ReidScan(
+        units=reid.cut_units(root, rows, longest_side=source.longest_side),
         faults=faults + wrong,
         stars=any(_is_star(row["dataset"], row["species"]) for row in rows),
         notes=tuple(notes),
@@ -98,7 +98,7 @@ def _is_star(dataset: str, species: str) -> bool:
     return dataset.lower() == STARS.lower() or species.lower() in STAR_SPECIES
 
 
-def _chosen(listed: Sequence[Row], source: WildlifeSource) -> tuple[list[Row], list[str]]:
+def _select_rows(listed: Sequence[Row], source: WildlifeSource) -> tuple[list[Row], list[str]]:
     """The lines of the data sets that are wanted. ValueError for a name that no line has: it would do nothing."""
     there = {row["dataset"] for row in listed}
     if unknown := sorted({*source.include, *source.exclude} - there - {STARS}):
@@ -120,50 +120,50 @@ def _chosen(listed: Sequence[Row], source: WildlifeSource) -> tuple[list[Row], l
     return wanted, notes
 
 
-def _row(said: Row, split: str) -> dict:
+def _make_row(said: Row, split: str) -> dict:
     """A line as a row, not yet dated."""
     dataset, path = said["dataset"], said["path"]
     return {
-        "source": path, "identity": reid.identity_of(dataset, said["identity"], joins=(reid.JOIN, "_")), "dataset": dataset,
+        "source": path, "identity": reid.make_identity(dataset, said["identity"], joins=(reid.JOIN, "_")), "dataset": dataset,
         "species": said.get("species", ""), "date": said.get("date", ""), "outing": str(PurePosixPath(path).parent),
         "orientation": said.get("orientation", ""), "split": split, "distractor": False, "novel": False,
         "bytes": said["bytes"], "mtime_ns": said["mtime_ns"], "named": said["identity"], "cluster": said.get("cluster_id", ""),
     }  # fmt: skip
 
 
-def _date(rows: Sequence[dict]) -> list[str]:
+def _assign_dates(rows: Sequence[dict]) -> list[str]:
     """Write day, date, session and group; lines that tell which numbers are months.
 
     A day that cannot be read still tells sessions apart: it is kept as it is written. Where the dates of a data set do not tell
     month from day they are read month first: which day it is then orders sessions, and never joins or parts them.
     """
-    by_dataset = reid_split.members([row["dataset"] for row in rows])
-    found = {name: evidence(rows[i]["date"] for i in own) for name, own in by_dataset.items()}
+    by_dataset = reid_split.group_indices([row["dataset"] for row in rows])
+    found = {name: collect_evidence(rows[i]["date"] for i in own) for name, own in by_dataset.items()}
     for row in rows:
         text, rule = row["date"], found[row["dataset"]].rule or MONTH_FIRST
         row["date"] = read_day(text, rule=rule)
         row["day"] = row["date"] or text
         row["session"] = row["day"] or row["cluster"]
-        row["group"] = reid.group_of(row["identity"], row["session"], row["source"])
+        row["group"] = reid.make_group(row["identity"], row["session"], row["source"])
     first = [f"dates of {name} are read day first" for name, own in found.items() if own.rule == DAY_FIRST]
     unsure = [f"dates of {name} are read month first, which nothing in them decides" for name, own in found.items() if own.open]
     return first + unsure
 
 
-def _split(rows: list[dict], source: WildlifeSource) -> list[str]:
+def _assign_splits(rows: list[dict], source: WildlifeSource) -> list[str]:
     """Write split, distractor and novel into the rows; notes on what could not be split as asked."""
     columns = ([row[name] for row in rows] for name in ("identity", "day", "cluster", "source"))
     identities, days, clusters, names = columns
-    pictures = Pictures(identities=identities, days=days, clusters=clusters, names=names)
-    units = reid_split.whole_units(pictures)
+    pictures = ImageColumns(identities=identities, days=days, clusters=clusters, names=names)
+    units = reid_split.find_units(pictures)
     splits = np.array([row["split"] for row in rows], object)
-    for rule, places in reid_split.members([source.rule(row["dataset"]) for row in rows]).items():
+    for rule, places in reid_split.group_indices([source.rule(row["dataset"]) for row in rows]).items():
         if rule == "time_aware":  # by the days that can be put in order
             dated = replace(pictures, days=[row["date"] for row in rows]).take(places)
-            splits[places] = reid_split.by_day(dated, units[places], ratio=source.train_ratio)
+            splits[places] = reid_split.split_by_day(dated, units[places], ratio=source.train_ratio)
         elif rule != "original":
             clustered = rule == "cluster_aware"
-            splits[places] = reid_split.by_draw(
+            splits[places] = reid_split.split_by_hash(
                 pictures.take(places), units[places], ratio=source.train_ratio, seed=source.seed, clustered=clustered
             )
     if "val" not in splits:
@@ -171,13 +171,13 @@ def _split(rows: list[dict], source: WildlifeSource) -> list[str]:
         held = reid_split.hold_out_units(pictures.take(train), units[train], share=source.val_share, seed=source.seed)
         splits[train[held]] = "val"
     splits = splits.tolist()
-    distractor, novel = reid_split.roles(identities, splits, reid_split.count_units(pictures, units))
+    distractor, novel = reid_split.assign_roles(identities, splits, reid_split.count_units(pictures, units))
     for row, split, alone, unknown in zip(rows, splits, distractor.tolist(), novel.tolist(), strict=True):
         row |= {"split": split, "distractor": alone, "novel": unknown}
-    return _untested(rows, source)
+    return _describe_untested(rows, source)
 
 
-def _untested(rows: Sequence[dict], source: WildlifeSource) -> list[str]:
+def _describe_untested(rows: Sequence[dict], source: WildlifeSource) -> list[str]:
     """A note where data sets have nothing to test, as they lack the days or clusters that their rule goes by."""
     tested = Counter(row["dataset"] for row in rows if row["split"] == "test")
     without = sorted({row["dataset"] for row in rows if not tested[row["dataset"]]})
@@ -191,7 +191,7 @@ WILDLIFE = Source(
     scan=scan,
     make=reid.make,
     assign=reid.assign,
-    card=reid.card,
+    describe=reid.describe,
     hint=(
         "the paths of metadata.csv are not relative to {folder}, the images are not unpacked, or include and exclude leave no "
         "data set"

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel
 
-from tarpon.models.backbones.video import VideoBackbone, VideoEncoder, clip_starts, spread
-from tarpon.models.groups import parameter_groups
+from tarpon.models.backbones.video import VideoBackbone, VideoEncoder, clip_starts, weight_frames
+from tarpon.models.groups import group_parameters
 from tarpon.models.temporal.tagger import FrameTagger
 
 TINY = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 48}
@@ -103,7 +103,7 @@ def test_a_frame_is_read_off_its_clips_by_hand():
 @pytest.mark.parametrize(("stride", "tubelet"), [(8, 2), (1, 2), (15, 2), (7, 2), (8, 1)])
 def test_weights_of_a_frame_sum_to_one_and_follow_time(stride, tubelet):
     starts = clip_starts(50, stride=stride)
-    weight = spread(50, starts, length=L, tubelet=tubelet)
+    weight = weight_frames(50, starts, length=L, tubelet=tubelet)
     assert weight.shape == (50, len(starts), L // tubelet)
     assert (weight >= 0).all()
     torch.testing.assert_close(weight.sum((1, 2)), torch.ones(50))
@@ -238,7 +238,7 @@ def test_the_tagger_answers_alike_with_and_without_padding_by_the_last_frame():
 
 
 def test_parameter_groups_decay_matrices_only():
-    groups = parameter_groups(FrameTagger(encoder(), classes=6, keypoints=False, hidden=32))
+    groups = group_parameters(FrameTagger(encoder(), classes=6, keypoints=False, hidden=32))
     assert all(parameter.ndim > 1 for parameter in groups["backbone/decay"].values())
     assert all(parameter.ndim == 1 for parameter in groups["backbone/no_decay"].values())
     assert "encoder.net.embeddings.patch_embeddings.projection.weight" in groups["backbone/decay"]

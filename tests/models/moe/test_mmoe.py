@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from tarpon.models.moe.mmoe import MMoE, mmoe
-from tarpon.models.moe.published import from_published, load_published, published_sizes
+from tarpon.models.moe.published import convert_published, load_published, read_published_sizes
 
 OUTPUTS = {"family": 9, "order": 5, "habitat": 8, "troph": 1}
 SIZES = {"experts": 3, "hidden": 16, "tower": 10}
@@ -75,7 +75,7 @@ def test_equals_the_published_model_with_every_gradient(temperature):
     for model in (want, got):
         sum((model[task] ** 2).sum() + model[task].sum() * (k + 1) for k, task in enumerate(OUTPUTS)).backward()
     torch.testing.assert_close(x2.grad, x.grad, **close)
-    gradient = from_published({name: p.grad for name, p in theirs.named_parameters()}, tasks=tuple(OUTPUTS))
+    gradient = convert_published({name: p.grad for name, p in theirs.named_parameters()}, tasks=tuple(OUTPUTS))
     mine = {name: p.grad for name, p in ours.named_parameters()}
     assert gradient.keys() == mine.keys()
     for name, value in mine.items():
@@ -95,7 +95,7 @@ def test_parameter_counts_are_the_published_ones(dim, experts, count):
 
 def test_sizes_are_read_off_the_published_weights():
     theirs = published()
-    sizes = published_sizes(theirs.state_dict())
+    sizes = read_published_sizes(theirs.state_dict())
     assert sizes == {"dim": D, "outputs": OUTPUTS, **SIZES}
     model = MMoE(**sizes)
     load_published(model, theirs.float().state_dict())
@@ -104,7 +104,7 @@ def test_sizes_are_read_off_the_published_weights():
 
 def test_the_feeding_path_keeps_its_published_name_in_their_file_only():
     theirs = Published(D, {"family": 9, "feedingpath": 2}, **SIZES)
-    model = MMoE(**published_sizes(theirs.state_dict())).eval()
+    model = MMoE(**read_published_sizes(theirs.state_dict())).eval()
     assert list(model.last.outputs) == ["family", "feeding"]
     load_published(model, theirs.state_dict())
     x = torch.randn(3, D)
@@ -114,13 +114,13 @@ def test_the_feeding_path_keeps_its_published_name_in_their_file_only():
 def test_other_weights_are_refused():
     state = published().state_dict()
     with pytest.raises(ValueError, match=r"experts\.1\.4\.bias is missing"):
-        from_published({k: v for k, v in state.items() if k != "experts.1.4.bias"}, tasks=tuple(OUTPUTS))
+        convert_published({k: v for k, v in state.items() if k != "experts.1.4.bias"}, tasks=tuple(OUTPUTS))
     with pytest.raises(ValueError, match=r"troph.* has no place in a model of the tasks family, order"):
-        from_published(state, tasks=("family", "order", "habitat"))
+        convert_published(state, tasks=("family", "order", "habitat"))
     with pytest.raises(ValueError, match=r"expert_in\.weight is \(3, 12, 16\), the model wants \(3, 12, 20\)"):
         load_published(MMoE(D, OUTPUTS, **{**SIZES, "hidden": 20}), state)
     with pytest.raises(ValueError, match="not the published weights"):
-        published_sizes({"encoder.weight": torch.zeros(1)})
+        read_published_sizes({"encoder.weight": torch.zeros(1)})
 
 
 def test_initial_weights_have_the_spread_of_linear_layers():

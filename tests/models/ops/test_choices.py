@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from tarpon.models.ops import OPS, choices
-from tarpon.models.ops.choices import WAYS, Choice, Line, Tile, find_choice, force_choice, read_table, write_table
+from tarpon.models.ops.choices import WAYS, Choice, TableRow, Tile, find_choice, force_choice, read_table, write_table
 from tarpon.models.ops.launch import ASSUMED
 from tarpon.models.ops.mmoe.tiles import choose_experts, choose_mixture
 from tarpon.models.ops.tcn.tiles import candidates, choose
 
 LINES = [
-    Line(
+    TableRow(
         op="temporal_block",
         device="A",
         dtype="bfloat16",
@@ -20,9 +20,9 @@ LINES = [
         choice=candidates("temporal_block", (8, 345, 512, 512), torch.bfloat16, limits=ASSUMED)["two_pass 128x128"],
         ms={"two_pass 128x128": 0.1, "library": 0.2},
     ),
-    Line(op="temporal_block", device="B", dtype="bfloat16", sizes=(2760, 512, 512), choice=Choice(way="library")),
-    Line(op="mmoe_experts", device="A", dtype="bfloat16", sizes=(4096, 64, 128, 4), choice=Choice(way="fused")),
-    Line(op="mmoe", device="A", dtype="bfloat16", sizes=(4096, 64, 128, 4, 3), choice=Choice(way="library")),
+    TableRow(op="temporal_block", device="B", dtype="bfloat16", sizes=(2760, 512, 512), choice=Choice(way="library")),
+    TableRow(op="mmoe_experts", device="A", dtype="bfloat16", sizes=(4096, 64, 128, 4), choice=Choice(way="fused")),
+    TableRow(op="mmoe", device="A", dtype="bfloat16", sizes=(4096, 64, 128, 4, 3), choice=Choice(way="library")),
 ]
 
 

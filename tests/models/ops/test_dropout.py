@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tarpon.models.ops.dropout import SEEDS, draw_seed, hash_dropout, keep_mask, threshold
+from tarpon.models.ops.dropout import SEEDS, compute_threshold, draw_seed, hash_dropout, keep_mask
 
 SEED = torch.tensor(1234567890123456789)
 
@@ -25,7 +25,7 @@ def by_hand(row: int, column: int, seed: int) -> int:
 @pytest.mark.parametrize("seed", [0, 1, 2**31, SEEDS - 1, int(SEED)])
 def test_equals_the_hash_by_hand(seed):
     mask = keep_mask((50, 70), share=0.4, seed=torch.tensor(seed))
-    expected = [[by_hand(row, column, seed) >= threshold(0.4) for column in range(70)] for row in range(50)]
+    expected = [[by_hand(row, column, seed) >= compute_threshold(0.4) for column in range(70)] for row in range(50)]
     assert mask.tolist() == expected
 
 

@@ -5,8 +5,8 @@ import torch
 
 from tarpon.models.ops import OPS
 from tarpon.models.ops.choices import Choice, force_choice
-from tarpon.models.ops.compare import compare, run
-from tarpon.models.ops.spec import discrepancy, leaves, tolerance
+from tarpon.models.ops.compare import compare, run_with_gradients
+from tarpon.models.ops.spec import find_leaves, measure_discrepancy, tolerance
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
 NAMES = ("mmoe", "mmoe_experts", "mmoe_gates", "mmoe_mix")
@@ -43,7 +43,7 @@ def test_every_way(name, way):
 
 def test_the_same_bits_twice():
     given = OPS["mmoe"].inputs((256, 384, 512, 4, 2), dtype=torch.bfloat16, device="cuda", seed=1)
-    one, two = (run(OPS["mmoe"].fused, given) for _ in range(2))
+    one, two = (run_with_gradients(OPS["mmoe"].fused, given) for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
@@ -57,7 +57,7 @@ def test_forward_and_backward_wait_for_nothing_and_replay_as_a_graph(rows):
 
     def step() -> None:
         mixed, shares = OPS["mmoe"].fused(**given)
-        wanted = leaves(given)
+        wanted = find_leaves(given)
         slopes = torch.autograd.grad(mixed, list(wanted.values()), torch.ones_like(mixed))
         found.update(zip(wanted, slopes, strict=True), mixed=mixed, shares=shares)
 
@@ -74,4 +74,4 @@ def test_forward_and_backward_wait_for_nothing_and_replay_as_a_graph(rows):
     graph.replay()
     torch.cuda.synchronize()
     # The library may take another algorithm while a graph is captured: not the same bits.
-    assert all(discrepancy(value, want[key]) < tolerance(torch.bfloat16, 512) for key, value in found.items())
+    assert all(measure_discrepancy(value, want[key]) < tolerance(torch.bfloat16, 512) for key, value in found.items())

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tarpon.models.ops import OPS
-from tarpon.models.ops.compare import deviations
-from tarpon.models.ops.spec import DTYPES, discrepancy, tolerance
+from tarpon.models.ops.compare import measure_deviations
+from tarpon.models.ops.spec import DTYPES, measure_discrepancy, tolerance
 
 
 @pytest.mark.parametrize("name", OPS)
@@ -40,18 +40,18 @@ def test_the_reference_is_itself_right_in_float32(name):
     got, want = spec.reference(**given), spec.reference(**exact)
     pairs = zip(got, want, strict=True) if isinstance(got, tuple) else [(got, want)]
     limit = tolerance(torch.float32, spec.reduction(spec.small_shapes[-1]))
-    assert all(discrepancy(one, two) < limit for one, two in pairs)
+    assert all(measure_discrepancy(one, two) < limit for one, two in pairs)
 
 
 def test_discrepancy():
     want = torch.tensor([3.0, 0.0, -4.0, 0.0])  # root mean square 2.5
-    assert discrepancy(want, want) == 0
-    assert discrepancy(want + torch.tensor([0.0, 0.5, 0.0, 0.0]), want) == pytest.approx(0.2)
-    assert discrepancy(want + torch.tensor([0.0, 0.0, 0.65, 0.0]), want) == pytest.approx(0.1)
-    assert discrepancy(want * float("nan"), want) == float("inf")
-    assert discrepancy(torch.tensor([1e-9]), torch.zeros(1)) == float("inf")
+    assert measure_discrepancy(want, want) == 0
+    assert measure_discrepancy(want + torch.tensor([0.0, 0.5, 0.0, 0.0]), want) == pytest.approx(0.2)
+    assert measure_discrepancy(want + torch.tensor([0.0, 0.0, 0.65, 0.0]), want) == pytest.approx(0.1)
+    assert measure_discrepancy(want * float("nan"), want) == float("inf")
+    assert measure_discrepancy(torch.tensor([1e-9]), torch.zeros(1)) == float("inf")
     with pytest.raises(ValueError, match="differ"):
-        discrepancy(want[:1], want)
+        measure_discrepancy(want[:1], want)
 
 
 def test_tolerance_grows_with_the_square_root_of_a_sum():
@@ -71,9 +71,9 @@ def test_a_wrong_product_does_not_pass(rows, dtype):
     draw = torch.Generator().manual_seed(0)
     left, right = (torch.randn(rows, 256, generator=draw).to(dtype) for _ in range(2))
     exact, limit = left.double().T @ right.double(), tolerance(dtype, rows)
-    assert discrepancy((left.float().T @ right.float()).to(dtype), exact) <= limit
-    assert discrepancy((left[:-64].float().T @ right[:-64].float()).to(dtype), exact) > limit
-    assert discrepancy((left[1:].float().T @ right[:-1].float()).to(dtype), exact) > limit
+    assert measure_discrepancy((left.float().T @ right.float()).to(dtype), exact) <= limit
+    assert measure_discrepancy((left[:-64].float().T @ right[:-64].float()).to(dtype), exact) > limit
+    assert measure_discrepancy((left[1:].float().T @ right[:-1].float()).to(dtype), exact) > limit
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -94,7 +94,7 @@ def test_a_wrong_operation_does_not_pass(name, dtype):
                 first = torch.cat([rows[1:2], rows[1:]]).view_as(first)
             return first, *rest
 
-        return all(one.ok for one in deviations(function, spec.reference, given, limit=limit))
+        return all(one.ok for one in measure_deviations(function, spec.reference, given, limit=limit))
 
     assert passes()
     assert not passes(seed=given["seed"] + 1)

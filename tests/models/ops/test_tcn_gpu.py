@@ -5,8 +5,8 @@ import torch
 
 from tarpon.models.ops import OPS
 from tarpon.models.ops.choices import Choice, force_choice
-from tarpon.models.ops.compare import compare, run
-from tarpon.models.ops.spec import leaves
+from tarpon.models.ops.compare import compare, run_with_gradients
+from tarpon.models.ops.spec import find_leaves
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
 NAMES = ("temporal_block", "temporal_block_clip")
@@ -36,7 +36,7 @@ def test_other_dtypes(dtype):
 
 def test_the_same_bits_twice():
     given = OPS["temporal_block"].inputs((4, 345, 256, 256), dtype=torch.bfloat16, device="cuda", seed=1)
-    one, two = (run(OPS["temporal_block"].fused, given) for _ in range(2))
+    one, two = (run_with_gradients(OPS["temporal_block"].fused, given) for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
@@ -49,7 +49,7 @@ def test_forward_and_backward_wait_for_nothing_and_replay_as_a_graph(name):
 
     def step() -> None:
         y = OPS[name].fused(**given)
-        wanted = leaves(given)
+        wanted = find_leaves(given)
         found.update(zip(wanted, torch.autograd.grad(y, list(wanted.values()), torch.ones_like(y)), strict=True), y=y)
 
     step()

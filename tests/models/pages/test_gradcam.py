@@ -48,19 +48,19 @@ def valid(clip: Tensor) -> Tensor:
 
 def test_heat_lies_on_the_planted_spot_and_on_nothing_else():
     clip = planted()
-    for of in (gradcam.infected, gradcam.hours):
-        heat = gradcam.heat_maps(spots_reader(), clip, valid(clip), of=of)
+    for of in (gradcam.score_infected, gradcam.score_hours):
+        heat = gradcam.compute_heat_maps(spots_reader(), clip, valid(clip), of=of)
         assert heat.shape == (2, 32, 48)
         assert heat[0, 7, 35] == 1.0
         assert heat[0, 2:14, 30:42].sum() > 0.99 * heat[0].sum() > 0
         torch.testing.assert_close(heat[1], heat[0].flip(-1))
-    dark = gradcam.heat_maps(spots_reader(), clip, valid(clip), of=gradcam.uninfected)
+    dark = gradcam.compute_heat_maps(spots_reader(), clip, valid(clip), of=gradcam.score_uninfected)
     assert dark[0, 18:30, 6:18].sum() > 0.99 * dark[0].sum() > 0
 
 
 def test_without_evidence_there_is_no_heat():
     clip = torch.zeros(1, 1, 3, 32, 32)
-    heat = gradcam.heat_maps(spots_reader(), clip, valid(clip), of=gradcam.infected)
+    heat = gradcam.compute_heat_maps(spots_reader(), clip, valid(clip), of=gradcam.score_infected)
     assert not heat.any()
 
 
@@ -77,7 +77,7 @@ def test_equals_cam_where_the_head_is_linear_on_the_mean(output):
     assert (cam.amax((1, 2)) > 0).sum() >= 1
     cam = cam / cam.amax((1, 2), keepdim=True).clamp(min=1e-20)  # a page may have no evidence
     want = nn.functional.interpolate(cam[:, None], size=(64, 64), mode="bilinear")[:, 0]
-    got = gradcam.heat_maps(model, clip, valid(clip), of=lambda out: out["label"][:, output])
+    got = gradcam.compute_heat_maps(model, clip, valid(clip), of=lambda out: out["label"][:, output])
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
 
 
@@ -87,12 +87,12 @@ def test_every_kind_of_backbone_gives_heat_of_its_own_page_alone(name):
     model = PageReader(FrameBackbone(name=name, pretrained=False, image_size=64).build())
     clip = torch.randn(4, 1, 3, 64, 64)
     signed = lambda out: out["label"][:, 1] - out["label"][:, 0]  # noqa: E731
-    heat = gradcam.heat_maps(model, clip, valid(clip), of=signed)
+    heat = gradcam.compute_heat_maps(model, clip, valid(clip), of=signed)
     assert heat.shape == (4, 64, 64)
     assert heat.min() >= 0
     assert heat.max() <= 1
     assert heat.amax((1, 2)).gt(0).any()
-    alone = gradcam.heat_maps(model, clip[2:3], valid(clip)[2:3], of=signed)
+    alone = gradcam.compute_heat_maps(model, clip[2:3], valid(clip)[2:3], of=signed)
     torch.testing.assert_close(alone[0], heat[2], rtol=1e-3, atol=1e-4)
 
 
@@ -103,7 +103,9 @@ def test_a_transformer_that_answers_from_its_class_token_has_heat():
     assert encoder.net.global_pool == "token"
     model = PageReader(encoder)
     clip = torch.randn(6, 1, 3, 64, 64)
-    both = sum(gradcam.heat_maps(model, clip, valid(clip), of=of) for of in (gradcam.infected, gradcam.uninfected))
+    both = sum(
+        gradcam.compute_heat_maps(model, clip, valid(clip), of=of) for of in (gradcam.score_infected, gradcam.score_uninfected)
+    )
     assert (both.amax((1, 2)) > 0).any()
 
 
@@ -112,7 +114,7 @@ def test_state_of_the_model_is_as_before_and_frozen_models_are_explained():
     model.freeze_backbone(True)
     model.train()
     with torch.no_grad():
-        heat = gradcam.heat_maps(model, clip, valid(clip), of=gradcam.infected)
+        heat = gradcam.compute_heat_maps(model, clip, valid(clip), of=gradcam.score_infected)
     assert heat.any()
     assert model.training
     assert not model.encoder.training
@@ -126,7 +128,9 @@ def test_a_window_is_explained_at_its_middle_page():
     clip = torch.zeros(2, 3, 3, 32, 48)
     clip[:, 1] = planted()[:, 0]
     clip[:, 0] = 1.0  # bright all over: would light the whole map
-    heat = [gradcam.heat_maps(model, clip, valid(clip), of=of) for of in (gradcam.infected, gradcam.uninfected)]
+    heat = [
+        gradcam.compute_heat_maps(model, clip, valid(clip), of=of) for of in (gradcam.score_infected, gradcam.score_uninfected)
+    ]
     shown = torch.stack(heat)
     assert shown.any()
     assert not shown[:, 0, :2, :20].any()  # nothing there on the middle page

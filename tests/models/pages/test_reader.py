@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tarpon.models.backbones.frames import FrameBackbone
-from tarpon.models.groups import parameter_groups
+from tarpon.models.groups import group_parameters
 from tarpon.models.pages.reader import PageReader
 
 
@@ -110,7 +110,7 @@ def test_every_parameter_learns_and_a_frozen_backbone_does_not():
 
 def test_parameter_groups_cover_the_model_once():
     model = reader(window=3, tcn_hidden=16)
-    groups = parameter_groups(model)
+    groups = group_parameters(model)
     names = [name for group in groups.values() for name in group]
     assert sorted(names) == sorted(name for name, _ in model.named_parameters())
     assert "classifier.1.weight" in groups["rest/decay"]

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from tarpon.models.backbones.frames import FrameBackbone, FrameEncoder
 from tarpon.models.backbones.weights import check_name
-from tarpon.models.groups import parameter_groups
+from tarpon.models.groups import group_parameters
 from tarpon.models.reid.embedder import BACKBONES, ReidModel
 
 SIZE = 64
@@ -52,13 +52,13 @@ def test_maps_of_every_family(name):
     made = encoder(name).eval()
     channels, cells = FAMILIES[name]
     with torch.no_grad():
-        three, one = made.maps(photos(2), stages=3), made.maps(photos(2))
+        three, one = made.extract_maps(photos(2), stages=3), made.extract_maps(photos(2))
         _, grid = made(photos(2)[None])
     assert [tuple(each.shape) for each in three] == [(2, c, n, n) for c, n in zip(channels, cells, strict=True)]
     torch.testing.assert_close(one[0], three[-1])
     torch.testing.assert_close(one[0], grid[0].permute(0, 3, 1, 2))  # what the encoder itself calls its map
-    assert made.only_maps(stages=3) == channels
-    assert made.maps(photos(2), stages=3)[0].requires_grad
+    assert made.restrict_to_maps(stages=3) == channels
+    assert made.extract_maps(photos(2), stages=3)[0].requires_grad
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name != "test_vit2"])
@@ -68,7 +68,7 @@ def test_images_need_not_be_square(name):
     lit = wide.clone()
     lit[..., 4:12, 116:124] += 5.0  # upper right
     with torch.no_grad():
-        before, after = made.encoder.maps(wide, stages=3), made.encoder.maps(lit, stages=3)
+        before, after = made.encoder.extract_maps(wide, stages=3), made.encoder.extract_maps(lit, stages=3)
         for one, other in zip(before, after, strict=True):
             h, w = one.shape[-2:]
             assert w == 2 * h
@@ -81,7 +81,7 @@ def test_images_need_not_be_square(name):
 def test_a_transformer_of_one_stride_is_cut_into_quarters():
     made = encoder("test_vit2").eval()  # 8 blocks
     with torch.no_grad():
-        two = made.maps(photos(1), stages=3)[:2]
+        two = made.extract_maps(photos(1), stages=3)[:2]
         wanted = made.net.forward_intermediates(photos(1), indices=[3, 5], intermediates_only=True)
     for one, other in zip(two, wanted, strict=True):
         assert torch.equal(one, other)
@@ -90,7 +90,7 @@ def test_a_transformer_of_one_stride_is_cut_into_quarters():
 def test_passes_change_nothing():
     whole, parts = encoder("test_vit").eval(), encoder("test_vit").eval()
     parts.frames_per_pass = 2
-    for one, other in zip(whole.maps(photos(5), stages=3), parts.maps(photos(5), stages=3), strict=True):
+    for one, other in zip(whole.extract_maps(photos(5), stages=3), parts.extract_maps(photos(5), stages=3), strict=True):
         torch.testing.assert_close(one, other)
 
 
@@ -106,7 +106,7 @@ def test_passes_change_nothing():
 )
 def test_images_and_stages_that_do_not_fit_are_refused(name, image, stages, said):
     with pytest.raises(ValueError, match=said):
-        encoder(name).maps(torch.zeros(image), stages=stages)
+        encoder(name).extract_maps(torch.zeros(image), stages=stages)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_every_parameter_of_the_optimiser_learns(name, identities, multi_stage):
     made = model(name, identities=identities, multi_stage=multi_stage)
     out = made.train()(photos())
     sum(value.square().sum() + value.sum() for value in out.values()).backward()
-    groups = parameter_groups(made)
+    groups = group_parameters(made)
     listed = {key: parameter for group in groups.values() for key, parameter in group.items()}
     assert not [key for key, parameter in listed.items() if parameter.grad is None]
     left_out = {key for key, _ in made.named_parameters()} - set(listed)
@@ -142,7 +142,7 @@ def test_every_parameter_of_the_optimiser_learns(name, identities, multi_stage):
 def test_finding_what_learns_leaves_the_encoder_as_it_was():
     made = encoder("test_resnet")
     before = {key: value.clone() for key, value in made.state_dict().items()}
-    made.only_maps(stages=3)
+    made.restrict_to_maps(stages=3)
     assert made.training
     assert made.net.training
     assert all(torch.equal(value, before[key]) for key, value in made.state_dict().items())

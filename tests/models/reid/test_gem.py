@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tarpon.models.groups import parameter_groups
+from tarpon.models.groups import group_parameters
 from tarpon.models.reid.gem import Fusion, GeM, gem
 
 
@@ -69,7 +69,7 @@ def test_the_exponent_stops_at_1_and_comes_back(maps):
 
 
 def test_the_exponent_does_not_decay():
-    groups = parameter_groups(torch.nn.ModuleDict({"pool": GeM()}), backbone=None)
+    groups = group_parameters(torch.nn.ModuleDict({"pool": GeM()}), backbone=None)
     assert list(groups) == ["rest/no_decay"]
 
 

@@ -6,7 +6,7 @@ PyAV counts frames from the start of the file, PIL resizes, the CSV files are re
 import numpy as np
 import pytest
 
-from tarpon.pipelines.clip.feed import Window
+from tarpon.pipelines.clip.feed import ClipRequest
 
 FRAMES = 24
 TOLERANCE = 4.0  # grey levels of mean difference on what moves: the codec's loss and another resizer
@@ -30,7 +30,7 @@ def test_windows_are_the_sources_frames(packed_as, make_loader, truth, busiest, 
     rows = kinds(manifest)
     starts = {kind: busiest(manifest, row, FRAMES) for kind, row in rows.items()}
     loader = make_loader(manifest, frames=FRAMES, size=size, resize=size != 160)
-    work = [[Window(row=row, start=starts[kind])] for kind, row in rows.items()]
+    work = [[ClipRequest(row=row, start=starts[kind])] for kind, row in rows.items()]
     for (kind, row), batch in zip(rows.items(), loader.run(work), strict=True):
         stem, trial, begin = (manifest.value(row, name) for name in ("video", "trial", "first_frame"))
         assert begin == (trial - 1) * 360 + (15 if manifest.value(row, "frames") == 345 else 0)
@@ -55,7 +55,7 @@ def test_every_frame_of_a_trial_by_its_own(packed_as, make_loader, truth):
     manifest = packed_as("vp9")
     row = kinds(manifest)["late"]
     stem, begin = manifest.value(row, "video"), manifest.value(row, "first_frame")
-    (batch,) = make_loader(manifest, frames=345).run([[Window(row=row, start=0)]])
+    (batch,) = make_loader(manifest, frames=345).run([[ClipRequest(row=row, start=0)]])
     clip = batch["clip"][0].permute(0, 2, 3, 1).numpy()
     near = truth.pixels(stem, begin - 1, 346, size=160)
     moves = np.abs(near[1:] - near[:-1])[:345] > 30

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tarpon.pipelines.clip.feed import Window
+from tarpon.pipelines.clip.feed import ClipRequest
 from tarpon.shards.reader import Reader
 from tarpon.shards.sources.video import clips as video
 
@@ -15,11 +15,11 @@ TOLERANCE = 2.0  # grey levels of mean difference: chroma upsampling and roundin
 EXACT = ("keypoints", "pose", "actions", "valid", "row", "start")
 
 
-def windows(drawn) -> list[list[Window]]:
+def windows(drawn) -> list[list[ClipRequest]]:
     return [
-        [Window(row=0, start=30), Window(row=1, start=200)],
-        [Window(row=2, start=7, draw=drawn(roll=-3, flip=True, brightness=1.1)), Window(row=3, start=344)],
-        [Window(row=6, start=100, draw=drawn(dropped=np.arange(16) % 5 == 4)), Window(row=-1, start=0)],
+        [ClipRequest(row=0, start=30), ClipRequest(row=1, start=200)],
+        [ClipRequest(row=2, start=7, draw=drawn(roll=-3, flip=True, brightness=1.1)), ClipRequest(row=3, start=344)],
+        [ClipRequest(row=6, start=100, draw=drawn(dropped=np.arange(16) % 5 == 4)), ClipRequest(row=-1, start=0)],
     ]
 
 
@@ -42,7 +42,7 @@ def test_gpu_is_cpu(packed_as, make_loader, drawn, codec, size):
 def test_gpu_frames_are_those_of_pyav(packed_as, make_loader, busiest, codec):
     manifest = packed_as(codec)
     starts = [busiest(manifest, row, 16) for row in range(len(manifest))]
-    work = [[Window(row=row, start=start)] for row, start in enumerate(starts)]
+    work = [[ClipRequest(row=row, start=start)] for row, start in enumerate(starts)]
     for row, batch in enumerate(make_loader(manifest, device=0).run(work)):
         near = video.frames_at(Reader(manifest).read(row, "clip"), range(starts[row] - 1, starts[row] + 17)).astype(float)
         clip = batch["clip"][0].permute(0, 2, 3, 1).cpu().numpy()
@@ -55,7 +55,7 @@ def test_gpu_frames_are_those_of_pyav(packed_as, make_loader, busiest, codec):
 
 
 def test_gpu_noise_is_the_cpus(mouse_shards, make_loader, drawn):
-    work = [[Window(row=0, start=5, draw=drawn(noise=0.3)), Window(row=1, start=5)]]
+    work = [[ClipRequest(row=0, start=5, draw=drawn(noise=0.3)), ClipRequest(row=1, start=5)]]
     cpu, gpu = (
         next(make_loader(mouse_shards, batch=2, noise_sd=0.02, device=device).run(work))["clip"] for device in (None, 0)
     )
@@ -63,7 +63,7 @@ def test_gpu_noise_is_the_cpus(mouse_shards, make_loader, drawn):
 
 
 def test_gpu_batches_stay_as_they_were_delivered(mouse_shards, make_loader):
-    run = make_loader(mouse_shards, device=0).run([[Window(row=0, start=start)] for start in range(0, 200, 20)])
+    run = make_loader(mouse_shards, device=0).run([[ClipRequest(row=0, start=start)] for start in range(0, 200, 20)])
     kept = [(batch["clip"], batch["clip"].clone()) for batch in run]
     torch.cuda.synchronize()
     assert all(torch.equal(view, copy) for view, copy in kept)
@@ -71,7 +71,7 @@ def test_gpu_batches_stay_as_they_were_delivered(mouse_shards, make_loader):
 
 @pytest.mark.parametrize("decode_batches", [2, 3])
 def test_gpu_batches_decoded_as_one_are_the_same_batches(mouse_shards, make_loader, drawn, decode_batches):
-    work = [*windows(drawn), [Window(row=4, start=9, draw=drawn(noise=0.7))]]
+    work = [*windows(drawn), [ClipRequest(row=4, start=9, draw=drawn(noise=0.7))]]
     plain, grouped = (
         list(make_loader(mouse_shards, batch=2, noise_sd=0.02, device=0, decode_batches=number).run(work))
         for number in (1, decode_batches)
@@ -89,7 +89,7 @@ def test_a_gpu_decodes_more_clips_than_a_micro_batch_by_itself(mouse_shards, mak
 @pytest.mark.parametrize("decode_batches", [1, 3])
 def test_a_batch_outlives_the_host_that_has_let_it_go(mouse_shards, make_loader, decode_batches):
     """A kernel that reads each batch waits behind a long one, while the host drops the batch and asks for many more."""
-    work = [[Window(row=row % 6, start=start)] for row, start in enumerate(range(0, 240, 10))]
+    work = [[ClipRequest(row=row % 6, start=start)] for row, start in enumerate(range(0, 240, 10))]
     loader = make_loader(mouse_shards, device=0, decode_batches=decode_batches)
     expected = [batch["clip"].sum(dtype=torch.float64).item() for batch in loader.run(work)]
     assert len(set(expected)) == len(work)
@@ -102,7 +102,7 @@ def test_a_batch_outlives_the_host_that_has_let_it_go(mouse_shards, make_loader,
 
 
 def test_batches_are_ordered_after_the_stream_that_is_current(mouse_shards, make_loader):
-    work = [[Window(row=row % 6, start=start)] for row, start in enumerate(range(0, 120, 10))]
+    work = [[ClipRequest(row=row % 6, start=start)] for row, start in enumerate(range(0, 120, 10))]
     loader = make_loader(mouse_shards, device=0)
     expected = [batch["clip"].sum(dtype=torch.float64).item() for batch in loader.run(work)]
     stream, sums = torch.cuda.Stream(), []

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tarpon.pipelines.clip.checks import check_clips, check_codec
-from tarpon.pipelines.clip.feed import ClipFields, Window
+from tarpon.pipelines.clip.feed import ClipFields, ClipRequest
 from tarpon.pipelines.clip.graph import ClipGraph
 from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Loader
@@ -16,13 +16,15 @@ from tarpon.shards.quarantine import Budget
 T = 16
 
 
-def batches(loader, *windows: Window) -> list[dict]:
+def batches(loader, *windows: ClipRequest) -> list[dict]:
     return list(loader.run([[window] for window in windows]))
 
 
 def test_brightness_and_contrast_are_the_formula(mouse_shards, make_loader, drawn):
     plain, changed = batches(
-        make_loader(mouse_shards), Window(row=0, start=5), Window(row=0, start=5, draw=drawn(brightness=1.15, contrast=0.85))
+        make_loader(mouse_shards),
+        ClipRequest(row=0, start=5),
+        ClipRequest(row=0, start=5, draw=drawn(brightness=1.15, contrast=0.85)),
     )
     expected = (plain["clip"] * 1.15 - 128) * 0.85 + 128
     torch.testing.assert_close(changed["clip"], expected, rtol=0, atol=1e-3)
@@ -31,7 +33,10 @@ def test_brightness_and_contrast_are_the_formula(mouse_shards, make_loader, draw
 
 def test_noise_is_as_strong_as_asked_and_comes_again(mouse_shards, make_loader, drawn):
     loader = make_loader(mouse_shards, noise_sd=0.02)
-    windows = [Window(row=0, start=5), *(Window(row=0, start=5, draw=drawn(noise=place)) for place in (0.3, 0.3, 0.7))]
+    windows = [
+        ClipRequest(row=0, start=5),
+        *(ClipRequest(row=0, start=5, draw=drawn(noise=place)) for place in (0.3, 0.3, 0.7)),
+    ]
     plain, one, same, other = (batch["clip"] for batch in batches(loader, *windows))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
@@ -48,15 +53,17 @@ def test_noise_is_as_strong_as_asked_and_comes_again(mouse_shards, make_loader, 
 
 def test_a_noisy_clip_leaves_its_neighbour_in_the_batch_alone(mouse_shards, make_loader, drawn):
     (both,) = make_loader(mouse_shards, noise_sd=0.02, batch=2).run(
-        [[Window(row=0, start=5, draw=drawn(noise=0.1)), Window(row=0, start=5)]]
+        [[ClipRequest(row=0, start=5, draw=drawn(noise=0.1)), ClipRequest(row=0, start=5)]]
     )
-    (plain,) = batches(make_loader(mouse_shards), Window(row=0, start=5))
+    (plain,) = batches(make_loader(mouse_shards), ClipRequest(row=0, start=5))
     assert torch.equal(both["clip"][1], plain["clip"][0])
     assert not torch.equal(both["clip"][0], plain["clip"][0])
 
 
 def test_a_flip_mirrors_pixels_and_points_and_swaps_sides(mouse_shards, make_loader, drawn):
-    plain, flipped = batches(make_loader(mouse_shards), Window(row=0, start=5), Window(row=0, start=5, draw=drawn(flip=True)))
+    plain, flipped = batches(
+        make_loader(mouse_shards), ClipRequest(row=0, start=5), ClipRequest(row=0, start=5, draw=drawn(flip=True))
+    )
     assert torch.equal(flipped["clip"], plain["clip"].flip(-1))
     assert torch.equal(flipped["actions"], plain["actions"])
     order = [0, 1, 3, 2, 5, 4]
@@ -75,8 +82,8 @@ def test_a_roll_moves_everything_together_and_masks_what_is_beyond(mouse_shards,
     trial = int(mouse_shards.value(0, "frames"))
     rolled, plain = batches(
         make_loader(mouse_shards),
-        Window(row=0, start=start, draw=drawn(roll=roll)),
-        Window(row=0, start=min(max(start + roll, 0), trial - T)),
+        ClipRequest(row=0, start=start, draw=drawn(roll=roll)),
+        ClipRequest(row=0, start=min(max(start + roll, 0), trial - T)),
     )
     asked = start + roll + np.arange(T)
     inside = (asked >= 0) & (asked < trial)
@@ -92,7 +99,7 @@ def test_a_roll_moves_everything_together_and_masks_what_is_beyond(mouse_shards,
 def test_a_dropped_frame_is_the_one_before_in_pixels_only(mouse_shards, make_loader, drawn):
     dropped = np.isin(np.arange(T), [3, 4, 9])
     plain, less = batches(
-        make_loader(mouse_shards), Window(row=0, start=50), Window(row=0, start=50, draw=drawn(dropped=dropped))
+        make_loader(mouse_shards), ClipRequest(row=0, start=50), ClipRequest(row=0, start=50, draw=drawn(dropped=dropped))
     )
     assert torch.equal(less["clip"][0], plain["clip"][0][[0, 1, 2, 2, 2, 5, 6, 7, 8, 8, 10, 11, 12, 13, 14, 15]])
     for name in ("actions", "keypoints", "pose", "valid"):
@@ -102,7 +109,7 @@ def test_a_dropped_frame_is_the_one_before_in_pixels_only(mouse_shards, make_loa
 def test_jitter_is_in_the_pose_input_only(mouse_shards, make_loader, drawn):
     jitter = np.random.default_rng(0).normal(0, 0.02, (6, 2)).astype(np.float32)
     plain, moved = batches(
-        make_loader(mouse_shards), Window(row=0, start=50), Window(row=0, start=50, draw=drawn(jitter=jitter))
+        make_loader(mouse_shards), ClipRequest(row=0, start=50), ClipRequest(row=0, start=50, draw=drawn(jitter=jitter))
     )
     for name in ("clip", "actions", "keypoints", "valid"):
         assert torch.equal(moved[name], plain[name])
@@ -119,7 +126,7 @@ def test_jitter_is_in_the_pose_input_only(mouse_shards, make_loader, drawn):
 
 
 def test_padding_is_wholly_invalid(mouse_shards, make_loader):
-    (batch,) = make_loader(mouse_shards, batch=2).run([[Window(row=3, start=5), Window(row=-1, start=0)]])
+    (batch,) = make_loader(mouse_shards, batch=2).run([[ClipRequest(row=3, start=5), ClipRequest(row=-1, start=0)]])
     assert batch["row"].tolist() == [3, -1]
     assert batch["valid"][0].all()
     assert not batch["valid"][1].any()
@@ -130,7 +137,7 @@ def test_padding_is_wholly_invalid(mouse_shards, make_loader):
 
 def test_the_last_tile_is_padded(mouse_shards, make_loader):
     row = int(np.flatnonzero(mouse_shards.column("frames") == 345)[0])
-    (batch,) = batches(make_loader(mouse_shards), Window(row=row, start=336))
+    (batch,) = batches(make_loader(mouse_shards), ClipRequest(row=row, start=336))
     np.testing.assert_array_equal(batch["valid"][0], np.arange(T) < 9)
     assert (batch["actions"][0, 9:] == -1).all()
     assert (batch["actions"][0, :9] >= 0).all()

@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision import transforms
 
 from tarpon.pipelines.feed import Feed
-from tarpon.pipelines.image.feed import ImageFields, ImageRequest, image_requests
+from tarpon.pipelines.image.feed import ImageFields, ImageRequest, request_images
 from tarpon.pipelines.image.graph import ImageGraph
 from tarpon.pipelines.loader import Loader
 from tarpon.shards.manifest import Manifest
@@ -54,7 +54,7 @@ def loader_of(
 
 
 def delivered(loader: Loader, count: int, *, batch: int = 4) -> list[dict]:
-    return list(loader.run(image_requests(plan.sequential_batches(count, micro=batch, rank=0, world=1))))
+    return list(loader.run(request_images(plan.sequential_batches(count, micro=batch, rank=0, world=1))))
 
 
 def grey_levels(image: torch.Tensor) -> np.ndarray:

@@ -8,11 +8,11 @@ from scipy import ndimage
 
 from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Loader
-from tarpon.pipelines.page.feed import PageFields, PageRequest, neighbours, page_requests
+from tarpon.pipelines.page.feed import PageFields, PageRequest, find_neighbours, request_pages
 from tarpon.pipelines.page.graph import PageGraph
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.sampling.draws import PageAugment, PageDraw, draw_page
-from tarpon.shards.sources.cells.pages import as_tiff
+from tarpon.shards.sources.cells.pages import encode_tiff
 
 SIZE = 32
 
@@ -21,7 +21,7 @@ class Contents:
     """A reader of encoded pages held in memory."""
 
     def __init__(self, pages: list[np.ndarray]) -> None:
-        self._encoded = [as_tiff(page) for page in pages]
+        self._encoded = [encode_tiff(page) for page in pages]
 
     def read(self, row: int, column: str) -> bytes:
         return self._encoded[row]
@@ -34,14 +34,14 @@ def loaded(
     low: float = 0,
     high: float = 65535,
     augment=True,
-    stretch=True,
+    resize=True,
     **options,
 ):
     """(B, SIZE, SIZE) float32 in 0..1, and rows."""
     count = len(pages)
     fields = PageFields(low=np.full(count, low, np.float32), high=np.full(count, high, np.float32), size=SIZE, **options)
     feed = Feed(SimpleNamespace(), Contents(pages), fields, pool=np.arange(count), budget=Budget(0))
-    graph = PageGraph(size=SIZE, batch=len(work), mean=0.0, std=1.0, augment=augment, stretch=stretch)
+    graph = PageGraph(size=SIZE, batch=len(work), mean=0.0, std=1.0, augment=augment, resize=resize)
     (batch,) = Loader(graph, feed, device=None).run([work])
     return batch["page"].numpy()[:, 0].copy(), batch["row"].tolist()
 
@@ -100,7 +100,7 @@ def test_flips_come_before_the_turn(page):
 
 def test_a_page_of_the_size_needs_no_stretching(page):
     (plain,), _ = loaded([page], [PageRequest(row=0)], augment=False)
-    (left_out,), _ = loaded([page], [PageRequest(row=0)], augment=False, stretch=False)
+    (left_out,), _ = loaded([page], [PageRequest(row=0)], augment=False, resize=False)
     assert np.array_equal(plain, left_out)
 
 
@@ -121,7 +121,7 @@ def test_a_page_that_stands_in_has_no_row(page):
 
 def test_neighbours_by_hand():
     stacks, pages = np.array(["a", "a", "b", "b", "a"]), np.array([0, 1, 0, 2, 3])
-    read, there = neighbours(stacks, pages, window=3)
+    read, there = find_neighbours(stacks, pages, window=3)
     assert read.tolist() == [[0, 0, 1], [0, 1, 1], [2, 2, 2], [3, 3, 3], [4, 4, 4]]
     assert there.tolist() == [
         [False, True, True],
@@ -130,14 +130,14 @@ def test_neighbours_by_hand():
         [False, True, False],
         [False, True, False],
     ]
-    read, there = neighbours(stacks, pages, window=5)
+    read, there = find_neighbours(stacks, pages, window=5)
     assert read[2].tolist() == [2, 2, 2, 2, 3]
     assert there[2].tolist() == [False, False, True, False, True]
 
 
 def test_pages_of_a_window_share_their_draw_and_windows_do_not():
     augment = PageAugment()
-    made = page_requests(
+    made = request_pages(
         np.array([[0, 1, 2], [3, 4, 5]]), np.ones((2, 3), bool), augment=augment, seed=1, epoch=2, slots=[7, 8]
     )
     assert [shot.row for shot in made] == [0, 1, 2, 3, 4, 5]

@@ -11,13 +11,13 @@ from scipy import ndimage
 
 from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Loader
-from tarpon.pipelines.photo.banks import GRAIN_SD, Banks
-from tarpon.pipelines.photo.feed import PhotoFields, PhotoRequest, photo_requests, pixel_matrix
+from tarpon.pipelines.photo.banks import GRAIN_SD, PatternBank
+from tarpon.pipelines.photo.feed import PhotoFields, PhotoRequest, pixel_matrix, request_photos
 from tarpon.pipelines.photo.graph import PhotoGraph
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.sampling import photo_matrices as made
 from tarpon.shards.sampling.photo_augment import PhotoAugment, underwater, wildlife
-from tarpon.shards.sampling.photo_draws import STILL, Dropout, Grain, PhotoDraw, Spatter, Twist
+from tarpon.shards.sampling.photo_draws import IDENTITY_DRAW, ColourJitter, PhotoDraw, PixelDropout, SensorNoise, Spatter
 
 SIZE = 64
 # grey levels. Pillow rounds between its two passes over rows and columns, DALI once at the end: 8 at most where made 8 times
@@ -66,7 +66,7 @@ def varied(pixels: np.ndarray, *draws: PhotoDraw, size: int = SIZE) -> np.ndarra
 
 
 def geometry(matrix: np.ndarray) -> PhotoDraw:
-    return replace(STILL, matrix=matrix, zoom=made.zoom(matrix))
+    return replace(IDENTITY_DRAW, matrix=matrix, zoom=made.measure_zoom(matrix))
 
 
 def letterboxed(pixels: np.ndarray, size: int = SIZE) -> np.ndarray:
@@ -83,8 +83,8 @@ def resized(pixels: np.ndarray, longest: int) -> Image.Image:
 
 
 PHOTO = smooth(60, 80)
-NEARER = made.affine(angle=20, shear_x=5, shear_y=-4, scale=1.2, shift_x=0.05, shift_y=-0.03)
-ASKEW = made.perspective(np.array([[0.05, 0.02], [-0.03, 0.06], [0.04, -0.05], [-0.06, 0.03]]))
+NEARER = made.affine_matrix(angle=20, shear_x=5, shear_y=-4, scale=1.2, shift_x=0.05, shift_y=-0.03)
+ASKEW = made.perspective_matrix(np.array([[0.05, 0.02], [-0.03, 0.06], [0.04, -0.05], [-0.06, 0.03]]))
 
 
 @pytest.mark.parametrize("shape", [(60, 80), (80, 61), (64, 64), (500, 333), (37, 200), (20, 30), (300, 1)])
@@ -100,7 +100,7 @@ def test_evaluation_shows_the_whole_photograph_on_black(shape):
 def test_training_without_a_draw_is_evaluation(shape):
     contents = [encode(smooth(*shape))]
     (evaluated,) = delivered(contents, [PhotoRequest(row=0)], augment=False)
-    trained = delivered(contents, [PhotoRequest(row=0), *photo_requests([0], augments=(PhotoAugment(),), slots=[5])])
+    trained = delivered(contents, [PhotoRequest(row=0), *request_photos([0], augments=(PhotoAugment(),), slots=[5])])
     for image in trained:
         np.testing.assert_allclose(image, evaluated, atol=1e-3)
 
@@ -119,7 +119,7 @@ def test_a_photograph_is_turned_upright_as_its_camera_says():
 @pytest.mark.parametrize("flip_x", [False, True])
 @pytest.mark.parametrize("flip_y", [False, True])
 def test_flips_and_quarter_turns_by_numpy(quarters, flip_x, flip_y):
-    still, got = varied(PHOTO, STILL, geometry(made.turned(quarters, flip_x=flip_x, flip_y=flip_y)))
+    still, got = varied(PHOTO, IDENTITY_DRAW, geometry(made.flip_rotate_matrix(quarters, flip_x=flip_x, flip_y=flip_y)))
     want = np.rot90(still, quarters)
     want = want[:, ::-1] if flip_x else want
     want = want[::-1] if flip_y else want
@@ -127,7 +127,7 @@ def test_flips_and_quarter_turns_by_numpy(quarters, flip_x, flip_y):
 
 
 @pytest.mark.parametrize(
-    "matrix", [NEARER, ASKEW, ASKEW @ NEARER, made.window(1.4, 0.9, 0.3, 0.8), made.window(0.7, 1.2, 0, 1)]
+    "matrix", [NEARER, ASKEW, ASKEW @ NEARER, made.crop_matrix(1.4, 0.9, 0.3, 0.8), made.crop_matrix(0.7, 1.2, 0, 1)]
 )
 @pytest.mark.parametrize("shape", [(60, 80), (465, 620)])
 def test_geometry_is_that_of_opencv(matrix, shape):
@@ -135,7 +135,7 @@ def test_geometry_is_that_of_opencv(matrix, shape):
     cv2 = pytest.importorskip("cv2")
     pixels = smooth(*shape, sd=shape[0] / 30)
     (got,) = varied(pixels, geometry(matrix))
-    target = min(int(SIZE * made.zoom(matrix) + 0.5), max(*shape, SIZE))
+    target = min(int(SIZE * made.measure_zoom(matrix) + 0.5), max(*shape, SIZE))
     width, height = resized(pixels, SIZE).size
     corner = np.array([[1, 0, -((SIZE - width) // 2)], [0, 1, -((SIZE - height) // 2)], [0, 0, 1]])
     middle = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # OpenCV counts from the middle of the first pixel
@@ -168,14 +168,16 @@ def test_points_land_where_the_matrix_says(matrix):
 def test_fine_stripes_become_grey_and_no_coarse_ones():
     stripes = np.zeros((600, 800, 3), np.uint8)
     stripes[:, ::3] = 240
-    turned = geometry(made.affine(angle=7, shear_x=0, shear_y=0, scale=0.8, shift_x=0, shift_y=0))
+    turned = geometry(made.affine_matrix(angle=7, shear_x=0, shear_y=0, scale=0.8, shift_x=0, shift_y=0))
     (got,) = varied(stripes, turned)
     assert got[24:40, 16:48].std() < 4  # a warp straight from the file leaves 60
 
 
 def test_colour_is_its_matrix_and_leaves_the_border_black():
-    colour = made.after(made.jitter(brightness=1.2, contrast=0.7, saturation=1.2, hue=0.05), made.tint(0.5, 0.3))
-    still, got = varied(PHOTO, STILL, replace(STILL, colour=colour.astype(np.float32)))
+    colour = made.compose_colours(
+        made.jitter_matrix(brightness=1.2, contrast=0.7, saturation=1.2, hue=0.05), made.tint_matrix(0.5, 0.3)
+    )
+    still, got = varied(PHOTO, IDENTITY_DRAW, replace(IDENTITY_DRAW, colour=colour.astype(np.float32)))
     inside = slice(8, 56)
     want = np.clip(still[inside] @ colour[:, :3].T + colour[:, 3], 0, 255)
     np.testing.assert_allclose(got[inside], want, atol=0.01)
@@ -189,23 +191,25 @@ def test_colour_is_its_matrix_and_leaves_the_border_black():
 )
 def test_a_twist_is_its_matrix(contrast, saturation, hue):
     """DALI has two ways to do it; the one number more that its YIQ has makes 0.7 grey levels."""
-    twist = Twist(brightness=1.1, contrast=contrast, saturation=saturation, hue=hue)
-    by_matrix = replace(STILL, colour=twist.matrix().astype(np.float32))
-    still, one, other = varied(PHOTO, STILL, by_matrix, replace(by_matrix, twist=twist))
+    jitter = ColourJitter(brightness=1.1, contrast=contrast, saturation=saturation, hue=hue)
+    by_matrix = replace(IDENTITY_DRAW, colour=jitter.matrix().astype(np.float32))
+    still, one, other = varied(PHOTO, IDENTITY_DRAW, by_matrix, replace(by_matrix, jitter=jitter))
     np.testing.assert_allclose(one, other, atol=0.8)
     assert np.abs(one - still).mean() > 5
 
 
 def test_white_stays_white():
-    twist = Twist(brightness=1.5, contrast=1, saturation=1, hue=0)
-    bright = replace(STILL, colour=twist.matrix().astype(np.float32))
-    for got in varied(np.full((64, 64, 3), 250, np.uint8), bright, replace(bright, twist=twist)):
+    jitter = ColourJitter(brightness=1.5, contrast=1, saturation=1, hue=0)
+    bright = replace(IDENTITY_DRAW, colour=jitter.matrix().astype(np.float32))
+    for got in varied(np.full((64, 64, 3), 250, np.uint8), bright, replace(bright, jitter=jitter)):
         assert (got == 255).all()
 
 
 def test_clahe_raises_local_contrast_by_its_share():
     dull = (100 + smooth(128, 128, sd=1.5) / 12).astype(np.uint8)
-    still, half, whole = varied(dull, STILL, replace(STILL, clahe=0.5), replace(STILL, clahe=1.0), size=128)
+    still, half, whole = varied(
+        dull, IDENTITY_DRAW, replace(IDENTITY_DRAW, clahe=0.5), replace(IDENTITY_DRAW, clahe=1.0), size=128
+    )
     spread = [(image.mean(-1) - ndimage.uniform_filter(image.mean(-1), 15)).std() for image in (still, half, whole)]
     assert spread[0] * 1.3 < spread[1] < spread[2]
     np.testing.assert_allclose(half, (still + whole) / 2, atol=0.51)
@@ -217,11 +221,11 @@ def test_clahe_raises_local_contrast_by_its_share():
         made.blur_kernel(1.3),
         made.motion_kernel(7, 30),
         made.sharpen_kernel(0.8),
-        made.chained(made.motion_kernel(5, 80), made.sharpen_kernel(0.5)),
+        made.compose_kernels(made.motion_kernel(5, 80), made.sharpen_kernel(0.5)),
     ],
 )
 def test_filters_are_those_of_scipy(kernel):
-    still, got = varied(PHOTO, STILL, replace(STILL, kernel=kernel.astype(np.float32)))
+    still, got = varied(PHOTO, IDENTITY_DRAW, replace(IDENTITY_DRAW, kernel=kernel.astype(np.float32)))
     want = np.stack([ndimage.correlate(still[..., c], kernel, mode="mirror") for c in range(3)], -1)
     np.testing.assert_allclose(got, np.clip(want, 0, 255), atol=0.05)
 
@@ -230,7 +234,7 @@ def test_filters_are_those_of_scipy(kernel):
 def test_motion_takes_detail_along_its_way(angle, axis):
     kernel = made.motion_kernel(7, angle).astype(np.float32)
     sharp = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-    still, got = varied(sharp, STILL, replace(STILL, kernel=kernel))
+    still, got = varied(sharp, IDENTITY_DRAW, replace(IDENTITY_DRAW, kernel=kernel))
     along, across = (
         np.abs(np.diff(got, axis=way)).mean() / np.abs(np.diff(still, axis=way)).mean() for way in (axis, 1 - axis)
     )
@@ -238,15 +242,15 @@ def test_motion_takes_detail_along_its_way(angle, axis):
 
 
 def test_sharpening_raises_detail():
-    still, got = varied(PHOTO, STILL, replace(STILL, kernel=made.sharpen_kernel(1.0).astype(np.float32)))
+    still, got = varied(PHOTO, IDENTITY_DRAW, replace(IDENTITY_DRAW, kernel=made.sharpen_kernel(1.0).astype(np.float32)))
     assert np.abs(np.diff(got[10:54], axis=1)).mean() > 1.03 * np.abs(np.diff(still[10:54], axis=1)).mean()
 
 
 @pytest.mark.parametrize("kind", [0.0, 0.5])
 def test_spatter_covers_with_its_colour_as_far_as_its_pattern_says(kind):
-    spatter = Spatter(place=(0.3, 0.7), kind=kind, opacity=0.6, colour=(90.0, 120.0, 80.0))
-    still, got = varied(smooth(SIZE, SIZE), STILL, replace(STILL, spatter=spatter))
-    cover = Banks(size=SIZE).haze(kind, (0.3, 0.7)) / 255 * 0.6
+    spatter = Spatter(offset=(0.3, 0.7), pattern=kind, opacity=0.6, colour=(90.0, 120.0, 80.0))
+    still, got = varied(smooth(SIZE, SIZE), IDENTITY_DRAW, replace(IDENTITY_DRAW, spatter=spatter))
+    cover = PatternBank(size=SIZE).crop_haze(kind, (0.3, 0.7)) / 255 * 0.6
     np.testing.assert_allclose(got, still * (1 - cover) + cover * (90, 120, 80), atol=0.01)
     assert 0.05 < cover.mean() < 0.5
     assert cover.std() > 0.05
@@ -255,23 +259,23 @@ def test_spatter_covers_with_its_colour_as_far_as_its_pattern_says(kind):
 def test_grain_has_its_strength_in_brightness_and_colour():
     flat = np.full((SIZE, SIZE, 3), 128, np.uint8)
     draws = [
-        Grain(place=(0.2, 0.6), luma=0.05, chroma=0.0),
-        Grain(place=(0.2, 0.6), luma=0.0, chroma=0.03),
-        Grain(place=(0.3, 0.6), luma=0.05, chroma=0.0),
+        SensorNoise(offset=(0.2, 0.6), luma=0.05, chroma=0.0),
+        SensorNoise(offset=(0.2, 0.6), luma=0.0, chroma=0.03),
+        SensorNoise(offset=(0.3, 0.6), luma=0.05, chroma=0.0),
     ]
-    luma, chroma, other = varied(flat, *(replace(STILL, grain=grain) for grain in draws))
+    luma, chroma, other = varied(flat, *(replace(IDENTITY_DRAW, grain=grain) for grain in draws))
     assert luma.std() == pytest.approx(0.05 * 255, rel=0.05)
     assert luma.mean() == pytest.approx(128, abs=1)
     assert (luma == luma[..., :1]).all()
     assert chroma.std() == pytest.approx(0.03 * 255, rel=0.05)
     assert abs(np.corrcoef(chroma[..., 0].ravel(), chroma[..., 1].ravel())[0, 1]) < 0.05
     assert np.abs(other - luma).mean() > 5
-    assert Banks(size=SIZE).grain.values.std() == pytest.approx(GRAIN_SD, rel=0.02)
+    assert PatternBank(size=SIZE).grain.values.std() == pytest.approx(GRAIN_SD, rel=0.02)
 
 
 def test_haze_and_grain_end_where_the_photograph_does():
-    spatter = Spatter(place=(0.3, 0.7), kind=0.0, opacity=0.6, colour=(200.0, 200.0, 200.0))
-    grain = Grain(place=(0.1, 0.2), luma=0.1, chroma=0.1)
+    spatter = Spatter(offset=(0.3, 0.7), pattern=0.0, opacity=0.6, colour=(200.0, 200.0, 200.0))
+    grain = SensorNoise(offset=(0.1, 0.2), luma=0.1, chroma=0.1)
     draw = replace(geometry(NEARER), spatter=spatter, grain=grain)
     still, got = varied(PHOTO + np.uint8(1), geometry(NEARER), draw)
     beyond = still.max(-1) == 0
@@ -281,13 +285,19 @@ def test_haze_and_grain_end_where_the_photograph_does():
 
 
 def test_a_jpeg_of_less_quality_is_farther_from_the_photograph():
-    still, good, bad = varied(smooth(64, 64, sd=1), STILL, replace(STILL, jpeg=95), replace(STILL, jpeg=20))
+    still, good, bad = varied(
+        smooth(64, 64, sd=1), IDENTITY_DRAW, replace(IDENTITY_DRAW, jpeg=95), replace(IDENTITY_DRAW, jpeg=20)
+    )
     assert 0.2 < np.abs(good - still).mean() < np.abs(bad - still).mean() / 2
 
 
 def test_boxes_are_filled_and_nothing_else():
     boxes = np.array([[0.25, 0.5, 0.125, 0.25], [0.75, 0.0, 0.25, 0.125]], np.float32)
-    work = [STILL, replace(STILL, boxes=boxes, fill=(10.0, 20.0, 30.0)), replace(STILL, boxes=boxes[:1], fill=(1.0, 2.0, 3.0))]
+    work = [
+        IDENTITY_DRAW,
+        replace(IDENTITY_DRAW, boxes=boxes, fill=(10.0, 20.0, 30.0)),
+        replace(IDENTITY_DRAW, boxes=boxes[:1], fill=(1.0, 2.0, 3.0)),
+    ]
     still, two, one = varied(PHOTO, *work)
     first, second = (slice(16, 24), slice(32, 48)), (slice(48, 64), slice(0, 8))
     still_two, still_one = still.copy(), still.copy()
@@ -298,7 +308,7 @@ def test_boxes_are_filled_and_nothing_else():
 
 def test_single_pixels_go_black():
     bright = np.full((SIZE, SIZE, 3), 200, np.uint8)
-    draws = [replace(STILL, dropout=Dropout(place=place, share=0.1)) for place in (0.1, 0.9)]
+    draws = [replace(IDENTITY_DRAW, dropout=PixelDropout(offset=place, share=0.1)) for place in (0.1, 0.9)]
     one, other = varied(bright, *draws)
     assert set(np.unique(one)) == {0.0, 200.0}
     assert (one == one[..., :1]).all()
@@ -314,7 +324,7 @@ def contents() -> list[bytes]:
 def everything(rows: list[int], slots: list[int]) -> list[PhotoRequest]:
     """Both sets in one batch, the underwater one with all it has."""
     always = {name: 1.0 for name in vars(underwater()) if name.endswith("_p")} | {"grey_p": 0.0}
-    return photo_requests(rows, augments=(wildlife(), replace(underwater(), **always)), sets=[r % 2 for r in rows], slots=slots)
+    return request_photos(rows, augments=(wildlife(), replace(underwater(), **always)), sets=[r % 2 for r in rows], slots=slots)
 
 
 def test_a_draw_gives_its_pixels_again_wherever_it_stands_and_whoever_is_beside_it(contents):
@@ -332,8 +342,8 @@ def test_a_draw_gives_its_pixels_again_wherever_it_stands_and_whoever_is_beside_
 def test_a_short_last_batch_and_padding_are_told_by_their_rows(contents):
     run = loader(contents, batch=4)
     work = [
-        photo_requests([0, 1, 2, 3], augments=(wildlife(),), slots=range(4)),
-        photo_requests([4, -1, -1, -1], augments=(wildlife(),), slots=range(4)),
+        request_photos([0, 1, 2, 3], augments=(wildlife(),), slots=range(4)),
+        request_photos([4, -1, -1, -1], augments=(wildlife(),), slots=range(4)),
     ]
     for _ in range(2):  # a loader can be run again
         assert [batch["row"].tolist() for batch in run.run(work)] == [[0, 1, 2, 3], [4, -1, -1, -1]]
@@ -349,12 +359,12 @@ def test_what_is_delivered_is_normalised(contents):
 
 
 def test_sets_go_to_the_rows_that_ask_for_them():
-    made_of = photo_requests([3, 4, -1], augments=(PhotoAugment(), wildlife()), sets=[0, 1, 1], slots=[7, 8, 9])
+    made_of = request_photos([3, 4, -1], augments=(PhotoAugment(), wildlife()), sets=[0, 1, 1], slots=[7, 8, 9])
     assert [shot.row for shot in made_of] == [3, 4, -1]
     assert np.array_equal(made_of[0].draw.matrix, np.eye(3))
     assert made_of[1].draw.colour is not None
-    assert made_of[2].draw is STILL
-    assert all(shot.draw is STILL for shot in photo_requests([1, 2]))
+    assert made_of[2].draw is IDENTITY_DRAW
+    assert all(shot.draw is IDENTITY_DRAW for shot in request_photos([1, 2]))
 
 
 def test_a_square_too_small_is_refused():

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from tarpon.shards.sampling.draws import NONE, ClipAugment, ClipDraw, draw_clip, window_frames
+from tarpon.shards.sampling.draws import NO_AUGMENT, ClipAugment, ClipDraw, draw_clip, index_window_frames
 
 DEFAULT = ClipAugment()
 
@@ -70,7 +70,7 @@ def test_switching_one_off_leaves_the_rest():
 
 def test_none_changes_nothing():
     for slot in range(50):
-        d = draw(NONE, slot=slot)
+        d = draw(NO_AUGMENT, slot=slot)
         assert (d.brightness, d.contrast, d.noise, d.roll, d.flip) == (1, 1, None, 0, False)
         assert not d.dropped.any()
         assert not d.jitter.any()
@@ -83,7 +83,7 @@ def test_impossible_settings_are_refused(wrong):
 
 
 def test_a_plain_window():
-    index, pixels, valid = window_frames(trial=10, start=3, frames=4, roll=0)
+    index, pixels, valid = index_window_frames(trial=10, start=3, frames=4, roll=0)
     np.testing.assert_array_equal(index, [3, 4, 5, 6])
     np.testing.assert_array_equal(pixels, index)
     assert valid.all()
@@ -91,24 +91,24 @@ def test_a_plain_window():
 
 
 def test_a_roll_masks_and_does_not_wrap():
-    index, pixels, valid = window_frames(trial=10, start=0, frames=5, roll=-2)
+    index, pixels, valid = index_window_frames(trial=10, start=0, frames=5, roll=-2)
     np.testing.assert_array_equal(index, [0, 0, 0, 1, 2])
     np.testing.assert_array_equal(valid, [False, False, True, True, True])
     np.testing.assert_array_equal(pixels, index)
-    index, _, valid = window_frames(trial=10, start=6, frames=5, roll=1)
+    index, _, valid = index_window_frames(trial=10, start=6, frames=5, roll=1)
     np.testing.assert_array_equal(index, [7, 8, 9, 9, 9])
     np.testing.assert_array_equal(valid, [True, True, True, False, False])
 
 
 def test_a_dropped_frame_repeats_the_one_before():
     dropped = np.array([False, True, True, False, True])
-    index, pixels, valid = window_frames(trial=20, start=4, frames=5, roll=1, dropped=dropped)
+    index, pixels, valid = index_window_frames(trial=20, start=4, frames=5, roll=1, dropped=dropped)
     np.testing.assert_array_equal(index, [5, 6, 7, 8, 9])  # labels and points stay those of their own time
     np.testing.assert_array_equal(pixels, [5, 5, 5, 8, 8])
     assert valid.all()
 
 
 def test_a_window_longer_than_the_trial_is_padded():
-    index, _, valid = window_frames(trial=3, start=0, frames=5, roll=0)
+    index, _, valid = index_window_frames(trial=3, start=0, frames=5, roll=0)
     np.testing.assert_array_equal(index, [0, 1, 2, 2, 2])
     np.testing.assert_array_equal(valid, [True, True, True, False, False])

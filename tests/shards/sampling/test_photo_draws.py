@@ -9,7 +9,7 @@ from scipy import signal
 
 from tarpon.shards.sampling import photo_matrices as made
 from tarpon.shards.sampling.photo_augment import PhotoAugment, underwater, wildlife
-from tarpon.shards.sampling.photo_draws import STILL, PhotoDraw, draw_photo
+from tarpon.shards.sampling.photo_draws import IDENTITY_DRAW, PhotoDraw, draw_photo
 
 SETS = {"wildlife": wildlife(), "underwater": underwater()}
 OPTIONAL = ("colour", "clahe", "kernel", "spatter", "grain", "jpeg", "dropout")
@@ -30,7 +30,7 @@ def assert_same(one: object, other: object) -> None:
 @pytest.mark.parametrize("augment", [PhotoAugment(), replace(underwater(), enabled=False)])
 def test_nothing_asked_is_nothing_done(augment):
     for draw in drawn(augment, 5):
-        assert_same(replace(draw, fill=STILL.fill), STILL)  # no box has that colour
+        assert_same(replace(draw, fill=IDENTITY_DRAW.fill), IDENTITY_DRAW)  # no box has that colour
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -71,7 +71,7 @@ def test_switching_one_part_off_leaves_the_others():
 def test_one_sided_species_are_turned_and_never_mirrored(name):
     mirrored = [np.linalg.det(draw.matrix) < 0 for draw in drawn(SETS[name])]
     assert 0.4 < np.mean(mirrored) < 0.6
-    assert not any(np.linalg.det(draw.matrix) < 0 for draw in drawn(SETS[name].one_sided()))
+    assert not any(np.linalg.det(draw.matrix) < 0 for draw in drawn(SETS[name].without_mirroring()))
 
 
 def test_boxes_lie_inside_and_have_the_area_asked_for():
@@ -87,46 +87,48 @@ def test_boxes_lie_inside_and_have_the_area_asked_for():
 
 
 def test_colours_stay_linear_by_hand():
-    factor = made.jitter(brightness=1.2, contrast=1, saturation=1, hue=0)
+    factor = made.jitter_matrix(brightness=1.2, contrast=1, saturation=1, hue=0)
     np.testing.assert_allclose(factor @ (10, 20, 30, 1), (12, 24, 36))
-    contrast = made.jitter(brightness=1, contrast=0.5, saturation=1, hue=0)
+    contrast = made.jitter_matrix(brightness=1, contrast=0.5, saturation=1, hue=0)
     np.testing.assert_allclose(contrast @ (128, 28, 228, 1), (128, 78, 178))
-    np.testing.assert_allclose(made.jitter(brightness=1, contrast=1, saturation=0, hue=0), made.grey(), atol=1e-3)
-    turned = made.jitter(brightness=1, contrast=1, saturation=1.2, hue=0.08)
+    np.testing.assert_allclose(made.jitter_matrix(brightness=1, contrast=1, saturation=0, hue=0), made.grey_matrix(), atol=1e-3)
+    turned = made.jitter_matrix(brightness=1, contrast=1, saturation=1.2, hue=0.08)
     np.testing.assert_allclose(turned @ (80, 80, 80, 1), (80, 80, 80), atol=1e-9)  # grey has no hue
     assert made.LUMA @ (turned @ (200, 60, 10, 1)) == pytest.approx(made.LUMA @ (200, 60, 10), rel=2e-3)
-    both = made.after(factor, contrast)
+    both = made.compose_colours(factor, contrast)
     np.testing.assert_allclose(both @ (10, 20, 30, 1), contrast @ np.append(factor @ (10, 20, 30, 1), 1))
 
 
 @pytest.mark.parametrize("clear", [0.0, 0.5, 1.0])
 def test_water_takes_red_and_adds_its_own_light(clear):
-    shallow, deep = (made.tint(depth, clear) @ (180, 120, 90, 1) for depth in (0.2, 0.8))
+    shallow, deep = (made.tint_matrix(depth, clear) @ (180, 120, 90, 1) for depth in (0.2, 0.8))
     assert deep[0] < shallow[0] < 180
     assert deep[0] / deep[2] < shallow[0] / shallow[2] < 2
-    dark = made.tint(0.8, clear) @ (10, 10, 10, 1)
+    dark = made.tint_matrix(0.8, clear) @ (10, 10, 10, 1)
     assert dark[1] > 15
     assert dark[2] > 15
     for corner in np.ndindex(2, 2, 2):
-        level = made.tint(0.8, clear) @ np.append(255 * np.array(corner), 1)
+        level = made.tint_matrix(0.8, clear) @ np.append(255 * np.array(corner), 1)
         assert ((level >= 0) & (level <= 255)).all()
 
 
 def test_geometry_by_hand():
     top_right = np.array([0.5, -0.5, 1])
-    np.testing.assert_allclose(made.turned(1, flip_x=False, flip_y=False) @ top_right, (0.5, 0.5, 1))  # shows what was below
-    np.testing.assert_allclose(made.turned(0, flip_x=True, flip_y=False) @ top_right, (-0.5, -0.5, 1))
-    np.testing.assert_allclose(made.window(0.25, 1, 1, 0) @ top_right, (0.5, -0.5, 1))  # the quarter there
-    nearer = made.affine(angle=0, shear_x=0, shear_y=0, scale=2, shift_x=0.1, shift_y=0)
+    np.testing.assert_allclose(
+        made.flip_rotate_matrix(1, flip_x=False, flip_y=False) @ top_right, (0.5, 0.5, 1)
+    )  # shows what was below
+    np.testing.assert_allclose(made.flip_rotate_matrix(0, flip_x=True, flip_y=False) @ top_right, (-0.5, -0.5, 1))
+    np.testing.assert_allclose(made.crop_matrix(0.25, 1, 1, 0) @ top_right, (0.5, -0.5, 1))  # the quarter there
+    nearer = made.affine_matrix(angle=0, shear_x=0, shear_y=0, scale=2, shift_x=0.1, shift_y=0)
     np.testing.assert_allclose(nearer @ (0.1, 0.2, 1), (0, 0.1, 1), atol=1e-12)  # the middle has moved right by 0.1
-    assert made.zoom(nearer) == pytest.approx(2)
-    quarter = made.affine(angle=90, shear_x=0, shear_y=0, scale=1, shift_x=0, shift_y=0)
-    np.testing.assert_allclose(quarter, made.turned(1, flip_x=False, flip_y=False), atol=1e-12)
+    assert made.measure_zoom(nearer) == pytest.approx(2)
+    quarter = made.affine_matrix(angle=90, shear_x=0, shear_y=0, scale=1, shift_x=0, shift_y=0)
+    np.testing.assert_allclose(quarter, made.flip_rotate_matrix(1, flip_x=False, flip_y=False), atol=1e-12)
 
 
 def test_a_perspective_takes_corners_where_it_was_told():
     moved = np.array([[0.01, 0.02], [-0.03, 0.04], [0.05, -0.06], [0.0, 0.01]])
-    matrix = made.perspective(moved)
+    matrix = made.perspective_matrix(moved)
     for corner, move in zip(made.CORNERS, moved, strict=True):
         x, y, w = matrix @ np.append(corner, 1)
         np.testing.assert_allclose((x / w, y / w), corner + move, atol=1e-12)
@@ -134,7 +136,7 @@ def test_a_perspective_takes_corners_where_it_was_told():
     places = [matrix @ (x, y, 1) for x, y in ((0, 0), (step, 0), (0, step))]
     middle, right, below = (place[:2] / place[2] for place in places)
     area = abs(np.linalg.det(np.stack([right - middle, below - middle]))) / step**2
-    assert made.zoom(matrix) == pytest.approx(area**-0.5, rel=1e-4)
+    assert made.measure_zoom(matrix) == pytest.approx(area**-0.5, rel=1e-4)
 
 
 def test_kernels_by_hand():
@@ -150,7 +152,7 @@ def test_kernels_by_hand():
     rising = made.motion_kernel(4, 45)  # from bottom left to top right
     assert rising[0, 4] + rising[1, 3] > 10 * (rising[0, 0] + rising[1, 1])
     one, two = made.blur_kernel(0.8), made.sharpen_kernel(0.5)
-    np.testing.assert_allclose(made.chained(one, two), signal.convolve2d(one, two))
+    np.testing.assert_allclose(made.compose_kernels(one, two), signal.convolve2d(one, two))
 
 
 @pytest.mark.parametrize(

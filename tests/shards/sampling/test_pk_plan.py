@@ -207,7 +207,7 @@ def test_the_share_is_met_and_both_sets_are_covered(share):
         assert is_together(who[np.argsort(np.concatenate([np.flatnonzero(~star), np.flatnonzero(star)]))])
     # no longer than it takes: a step fewer would not reach one of the sets' last cells
     places = (len(batches) - 1) * 32 / K
-    assert len(of.first.deck) > places * (1 - share) - 1 or len(of.second.deck) > places * share - 1
+    assert len(of.first.sampler) > places * (1 - share) - 1 or len(of.second.sampler) > places * share - 1
 
 
 def test_tenths_differ():

@@ -8,11 +8,11 @@ import pytest
 from tarpon.shards.sampling.plan import (
     EpochPlan,
     choose_start,
-    rare_factors,
-    seen_histogram,
+    count_expected_frames,
     sequential_batches,
-    tiles,
-    window_weights,
+    tile_starts,
+    weight_rare_classes,
+    weight_windows,
 )
 
 
@@ -146,15 +146,15 @@ def test_in_turn_stripes_and_pads():
 
 def test_rare_factors_by_hand():
     """Shares .9, .08, .02, 0 under a threshold of .1: 1, 1.25, 5 (capped at 4), and 1 for what never occurs."""
-    np.testing.assert_allclose(rare_factors(np.array([90, 8, 2, 0]), threshold_share=0.1, cap=30), [1, 1.25, 5, 1])
-    np.testing.assert_allclose(rare_factors(np.array([90, 8, 2, 0]), threshold_share=0.1, cap=4), [1, 1.25, 4, 1])
-    np.testing.assert_array_equal(rare_factors(np.zeros(3), threshold_share=0.1, cap=4), np.ones(3))
+    np.testing.assert_allclose(weight_rare_classes(np.array([90, 8, 2, 0]), threshold_share=0.1, cap=30), [1, 1.25, 5, 1])
+    np.testing.assert_allclose(weight_rare_classes(np.array([90, 8, 2, 0]), threshold_share=0.1, cap=4), [1, 1.25, 4, 1])
+    np.testing.assert_array_equal(weight_rare_classes(np.zeros(3), threshold_share=0.1, cap=4), np.ones(3))
 
 
 def test_window_weights_by_hand():
-    weights = window_weights(np.array([0, 1, -1, 1]), np.array([1.0, 3.0]), length=2)
+    weights = weight_windows(np.array([0, 1, -1, 1]), np.array([1.0, 3.0]), length=2)
     np.testing.assert_allclose(weights, [2, 2, 2])
-    np.testing.assert_allclose(window_weights(np.array([0, 0, 1]), np.array([1.0, 4.0]), length=9), [2])
+    np.testing.assert_allclose(weight_windows(np.array([0, 0, 1]), np.array([1.0, 4.0]), length=9), [2])
 
 
 @pytest.mark.parametrize(("frames", "length"), [(50, 7), (50, 50), (20, 33), (5, 1)])
@@ -162,7 +162,7 @@ def test_windows_against_brute_force(frames, length):
     rng = np.random.default_rng(frames)
     labels, factors = rng.integers(-1, 4, frames), rng.random(4) * 5 + 1
     starts = range(max(frames - length, 0) + 1)
-    mine = window_weights(labels, factors, length=length)
+    mine = weight_windows(labels, factors, length=length)
     theirs = [np.mean([factors[a] if a >= 0 else 1 for a in labels[s : s + length]]) for s in starts]
     np.testing.assert_allclose(mine, theirs)
     seen = np.zeros(4)
@@ -170,7 +170,7 @@ def test_windows_against_brute_force(frames, length):
         for label in labels[start : start + length]:
             if label >= 0:
                 seen[label] += weight / sum(theirs)
-    np.testing.assert_allclose(seen_histogram(labels, mine, length=length, classes=4), seen)
+    np.testing.assert_allclose(count_expected_frames(labels, mine, length=length, classes=4), seen)
 
 
 def test_choose_start_follows_the_weights():
@@ -180,6 +180,6 @@ def test_choose_start_follows_the_weights():
 
 
 def test_tiles_cover_once():
-    np.testing.assert_array_equal(tiles(10, 4), [0, 4, 8])
-    np.testing.assert_array_equal(tiles(8, 4), [0, 4])
-    np.testing.assert_array_equal(tiles(3, 4), [0])
+    np.testing.assert_array_equal(tile_starts(10, 4), [0, 4, 8])
+    np.testing.assert_array_equal(tile_starts(8, 4), [0, 4])
+    np.testing.assert_array_equal(tile_starts(3, 4), [0])

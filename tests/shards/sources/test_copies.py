@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tarpon.shards.sources.copies import TAIL, copies
+from tarpon.shards.sources.copies import TAIL, find_copies
 
 
 def test_copies_and_what_only_looks_alike(tmp_path):
@@ -20,9 +20,9 @@ def test_copies_and_what_only_looks_alike(tmp_path):
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     sizes = np.array([len(content) for content in files.values()])
-    assert sorted(copies(tmp_path, sizes, list(files))) == [[0, 2], [6, 7]]
+    assert sorted(find_copies(tmp_path, sizes, list(files))) == [[0, 2], [6, 7]]
 
 
 def test_files_of_unlike_sizes_are_not_opened(tmp_path):
-    assert copies(tmp_path, np.array([3, 4]), ["missing", "absent"]) == []
-    assert copies(tmp_path, np.zeros(0, int), []) == []
+    assert find_copies(tmp_path, np.array([3, 4]), ["missing", "absent"]) == []
+    assert find_copies(tmp_path, np.zeros(0, int), []) == []

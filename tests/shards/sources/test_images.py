@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tarpon.shards.sources.images import as_jpeg, fitted
+from tarpon.shards.sources.images import convert_to_jpeg, shrink
 
 
 def picture(width: int = 40, height: int = 24) -> Image.Image:
@@ -31,7 +31,7 @@ def pixels(content: bytes) -> np.ndarray:
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 30, "subsampling": "4:2:0"}])
 def test_a_jpeg_is_kept_byte_for_byte(options):
     content = coded(picture(), **options)
-    stored = as_jpeg(content, short_side=24)
+    stored = convert_to_jpeg(content, short_side=24)
     assert stored.content == content
     assert (stored.width, stored.height, stored.verbatim) == (40, 24, True)
 
@@ -48,7 +48,7 @@ def test_a_jpeg_is_kept_byte_for_byte(options):
 ])  # fmt: skip
 def test_other_formats_and_modes_become_rgb_jpegs(form, mode, expected):
     assert expected.mode == mode
-    stored = as_jpeg(coded(expected, form))
+    stored = convert_to_jpeg(coded(expected, form))
     assert not stored.verbatim
     found = pixels(stored.content)
     assert found.shape == (24, 40, 3)
@@ -58,40 +58,40 @@ def test_other_formats_and_modes_become_rgb_jpegs(form, mode, expected):
 
 def test_sixteen_bits_keep_their_brightness():
     deep = np.linspace(0, 65535, 40 * 24).reshape(24, 40).astype(np.uint16)
-    found = pixels(as_jpeg(coded(Image.fromarray(deep), "PNG")).content)
+    found = pixels(convert_to_jpeg(coded(Image.fromarray(deep), "PNG")).content)
     np.testing.assert_allclose(found[..., 0], deep >> 8, atol=6)
 
 
 def test_clear_parts_turn_white():
     image = picture().convert("RGBA")
     image.paste((0, 0, 0, 0), (0, 0, 16, 24))
-    assert pixels(as_jpeg(coded(image, "PNG")).content)[:, :14].min() > 240
+    assert pixels(convert_to_jpeg(coded(image, "PNG")).content)[:, :14].min() > 240
 
 
 def test_clear_parts_take_the_colour_that_is_asked():
     image = picture().convert("RGBA")
     image.paste((255, 255, 255, 0), (0, 0, 16, 24))
-    assert pixels(as_jpeg(coded(image, "PNG"), matte="black").content)[:, :14].max() < 15
+    assert pixels(convert_to_jpeg(coded(image, "PNG"), matte="black").content)[:, :14].max() < 15
 
 
 def test_a_turned_picture_is_stored_upright():
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned a quarter clockwise
-    stored = as_jpeg(coded(picture(), exif=exif))
+    stored = convert_to_jpeg(coded(picture(), exif=exif))
     assert (stored.width, stored.height, stored.verbatim) == (24, 40, False)
     np.testing.assert_allclose(pixels(stored.content), np.rot90(np.asarray(picture()), -1), atol=25)
     exif[0x0112] = 1
-    assert as_jpeg(coded(picture(), exif=exif)).verbatim
+    assert convert_to_jpeg(coded(picture(), exif=exif)).verbatim
 
 
 def test_a_jpeg_that_holds_rgb_is_encoded_anew():
-    assert not as_jpeg(coded(picture(), keep_rgb=True)).verbatim
+    assert not convert_to_jpeg(coded(picture(), keep_rgb=True)).verbatim
 
 
 @pytest.mark.parametrize(("side", "size"), [(0, (300, 100)), (100, (300, 100)), (50, (150, 50)), (200, (300, 100))])
 def test_only_the_shorter_side_counts_and_nothing_grows(side, size):
     content = coded(picture(300, 100))
-    stored = as_jpeg(content, short_side=side)
+    stored = convert_to_jpeg(content, short_side=side)
     assert (stored.width, stored.height) == size
     assert pixels(stored.content).shape == (size[1], size[0], 3)
     assert stored.verbatim == (size == (300, 100))
@@ -102,13 +102,13 @@ def test_only_the_shorter_side_counts_and_nothing_grows(side, size):
     (0, 151, (151, 50)),
 ])  # fmt: skip
 def test_the_longer_side_counts_where_it_is_named(short, longest, size):
-    stored = as_jpeg(coded(picture(300, 100)), short_side=short, longest_side=longest)
+    stored = convert_to_jpeg(coded(picture(300, 100)), short_side=short, longest_side=longest)
     assert (stored.width, stored.height) == size
     assert stored.verbatim == (size == (300, 100))
 
 
 def test_a_thin_picture_keeps_a_pixel():
-    assert fitted(Image.new("RGB", (4000, 40)), short_side=32).size == (3200, 32)
+    assert shrink(Image.new("RGB", (4000, 40)), short_side=32).size == (3200, 32)
 
 
 @pytest.mark.parametrize(("content", "reason"), [
@@ -120,15 +120,15 @@ def test_a_thin_picture_keeps_a_pixel():
 ])  # fmt: skip
 def test_what_does_not_decode_is_told_in_one_line(content, reason):
     with pytest.raises(ValueError, match=reason) as told:
-        as_jpeg(content)
+        convert_to_jpeg(content)
     assert "\n" not in str(told.value)
 
 
 def test_large_pictures_are_made_smaller_without_a_word_and_too_large_ones_refused_in_one_line(monkeypatch, recwarn):
     """By limits of a thousandth; Pillow's own warn at 89 million pixels and refuse at twice as many."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
-    stored = as_jpeg(coded(picture(120, 100)), longest_side=60)
+    stored = convert_to_jpeg(coded(picture(120, 100)), longest_side=60)
     assert (stored.width, stored.height) == (60, 50)
     with pytest.raises(ValueError, match=r"^more than 179 million pixels; make it smaller before packing$"):
-        as_jpeg(coded(picture(200, 101)), longest_side=60)
+        convert_to_jpeg(coded(picture(200, 101)), longest_side=60)
     assert not list(recwarn)

@@ -10,13 +10,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tarpon.pipelines.clip.feed import ClipFields, Window
+from tarpon.pipelines.clip.feed import ClipFields, ClipRequest
 from tarpon.pipelines.clip.graph import ClipGraph
 from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Loader
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
-from tarpon.shards.sampling.draws import NONE, ClipAugment, draw_clip
+from tarpon.shards.sampling.draws import NO_AUGMENT, ClipAugment, draw_clip
 from tarpon.tools.bench import loader as bench_loader
 from tarpon.tools.bench import results as bench
 from tarpon.tools.mouse import baseline_loader as mouse_loader
@@ -56,7 +56,7 @@ def test_both_ways_deliver_the_same_pictures_and_labels(setup, mouse_shards):
     )
     feed = Feed(manifest, Reader(manifest), fields, pool=manifest.rows("train"), budget=Budget(0))
     loader = Loader(ClipGraph(size=SIZE, batch=1, resize=False, noise=False), feed, device=None, threads=1)
-    ours = next(loader.run([[Window(row=int(row), start=100, draw=draw)]]))
+    ours = next(loader.run([[ClipRequest(row=int(row), start=100, draw=draw)]]))
     cut = mouse_loader.Cut(video=cut.video, first=cut.first, trial=cut.trial, start=100, actions=cut.actions, draw=draw)
     clip, actions = mouse_loader.VideoWindows(
         [cut], frames=FRAMES, size=SIZE, mean=bench_loader_mouse.MEAN, std=bench_loader_mouse.STD, noise_sd=0
@@ -80,7 +80,7 @@ def test_the_baselines_noise_has_the_asked_strength():
 
 def test_without_augmentation_the_baseline_delivers_the_frames_as_they_are():
     clip = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=-1)
-    draw = draw_clip(NONE, seed=0, epoch=0, slot=0, frames=1, points=1)
+    draw = draw_clip(NO_AUGMENT, seed=0, epoch=0, slot=0, frames=1, points=1)
     assert np.allclose(mouse_loader.augmented(clip, draw, noise_sd=0.02, seed=0) * 255, clip, atol=1e-4)
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tarpon.models.ops import OPS, choices
-from tarpon.models.ops.choices import Choice, Line
+from tarpon.models.ops.choices import Choice, TableRow
 from tarpon.models.ops.compare import Deviation
-from tarpon.models.ops.spec import OpSpec, Rival
+from tarpon.models.ops.spec import Baseline, OpSpec
 from tarpon.tools.bench import ops as bench_ops
 from tarpon.tools.bench import ops_check as bench_ops_check
 from tarpon.tools.bench import ops_table as bench_ops_table
@@ -26,12 +26,12 @@ def inputs(shape, *, dtype, device, seed):
 
 
 def make_twice(given):
-    return Rival.of(lambda x, factor: x * factor * 1, given)
+    return Baseline.of(lambda x, factor: x * factor * 1, given)
 
 
 SPEC = OpSpec(
     name="scaled", letters="BT", fused=scaled, reference=scaled, inputs=inputs, shapes=((2, 3), (4, 8)),
-    small_shapes=((1, 1), (1, 2)), defaults=((4, 8),), rivals={"twice": make_twice},
+    small_shapes=((1, 1), (1, 2)), defaults=((4, 8),), baselines={"twice": make_twice},
     aims={(4, 8): {"eager": 2.0, "compiled": 1.2}}, reduction=lambda shape: 1,
     moved_bytes=lambda shape, dtype, *, backward=False: 2 * shape[0] * shape[1] * dtype.itemsize,
     operations=lambda shape, *, backward=False: shape[0] * shape[1],
@@ -124,7 +124,7 @@ def test_what_fails_is_told_and_the_others_are_timed(ops):
 
 
 def test_a_backward_pass_reaches_every_input_that_wants_a_gradient():
-    rival = Rival.of(scaled, inputs((2, 3), dtype=torch.float32, device="cpu", seed=0))
+    rival = Baseline.of(scaled, inputs((2, 3), dtype=torch.float32, device="cpu", seed=0))
     (gradient,) = make_step(rival, backward=True)()
     assert torch.equal(gradient, torch.full((2, 3), 3.0))
     assert not make_step(rival, backward=False)().requires_grad
@@ -193,7 +193,7 @@ def test_the_fastest_way_goes_into_the_table():
     ways = {"two_pass": Choice(way="two_pass"), "library": Choice(way="library")}
     rows = [row((8, 345, 64, 64), "two_pass", 1.0, graph_ms=0.9), row((8, 345, 64, 64), "library", 2.0, graph_ms=0.8)]
     line = bench_ops_table.choose_line("temporal_block", (8, 345, 64, 64), torch.bfloat16, ways, rows, device="A")
-    assert line == Line(
+    assert line == TableRow(
         op="temporal_block", device="A", dtype="bfloat16", sizes=(2760, 64, 64), choice=Choice(way="library"),
         ms={"two_pass": 0.9, "library": 0.8},
     )  # fmt: skip
@@ -203,8 +203,8 @@ def test_the_fastest_way_goes_into_the_table():
 
 
 def test_every_line_is_in_the_file_before_the_next_is_measured(tmp_path, monkeypatch):
-    def line(rows: int, way: str) -> Line:
-        return Line(op="mmoe_experts", device="A", dtype="bfloat16", sizes=(rows, 4, 4, 4), choice=Choice(way=way))
+    def line(rows: int, way: str) -> TableRow:
+        return TableRow(op="mmoe_experts", device="A", dtype="bfloat16", sizes=(rows, 4, 4, 4), choice=Choice(way=way))
 
     path, write = tmp_path / "choices.json", choices.write_table
     monkeypatch.setattr(choices, "TABLE", [line(1, "fused"), line(2, "fused")])

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tarpon.shards.sources.cells.pages import as_tiff, from_tiff
-from tarpon.shards.writer import dali_index, tar_places
+from tarpon.shards.sources.cells.pages import decode_tiff, encode_tiff
+from tarpon.shards.writer import format_dali_index, index_tar
 from tarpon.tools import lint
 
 
@@ -49,8 +49,8 @@ def rewrite(shards: Path, name: str, edit: Callable[[bytes], bytes]) -> None:
             info = tarfile.TarInfo(member)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    places = tar_places(path)
-    path.with_suffix(".idx").write_text(dali_index(places))
+    places = index_tar(path)
+    path.with_suffix(".idx").write_text(format_dali_index(places))
 
     def place(listed: list[dict]) -> None:
         for row in listed:
@@ -71,9 +71,9 @@ def test_sound_shards_have_no_findings_and_a_truthful_rewrite_neither(shards):
 @pytest.mark.parametrize(("name", "edit", "check"), [
     ("tif", lambda content: content[: len(content) // 2], "image"),
     ("tif", lambda content: b"\0" * len(content), "image"),
-    ("tif", lambda content: as_tiff(from_tiff(content)[1:]), "image"),
-    ("tif", lambda content: as_tiff((from_tiff(content) >> 8).astype("uint8")), "image"),
-    ("tif", lambda content: as_tiff(from_tiff(content) // 2), "image"),
+    ("tif", lambda content: encode_tiff(decode_tiff(content)[1:]), "image"),
+    ("tif", lambda content: encode_tiff((decode_tiff(content) >> 8).astype("uint8")), "image"),
+    ("tif", lambda content: encode_tiff(decode_tiff(content) // 2), "image"),
     ("json", lambda content: json.dumps(json.loads(content) | {"hours": 99}).encode(), "meta"),
     ("json", lambda content: json.dumps({k: v for k, v in json.loads(content).items() if k != "low"}).encode(), "meta"),
     ("json", lambda content: b"[1]", "meta"),

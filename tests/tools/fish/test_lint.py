@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tarpon.shards.writer import dali_index, tar_places
+from tarpon.shards.writer import format_dali_index, index_tar
 from tarpon.tools import lint
 
 
@@ -51,8 +51,8 @@ def rewrite(shards: Path, name: str, edit: Callable[[bytes], bytes]) -> None:
             info = tarfile.TarInfo(member)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    places = tar_places(path)
-    path.with_suffix(".idx").write_text(dali_index(places))
+    places = index_tar(path)
+    path.with_suffix(".idx").write_text(format_dali_index(places))
     table = pq.read_table(shards / "manifest.parquet")
     listed = table.to_pylist()
     for row in listed:

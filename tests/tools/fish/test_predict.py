@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from tarpon.shards.features import open_features
-from tarpon.shards.sources.images import Picture
+from tarpon.shards.sources.images import JpegImage
 from tarpon.tools import cli
 from tarpon.tools.fish import predict as predict_fish
 from tarpon.tools.loose_images import images_in, natural, pictures_of
@@ -200,4 +200,4 @@ def test_images_are_read_one_chunk_ahead_and_no_further(few, tmp_path):
         shutil.copy(few / "img10.jpg", tmp_path / name)
     found += list(stream)
     assert [list(rows) for rows, _ in found] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
-    assert all(isinstance(picture, Picture) for _, pictures in found for picture in pictures)
+    assert all(isinstance(picture, JpegImage) for _, pictures in found for picture in pictures)

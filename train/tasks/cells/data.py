@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from tarpon.pipelines.loader import Batch, Loader
-from tarpon.pipelines.page.feed import PageFields, PageRequest, levels, neighbours, page_requests
+from tarpon.pipelines.page.feed import PageFields, PageRequest, find_neighbours, request_pages, select_levels
 from tarpon.pipelines.page.graph import PageGraph
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.quarantine import Budget
@@ -47,7 +47,7 @@ def cells_data(
     window = options.model.window
     reader = Reader(manifest, cache=Path(run.loader.cache) if run.loader.cache else None)
     budget = Budget(run.loader.bad_rows)
-    read, there = neighbours(np.array(manifest.column("stack")), np.asarray(manifest.column("page")), window=window)
+    read, there = find_neighbours(np.array(manifest.column("stack")), np.asarray(manifest.column("page")), window=window)
     known = {  # copies: the table's own memory is read-only
         name: torch.tensor(values, device=context.device)
         for name, values in (("label", labels.label), ("hours", labels.hours), ("target", labels.target))
@@ -55,17 +55,17 @@ def cells_data(
 
     def train_work(slots: Slots) -> list[PageRequest]:
         drawn = {"augment": options.augment, "seed": run.seed, "epoch": slots.epoch, "slots": slots.slots}
-        return page_requests(read[slots.rows], there[slots.rows], **drawn)
+        return request_pages(read[slots.rows], there[slots.rows], **drawn)
 
     def split_work(own: np.ndarray) -> list[PageRequest]:
-        return page_requests(read[own], there[own] & (own >= 0)[:, None])
+        return request_pages(read[own], there[own] & (own >= 0)[:, None])
 
     def make_loader(training: bool) -> Loader:
         fields = page_fields(options, manifest, noise=training)
         return decoding_loader(
             PageGraph(
                 size=fields.size,
-                stretch=any((manifest.column(side) != fields.size).any() for side in ("width", "height")),
+                resize=any((manifest.column(side) != fields.size).any() for side in ("width", "height")),
                 batch=run.micro_batch * window,
                 mean=options.mean,
                 std=options.std,
@@ -102,7 +102,7 @@ def cells_data(
 
 def page_fields(options: CellsOptions, manifest: Manifest, *, noise: bool) -> PageFields:
     """How a stored page becomes one sample's arrays."""
-    low, high = levels(manifest, options.contrast)
+    low, high = select_levels(manifest, options.contrast)
     return PageFields(
         low=low,
         high=high,

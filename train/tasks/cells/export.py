@@ -32,7 +32,7 @@ def export(
     """Write checkpoints/best.pt, loadable with `weights_only=True`, and the files and plots of the run folder."""
     plain = {"run": asdict(run), "task": asdict(options), "rebuild": asdict(without_weights(options))}
     (folder / NAME).parent.mkdir(parents=True, exist_ok=True)
-    with atomic.replacing(folder / NAME) as draft:
+    with atomic.replace(folder / NAME) as draft:
         torch.save(
             {
                 "model_state_dict": dict(best),

@@ -9,7 +9,7 @@ import yaml
 from tarpon.models.backbones.frames import FrameBackbone
 from tarpon.pipelines.page.feed import CONTRASTS, FIXED
 from tarpon.shards.sampling.draws import PageAugment
-from tarpon.shards.sources.cells.config import training_part
+from tarpon.shards.sources.cells.config import read_training_part
 from tarpon.train.config import UsageError
 
 
@@ -152,7 +152,7 @@ def published(path: str) -> dict[str, object] | None:
     if not isinstance(held, dict) or not isinstance(held.get("data"), dict):
         return None  # of ours `data` is a path
     try:
-        known = training_part(Path(path))
+        known = read_training_part(Path(path))
     except ValueError as error:
         raise UsageError(str(error)) from error
     made: dict[str, object] = {}

@@ -10,12 +10,12 @@ from functools import partial
 import numpy as np
 import torch
 
-from tarpon.models.groups import parameter_groups
+from tarpon.models.groups import group_parameters
 from tarpon.models.pages.reader import PageReader
 from tarpon.shards.manifest import SPLITS, Manifest, open_manifest
 from tarpon.shards.sampling import plan
-from tarpon.shards.sources.cells.source import CLASSES, in_window
-from tarpon.shards.split import fold_splits
+from tarpon.shards.sources.cells.source import CLASSES, select_hours
+from tarpon.shards.split import assign_fold_splits
 from tarpon.train.config import DATA, Optim, Recipe, Run, Schedule
 from tarpon.train.engine import DistContext
 from tarpon.train.task import Problem, Task
@@ -73,7 +73,7 @@ def build(run: Run, options: CellsOptions, context: DistContext, *, encoders: di
         model=model,
         inputs=("clip", "valid"),
         # weight decay would shrink, without any gradient, a backbone that is to stand still
-        groups={n: g for n, g in parameter_groups(model).items() if options.model.train_backbone or n.startswith("rest/")},
+        groups={n: g for n, g in group_parameters(model).items() if options.model.train_backbone or n.startswith("rest/")},
         freeze=lambda on: model.freeze_backbone(on or not options.model.train_backbone),
         loss=partial(hours_losses, **asdict(options.loss)),
         data=data,
@@ -124,7 +124,7 @@ def splits_of(manifest: Manifest, options: CellsOptions) -> np.ndarray:
     told = manifest.card["split"]
     train, val, _ = told["ratios"]
     columns = (manifest.column("fold"), manifest.column("group"), manifest.column("label"))
-    return np.array(fold_splits(*columns, k=options.fold, val_share=val / (train + val), seed=told["seed"]))
+    return np.array(assign_fold_splits(*columns, k=options.fold, val_share=val / (train + val), seed=told["seed"]))
 
 
 def chosen(manifest: Manifest, splits: np.ndarray, name: str, options: CellsOptions) -> np.ndarray:
@@ -144,7 +144,7 @@ def chosen(manifest: Manifest, splits: np.ndarray, name: str, options: CellsOpti
 
 def _within(hours: np.ndarray, window: tuple[float, float] | None, *, rate: float, stride: int) -> np.ndarray:
     window = (0.0, float(hours.max())) if window is None else window
-    return in_window(hours, window, frames_per_hour=rate, stride=stride)
+    return select_hours(hours, window, frames_per_hour=rate, stride=stride)
 
 
 def _filmed_in_both(rows: np.ndarray, labels: np.ndarray, points: np.ndarray) -> np.ndarray:

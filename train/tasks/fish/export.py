@@ -40,7 +40,7 @@ def export(
     plain = json.loads(
         json.dumps({"encoders": encoders, "features": card, "args": {"run": asdict(run), "task": asdict(options)}})
     )
-    with atomic.replacing(folder / NAME) as draft:
+    with atomic.replace(folder / NAME) as draft:
         torch.save(
             {
                 "model_state_dict": dict(best),

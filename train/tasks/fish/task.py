@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tarpon.models.groups import parameter_groups
+from tarpon.models.groups import group_parameters
 from tarpon.models.moe.mmoe import MMoE
 from tarpon.models.moe.multihead import MultiHead
 from tarpon.pipelines.feature import FeatureLoader
@@ -94,7 +94,7 @@ def build(run: Run, options: FishOptions, context: DistContext, *, encoders: dic
     return Problem(
         model=model,
         inputs=("features",),
-        groups=parameter_groups(model, backbone=None),
+        groups=group_parameters(model, backbone=None),
         freeze=lambda on: None,
         loss=lambda out, batch: attribute_losses(
             out, batch, facts=facts, weights=weights, smoothing=options.loss.label_smoothing

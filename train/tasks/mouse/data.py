@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tarpon.pipelines.clip.feed import ClipFields, TrainWindows, Window, tiled_windows
+from tarpon.pipelines.clip.feed import ClipFields, ClipRequest, TrainWindows, tile_windows
 from tarpon.pipelines.clip.graph import ClipGraph
 from tarpon.pipelines.loader import Loader
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
-from tarpon.shards.sampling.draws import NONE
+from tarpon.shards.sampling.draws import NO_AUGMENT
 from tarpon.shards.sampling.plan import EpochPlan
 from tarpon.shards.sources.mouse.pose_mirror import mirror_pairs
 from tarpon.train.config import Run
@@ -19,7 +19,7 @@ from tarpon.train.data import TaskData, decoding_loader
 from tarpon.train.engine import DistContext
 from tarpon.train.tasks.mouse.options import MouseOptions
 
-PADDING = Window(row=-1, start=0)
+PADDING = ClipRequest(row=-1, start=0)
 
 
 def open_reader(run: Run, manifest: Manifest) -> Reader:
@@ -56,11 +56,11 @@ def mouse_data(
         merge=options.merge,
         factors=factors,
     )
-    tiles = tiled_windows(manifest, np.arange(len(manifest)), frames=options.window.val_frames)
+    tiles = tile_windows(manifest, np.arange(len(manifest)), frames=options.window.val_frames)
     tile_rows = np.array([tile.row for tile in tiles])
 
     def make_loader(training: bool) -> Loader:
-        augment = options.augment if training else NONE
+        augment = options.augment if training else NO_AUGMENT
         frames = options.window.train_frames if training else options.window.val_frames
         fields = clip_fields(options, swap, frames=frames, noise=training)
         sides = np.concatenate([manifest.column("clip_width"), manifest.column("clip_height")])

@@ -38,7 +38,7 @@ def export(
     """
     trials, classes, _ = load_trials(folder / "predictions" / "val.npz")
     merge, rebuild = list(options.merge), replace(options, model=options.model.without_weights())
-    with atomic.replacing(folder / NAME) as draft:
+    with atomic.replace(folder / NAME) as draft:
         torch.save(
             {
                 "model_state_dict": dict(best),

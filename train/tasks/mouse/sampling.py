@@ -29,15 +29,15 @@ def sampling(
 ) -> tuple[plan.EpochPlan, np.ndarray | None, str]:
     """The epoch plan, the boost's frame factors (None: off), and the class table before and after the boost."""
     window, frames = options.window, options.window.train_frames
-    factors = plan.rare_factors(counts, threshold_share=window.rare_threshold_share, cap=window.rare_boost_cap)
+    factors = plan.weight_rare_classes(counts, threshold_share=window.rare_threshold_share, cap=window.rare_boost_cap)
     if not window.rare_boost:
         factors = np.ones(len(counts))
     weights, seen = np.ones(len(rows)), np.zeros((len(rows), len(counts)))
     for i, row in enumerate(rows):
         labels = merge_classes(manifest.lists("actions", np.array([row]))[0], options.merge)
-        chances = plan.window_weights(labels, factors, length=frames)
+        chances = plan.weight_windows(labels, factors, length=frames)
         weights[i] = chances.mean()
-        seen[i] = plan.seen_histogram(labels, chances, length=frames, classes=len(counts))
+        seen[i] = plan.count_expected_frames(labels, chances, length=frames, classes=len(counts))
     boosted = (weights[:, None] * seen).sum(0)
     before, after = counts / max(counts.sum(), 1), boosted / max(boosted.sum(), 1)
     lines = [

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tarpon.models.groups import parameter_groups
+from tarpon.models.groups import group_parameters
 from tarpon.models.temporal.pose import PoseEncoder, PoseGraph
 from tarpon.models.temporal.tagger import FrameTagger
 from tarpon.pipelines.clip.checks import check_clips
@@ -75,7 +75,7 @@ def build(run: Run, options: MouseOptions, context: DistContext, *, encoders: di
     return Problem(
         model=model,
         inputs=("clip", "valid", "pose") if model.pose is not None else ("clip", "valid"),
-        groups=parameter_groups(model),
+        groups=group_parameters(model),
         freeze=model.freeze_backbone,
         loss=lambda out, batch: loss(out, batch, options=options.loss, weights=weights),
         data=data,

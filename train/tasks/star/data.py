@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from tarpon.pipelines.loader import Batch, Loader
-from tarpon.pipelines.photo.feed import PhotoFields, PhotoRequest, photo_requests
+from tarpon.pipelines.photo.feed import PhotoFields, PhotoRequest, request_photos
 from tarpon.pipelines.photo.graph import PhotoGraph
-from tarpon.shards.joined import Joined
+from tarpon.shards.joined import JoinedDatasets
 from tarpon.shards.manifest import open_manifest
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
@@ -44,7 +44,7 @@ class Photos:
                 f"pack the wildlife set without --keep_seastar"
             )
         cache = Path(run.loader.cache) if run.loader.cache else None
-        self.joined = Joined([(manifest, Reader(manifest, cache=cache)) for manifest in manifests])
+        self.joined = JoinedDatasets([(manifest, Reader(manifest, cache=cache)) for manifest in manifests])
         self.scored = manifests[0]  # the set whose splits are searched
         self.within_dataset = not self.scored.card["stars"]  # as published: stars all together, wildlife by data set
         self.protocol = self.scored.card["protocol"] + ("; each within its own data set" if self.within_dataset else "")
@@ -94,7 +94,9 @@ def star_data(
     budget = Budget(run.loader.bad_rows)
     wild = photos.second | (options.strategy == PRETRAIN)
     sets = 2 * wild.astype(int) + photos.flank  # place in the augments
-    augments = tuple(augment for own in (options.augment_star, options.augment_wildlife) for augment in (own, own.one_sided()))
+    augments = tuple(
+        augment for own in (options.augment_star, options.augment_wildlife) for augment in (own, own.without_mirroring())
+    )
     known = {
         "identity": torch.tensor(labels, device=context.device),
         "anchor": torch.tensor(~photos.distractor, device=context.device),
@@ -102,7 +104,7 @@ def star_data(
 
     def train_work(slots: Slots) -> list[PhotoRequest]:
         drawn = {"augments": augments, "sets": sets[slots.rows], "seed": run.seed, "epoch": slots.epoch, "slots": slots.slots}
-        return photo_requests(slots.rows, **drawn)
+        return request_photos(slots.rows, **drawn)
 
     def make_loader(training: bool) -> Loader:
         backbone = options.model.backbone
@@ -133,7 +135,7 @@ def star_data(
         order=order,
         items=lambda split: np.flatnonzero(photos.roles(split)),
         train_work=train_work,
-        split_work=photo_requests,
+        split_work=request_photos,
         make_loader=make_loader,
         finish=finish,
     )

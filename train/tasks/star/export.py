@@ -41,7 +41,7 @@ def export(
     """Write best.pth, loadable with `weights_only=True`; tables and figures of test, else of val; the projector."""
     plain = {"run": asdict(run), "task": asdict(options), "rebuild": asdict(without_weights(options))}
     split, found, novelty = find_run(folder, searching, device=device)
-    with atomic.replacing(folder / NAME) as draft:
+    with atomic.replace(folder / NAME) as draft:
         torch.save(
             {
                 "model_state_dict": dict(best),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tarpon.models.groups import parameter_groups
+from tarpon.models.groups import group_parameters
 from tarpon.models.reid.embedder import ReidModel
 from tarpon.shards.sampling.pk_plan import IdentityPlan, MixedPlan
 from tarpon.train.config import DATA, Optim, Recipe, Run, Schedule
@@ -76,7 +76,7 @@ def build(run: Run, options: StarOptions, context: DistContext, *, encoders: dic
     return Problem(
         model=model,
         inputs=("image", "flips"),
-        groups=parameter_groups(model),
+        groups=group_parameters(model),
         freeze=model.freeze_backbone,
         loss=loss,
         data=data,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tarpon.models.ops.choices import WAYS, Choice, force_choice
-from tarpon.models.ops.compare import compare, deviations, run
+from tarpon.models.ops.compare import compare, measure_deviations, run_with_gradients
 from tarpon.models.ops.dropout import draw_seed
 from tarpon.models.ops.mmoe.experts import EXPERTS, experts
 from tarpon.models.ops.mmoe.gates import GATES, gates
@@ -28,7 +28,7 @@ def case_name(value: object) -> str | None:
 
 
 def assert_right(spec: OpSpec, inputs: dict, *, limit: float) -> None:
-    found = deviations(spec.fused, spec.reference, inputs, limit=limit)
+    found = measure_deviations(spec.fused, spec.reference, inputs, limit=limit)
     assert all(one.ok for one in found), found
 
 
@@ -67,7 +67,10 @@ def test_strides_do_not_matter(spec, shape, device, poisoned, spread, through_ga
         for name, value in inputs.items()
     }
     assert not all(value.is_contiguous() for value in apart.values() if isinstance(value, Tensor))
-    want, got = run(spec.fused, inputs), run(lambda **given: through_gaps(spec.fused(**given)), apart)
+    want, got = (
+        run_with_gradients(spec.fused, inputs),
+        run_with_gradients(lambda **given: through_gaps(spec.fused(**given)), apart),
+    )
     for name, value in got.items():
         torch.testing.assert_close(value, want[name], rtol=1e-6, atol=1e-6)
 
@@ -75,7 +78,7 @@ def test_strides_do_not_matter(spec, shape, device, poisoned, spread, through_ga
 @pytest.mark.parametrize(("spec", "shape"), MIDDLE, ids=case_name)
 def test_two_runs_give_the_same_bits(spec, shape, device):
     inputs = spec.inputs(shape, dtype=torch.float32, device=device, seed=3)
-    first, second = run(spec.fused, inputs), run(spec.fused, inputs)
+    first, second = run_with_gradients(spec.fused, inputs), run_with_gradients(spec.fused, inputs)
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
@@ -88,14 +91,14 @@ def test_any_number_of_rows(rows, device, poisoned):
         if rows:
             assert_right(spec, inputs, limit=float32_limit(spec, *shape))
         else:
-            assert all(not value.count_nonzero() for value in run(spec.fused, inputs).values())
+            assert all(not value.count_nonzero() for value in run_with_gradients(spec.fused, inputs).values())
 
 
 def test_rows_without_a_gradient_leave_the_others_as_they_are(device):
     for spec in (GATES, *BY_WAY):
         inputs = spec.inputs(spec.small_shapes[1], dtype=torch.float32, device=device, seed=3)
-        want = run(spec.fused, inputs)
-        got = run(spec.fused, inputs | {"normal": inputs["normal"].detach()})
+        want = run_with_gradients(spec.fused, inputs)
+        got = run_with_gradients(spec.fused, inputs | {"normal": inputs["normal"].detach()})
         assert {*want} - {*got} == {"normal"}
         assert all(torch.equal(value, want[name]) for name, value in got.items())
 
@@ -123,7 +126,7 @@ def test_gates_far_to_one_side_stay_finite(device):
     inputs = GATES.inputs((4, 8, 5, 3), dtype=torch.float32, device=device, seed=2)
     with torch.no_grad():
         inputs["bias"].copy_(torch.tensor([1e30, -1e30, 0, 5, 6]).expand(3, 5))
-    got = run(gates, inputs)
+    got = run_with_gradients(gates, inputs)
     assert got["output 0"][:, :, 0].eq(1).all()
     assert all(value.isfinite().all() for value in got.values())
 
@@ -146,7 +149,7 @@ def test_a_compiled_mixture_answers_as_an_eager_one(device):
     """Fake tensors have the right shapes, and the gradient is traced with the rest."""
     inputs = MMOE.inputs((5, 7, 9, 3, 2), dtype=torch.float32, device=device, seed=3)
     compiled = torch.compile(mmoe, backend="aot_eager", fullgraph=True)
-    want, got = run(mmoe, inputs), run(compiled, inputs)
+    want, got = run_with_gradients(mmoe, inputs), run_with_gradients(compiled, inputs)
     for name, value in got.items():
         torch.testing.assert_close(value, want[name], rtol=1e-6, atol=1e-6)
     torch.manual_seed(0)
@@ -163,7 +166,7 @@ def test_autocast_takes_products_down_and_leaves_gradients_wide(device):
         with torch.autocast(device, dtype=torch.bfloat16):
             return mmoe(**inputs)
 
-    got, want = run(under_autocast, wide), run(mmoe, narrow)
+    got, want = run_with_gradients(under_autocast, wide), run_with_gradients(mmoe, narrow)
     assert got["output 0"].dtype == torch.bfloat16
     for name, value in got.items():
         assert value.dtype == torch.float32 or name == "output 0"

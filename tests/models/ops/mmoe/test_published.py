@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from tarpon.models.ops.mmoe.mixture import MMOE, mmoe_reference
-from tarpon.models.ops.mmoe.published import LoopedMixture, make_looped_rival
+from tarpon.models.ops.mmoe.published import LoopedMixture, make_looped_baseline
 
 
 def test_values_and_gradients_equal_the_batched_reference():
     shape = (7, 12, 9, 3, 2)
     given = MMOE.inputs(shape, dtype=torch.float64, device="cpu", seed=0) | {"dropout": 0.0, "seed": None}
     given["x"] = given["x"].detach().double().requires_grad_()
-    rival = make_looped_rival(given)
+    rival = make_looped_baseline(given)
     outputs = rival.function(**rival.arguments)
     for got, want in zip(outputs, mmoe_reference(**given), strict=True):
         torch.testing.assert_close(got, want)
@@ -27,7 +27,7 @@ def test_values_and_gradients_equal_the_batched_reference():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_it_is_timed_with_dropout_in_the_weights_dtype(dtype):
-    rival = make_looped_rival(MMOE.inputs((7, 12, 9, 3, 2), dtype=dtype, device="cpu", seed=0))
+    rival = make_looped_baseline(MMOE.inputs((7, 12, 9, 3, 2), dtype=dtype, device="cpu", seed=0))
     assert isinstance(rival.function, LoopedMixture)
     first, second = (rival.function(**rival.arguments)[0] for _ in range(2))
     assert first.dtype == dtype

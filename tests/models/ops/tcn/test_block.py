@@ -8,9 +8,9 @@ from torch import Tensor
 
 from tarpon.models.ops import OPS
 from tarpon.models.ops.choices import FORCED, WAYS, Choice, Tile
-from tarpon.models.ops.compare import deviations, run
+from tarpon.models.ops.compare import measure_deviations, run_with_gradients
 from tarpon.models.ops.dropout import draw_seed
-from tarpon.models.ops.spec import leaves, tolerance
+from tarpon.models.ops.spec import find_leaves, tolerance
 from tarpon.models.ops.tcn.block import block_op, temporal_block
 from tarpon.models.ops.tcn.reference import temporal_block_reference
 from tarpon.models.ops.tcn.tiles import PRODUCTS
@@ -45,7 +45,7 @@ def assert_equals_float64(given: dict[str, object], *, dtype: torch.dtype, gaps:
     hidden, taps, _ = given["weight"].shape
     fused = temporal_block if gaps is None else lambda **inputs: gaps(temporal_block(**inputs))
     limit = tolerance(dtype, max(batch * frames, taps * max(channels, hidden)))
-    found = deviations(fused, temporal_block_reference, given, limit=limit)
+    found = measure_deviations(fused, temporal_block_reference, given, limit=limit)
     assert all(one.ok for one in found), found
     y = temporal_block(**given)
     assert y.dtype == dtype
@@ -129,7 +129,7 @@ def test_masks(way, norm, device, take, poisoned):
 def test_the_same_bits_twice(way, norm, device, take):
     shape = (2, 40, 24, 40)
     take(way, norm)
-    one, two = (run(temporal_block, inputs(shape, device=device, norm=norm)) for _ in range(2))
+    one, two = (run_with_gradients(temporal_block, inputs(shape, device=device, norm=norm)) for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
@@ -181,7 +181,7 @@ def test_compiled_whole(way, norm, device, take):
     take(way, norm)
     given = inputs(shape, device=device, norm=norm)
     compiled = torch.compile(temporal_block, backend="aot_eager", fullgraph=True)
-    one, two = (run(function, given) for function in (temporal_block, compiled))
+    one, two = (run_with_gradients(function, given) for function in (temporal_block, compiled))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert compiled(**given | {"seed": None}).shape == (2, 17, 40)
 
@@ -196,11 +196,11 @@ def test_autocast(shape, way, device, take):
         with torch.autocast(device, dtype=torch.bfloat16):
             return temporal_block(**inputs)
 
-    got = run(under_autocast, given)
+    got = run_with_gradients(under_autocast, given)
     assert got["output 0"].dtype == torch.bfloat16
-    assert all(got[name].dtype == torch.float32 for name in leaves(given))
+    assert all(got[name].dtype == torch.float32 for name in find_leaves(given))
     limit = 2 * tolerance(torch.bfloat16, 3 * shape[2])  # inputs are rounded too
-    found = deviations(under_autocast, temporal_block_reference, given, limit=limit)
+    found = measure_deviations(under_autocast, temporal_block_reference, given, limit=limit)
     assert all(one.ok for one in found), found
 
 
@@ -251,7 +251,7 @@ def test_the_model_takes_the_kernels(device):
 def test_what_the_kernels_cannot_do_is_explained(device):
     given = inputs((1, 9, 32, 32), device=device)
     with pytest.raises(ValueError, match=r"torch\.float64; cast"):
-        temporal_block(**{name: value.double() if name in leaves(given) else value for name, value in given.items()})
+        temporal_block(**{name: value.double() if name in find_leaves(given) else value for name, value in given.items()})
     with pytest.raises(ValueError, match=r"bfloat16, torch\.float32; cast"):
         temporal_block(**given | {"x": given["x"].bfloat16()})
 

@@ -8,7 +8,7 @@ from tarpon.models.ops import OPS
 from tarpon.models.ops.dropout import hash_dropout
 from tarpon.models.ops.tcn.block import temporal_block
 from tarpon.models.ops.tcn.reference import temporal_block_reference, temporal_conv
-from tarpon.models.ops.tcn.spec import published
+from tarpon.models.ops.tcn.spec import run_published
 
 NORMS = {"frame": "temporal_block", "clip": "temporal_block_clip"}
 
@@ -47,7 +47,7 @@ def test_causal_sees_nothing_to_come():
 def test_equals_torchs_own_layers_on_full_clips(norm):
     given = OPS[NORMS[norm]].inputs((2, 13, 12, 16), dtype=torch.float64, device="cpu", seed=1)
     given |= {"valid": torch.ones(2, 13, dtype=torch.bool), "dropout": 0.0}
-    torch.testing.assert_close(temporal_block(**given), published(**given))
+    torch.testing.assert_close(temporal_block(**given), run_published(**given))
 
 
 def test_dropout_drops_the_branch_and_not_the_trunk():

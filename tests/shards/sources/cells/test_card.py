@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from tarpon.shards.sources.cells.card import warnings
+from tarpon.shards.sources.cells.card import find_warnings
 
 SOUND = {"split": "train", "bits": 16, "channels": 1, "width": 8, "height": 8, "hours": 1.0}
 
@@ -25,11 +25,11 @@ def plate(*, group: str, infected: tuple = ("b2", "b3"), uninfected: tuple = ("c
 
 
 def test_wells_kept_together_raise_no_warning():
-    assert list(warnings(rows(*plate(group="well")))) == []
+    assert list(find_warnings(rows(*plate(group="well")))) == []
 
 
 def test_positions_of_one_well_in_several_groups():
-    (line,) = warnings(rows(*plate(group="stack")))
+    (line,) = find_warnings(rows(*plate(group="stack")))
     assert "no well holds both classes" in line
     assert "(b2, b3, c2, c3)" in line
     assert "--group well" in line
@@ -37,24 +37,24 @@ def test_positions_of_one_well_in_several_groups():
 
 @pytest.mark.parametrize("group", ["stack", "well"])
 def test_one_well_a_class(group):
-    found = list(warnings(rows(*plate(group=group, infected=("b2",), uninfected=("c4",)))))
+    found = list(find_warnings(rows(*plate(group=group, infected=("b2",), uninfected=("c4",)))))
     assert [line.partition(":")[0] for line in found] == [
         "every uninfected stack is from well c4",
         "every infected stack is from well b2",
     ]
-    (line,) = warnings(rows(*plate(group=group, infected=("b2",))))
+    (line,) = find_warnings(rows(*plate(group=group, infected=("b2",))))
     assert line.startswith("every infected stack is from well b2")
 
 
 def test_a_well_of_both_classes_tells_nothing():
-    assert list(warnings(rows(*plate(group="stack", infected=("a1", "a2"), uninfected=("a1", "a2"))))) == []
+    assert list(find_warnings(rows(*plate(group="stack", infected=("a1", "a2"), uninfected=("a1", "a2"))))) == []
 
 
 def test_hours_formats_and_splits_that_tell_the_class():
     cells = plate(group="well")
-    (line,) = warnings(rows(*cells, cells[0] | {"hours": 0.0}))
+    (line,) = find_warnings(rows(*cells, cells[0] | {"hours": 0.0}))
     assert "uninfected 1 to 1 h, infected 0 to 1 h" in line
-    (line,) = warnings(rows(*[cell | {"bits": 8 if cell["label"] else 16} for cell in cells]))
+    (line,) = find_warnings(rows(*[cell | {"bits": 8 if cell["label"] else 16} for cell in cells]))
     assert "the file format tells the class" in line
-    (line,) = warnings(rows(*[cell | {"split": "test" if cell["well"] == "b2" else "train"} for cell in cells]))
+    (line,) = find_warnings(rows(*[cell | {"split": "test" if cell["well"] == "b2" else "train"} for cell in cells]))
     assert line.startswith("test holds no uninfected stack")

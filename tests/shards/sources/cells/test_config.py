@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from tarpon.shards.sources.cells.config import FRAME_KEYS, KEYS, REFUSED, SAME, read_config, training_part
+from tarpon.shards.sources.cells.config import ALIASES, FRAME_KEYS, KEYS, REFUSED, read_config, read_training_part
 
 GUIDE = """
 experiment_name: multitask_resnet50
@@ -63,7 +63,7 @@ def test_the_guide_s_file_is_taken_as_it_is(tmp_path):
         "data.eval_batch_size_multiplier", "data.drop_last", "training.checkpoint_dir", "analysis.thresholds",
         "analysis.time_bins", "scheduler.t_max",
     }  # fmt: skip
-    part = training_part(path)
+    part = read_training_part(path)
     assert part["optimizer.lr"] == 1e-4  # which YAML reads as text
     assert part["scheduler.eta_min"] == 1e-6
     assert part["multitask.clamp_range"] == (0, 48)
@@ -83,7 +83,7 @@ def test_no_key_is_lost_between_the_parts(tmp_path):
             yield from flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [f"{prefix}{name}"]
 
     given = set(flat(yaml.safe_load(GUIDE))) - {"logging"}
-    taken = set(training_part(path)) | {f"data.frames.{key}" for key in FRAME_KEYS}
+    taken = set(read_training_part(path)) | {f"data.frames.{key}" for key in FRAME_KEYS}
     assert given <= pack | told | taken
 
 
@@ -92,7 +92,7 @@ def test_a_split_s_own_frames_go_first_and_train_s_do_not_reach_the_others(tmp_p
         tmp_path, "data.frames", train={"infected_window_hours": [16, 30], "infected_stride": 2},
         evaluation={"infected_window_hours": [1, 12]}, default={"uninfected_stride": 3, "infected_window_hours": [2, 40]},
     )  # fmt: skip
-    part = training_part(path)
+    part = read_training_part(path)
     windows = [part[f"frames.{split}.infected_window_hours"] for split in ("train", "val", "test")]
     assert windows == [(16, 30), (2, 40), (1, 12)]
     assert [part[f"frames.{split}.infected_stride"] for split in ("train", "val", "test")] == [2, 1, 1]
@@ -103,14 +103,14 @@ def test_older_and_other_spellings(tmp_path):
     held = yaml.safe_load(GUIDE)
     held["data"]["frames"] = {"window_hours": [4, 8], "uninfected_window_hours": None}
     held["training"] |= {"batch_size": 128, "k_folds": 5}
-    part, config = training_part(written(tmp_path, held)), read_config(written(tmp_path, held))
+    part, config = read_training_part(written(tmp_path, held)), read_config(written(tmp_path, held))
     assert part["frames.val.infected_window_hours"] == (4, 8)
     assert part["frames.val.uninfected_window_hours"] is None
     assert part["data.batch_size"] == 128
     assert config.folds == 5
     assert config.frames_per_hour == 2.0
     held["frames"] = held["data"].pop("frames")
-    assert training_part(written(tmp_path, held)) == part
+    assert read_training_part(written(tmp_path, held)) == part
     held["training"]["k_folds"] = 1
     assert read_config(written(tmp_path, held)).folds == 0
 
@@ -158,5 +158,5 @@ def test_folders_lie_beside_the_file_or_where_one_stands(tmp_path, monkeypatch):
 
 def test_the_tables_do_not_contradict_one_another():
     assert not set(KEYS) & set(REFUSED)
-    assert not set(KEYS) & set(SAME)
-    assert set(SAME.values()) <= set(KEYS)
+    assert not set(KEYS) & set(ALIASES)
+    assert set(ALIASES.values()) <= set(KEYS)

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from tarpon.shards.sources.cells.pages import Levels, StackShape, as_tiff, from_tiff, read_pages, read_shape
+from tarpon.shards.sources.cells.pages import LevelHistogram, StackShape, decode_tiff, encode_tiff, read_pages, read_shape
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 65536, (6, 40, 30), dtype=np.uint16)
@@ -159,24 +159,24 @@ def test_other_files_are_named(content, tmp_path):
     np.zeros((3, 5), np.uint16),
 ])  # fmt: skip
 def test_a_tiff_holds_every_bit(page):
-    assert np.array_equal(from_tiff(as_tiff(page)), page)
+    assert np.array_equal(decode_tiff(encode_tiff(page)), page)
     if page.dtype == np.uint8 or page.ndim == 2:  # Pillow has no colour of 16 bits
-        with Image.open(io.BytesIO(as_tiff(page))) as picture:
+        with Image.open(io.BytesIO(encode_tiff(page))) as picture:
             assert np.array_equal(np.asarray(picture), page)
 
 
 def test_a_broken_tiff_is_a_value_error():
     with pytest.raises(ValueError, match=r"\w"):
-        from_tiff(as_tiff(GREY[0])[:100])
+        decode_tiff(encode_tiff(GREY[0])[:100])
 
 
 def test_the_range_is_that_of_the_whole_stack():
-    levels = Levels(16)
+    levels = LevelHistogram(16)
     for page in GREY:
         levels.add(page)
-    assert levels.span() == tuple(np.percentile(GREY, [0.1, 99.9], method="inverted_cdf"))
+    assert levels.find_range() == tuple(np.percentile(GREY, [0.1, 99.9], method="inverted_cdf"))
     hot = np.full((50, 50), 7, np.uint8)
     hot[0, 0] = 255
-    levels = Levels(8)
+    levels = LevelHistogram(8)
     levels.add(hot)
-    assert levels.span() == (7, 255)  # a range of one level would divide by zero
+    assert levels.find_range() == (7, 255)  # a range of one level would divide by zero

@@ -15,9 +15,9 @@ import torch
 
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.reader import Reader
-from tarpon.shards.sources.cells.pages import from_tiff
-from tarpon.shards.sources.cells.source import CLASSES, CellsSource, in_window, make, scan
-from tarpon.shards.split import fold_splits
+from tarpon.shards.sources.cells.pages import decode_tiff
+from tarpon.shards.sources.cells.source import CLASSES, CellsSource, make, scan, select_hours
+from tarpon.shards.split import assign_fold_splits
 from tarpon.tools import lint
 
 NAME = "20251023x_s5_{well}_p{position}_t0-{last}_ec.tif"
@@ -51,7 +51,7 @@ def faults_of(lab: Path, **options) -> dict[str, str]:
 def test_every_page_is_stored_bit_for_bit_with_what_is_known_of_it(cells_lab, cells_shards):
     reader, by_stack = Reader(cells_shards), defaultdict(list)
     for number, row in enumerate(cells_shards.table.to_pylist()):
-        by_stack[row["source"]].append((row, from_tiff(reader.read(number, "tif"))))
+        by_stack[row["source"]].append((row, decode_tiff(reader.read(number, "tif"))))
     files = sorted(cells_lab.glob("*infected/*.tiff"))
     assert sorted(by_stack) == sorted(f"{path.parent.name}/{path.name}" for path in files)
     for path in files:
@@ -90,7 +90,7 @@ def test_groups_stand_in_one_split_and_one_fold_and_folds_never_test_a_stack_twi
     groups, folds, labels = ([row[name] for row in table] for name in ("group", "fold", "label"))
     tested = Counter()
     for k in range(3):
-        splits = fold_splits(folds, groups, labels, k=k, val_share=0.3)
+        splits = assign_fold_splits(folds, groups, labels, k=k, val_share=0.3)
         for split in ("train", "val", "test"):
             assert {label for label, s in zip(labels, splits, strict=True) if s == split} == {0, 1}
         tested.update({row["stack"] for row, split in zip(table, splits, strict=True) if split == "test"})
@@ -109,15 +109,15 @@ def test_real_stacks_have_93_pages_where_the_name_says_95(tmp_path, pack_cells):
     assert "6 of 6 stacks hold another number of pages" in manifest.card["notes"][0]
     assert "93, t0-94" in manifest.card["notes"][0]
     hours, label = manifest.column("hours"), manifest.column("label")
-    assert in_window(hours[label == 1], (1, 48), frames_per_hour=2).sum() == 3 * 91
-    assert in_window(hours[label == 0], (0, 48), frames_per_hour=2).sum() == 3 * 93
+    assert select_hours(hours[label == 1], (1, 48), frames_per_hour=2).sum() == 3 * 91
+    assert select_hours(hours[label == 0], (0, 48), frames_per_hour=2).sum() == 3 * 93
 
 
 def test_windows_by_hand():
     hours = np.arange(10) / 2
 
     def chosen(window, **options):
-        return (2 * hours[in_window(hours, window, frames_per_hour=2, **options)]).astype(int).tolist()
+        return (2 * hours[select_hours(hours, window, frames_per_hour=2, **options)]).astype(int).tolist()
 
     assert chosen((1, 2)) == [2, 3, 4]  # both ends
     assert chosen((0.9, 2.4)) == [1, 2, 3, 4]  # rounded down to pages
@@ -127,7 +127,7 @@ def test_windows_by_hand():
     assert chosen((50, 60)) == []
     assert chosen((-3, 0.5)) == [0, 1]
     tenths = np.arange(40) / 30
-    assert in_window(tenths, (0.1, 0.1), frames_per_hour=30).nonzero()[0].tolist() == [3]
+    assert select_hours(tenths, (0.1, 0.1), frames_per_hour=30).nonzero()[0].tolist() == [3]
 
 
 def test_a_name_may_tell_that_a_stack_begins_late(tmp_path):
@@ -259,7 +259,7 @@ def test_a_real_stack_is_packed_whole(shared_data, tmp_path, pack_cells):
     assert faults == []
     reader = Reader(manifest)
     for number, row in enumerate(manifest.table.to_pylist()):
-        assert np.array_equal(from_tiff(reader.read(number, "tif")), real[row["page"] + 24 * (1 - row["label"])])
+        assert np.array_equal(decode_tiff(reader.read(number, "tif")), real[row["page"] + 24 * (1 - row["label"])])
     assert manifest.table.schema.field("low").type == pa.int32()
     reader.close()
 
@@ -271,7 +271,7 @@ def test_pages_are_stretched_once_where_a_side_is_asked_for(cells_lab, tmp_path,
     small, full = Reader(manifest), Reader(whole)
     for row in range(0, len(manifest), 7):
         assert manifest.value(row, "key") == whole.value(row, "key")
-        got, page = from_tiff(small.read(row, "tif")), from_tiff(full.read(row, "tif"))
+        got, page = decode_tiff(small.read(row, "tif")), decode_tiff(full.read(row, "tif"))
         assert got.dtype == page.dtype
         assert got.shape[:2] == (32, 32) == (manifest.value(row, "height"), manifest.value(row, "width"))
         planes = torch.from_numpy(page.reshape(*page.shape[:2], -1).astype(np.float64)).permute(2, 0, 1)[None]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tarpon.shards.sources.star.date_rules import decide, evidence, parse_dates
+from tarpon.shards.sources.star.date_rules import collect_evidence, decide_rules, parse_dates
 
 
 @pytest.mark.parametrize(("names", "rule", "open_"), [
@@ -15,7 +15,7 @@ from tarpon.shards.sources.star.date_rules import decide, evidence, parse_dates
     (["5_5_2024", "2024-03-01", "12 Mar 2023", "shore"], None, False),
 ])  # fmt: skip
 def test_what_names_demand(names, rule, open_):
-    found = evidence(names)
+    found = collect_evidence(names)
     assert (found.rule, found.open) == (rule, open_)
 
 
@@ -34,13 +34,13 @@ def test_what_names_demand(names, rule, open_):
     ({"A": ["8_13_2024"], "B": ["13_5_2024"]}, None, {"A": "month_first", "B": "day_first"}, "dates of B are read day first"),
 ])  # fmt: skip
 def test_each_data_set_has_one_rule_and_it_is_told(names, asked, rules, line):
-    made, told = decide(names, asked=asked)
+    made, told = decide_rules(names, asked=asked)
     assert made == rules
     assert [one for one in told if one.startswith(line)]
 
 
 def test_dates_without_two_numbers_need_nothing_and_say_nothing():
-    assert decide({"A": ["2024-03-01", "5_5_2024", "shore"]}) == ({"A": "month_first"}, [])
+    assert decide_rules({"A": ["2024-03-01", "5_5_2024", "shore"]}) == ({"A": "month_first"}, [])
 
 
 @pytest.mark.parametrize(("names", "asked", "said"), [
@@ -52,7 +52,7 @@ def test_dates_without_two_numbers_need_nothing_and_say_nothing():
 ])  # fmt: skip
 def test_what_is_not_decided_is_asked(names, asked, said):
     with pytest.raises(ValueError, match=said):
-        decide(names, asked=asked)
+        decide_rules(names, asked=asked)
 
 
 @pytest.mark.parametrize(("text", "made"), [

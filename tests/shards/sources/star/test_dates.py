@@ -2,7 +2,7 @@
 
 import pytest
 
-from tarpon.shards.sources.star.dates import both_days, read_day, read_days
+from tarpon.shards.sources.star.dates import read_both_days, read_day, read_days
 
 
 @pytest.mark.parametrize(("name", "day"), [
@@ -49,13 +49,13 @@ def test_no_day(name):
     ("x_3_23_2024", "2024-03-23", ""),
 ])  # fmt: skip
 def test_two_numbers_are_read_by_the_rule_and_by_no_other(name, month_first, day_first):
-    assert both_days(name) == (month_first, day_first)
+    assert read_both_days(name) == (month_first, day_first)
     assert [read_day(name, rule=rule) for rule in ("month_first", "day_first")] == [month_first, day_first]
 
 
 @pytest.mark.parametrize("name", ["2024-03-05", "20240305", "5 Mar 2024", "March_5_2024", "2023_Mar_12", "shore", "13_13_2024"])
 def test_other_spellings_need_no_rule(name):
-    assert both_days(name) == ("", "")
+    assert read_both_days(name) == ("", "")
     assert read_day(name, rule="day_first") == read_day(name, rule="month_first") == read_day(name)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tarpon.shards.sources.star.rows import read_rows, with_files
+from tarpon.shards.sources.star.rows import match_files, read_rows
 
 
 def read(folder: Path, text: str, needed=("identity",)):
@@ -68,7 +68,7 @@ def test_rows_meet_their_files(tmp_path):
     (tmp_path / "b.jpg").write_bytes(b"123")
     (tmp_path / "a.jpg").write_bytes(b"1")
     rows, _, _ = read(tmp_path, "identity,path\nx,b.jpg\nx,a.jpg\ny,c.jpg\ny,d.jpg\nz,d.jpg\n")
-    found, faults = with_files(rows, root=tmp_path)
+    found, faults = match_files(rows, root=tmp_path)
     assert [(row["path"], row["bytes"]) for row in found] == [("a.jpg", 1), ("b.jpg", 3)]
     assert [(fault.file, fault.row, fault.reason) for fault in faults] == [
         ("c.jpg", 4, "a row without an image"),

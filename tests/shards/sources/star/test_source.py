@@ -14,7 +14,7 @@ from tarpon.shards.manifest import Manifest
 from tarpon.shards.pack import Packing, pack
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.reader import Reader
-from tarpon.shards.sources.star import pictures as reid
+from tarpon.shards.sources.star import reid
 from tarpon.shards.sources.star import source as star
 from tarpon.shards.sources.star.source import StarSource
 
@@ -41,7 +41,7 @@ def packed(root: Path, out: Path, source: StarSource | None = None, **options) -
         return pack(star.STAR, found, options=source, packing=packing, executor=pool, progress=False)
 
 
-def listed(found: reid.Scan) -> dict[str, dict]:
+def listed(found: reid.ReidScan) -> dict[str, dict]:
     return {row["source"]: row for unit in found.units for row in unit.rows.to_pylist()}
 
 

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from tarpon.shards.sources.star import split as reid_split
-from tarpon.shards.sources.star.split import Pictures
+from tarpon.shards.sources.star.split import ImageColumns
 
 
 def days(identity: str, count: int, *, pictures: int = 2) -> list[tuple[str, str]]:
     return [(identity, f"2022-{1 + day // 28:02d}-{1 + day % 28:02d}") for day in range(count) for _ in range(pictures)]
 
 
-def table(rows: list[tuple[str, ...]]) -> Pictures:
+def table(rows: list[tuple[str, ...]]) -> ImageColumns:
     """(identity, day, cluster) rows."""
     identities, dates, clusters = zip(*rows, strict=True)
-    return Pictures(identities=identities, days=dates, clusters=clusters, names=[f"p{i:04d}" for i in range(len(rows))])
+    return ImageColumns(identities=identities, days=dates, clusters=clusters, names=[f"p{i:04d}" for i in range(len(rows))])
 
 
 def by_identity(rows: list[tuple[str, ...]], splits: list[str]) -> dict[str, list[str]]:
@@ -26,7 +26,7 @@ def by_identity(rows: list[tuple[str, ...]], splits: list[str]) -> dict[str, lis
     return dict(found)
 
 
-def wild(seed: int, *, identities: int = 28) -> Pictures:
+def wild(seed: int, *, identities: int = 28) -> ImageColumns:
     """Random pictures: days, clusters over days, neither, in any mixture."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -40,10 +40,10 @@ def wild(seed: int, *, identities: int = 28) -> Pictures:
 
 
 def test_training_sessions_as_the_published_rule_has_them():
-    assert [reid_split.train_sessions(count, ratio=0.8) for count in range(2, 7)] == [1, 2, 3, 4, 4]
-    assert reid_split.train_sessions(100, ratio=0.57) == 57  # 0.57 * 100 is 56.99999999999999
-    assert reid_split.train_sessions(3, ratio=0.01) == 1
-    assert reid_split.train_sessions(3, ratio=0.999) == 2
+    assert [reid_split.count_train_sessions(count, ratio=0.8) for count in range(2, 7)] == [1, 2, 3, 4, 4]
+    assert reid_split.count_train_sessions(100, ratio=0.57) == 57  # 0.57 * 100 is 56.99999999999999
+    assert reid_split.count_train_sessions(3, ratio=0.01) == 1
+    assert reid_split.count_train_sessions(3, ratio=0.999) == 2
 
 
 @pytest.mark.parametrize(("count", "expected"), [
@@ -56,28 +56,28 @@ def test_training_sessions_as_the_published_rule_has_them():
 ])  # fmt: skip
 def test_the_last_training_day_validates_and_later_days_test(count, expected):
     rows = days("a", count)[::-1]  # the order of the rows is not that of time
-    splits = reid_split.temporal(*zip(*rows, strict=True))
+    splits = reid_split.split_by_time(*zip(*rows, strict=True))
     assert splits[::-1] == [split for split in expected for _ in range(2)]
 
 
 def test_days_are_ordered_in_time_and_undated_pictures_are_no_session():
     rows = [("a", "2022-01-05"), ("a", "2021-10-02"), ("a", "2021-09-13"), ("a", ""), ("b", ""), ("b", "2020-01-01")]
-    assert reid_split.temporal(*zip(*rows, strict=True)) == ["test", "val", "train", "train", "train", "train"]
+    assert reid_split.split_by_time(*zip(*rows, strict=True)) == ["test", "val", "train", "train", "train", "train"]
 
 
 def test_too_few_sessions_and_novel_identities_stay_whole():
     rows = days("two", 2) + days("three", 3) + days("new", 4) + [("new", "")]
     identities, dates = zip(*rows, strict=True)
-    splits = reid_split.temporal(identities, dates, min_sessions=3, novel=["new"])
+    splits = reid_split.split_by_time(identities, dates, min_sessions=3, novel=["new"])
     found = by_identity(rows, splits)
     assert set(found["two"]) == {"train"}
     assert set(found["three"]) == {"train", "val", "test"}
     assert set(found["new"]) == {"test"}
     sessions = {"two": 2, "three": 3, "new": 4}
-    distractor, novel = reid_split.roles(identities, splits, sessions, least=3)
+    distractor, novel = reid_split.assign_roles(identities, splits, sessions, least=3)
     assert set(np.array(identities)[distractor]) == {"two"}
     assert set(np.array(identities)[novel]) == {"new"}
-    assert not reid_split.roles(identities, splits, sessions, least=2)[0].any()
+    assert not reid_split.assign_roles(identities, splits, sessions, least=2)[0].any()
 
 
 def test_novel_identities_are_a_share_of_those_that_can_be_asked():
@@ -105,13 +105,13 @@ def test_what_lost_its_gallery_becomes_one():
     identities = ["a", "a", "b", "b", "c", "d", "d"]
     splits = ["val", "test", "test", "test", "test", "train", "test"]
     novel = [False, False, False, False, True, False, False]
-    assert reid_split.mend(identities, splits, novel) == ["train", "test", "train", "train", "test", "train", "test"]
+    assert reid_split.repair_splits(identities, splits, novel) == ["train", "test", "train", "train", "test", "train", "test"]
 
 
 def test_units_join_what_shares_a_day_or_a_cluster():
     rows = [("a", "d1", "c1"), ("a", "d1", ""), ("a", "d2", "c1"), ("a", "d3", "c2"), ("a", "", "c2"), ("a", "", ""),
             ("b", "d1", "c1"), ("c", "", ""), ("c", "", "")]  # fmt: skip
-    units = reid_split.whole_units(table(rows)).tolist()
+    units = reid_split.find_units(table(rows)).tolist()
     assert units[0] == units[1] == units[2]
     assert units[3] == units[4] != units[0]
     assert units[5] == reid_split.UNMOVED
@@ -133,7 +133,7 @@ def test_units_are_the_connected_parts(seed):
                 alike = (day and day == day_j) or (cluster and cluster == cluster_j)
                 if name == other and alike and label[i] > label[j]:
                     label[i], changed = label[j], True
-    units = reid_split.whole_units(pictures)
+    units = reid_split.find_units(pictures)
     moved = np.flatnonzero(units != reid_split.UNMOVED)
     assert len({(label[i], units[i]) for i in moved}) == len({units[i] for i in moved}) == len({label[i] for i in moved})
     known = {name for name, day, cluster in rows if day or cluster}
@@ -144,11 +144,11 @@ def test_units_are_the_connected_parts(seed):
 @pytest.mark.parametrize("rule", ["day", "cluster", "random"])
 def test_no_day_and_no_cluster_is_cut(seed, rule):
     pictures = wild(seed)
-    units = reid_split.whole_units(pictures)
+    units = reid_split.find_units(pictures)
     if rule == "day":
-        splits = reid_split.by_day(pictures, units, ratio=0.8)
+        splits = reid_split.split_by_day(pictures, units, ratio=0.8)
     else:
-        splits = reid_split.by_draw(pictures, units, ratio=0.8, seed=seed, clustered=rule == "cluster")
+        splits = reid_split.split_by_hash(pictures, units, ratio=0.8, seed=seed, clustered=rule == "cluster")
     train = np.flatnonzero(np.array(splits) == "train")
     held = reid_split.hold_out_units(pictures.take(train), units[train], share=0.1, seed=seed)
     for i in train[held]:
@@ -170,18 +170,20 @@ def test_no_day_and_no_cluster_is_cut(seed, rule):
 
 def test_time_aware_tests_the_latest_days():
     rows = [("a", f"2020-01-{day:02d}", "") for day in range(1, 11) for _ in range(3)] + [("b", "2020-01-01", "")] * 5
-    splits = reid_split.by_day(table(rows), reid_split.whole_units(table(rows)), ratio=0.8)
+    splits = reid_split.split_by_day(table(rows), reid_split.find_units(table(rows)), ratio=0.8)
     assert splits == ["train"] * 24 + ["test"] * 6 + ["train"] * 5
     heavy = [("a", "2020-01-01", "")] + [("a", "2020-01-02", "")] * 9  # 80% of the pictures are not to be had
-    assert reid_split.by_day(table(heavy), reid_split.whole_units(table(heavy)), ratio=0.8) == ["train"] + ["test"] * 9
+    assert reid_split.split_by_day(table(heavy), reid_split.find_units(table(heavy)), ratio=0.8) == ["train"] + ["test"] * 9
 
 
 def test_draws_depend_on_names_and_not_on_rows():
     pictures = wild(9)
     order = np.random.default_rng(0).permutation(len(pictures.names)).tolist()
 
-    def split(some: Pictures) -> dict[str, str]:
-        return dict(zip(some.names, reid_split.by_draw(some, reid_split.whole_units(some), ratio=0.7, seed=3), strict=True))
+    def split(some: ImageColumns) -> dict[str, str]:
+        return dict(
+            zip(some.names, reid_split.split_by_hash(some, reid_split.find_units(some), ratio=0.7, seed=3), strict=True)
+        )
 
     assert split(pictures) == split(pictures.take(order))
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tarpon.shards.sources.star import pictures as reid
-from tarpon.shards.sources.star import wildlife
+from tarpon.shards.sources.star import reid, wildlife
 from tarpon.shards.sources.star.wildlife import STARS, WildlifeSource
 
 HEADER = "identity,path,dataset,split,species,date,orientation,cluster_id"
@@ -34,7 +33,7 @@ def lab(root: Path, rows: list[tuple[str, ...]], *, header: str = HEADER) -> Pat
     return root
 
 
-def listed(found: reid.Scan) -> list[dict]:
+def listed(found: reid.ReidScan) -> list[dict]:
     return sorted((row for unit in found.units for row in unit.rows.to_pylist()), key=lambda row: row["source"])
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from tarpon.shards.sources.cells.config import read_config, training_part
+from tarpon.shards.sources.cells.config import read_config, read_training_part
 from tarpon.tools.cells.demo import lab as cells
 from tarpon.tools.cells.demo.drawing import culture, draw, infection, well
 
@@ -85,7 +85,7 @@ def test_files_names_formats_and_configuration(cells_lab):
                      ("uint8", 3, "NONE")}  # fmt: skip
     config = read_config(cells_lab / "cells.yaml")
     assert (config.infected_dir, config.frames_per_hour, config.unused) == (cells_lab / "infected", 2.0, ())
-    part = training_part(cells_lab / "cells.yaml")
+    part = read_training_part(cells_lab / "cells.yaml")
     assert part["multitask.infection_onset_hour"] == 1.0
     assert part["multitask.clamp_range"] == (0, 3.5)
 

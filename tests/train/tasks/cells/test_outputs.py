@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tarpon.shards.json_file import plain, write_json
+from tarpon.shards.json_file import to_json, write_json
 from tarpon.train.tasks.cells.folds import spread, write_folds
 from tarpon.train.tasks.cells.losses import target_hours
 from tarpon.train.tasks.cells.metrics.predictions import PageRows, load_rows, save_rows
@@ -170,7 +170,7 @@ def test_json_is_plain_whole_and_without_nan(tmp_path):
         "d": {"e": None, "f": np.arange(2)},
         "g": (Path("x"),),
     }
-    assert plain(value) == {"a": 0.5, "c": [3, None], "d": {"f": [0, 1]}, "g": ["x"]}
+    assert to_json(value) == {"a": 0.5, "c": [3, None], "d": {"f": [0, 1]}, "g": ["x"]}
     write_json(tmp_path / "x.json", value)
     before = (tmp_path / "x.json").read_text()
     with pytest.raises(TypeError):

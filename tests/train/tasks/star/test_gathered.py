@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tarpon.models.backbones.frames import FrameBackbone
-from tarpon.models.groups import parameter_groups
+from tarpon.models.groups import group_parameters
 from tarpon.models.reid.embedder import ReidModel
 from tarpon.train.config import EngineOptions, Optim
 from tarpon.train.engine import DistContext, Engine, connect
@@ -36,7 +36,7 @@ def learn(context: DistContext, *, identities: int, options: MetricLoss) -> dict
     engine = Engine(
         context,
         model,
-        parameter_groups(model),
+        group_parameters(model),
         optim=Optim(clip_norm=1e9),
         options=EngineOptions(dtype="fp32"),
         micro_batch=share,

@@ -114,7 +114,7 @@ def save_rows(path: Path, rows: PageRows) -> None:
     arrays = {name: getattr(rows, name) for name in rows.arrays()}
     arrays = {STORED.get(name, name): np.array(array, str) if name in WORDS else array for name, array in arrays.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.replacing(path) as draft, open(draft, "wb") as file:
+    with atomic.replace(path) as draft, open(draft, "wb") as file:
         np.savez_compressed(file, allow_pickle=False, format=np.array(FORMAT), clamp_range=np.array(rows.clamp_range), **arrays)
 
 

@@ -129,7 +129,7 @@ def save_rows(path: Path, rows: AttributeRows) -> None:
     arrays |= {f"names/{name}": np.asarray(getattr(names, name)) for name in NUMBERS}
     arrays |= {name: getattr(rows, name) for name in rows.arrays()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.replacing(path) as draft, open(draft, "wb") as file:
+    with atomic.replace(path) as draft, open(draft, "wb") as file:
         np.savez_compressed(file, allow_pickle=False, format=np.array(FORMAT), **arrays)
 
 

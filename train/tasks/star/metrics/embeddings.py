@@ -175,7 +175,7 @@ def save_embeddings(path: Path, rows: EmbeddingRows, *, dtype: str = "float32") 
     note = json.dumps({"format": FORMAT, "protocol": rows.protocol})
     table = pa.table(columns).replace_schema_metadata({NOTE: note.encode()})
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.replacing(path) as draft:
+    with atomic.replace(path) as draft:
         pq.write_table(table, draft, compression="zstd")
 
 

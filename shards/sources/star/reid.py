@@ -16,10 +16,10 @@ import pyarrow as pa
 from tarpon.shards.manifest import SPLITS
 from tarpon.shards.pack import Packing
 from tarpon.shards.quarantine import Fault, attempt
-from tarpon.shards.schema import Component, Sample, Schema, safe_key
+from tarpon.shards.schema import Component, Sample, Schema, sanitise_key
 from tarpon.shards.sources import images
-from tarpon.shards.sources.copies import copies
-from tarpon.shards.sources.star.split import members, mend
+from tarpon.shards.sources.copies import find_copies
+from tarpon.shards.sources.star.split import group_indices, repair_splits
 
 RUN = 256  # images a unit
 NAMED = 72  # characters of a path that a key holds: a tar's header has room for 100
@@ -59,7 +59,7 @@ LISTED = pa.schema(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ImageRun:
+class ImageUnit:
     """Some pictures with their rows."""
 
     root: str
@@ -77,10 +77,10 @@ class ImageRun:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Scan:
-    """What a folder holds, ready to be packed: a `Scan` of `shards/source.py` with what the card tells."""
+class ReidScan:
+    """What a folder holds, ready to be packed: a `ReidScan` of `shards/source.py` with what the card tells."""
 
-    units: list[ImageRun]
+    units: list[ImageUnit]
     faults: list[Fault]
     stars: bool  # there are sea stars in it: not to be trained together with the star data set
     notes: tuple[str, ...] = ()  # what a user should know, a line each
@@ -92,7 +92,7 @@ def check_side(longest_side: int) -> None:
         raise ValueError(f"longest_side={longest_side} must be 0 (keep the size) or 32 and more pixels")
 
 
-def identity_of(dataset: str, name: str, *, joins: Sequence[str] = (JOIN,)) -> str:
+def make_identity(dataset: str, name: str, *, joins: Sequence[str] = (JOIN,)) -> str:
     """`<data set>__<individual>` of an individual's name, which may carry its data set and one of `joins` already."""
     for front in (dataset + join for join in joins):
         if name.startswith(front) and len(name) > len(front):
@@ -108,25 +108,25 @@ def check_names(rows: Iterable[dict]) -> None:
             raise ValueError(f"identities {other!r} and {row['named']!r} would both be {row['identity']}; rename one")
 
 
-def group_of(identity: str, session: str, source: str) -> str:
+def make_group(identity: str, session: str, source: str) -> str:
     """What no split may cut; a picture that is known to be of no session stands alone."""
     return f"{identity}|{session or source}"
 
 
-def key_of(source: str) -> str:
+def make_key(source: str) -> str:
     """Path of a picture -> the sample's key: its end, readable, and a digest, as signs that a key may not hold are lost."""
-    name = safe_key(str(PurePosixPath(source).with_suffix("")).replace("/", "-"))
+    name = sanitise_key(str(PurePosixPath(source).with_suffix("")).replace("/", "-"))
     return f"{name[-NAMED:]}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
 
 
-def without_copies(root: Path, rows: Sequence[dict]) -> tuple[list[dict], list[Fault]]:
+def drop_copies(root: Path, rows: Sequence[dict]) -> tuple[list[dict], list[Fault]]:
     """The rows whose bytes no other row has, or that stand for their copies; a fault for every other one.
 
     Of copies of one identity the given test picture stays, else the earliest dated, else the first by name. Of copies under
     two identities none does: one label is wrong.
     """
     reasons: dict[int, str] = {}
-    for same in copies(root, np.array([row["bytes"] for row in rows], np.int64), [row["source"] for row in rows]):
+    for same in find_copies(root, np.array([row["bytes"] for row in rows], np.int64), [row["source"] for row in rows]):
         if len({rows[i]["identity"] for i in same}) > 1:
             reasons |= dict.fromkeys(same, "the same picture is there under another identity")
             continue
@@ -138,7 +138,7 @@ def without_copies(root: Path, rows: Sequence[dict]) -> tuple[list[dict], list[F
     )
 
 
-def units_of(root: Path, rows: Sequence[dict], *, longest_side: int) -> list[ImageRun]:
+def cut_units(root: Path, rows: Sequence[dict], *, longest_side: int) -> list[ImageUnit]:
     """Rows of LISTED as units; other cells are passed over.
 
     The pictures are mixed over the units by a fixed permutation of their names, so that any few shards hold many identities.
@@ -147,19 +147,19 @@ def units_of(root: Path, rows: Sequence[dict], *, longest_side: int) -> list[Ima
     mixed = table.take(np.random.default_rng(0).permutation(len(table)))
     # take, not slice: a slice would carry the whole table to another process
     runs = [mixed.take(np.arange(i, min(i + RUN, len(mixed)))) for i in range(0, len(mixed), RUN)]
-    return [ImageRun(root=str(root), rows=run, longest_side=longest_side) for run in runs]
+    return [ImageUnit(root=str(root), rows=run, longest_side=longest_side) for run in runs]
 
 
-def make(unit: ImageRun) -> Iterator[Sample | Fault]:
+def make(unit: ImageUnit) -> Iterator[Sample | Fault]:
     """Every picture of a unit as a sample, or what keeps it from being one."""
     for listed in unit.rows.to_pylist():
-        sample, fault = attempt(listed["source"], _sample, Path(unit.root), listed, unit.longest_side)
+        sample, fault = attempt(listed["source"], _make_sample, Path(unit.root), listed, unit.longest_side)
         yield sample or fault
 
 
-def _sample(root: Path, listed: dict, longest_side: int) -> Sample:
+def _make_sample(root: Path, listed: dict, longest_side: int) -> Sample:
     content = (root / listed["source"]).read_bytes()
-    picture = images.as_jpeg(content, longest_side=longest_side, matte=MATTE)
+    picture = images.convert_to_jpeg(content, longest_side=longest_side, matte=MATTE)
     row = {
         "group": listed["group"],
         "split": listed["split"],
@@ -170,15 +170,15 @@ def _sample(root: Path, listed: dict, longest_side: int) -> Sample:
         **{name: listed[name] for name in LABELS},
     }
     entries = json.dumps({name: value for name, value in row.items() if name != "split"})
-    return Sample(key=key_of(listed["source"]), files={"jpg": picture.content, "json": entries.encode()}, row=row)
+    return Sample(key=make_key(listed["source"]), files={"jpg": picture.content, "json": entries.encode()}, row=row)
 
 
 def assign(rows: pa.Table, *, options: object, packing: Packing) -> list[str]:
     """The splits that the scan decided, mended where an identity lost all its pictures of one to the quarantine."""
-    return mend(*(rows[name].to_pylist() for name in ("identity", "split", "novel")))
+    return repair_splits(*(rows[name].to_pylist() for name in ("identity", "split", "novel")))
 
 
-def card(rows: pa.Table, *, found: Scan, options: object) -> dict:
+def describe(rows: pa.Table, *, found: ReidScan, options: object) -> dict:
     """Who is in the data set and what can be asked of it."""
     identity, split, group = (rows[name].to_pylist() for name in ("identity", "split", "group"))
     asked = {
@@ -189,7 +189,7 @@ def card(rows: pa.Table, *, found: Scan, options: object) -> dict:
         }
         for part in SPLITS
     }
-    roles = _by_role(rows)
+    roles = _group_by_role(rows)
     return {
         "datasets": sorted(set(rows["dataset"].to_pylist())),
         "stars": found.stars,
@@ -200,23 +200,23 @@ def card(rows: pa.Table, *, found: Scan, options: object) -> dict:
         "protocol": PROTOCOL,
         "undated": list(found.undated),
         "notes": list(found.notes),
-        "warnings": _warnings(asked, group, split),
+        "warnings": _find_warnings(asked, group, split),
     }
 
 
-def _by_role(rows: pa.Table) -> dict[str, set[str]]:
+def _group_by_role(rows: pa.Table) -> dict[str, set[str]]:
     identity = np.array(rows["identity"].to_pylist(), object)
     return {role: set(identity[rows[role].to_numpy(zero_copy_only=False)]) for role in ("distractor", "novel")}
 
 
-def _warnings(asked: Mapping[str, set[str]], group: Sequence[str], split: Sequence[str]) -> list[str]:
+def _find_warnings(asked: Mapping[str, set[str]], group: Sequence[str], split: Sequence[str]) -> list[str]:
     """What makes the numbers of this data set weaker than they look."""
     told = []
     if not asked["test"]:
         told.append("no identity can be tested: none has pictures of a later session")
     if not asked["val"]:
         told.append("no identity can be validated on: none trains on two sessions or more")
-    cut = sum({"test"} < {split[i] for i in places} for places in members(group).values())
+    cut = sum({"test"} < {split[i] for i in places} for places in group_indices(group).values())
     if cut:
         told.append(f"{cut} sessions are in test and in train or val, as the file says: scores are better than in the field")
     return told
