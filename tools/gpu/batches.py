@@ -53,7 +53,8 @@ def trained_on(name: str) -> Callable[[Path, int | None], Iterator[Batch]]:
 def images(folder: Path, gpu: int | None) -> Iterator[Batch]:
     """Fish are trained on features; this is what their features are made of."""
     from tarpon.models.backbones.frames import FrameBackbone
-    from tarpon.tools.features import Recipe, image_requests
+    from tarpon.pipelines.image.feed import image_requests
+    from tarpon.tools.features import Recipe
 
     manifest = open_manifest(folder)
     backbone = FrameBackbone(name="test_vit", pretrained=False, image_size=96)
