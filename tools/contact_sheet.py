@@ -1,4 +1,4 @@
-"""Pictures with captions on one page."""
+"""Pictures with captions on one canvas."""
 
 import io
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ def contact_sheet(pictures: Sequence[Image.Image], captions: Sequence[Sequence[s
     font, lines = ImageFont.load_default(12), max(map(len, captions))
     columns, rows = min(COLUMNS, len(pictures)), -(-len(pictures) // COLUMNS)
     step = TILE + lines * LINE + GAP
-    page = Image.new("RGB", (GAP + columns * (TILE + GAP), GAP + rows * step), PAPER)
-    pen = ImageDraw.Draw(page)
+    canvas = Image.new("RGB", (GAP + columns * (TILE + GAP), GAP + rows * step), PAPER)
+    pen = ImageDraw.Draw(canvas)
     for place, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         x, y = GAP + place % COLUMNS * (TILE + GAP), GAP + place // COLUMNS * step
-        page.paste(_tile(picture), (x, y))
+        canvas.paste(_tile(picture), (x, y))
         for number, text in enumerate(caption):
             pen.text((x, y + TILE + number * LINE), _fit(text, font), fill=INK, font=font)
     buffer = io.BytesIO()
-    page.save(buffer, format="png", optimize=True)
+    canvas.save(buffer, format="png", optimize=True)
     return buffer.getvalue()
 
 

@@ -10,11 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
-from tarpon.tools.html.page import cards, folded, image, number, page, table, text, verbatim
+from tarpon.tools.html.document import (
+    cards,
+    collapsible,
+    embed_figure,
+    number,
+    paragraph,
+    preformatted,
+    render_document,
+    table,
+)
 from tarpon.tools.record import SPLITS, Record, read_run
 from tarpon.tools.task import load
 from tarpon.tools.tasks import TOOLS
-from tarpon.train.figures import curves as figures_curves
+from tarpon.train.figures import curves
 from tarpon.train.figures.style import Frames
 from tarpon.train.metrics.names import key_names
 
@@ -89,23 +98,25 @@ def write_report(run: Path, *, frames: Frames | None = None, out: Path | None = 
     ]
     out = run / "report.html" if out is None else Path(out)
     draft = Path(f"{out}.draft")
-    draft.write_text(page(f"Run {record.name}", sections), encoding="utf-8")
+    draft.write_text(render_document(f"Run {record.name}", sections), encoding="utf-8")
     os.replace(draft, out)
     return out
 
 
 def _warned(lines: Sequence[str]) -> str:
-    return "".join(text(line, kind="warn") for line in lines)
+    return "".join(paragraph(line, kind="warn") for line in lines)
 
 
 def _result(record: Record, *, parts: ReportSections) -> str:
     scores = record.metrics.get(record.split, {})
     if not scores:
-        return text("metrics.json has no scores yet, so there is no result to show: training has not finished.", kind="warn")
-    told = [] if record.task else [text(NO_TASK, kind="warn")]
+        return paragraph(
+            "metrics.json has no scores yet, so there is no result to show: training has not finished.", kind="warn"
+        )
+    told = [] if record.task else [paragraph(NO_TASK, kind="warn")]
     if record.split == "val":
         told.append(
-            text(
+            paragraph(
                 "There is no test split in this run. The scores are those of val, on which the best weights were "
                 "chosen, so they flatter the model.",
                 kind="warn",
@@ -122,10 +133,10 @@ def _result(record: Record, *, parts: ReportSections) -> str:
         if name in scores
     ]
     if not boxes:
-        return "".join(told) + text("This run has none of the headline scores; all its scores are listed below.")
+        return "".join(told) + paragraph("This run has none of the headline scores; all its scores are listed below.")
     absent = [label for name, label, _ in parts.headlines if name not in scores]
     if absent:
-        told.append(text(f"Not defined in this run: {', '.join(absent)}. Nothing was labelled, or nothing predicted."))
+        told.append(paragraph(f"Not defined in this run: {', '.join(absent)}. Nothing was labelled, or nothing predicted."))
     return cards(boxes) + parts.below(record) + "".join(told)
 
 
@@ -145,7 +156,7 @@ def _small_print(name: str, scores: Mapping[str, float], *, over: str) -> list[s
 
 def _split_words(record: Record, *, parts: ReportSections) -> str:
     if not record.predictions:
-        return text("There are no predictions in this run folder, so the split cannot be described.")
+        return paragraph("There are no predictions in this run folder, so the split cannot be described.")
     return (parts.split(record) if parts.split else _by_group(record, unit=parts.unit)) + _test_reading(record)
 
 
@@ -153,16 +164,16 @@ def _by_group(record: Record, *, unit: str) -> str:
     groups = {split: sorted(set(names)) for split, names in record.groups.items() if names}
     shared = sorted(set(groups.get("test", [])) & set(groups.get("val", [])))
     if shared:
-        parts = [text(f"Leak: {_few(shared)} has {unit}s in val and in test. Do not trust the test scores.", kind="warn")]
+        parts = [paragraph(f"Leak: {_few(shared)} has {unit}s in val and in test. Do not trust the test scores.", kind="warn")]
     else:
         parts = [
-            text(
+            paragraph(
                 "The data were split by group (what belongs together: an animal, a video or a session), never by frame "
                 f"or by {unit}, so that no group is both learnt from and tested on."
             )
         ]
     for split, names in groups.items():
-        parts.append(text(f"{split}: {_count(record.groups[split], unit)} of {_count(names, 'group')} ({_few(names)})."))
+        parts.append(paragraph(f"{split}: {_count(record.groups[split], unit)} of {_count(names, 'group')} ({_few(names)})."))
     return "".join(parts)
 
 
@@ -173,9 +184,9 @@ def _test_reading(record: Record) -> str:
         words = (
             f"The log holds {readings} readings of test: it no longer tells how the model does on data nobody has looked at."
         )
-        return text(words, kind="warn")
+        return paragraph(words, kind="warn")
     if "test" in record.metrics:
-        return text("The best weights were chosen on val. Test was read once, at the end, with those weights.")
+        return paragraph("The best weights were chosen on val. Test was read once, at the end, with those weights.")
     return ""
 
 
@@ -184,28 +195,28 @@ def _training(record: Record, *, has_curve: Callable[[str], bool]) -> str:
         {name: value for name, value in line.items() if not name.startswith("val/") or has_curve(name.removeprefix("val/"))}
         for line in record.lines
     ]
-    if not figures_curves.has_curves(lines):
-        return text("metrics.jsonl has no loss, learning rate or val score yet, so there are no curves.")
+    if not curves.has_curves(lines):
+        return paragraph("metrics.jsonl has no loss, learning rate or val score yet, so there are no curves.")
     names = key_names(record.classes)
     caption = f"Up to optimizer step {max(line['step'] for line in lines):,}; val/ is the validation split."
-    return image(figures_curves.curves(lines, classes=names), caption=caption)
+    return embed_figure(curves.curves(lines, classes=names), caption=caption)
 
 
 def _all_metrics(record: Record) -> str:
     if not record.metrics:
-        return text("metrics.json has no scores yet.")
+        return paragraph("metrics.json has no scores yet.")
     splits = [split for split in SPLITS if split in record.metrics]
     names = sorted({name for split in splits for name in record.metrics[split]})
     rows = [(name, *(number(record.metrics[split].get(name, np.nan), digits=4) for split in splits)) for name in names]
-    return folded(f"{len(names)} scores of {' and '.join(splits)}", table(("score", *splits), rows))
+    return collapsible(f"{len(names)} scores of {' and '.join(splits)}", table(("score", *splits), rows))
 
 
 def _settings(record: Record) -> str:
-    parts = [folded("run.yaml, the whole resolved configuration", verbatim(record.config))]
+    parts = [collapsible("run.yaml, the whole resolved configuration", preformatted(record.config))]
     if record.machine:
         parts.append(table(("machine and versions", ""), _flat(record.machine)))
     else:
-        parts.append(text("The machine and the library versions were not recorded in this run folder."))
+        parts.append(paragraph("The machine and the library versions were not recorded in this run folder."))
     return "".join(parts)
 
 

@@ -30,6 +30,7 @@ class TaskTools:
     report: str | None = None  # -> report.ReportSections: what the task adds to a report
     ensemble: str | None = None  # -> ensemble.Averaging: how the outputs of several runs are averaged
     benchmarks: Mapping[str, str] = field(default_factory=dict)  # "loader", "train" -> what `tarpon bench` times
+    gpu: str | None = None  # -> gpu.checks.GpuChecks: shards and batches of the task for `tarpon gpu`
     commands: Mapping[str, Command] = field(default_factory=dict)  # the task's own, by the words that call them
 
 

@@ -122,7 +122,7 @@ class Run:
 
     data: str  # what `tarpon pack` or `tarpon features` wrote: a folder or a URL
     out: str = "runs/latest"  # run folder
-    name: str | None = None  # of a run folder in `out`; unset: `out` itself, or for fish a name made of the main options
+    name: str | None = None  # of a run folder in `out`; unset: `out` itself, or of some tasks a name made of the main options
     epochs: int = 30
     steps: int | None = None  # optimizer steps; unset: epochs x steps an epoch
     micro_batch: int = 2  # samples a process a forward

@@ -19,7 +19,7 @@ from PIL import Image
 from torchvision import transforms
 
 from tarpon.models.backbones.frames import FrameBackbone
-from tarpon.shards import features as store
+from tarpon.shards import features
 from tarpon.shards.features import PARTS, open_features
 from tarpon.shards.manifest import Manifest, open_manifest, write_manifest
 from tarpon.shards.reader import Reader
@@ -103,7 +103,7 @@ def test_the_same_again_does_nothing_and_other_settings_are_refused(fish_shards,
 
 
 def test_stopped_by_a_bad_image_it_names_it_and_goes_on_when_mended(fish_shards, cached, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(store, "CHUNK_ROWS", 32)
+    monkeypatch.setattr(features, "CHUNK_ROWS", 32)
     shutil.copytree(fish_shards.root, tmp_path / "shards")
     copy = open_manifest(tmp_path / "shards")
     tar = tmp_path / "shards" / copy.value(100, "shard")

@@ -1,7 +1,7 @@
 """`tarpon bench loader`: what a loader delivers a second as ready tensors, against what labs do today.
 
-All variants of a task deliver the same samples, one after another, on the same cores. What is compared is the task's own
-affair, found through `tools/tasks.py`.
+All variants of a task deliver the same samples, one variant after another, on the same cores. The variants come from the task's
+`LoaderBenchmark`, found through `tools/tasks.py`.
 """
 
 import os
@@ -12,22 +12,22 @@ from pathlib import Path
 
 import torch
 
-from tarpon.tools.bench import results as bench
-from tarpon.tools.tasks import benchmark_of
+from tarpon.tools.bench import results
+from tarpon.tools.tasks import TOOLS, benchmark_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoaderBenchmark:
-    """What a task brings."""
+    """How one task's loader is compared with others."""
 
-    prepare: Callable[..., AbstractContextManager[bench.Contest]]  # (device=, cores=, and what it takes)
-    takes: tuple[str, ...]  # options of `run`
-    needs: tuple[str, ...] = ()  # those it cannot do without
+    prepare: Callable[..., AbstractContextManager[results.Comparison]]  # (device=, cores=, and the options in `takes`)
+    takes: tuple[str, ...]  # options of `run` that it uses
+    needs: tuple[str, ...] = ()  # those of them that must be given
 
 
 def run(
     *,
-    task: str = "mouse",
+    task: str | None = None,
     shards: str | None = None,
     videos: str | None = None,
     annotations: str | None = None,
@@ -49,7 +49,7 @@ def run(
     """Time Tarpon's loader and the usual way in one run on the same cores.
 
     Args:
-        task: mouse, cells or star.
+        task: mouse, cells or star; unset: mouse.
         shards: folder that `tarpon pack` wrote; cells and star: unset, what they need is made up in a temporary folder.
         videos, annotations: mouse: the lab folders it was packed from.
         config: cells: the YAML file it was packed with.
@@ -69,42 +69,46 @@ def run(
         0.
     """
     given = {
-        "shards": shards,
-        "videos": videos,
-        "annotations": annotations,
-        "config": config,
-        "size": size,
-        "window": window,
-        "batch": batch,
-        "stacks": stacks,
-        "pages": pages,
-        "side": side,
-        "photos": photos,
-        "stages": stages or None,
-    }
-    benchmark = choose(task, given)
+        "shards": shards, "videos": videos, "annotations": annotations, "config": config, "size": size, "window": window,
+        "batch": batch, "stacks": stacks, "pages": pages, "side": side, "photos": photos, "stages": stages or None,
+    }  # fmt: skip
+    benchmark = choose(task or default_task(), given, device=device)
+    timing = results.Timing(seconds=seconds, repeats=repeats, warm_up=warm_up)
+    chosen = {name: value for name, value in given.items() if value is not None}
+    cores = len(os.sched_getaffinity(0))
+    with benchmark.prepare(device=0 if device == "gpu" else None, cores=cores, **chosen) as comparison:
+        where = results.describe_machine(gpu=torch.cuda.get_device_name() if device == "gpu" else None)
+        rows = measure_variants(comparison, timing)
+    speed = {row.name: row.per_second for row in rows}
+    ratios = {name: speed[over] / speed[under] for name, (over, under) in comparison.ratios.items()}
+    print("\n".join([*results.format_report(rows, ratios, where), "", comparison.verdict(speed)]))
+    if json:
+        results.write_json(Path(json), rows, ratios, where)
+    return 0
+
+
+def default_task() -> str:
+    """The first task that has a loader benchmark."""
+    return next(name for name, tools in TOOLS.items() if "loader" in tools.benchmarks)
+
+
+def check_device(device: str) -> None:
+    """ValueError unless device is cpu, or gpu where PyTorch sees one."""
     if device not in ("cpu", "gpu"):
         raise ValueError(f"device={device!r} must be cpu or gpu")
     if device == "gpu" and not torch.cuda.is_available():
         raise ValueError("device='gpu' needs an NVIDIA GPU that PyTorch sees; use device='cpu'")
-    timing = bench.Timing(seconds=seconds, repeats=repeats, warm_up=warm_up)
-    said = {name: value for name, value in given.items() if value is not None}
-    cores = len(os.sched_getaffinity(0))
-    with benchmark.prepare(device=0 if device == "gpu" else None, cores=cores, **said) as contest:
-        where = bench.machine(gpu=torch.cuda.get_device_name() if device == "gpu" else None)
-        rows = [
-            bench.measure(variant.name, variant.make, unit=contest.unit, timing=timing, arguments=variant.arguments)
-            for variant in contest.variants
-        ]
-    speed = {row.name: row.per_second for row in rows}
-    ratios = {name: speed[over] / speed[under] for name, (over, under) in contest.ratios.items()}
-    print("\n".join([*bench.report(rows, ratios, where), "", contest.verdict(speed)]))
-    if json:
-        bench.write_json(Path(json), rows, ratios, where)
-    return 0
 
 
-def choose(task: str, given: dict[str, object]) -> LoaderBenchmark:
+def measure_variants(comparison: results.Comparison, timing: results.Timing) -> list[results.Row]:
+    """A row for every variant, each measured in a process of its own, one after the other."""
+    return [
+        results.measure(variant.name, variant.make, unit=comparison.unit, timing=timing, arguments=variant.arguments)
+        for variant in comparison.variants
+    ]
+
+
+def choose(task: str, given: dict[str, object], *, device: str) -> LoaderBenchmark:
     """The task's benchmark. ValueError where it lacks an option, is given one it has no use for, or a size below 1."""
     benchmark = benchmark_of(task, "loader")
     for name, value in given.items():
@@ -115,4 +119,5 @@ def choose(task: str, given: dict[str, object]) -> LoaderBenchmark:
     counts = {name: value for name, value in given.items() if isinstance(value, int) and not isinstance(value, bool)}
     if any(value < 1 for value in counts.values()):
         raise ValueError(f"{', '.join(f'{name}={value}' for name, value in counts.items())}: each must be 1 or more")
+    check_device(device)
     return benchmark

@@ -1,6 +1,6 @@
 """`tarpon bench ops`: fused operations beside plain and compiled PyTorch, and how near each is to the machine's limits.
 
-Needs PyTorch and Triton alone. Other programs call `check` (of `bench_ops_check`) and `measure` (of `bench_ops_timing`).
+Needs PyTorch and Triton alone. Other programs call `check` (of `ops_check`) and `measure` (of `ops_timing`).
 """
 
 import json as json_format
@@ -15,7 +15,7 @@ from tarpon.models.ops import OPS, choices
 from tarpon.models.ops.launch import INTERPRETED
 from tarpon.models.ops.spec import OpSpec, Shape
 from tarpon.shards import atomic
-from tarpon.tools.bench import results as bench
+from tarpon.tools.bench import results
 from tarpon.tools.bench.ops_check import Check, check
 from tarpon.tools.bench.ops_table import measure_lines
 from tarpon.tools.bench.ops_timing import EAGER, FUSED, PARTS, Ceilings, Row, ceilings, measure
@@ -95,7 +95,8 @@ def run(
     check_options(op=op, shapes=shapes, dtype=dtype, seconds=min(seconds, seconds_a_figure), write_table=write_table, gpu=gpu)
     end, device = time.monotonic() + seconds, "cuda" if gpu else "cpu"
     kind = DTYPES[("bf16" if gpu else "fp32") if dtype == "auto" else dtype]
-    where = bench.machine(gpu=torch.cuda.get_device_name() if gpu else None) | {"dtype": str(kind).removeprefix("torch.")}
+    where = results.describe_machine(gpu=torch.cuda.get_device_name() if gpu else None)
+    where |= {"dtype": str(kind).removeprefix("torch.")}
     journal = Journal(path=Path(json) if json else None, where=where)
     if journal.path:
         journal.path.parent.mkdir(parents=True, exist_ok=True)

@@ -53,7 +53,7 @@ class Timing:
             )
 
 
-Make = Callable[..., Generator[int, None, None]]  # yields how many units each step delivered, for as long as it is asked
+MakeSteps = Callable[..., Generator[int, None, None]]  # yields how many units each step delivered, for as long as it is asked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +61,12 @@ class Variant:
     """One of the things that are compared."""
 
     name: str
-    make: Make  # a module-level function
+    make: MakeSteps  # a module-level function
     arguments: dict  # what travels to the process it runs in
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Contest:
+class Comparison:
     """What is compared, and what is made of it."""
 
     unit: str  # of what is counted
@@ -75,7 +75,7 @@ class Contest:
     verdict: Callable[[dict[str, float]], str]  # variant -> units a second; one sentence
 
 
-def measure(name: str, make: Make, *, unit: str, timing: Timing, arguments: dict) -> Row:
+def measure(name: str, make: MakeSteps, *, unit: str, timing: Timing, arguments: dict) -> Row:
     """Time `make(**arguments)` in a fresh process; what it raises as ValueError is raised here.
 
     Args:
@@ -99,18 +99,18 @@ def measure(name: str, make: Make, *, unit: str, timing: Timing, arguments: dict
     return Row(name=name, unit=unit, per_second=outcome[0], peak_mib=outcome[1])
 
 
-def _child(pipe: object, make: Make, arguments: dict, timing: Timing) -> None:
+def _child(pipe: object, make: MakeSteps, arguments: dict, timing: Timing) -> None:
     try:
         steps = make(**arguments)
-        rate(steps, seconds=timing.warm_up)
-        rates = [rate(steps, seconds=timing.seconds) for _ in range(timing.repeats)]
+        measure_rate(steps, seconds=timing.warm_up)
+        rates = [measure_rate(steps, seconds=timing.seconds) for _ in range(timing.repeats)]
         pipe.send((statistics.median(rates), tree_peak_mib(os.getpid())))
         steps.close()  # ends its threads and workers; left to the interpreter's end, native ones abort it
     except ValueError as error:
         pipe.send(str(error))
 
 
-def rate(steps: Iterator[int], *, seconds: float) -> float:
+def measure_rate(steps: Iterator[int], *, seconds: float) -> float:
     """Units a second over at least one step and at least this time."""
     begun, count = time.perf_counter(), 0
     while True:
@@ -144,7 +144,7 @@ def _peak_kib(pid: int) -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
 
 
-def machine(*, gpu: str | None = None) -> dict[str, object]:
+def describe_machine(*, gpu: str | None = None) -> dict[str, object]:
     """What the figures depend on. `gpu` is its name, where one was used."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
@@ -160,7 +160,7 @@ def machine(*, gpu: str | None = None) -> dict[str, object]:
     }
 
 
-def report(rows: Sequence[Row], ratios: dict[str, float], where: dict[str, object]) -> Iterator[str]:
+def format_report(rows: Sequence[Row], ratios: dict[str, float], where: dict[str, object]) -> Iterator[str]:
     """The table for people."""
     yield (
         f"{where['cpu']}, {where['cores']} cores, {where['memory_gib']} GiB, GPU: {where['gpu'] or 'none'}, "

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from tarpon.shards.features import open_features
-from tarpon.tools.bench import results as bench
-from tarpon.tools.bench.steps import PARTS, Spell, Variant, apart
+from tarpon.tools.bench import results
+from tarpon.tools.bench.step_timing import PARTS, StepTiming, Variant, time_in_process
 from tarpon.tools.table import table
 from tarpon.tools.tasks import benchmark_of
 
@@ -48,7 +48,7 @@ class Aim:
     def met(self, value: float) -> bool:
         return value >= self.at_least if self.at_least is not None else value < self.below
 
-    def told(self) -> str:
+    def describe(self) -> str:
         return f"{self.at_least} or more" if self.at_least is not None else f"below {self.below}"
 
 
@@ -103,18 +103,18 @@ def run(
     steps = STEPS["cuda" if gpu else "cpu"] if steps is None else steps
     if min(steps, repeats) < 1 or warm_up < 0:
         raise ValueError(f"steps={steps} and repeats={repeats} must be 1 or more and warm_up={warm_up} 0 or more")
-    where = bench.machine(gpu=torch.cuda.get_device_name() if gpu else None)
+    where = results.describe_machine(gpu=torch.cuda.get_device_name() if gpu else None)
     with tempfile.TemporaryDirectory(prefix="tarpon-bench-") as folder:
         if features is None:
             features = f"{folder}/features"
             benchmark.write_table(Path(features), rows=rows, dim=dim)
         work = benchmark.workload(features=features, batch=batch, threads=threads or len(os.sched_getaffinity(0)))
-        told = describe(features, batch=batch, threads=work.threads, steps=steps, repeats=repeats)
+        conditions = describe(features, batch=batch, threads=work.threads, steps=steps, repeats=repeats)
         measured = measure(list(benchmark.variants(work)), steps=steps, warm_up=warm_up, repeats=repeats)
-    chosen, ratios = compare(measured)
-    print("\n".join([*report(chosen, ratios, where, told=told), *others(measured, chosen)]))
+    best, ratios = compare(measured)
+    print("\n".join([*format_report(best, ratios, where, conditions=conditions), *list_others(measured, best)]))
     if json:
-        bench.write_json(Path(json), chosen, ratios, where)
+        results.write_json(Path(json), best, ratios, where)
     return 0
 
 
@@ -127,27 +127,27 @@ def describe(features: str, *, batch: int, threads: int, steps: int, repeats: in
 
 
 def measure(variants: Sequence[Variant], *, steps: int, warm_up: int, repeats: int) -> list[tuple[str, Row]]:
-    """Kind and row of every variant; in turns."""
-    spells: dict[str, list[Spell]] = {variant.name: [] for variant in variants}
+    """(kind, row) of every variant. The variants take turns, so that a busier machine slows all of them alike."""
+    timings: dict[str, list[StepTiming]] = {variant.name: [] for variant in variants}
     for _ in range(repeats):
         for variant in variants:
-            spells[variant.name].append(apart(variant, steps=steps, warm_up=warm_up))
-    return [(variant.kind, row_of(variant.name, spells[variant.name])) for variant in variants]
+            timings[variant.name].append(time_in_process(variant, steps=steps, warm_up=warm_up))
+    return [(variant.kind, summarise_repeats(variant.name, timings[variant.name])) for variant in variants]
 
 
-def row_of(name: str, spells: Sequence[Spell]) -> Row:
-    speeds = [spell.per_second for spell in spells]
+def summarise_repeats(name: str, timings: Sequence[StepTiming]) -> Row:
+    speeds = [timing.per_second for timing in timings]
     return Row(
         name=name,
         unit="rows",
         per_second=statistics.median(speeds),
         slowest=min(speeds),
         fastest=max(speeds),
-        loader_share=statistics.median(spell.loader_share for spell in spells),
-        parts={part: statistics.median(spell.parts[part] for spell in spells) for part in PARTS},
-        peak_mib=max(spell.peak_mib for spell in spells),
-        own_mib=max(spell.own_mib for spell in spells),
-        data_mib=max(spell.data_mib for spell in spells),
+        loader_share=statistics.median(timing.loader_share for timing in timings),
+        parts={part: statistics.median(timing.parts[part] for timing in timings) for part in PARTS},
+        peak_mib=max(timing.peak_mib for timing in timings),
+        own_mib=max(timing.own_mib for timing in timings),
+        data_mib=max(timing.data_mib for timing in timings),
     )
 
 
@@ -165,26 +165,28 @@ def compare(measured: Sequence[tuple[str, Row]]) -> tuple[list[Row], dict[str, f
     }
 
 
-def report(rows: Sequence[Row], ratios: Mapping[str, float], where: dict[str, object], *, told: str) -> Iterator[str]:
+def format_report(
+    rows: Sequence[Row], ratios: Mapping[str, float], where: dict[str, object], *, conditions: str
+) -> Iterator[str]:
     """The tables for people."""
-    yield next(bench.report([], {}, where))  # the machine
-    yield told
+    yield next(results.format_report([], {}, where))  # the machine
+    yield conditions
     yield ""
     parts = [f"{part} ms" for part in PARTS]
     head = ["variant", "rows/s", "from", "to", "loader", *parts, "peak MiB", "own MiB", "of it data"]
-    yield from table(head, [cells(row) for row in rows])
+    yield from table(head, [format_row(row) for row in rows])
     yield ""
     aims = [
-        [aim.what, f"{ratios[name]:.3f}", f"aim {aim.told()}", "met" if aim.met(ratios[name]) else "MISSED"]
+        [aim.what, f"{ratios[name]:.3f}", f"aim {aim.describe()}", "met" if aim.met(ratios[name]) else "MISSED"]
         for name, aim in AIMS.items()
     ]
     yield from table(["", "here", "", ""], aims)
     if missed := [AIMS[name].what for name in AIMS if not AIMS[name].met(ratios[name])]:
         yield ""
-        yield f"Missed: {', '.join(missed)}. {verdict(rows)}"
+        yield f"Missed: {', '.join(missed)}. {describe_verdict(rows)}"
 
 
-def cells(row: Row) -> list[str]:
+def format_row(row: Row) -> list[str]:
     speeds = [f"{value:.0f}" for value in (row.per_second, row.slowest, row.fastest)]
     times = [f"{1000 * row.parts[part]:.1f}" for part in PARTS]
     return [
@@ -196,7 +198,7 @@ def cells(row: Row) -> list[str]:
     ]
 
 
-def verdict(rows: Sequence[Row]) -> str:
+def describe_verdict(rows: Sequence[Row]) -> str:
     """Where the time goes, in one sentence."""
     ours, theirs = rows[0].parts, rows[1].parts
     shares = (f"{part} {ours[part] / sum(ours.values()):.0%}" for part in PARTS)
@@ -204,8 +206,8 @@ def verdict(rows: Sequence[Row]) -> str:
     return f"Tarpon's step: {', '.join(shares)}; in the baseline {', '.join(times)} times as long."
 
 
-def others(measured: Sequence[tuple[str, Row]], chosen: Sequence[Row]) -> Iterator[str]:
+def list_others(measured: Sequence[tuple[str, Row]], best: Sequence[Row]) -> Iterator[str]:
     """What was tried and not taken."""
     for _, row in measured:
-        if row not in chosen:
+        if row not in best:
             yield f"Also tried: {row.name}, {row.per_second:.0f} rows/s."

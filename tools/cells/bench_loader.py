@@ -22,8 +22,8 @@ from tarpon.shards.sources.cells import source
 from tarpon.shards.sources.cells.config import read_config
 from tarpon.shards.sources.cells.record import CELLS
 from tarpon.tools.bench.loader import LoaderBenchmark
-from tarpon.tools.bench.results import Contest, Variant
-from tarpon.tools.cells import baseline_loader as cells_loader
+from tarpon.tools.bench.results import Comparison, Variant
+from tarpon.tools.cells import baseline_loader
 from tarpon.train.config import LoaderOptions, Run
 from tarpon.train.engine import DistContext
 from tarpon.train.tasks.cells.data import PageLabels, cells_data
@@ -66,7 +66,7 @@ def prepare(
     pages: int = 30,
     side: int = 1024,
     stages: bool = False,
-) -> Iterator[Contest]:
+) -> Iterator[Comparison]:
     """What is to be timed; stacks are made up, and packed, unless shards are given with the file they were packed with."""
     if (shards is None) != (config is None):
         raise ValueError("give --shards and the --config they were packed with, or neither for stacks made up")
@@ -80,7 +80,7 @@ def prepare(
         ways = [(TARPON, setup, True)]
         ways += [(READY, replace(setup, shards=ready), True)] if ready else []
         ways += [(STILL, setup, False)] if stages else []
-        yield Contest(
+        yield Comparison(
             unit="pages",
             variants=(
                 *(Variant(name=n, make=tarpon_steps, arguments={"setup": s, "augment": a}) for n, s, a in ways),
@@ -133,7 +133,7 @@ def packed(folder: Path, *, to: Path, size: int, pages: int, workers: int) -> st
     return str(to)
 
 
-def sources(manifest: Manifest, setup: Setup) -> list[cells_loader.Page]:
+def sources(manifest: Manifest, setup: Setup) -> list[baseline_loader.Page]:
     """The training pages as places in the source stacks; ValueError when those are other folders."""
     said = read_config(Path(setup.config))
     folders = {"infected": said.infected_dir, "uninfected": said.uninfected_dir}
@@ -144,7 +144,7 @@ def sources(manifest: Manifest, setup: Setup) -> list[cells_loader.Page]:
     for row in rows.tolist():
         kind, _, name = str(manifest.value(row, "source")).partition("/")
         found.append(
-            cells_loader.Page(
+            baseline_loader.Page(
                 stack=folders[kind] / name,
                 page=manifest.value(row, "page"),
                 label=manifest.value(row, "label"),
@@ -187,9 +187,9 @@ def baseline_steps(*, setup: Setup, channels: int) -> Iterator[int]:
     """Pages of each batch that the usual way delivers."""
     pages = sources(open_manifest(setup.shards, kind="cells"), setup)
     options = CellsOptions()
-    dataset = cells_loader.StackPages(pages, size=setup.size, mean=options.mean, std=options.std, channels=channels)
+    dataset = baseline_loader.StackPages(pages, size=setup.size, mean=options.mean, std=options.std, channels=channels)
     on_gpu = setup.device is not None
-    for batch in cells_loader.loader(dataset, batch=setup.batch, workers=setup.cores, pin=on_gpu):
+    for batch in baseline_loader.loader(dataset, batch=setup.batch, workers=setup.cores, pin=on_gpu):
         if on_gpu:
             batch = [value.to(setup.device, non_blocking=True) for value in batch]
         batch[0].expand(-1, 3, -1, -1).contiguous()

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from tarpon.shards.sources.cells import source as cells
+from tarpon.shards.sources.cells import source
 from tarpon.shards.sources.cells.pages import decode_tiff
 from tarpon.tools.lint_checks import Kind, Stored, told_alike
 
-TOLD = ("group", "source", "source_sha256", *cells.JSON_COLUMNS)
+TOLD = ("group", "source", "source_sha256", *source.JSON_COLUMNS)
 
 
 def meta(sample: Stored) -> Iterator[str]:
@@ -53,4 +53,4 @@ def levels(sample: Stored) -> Iterator[str]:
             yield f"{low} to {high} is {least} to {most} at {sample.row['bits']} bits"
 
 
-CELLS = Kind(schema=cells.SCHEMA, checks={"meta": meta, "labels": labels, "image": image, "levels": levels})
+CELLS = Kind(schema=source.SCHEMA, checks={"meta": meta, "labels": labels, "image": image, "levels": levels})

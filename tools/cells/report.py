@@ -13,11 +13,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from tarpon.shards.manifest import Manifest, open_manifest
-from tarpon.tools.html.page import image, number, table, text
+from tarpon.tools.html.document import embed_figure, number, paragraph, table
 from tarpon.tools.record import SPLITS, Record
 from tarpon.tools.report import ReportSections
-from tarpon.train.tasks.cells.figures import curves as figures_hour_curves
-from tarpon.train.tasks.cells.figures import hours as figures_hours
+from tarpon.train.tasks.cells.figures import curves, hours
 from tarpon.train.tasks.cells.metrics.calibration import reliability
 from tarpon.train.tasks.cells.metrics.predictions import CONDITIONS, THRESHOLD, PageRows, load_rows, one_well_classes
 from tarpon.train.tasks.cells.metrics.scores import GOOD_AUC, STRIDE_H, WINDOW_H, good_from, stack_scores, windows
@@ -41,7 +40,7 @@ SECTIONS = ("Validation", "Stacks", "Windows of time", "Hours", "Calibration")
 def sections(record: Record, *, frames: None = None) -> list[tuple[str, str]]:
     """(heading, HTML) in reading order, of the split that is reported."""
     if record.split not in record.predictions:
-        return [(heading, text(NO_ROWS)) for heading in SECTIONS]
+        return [(heading, paragraph(NO_ROWS)) for heading in SECTIONS]
     rows, scores = load_rows(record.predictions[record.split]), record.metrics.get(record.split, {})
     parts = (_validation(record), _stacks(rows), _windows(rows), _hours(rows, scores), _calibration(rows))
     return [*zip(SECTIONS, parts, strict=True), ("Where it looks", _heat(record))]
@@ -83,7 +82,7 @@ def how_split(record: Record) -> str:
     """HTML on what stands in which split, and whether test wells are new to the model."""
     held = {split: load_rows(record.predictions[split]) for split in SPLITS if split in record.predictions}
     parts = [
-        text(
+        paragraph(
             f"{split}: {len(rows):,} pages of {len(set(rows.stack))} stacks in {len(set(rows.well))} wells, "
             f"{(rows.label == 1).mean():.0%} of the pages infected."
         )
@@ -91,9 +90,11 @@ def how_split(record: Record) -> str:
     ]
     manifest = shards(record)
     if manifest is None:
-        return "".join(parts) + text("The shards are not at hand, so what was trained on cannot be looked at.", kind="soft")
+        return "".join(parts) + paragraph(
+            "The shards are not at hand, so what was trained on cannot be looked at.", kind="soft"
+        )
     card = manifest.card
-    parts.append(text(f"The data were split by {card['group']}: all pages of one {card['group']} are on one side."))
+    parts.append(paragraph(f"The data were split by {card['group']}: all pages of one {card['group']} are on one side."))
     if "test" in held:
         tested = set(held["test"].stack)
         inside = np.isin(manifest.column("stack"), list(tested))
@@ -101,13 +102,13 @@ def how_split(record: Record) -> str:
         seen = sorted(set(held["test"].well) & others)
         wells = len(set(held["test"].well))
         parts.append(
-            text(
+            paragraph(
                 f"{len(seen)} of the {wells} wells tested have other stacks in train or validation: the test does not tell "
                 f"how the model does on a well that it has never seen. Pack with --group well for that.",
                 kind="warn",
             )
             if seen
-            else text(f"None of the {wells} wells tested is in train or validation.")
+            else paragraph(f"None of the {wells} wells tested is in train or validation.")
         )
     return "".join(parts)
 
@@ -122,9 +123,9 @@ def shards(record: Record) -> Manifest | None:
 
 def _validation(record: Record) -> str:
     if not any(name.startswith("val/") for line in record.lines for name in line):
-        return text("metrics.jsonl has no scores of validation.")
-    return image(
-        figures_hour_curves.validation_metrics(record.lines),
+        return paragraph("metrics.jsonl has no scores of validation.")
+    return embed_figure(
+        curves.validation_metrics(record.lines),
         caption="Scores of validation over the steps, errors in hours beside those of a constant answer.",
     )
 
@@ -149,8 +150,10 @@ def _stacks(rows: PageRows) -> str:
         f"{perfect} of {len(records)} stacks have every page in the right class. The worst first: by pages right, then error."
     )
     header = ("stack", "well", "class", "pages", "pages right", "mean probability", "error, h", "told too late by, h")
-    figure = figures_hours.stacks(rows)
-    return text(words) + table(header, lines) + image(figure, caption="Mean probability and mean error of each stack.")
+    figure = hours.stacks(rows)
+    return (
+        paragraph(words) + table(header, lines) + embed_figure(figure, caption="Mean probability and mean error of each stack.")
+    )
 
 
 def _windows(rows: PageRows) -> str:
@@ -178,12 +181,15 @@ def _windows(rows: PageRows) -> str:
     )
     header = ("hours of the clock", "pages", "infected", *(name.replace("_", " ") for name in names), "error, h")
     caption = "Scores of the classes, error of the hours and number of pages, by window of the clock."
-    return text(words) + table(header, lines) + image(figures_hours.over_time(rows), caption=caption)
+    return paragraph(words) + table(header, lines) + embed_figure(hours.over_time(rows), caption=caption)
 
 
 def _hours(rows: PageRows, scores: Mapping[str, float]) -> str:
     lines = [
-        (name or "all", *(number(scores.get(f"{kind}{end}", np.nan), digits=2) for kind in ("mae", "rmse", "constant_mae")))
+        (
+            name or "all",
+            *(number(scores.get(f"{kind}{end}", np.nan), digits=2) for kind in ("mae", "rmse", "constant_mae")),
+        )
         for name, end in (("", ""), *((name, f"_{name}") for name in CONDITIONS))
     ]
     words = (
@@ -192,8 +198,8 @@ def _hours(rows: PageRows, scores: Mapping[str, float]) -> str:
         "that class."
     )
     header = ("pages", "mean absolute error, h", "root mean square, h", "constant answer, h")
-    figure = image(figures_hours.scatter(rows), caption="Told over true hours; the line is equality.")
-    return text(words) + table(header, lines) + figure
+    figure = embed_figure(hours.scatter(rows), caption="Told over true hours; the line is equality.")
+    return paragraph(words) + table(header, lines) + figure
 
 
 def _calibration(rows: PageRows) -> str:
@@ -202,13 +208,15 @@ def _calibration(rows: PageRows) -> str:
         f"Expected calibration error {bins.error():.4f}: how far, in the mean, a stated probability of infection is from the "
         f"share of pages that are infected."
     )
-    return text(words) + image(figures_hours.calibration(rows), caption="Share infected over stated probability.")
+    return paragraph(words) + embed_figure(hours.calibration(rows), caption="Share infected over stated probability.")
 
 
 def _heat(record: Record) -> str:
     path = record.predictions[record.split].parent.parent / GRADCAM
     if not path.exists():
-        return text(f"No {GRADCAM} in the run folder; `tarpon gradcam RUN` makes it, then write the report again.", kind="soft")
+        return paragraph(
+            f"No {GRADCAM} in the run folder; `tarpon gradcam RUN` makes it, then write the report again.", kind="soft"
+        )
     with Image.open(path) as held:
         pixels = np.asarray(held.convert("RGB"))
     height, width = pixels.shape[:2]
@@ -216,7 +224,7 @@ def _heat(record: Record) -> str:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(pixels)
     axes.set_axis_off()
-    return image(figure, caption="Grad-CAM of the best and the worst stacks: what on the page each answer rests on.")
+    return embed_figure(figure, caption="Grad-CAM of the best and the worst stacks: what on the page each answer rests on.")
 
 
 SECTIONS_OF_RUN = ReportSections(

@@ -9,6 +9,7 @@ CELLS = TaskTools(
     report="cells.report:SECTIONS_OF_RUN",
     ensemble="cells.ensemble:AVERAGING",
     benchmarks={"loader": "cells.bench_loader:BENCHMARK"},
+    gpu="cells.gpu:CHECKS",
     commands={
         "demo cells": Command(target="cells.demo.command:cells", does="write a synthetic infection experiment of TIFF stacks"),
         "pack cells": Command(target="cells.pack:cells", does="folders of infected and uninfected TIFF stacks -> shards"),

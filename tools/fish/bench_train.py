@@ -16,14 +16,14 @@ from torch.utils.data import TensorDataset
 
 from tarpon.shards.features import FeatureCache, FeatureTable, open_features
 from tarpon.shards.sources.fish.rows import HABITATS
-from tarpon.tools.bench.steps import Trainer, Variant, own_mib
+from tarpon.tools.bench.step_timing import Trainer, Variant, own_mib
 from tarpon.tools.bench.train import TrainBenchmark
-from tarpon.tools.fish import baseline_trainer as fish_trainer
+from tarpon.tools.fish import baseline_trainer
 from tarpon.train.config import Run, parse, parser_for
 from tarpon.train.engine import Engine, connect, disconnect
 from tarpon.train.meter import Meter
 from tarpon.train.task import Batch, Problem
-from tarpon.train.tasks.fish import task as fish
+from tarpon.train.tasks.fish import task
 from tarpon.train.tasks.fish.options import FishOptions
 
 FAMILIES, ORDERS = 463, 83  # of FishNet
@@ -64,7 +64,7 @@ class Workload:
         return [f"--{name}={value}" for name, value in options.items()]
 
     def read(self) -> tuple[Run, FishOptions]:
-        run, options, _ = parse(parser_for(FishOptions, recipe=fish.recipe(), task="fish"), FishOptions, self.words())
+        run, options, _ = parse(parser_for(FishOptions, recipe=task.recipe(), task="fish"), FishOptions, self.words())
         return run, options
 
 
@@ -115,7 +115,7 @@ def tarpon(*, work: Workload, resident: bool) -> Trainer:
     run, options = work.read()
     place = connect()
     empty = own_mib()
-    problem = fish.build(run, options, place)
+    problem = task.build(run, options, place)
     data_mib = own_mib() - empty - weights_mib(problem.model)
     engine = Engine.of(run, place, problem.model, problem.groups)
     batches = problem.data.batches(0, 0)
@@ -158,8 +158,8 @@ def usual(*, work: Workload, workers: int) -> Trainer:
     names, outputs, data = usual_data(open_features(work.features), options)
     data_mib = own_mib() - empty
     torch.manual_seed(run.seed)
-    loader = fish_trainer.loader(data, batch=work.batch, workers=workers, pin=device.type == "cuda")
-    model = fish_trainer.GatedMMoE(
+    loader = baseline_trainer.loader(data, batch=work.batch, workers=workers, pin=device.type == "cuda")
+    model = baseline_trainer.GatedMMoE(
         data.tensors[0].shape[1], outputs, experts=work.experts, hidden=work.hidden, tower=work.tower
     ).to(device)
     model.train()
@@ -170,14 +170,14 @@ def usual(*, work: Workload, workers: int) -> Trainer:
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             out = model(batch["features"])
-        return fish_trainer.losses({name: value.float() for name, value in out.items()}, batch, weights)
+        return baseline_trainer.losses({name: value.float() for name, value in out.items()}, batch, weights)
 
     def advance() -> None:
         adam.step()
         adam.zero_grad()
 
     return Trainer(
-        batches=fish_trainer.endless(loader, names),
+        batches=baseline_trainer.endless(loader, names),
         forward=forward,
         backward=Tensor.backward,
         advance=advance,
@@ -189,9 +189,9 @@ def usual(*, work: Workload, workers: int) -> Trainer:
 
 def usual_data(table: FeatureTable, options: FishOptions) -> tuple[tuple[str, ...], dict[str, int], TensorDataset]:
     """Names of the labels, task -> width of its output, and the training rows in memory."""
-    labels = fish.labels_of(table, options, table.card["classes"])
-    data = fish_trainer.dataset(table.features, labels, table.split("train"))
-    return tuple(labels), fish.widths(options, table.card["classes"]), data
+    labels = task.labels_of(table, options, table.card["classes"])
+    data = baseline_trainer.dataset(table.features, labels, table.split("train"))
+    return tuple(labels), task.widths(options, table.card["classes"]), data
 
 
 def weights_mib(model: nn.Module) -> float:

@@ -46,9 +46,9 @@ def lines_of(row: Mapping[str, object], *, habitats: Sequence[str], threshold: f
 def captioned(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
     """The picture with a white band of text below; never scaled."""
     width = max(picture.width, WIDTH)
-    page = Image.new("RGB", (width, picture.height + len(lines) * LINE + 2 * MARGIN), PAPER)
-    page.paste(picture, ((width - picture.width) // 2, 0))
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default(TEXT)
+    canvas = Image.new("RGB", (width, picture.height + len(lines) * LINE + 2 * MARGIN), PAPER)
+    canvas.paste(picture, ((width - picture.width) // 2, 0))
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(TEXT)
     for number, line in enumerate(lines):
         pen.text((MARGIN, picture.height + MARGIN + number * LINE), line, fill=INK, font=font)
-    return page
+    return canvas

@@ -18,7 +18,7 @@ import torch
 from tarpon.shards import installed
 from tarpon.shards.features import DTYPES, FeatureCache, select_class_lists
 from tarpon.shards.manifest import SPLITS
-from tarpon.shards.sources.fish import source as fish
+from tarpon.shards.sources.fish import source
 from tarpon.shards.sources.fish.rows import read_rows
 
 NEEDED = ("train", "val")  # a test file may be absent
@@ -48,8 +48,8 @@ def run(folder: str, *, annotations: str, out: str, order_column: str = "NewOrde
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} must be {' or '.join(DTYPES)}")
-    if order_column not in fish.ORDERS:
-        raise ValueError(f"order_column={order_column!r} must be {' or '.join(fish.ORDERS)}")
+    if order_column not in source.ORDERS:
+        raise ValueError(f"order_column={order_column!r} must be {' or '.join(source.ORDERS)}")
     told = read_metadata(Path(folder))
     sources, splits, vectors = read_published(Path(folder), told)
     labels, taken, lost = join(sources, splits, Path(annotations), order_column=order_column)
@@ -138,10 +138,10 @@ def join(
     rows = rows.take(place.drop_null())
     names = rows["source"].to_pylist()
     labels = pa.table({
-        "key": [fish.make_key(name) for name in names],
+        "key": [source.make_key(name) for name in names],
         "group": pc.coalesce(rows["species"], rows["source"]),
         "split": splits[taken].tolist(),
-        **{name: rows[name] for name in ("source", *fish.LABELS)},
+        **{name: rows[name] for name in ("source", *source.LABELS)},
     })  # fmt: skip
     return labels, taken, [sources[i] for i in np.flatnonzero(~found)]
 
@@ -162,7 +162,7 @@ def card_of(told: dict, labels: pa.Table, vectors: np.ndarray, *, order_column: 
         "count": len(vectors),
         "kind": "fish",
         "manifest": hashlib.sha256(rows.encode()).hexdigest(),
-        "classes": select_class_lists(fish.describe_labels(labels)),
+        "classes": select_class_lists(source.describe_labels(labels)),
         "imported": {
             "vectors_sha256": hashlib.sha256(np.ascontiguousarray(vectors)).hexdigest(),
             "order_column": order_column,

@@ -11,7 +11,7 @@ from tarpon.shards import atomic
 from tarpon.shards.features import FeatureTable, open_features
 from tarpon.shards.manifest import MANIFEST, SPLITS
 from tarpon.tools import features
-from tarpon.tools.fish import pack as pack_fish
+from tarpon.tools.fish import pack
 from tarpon.train.engine import broadcast_from_rank0, connect
 
 HUB = {  # names of the published repository -> timm's
@@ -73,46 +73,44 @@ def run(
     annotations = Path(ann_root) if ann_root else root.resolve().parent / "anns"
     shards = root if (root / MANIFEST).exists() else out / "shards"
     if shards != root:
-        place = connect()
-        packed = 0
-        if place.first:
-            packed = pack_fish.fish(
-                images=str(root),
-                annotations=str(annotations),
-                out=str(shards),
-                val_share=val_ratio,
-                seed=seed,
-                workers=num_workers,
-            )
-        if status := broadcast_from_rank0(place, packed):
+        packing = {"val_share": val_ratio, "seed": seed, "workers": num_workers}
+        if status := pack_once(root, annotations=annotations, shards=shards, **packing):
             return status
     status = features.run(
-        str(shards),
-        backbone=HUB.get(hub_name, hub_name),
-        out=str(out),
-        weights=weights,
-        pretrained=pretrained,
-        multi_scale=multi_scale,
-        dtype="fp16" if fp16 else "fp32",
-        l2=not disable_normalize,
-        batch=batch_size,
-        image_size=crop_size,
-        resize=resize_size,
-        threads=num_workers,
-    )
+        str(shards), backbone=HUB.get(hub_name, hub_name), out=str(out), weights=weights, pretrained=pretrained,
+        multi_scale=multi_scale, dtype="fp16" if fp16 else "fp32", l2=not disable_normalize, batch=batch_size,
+        image_size=crop_size, resize=resize_size, threads=num_workers,
+    )  # fmt: skip
     if status == 0 and connect().first:
-        told_of = {"dataset_root": dataset_root, "ann_root": str(annotations), "hub_name": hub_name, "weights": weights}
-        made = metadata(open_features(out), told_of, resize=resize_size, crop=crop_size)
-        atomic.write_text(out / METADATA, json.dumps(made, indent=2) + "\n")
+        given = {"dataset_root": dataset_root, "ann_root": str(annotations), "hub_name": hub_name, "weights": weights}
+        write_metadata(out, given, resize=resize_size, crop=crop_size)
     return status
 
 
-def metadata(table: FeatureTable, said: dict, *, resize: int, crop: int) -> dict:
-    """What the published program writes beside its features; the numbers of classes are those of our own card."""
+def pack_once(root: Path, *, annotations: Path, shards: Path, **packing: object) -> int:
+    """Pack the images on the first process while the others wait; exit status of packing, the same on every process.
+
+    Args:
+        packing: further options of `tarpon pack fish`.
+    """
+    context, status = connect(), 0
+    if context.first:
+        status = pack.fish(images=str(root), annotations=str(annotations), out=str(shards), **packing)
+    return broadcast_from_rank0(context, status)
+
+
+def write_metadata(out: Path, given: dict, *, resize: int, crop: int) -> None:
+    """metadata.json beside the features in `out`; `given`: the options to record."""
+    content = make_metadata(open_features(out), given, resize=resize, crop=crop)
+    atomic.write_text(out / METADATA, json.dumps(content, indent=2) + "\n")
+
+
+def make_metadata(table: FeatureTable, given: dict, *, resize: int, crop: int) -> dict:
+    """Content of metadata.json as the published program writes it; class numbers are those of our own card."""
     classes = list(table.card["classes"]["families"])
     counts = Counter(table.labels["split"].to_pylist())
     return {
-        **said,
+        **given,
         "class_to_idx": {name: number for number, name in enumerate(classes)},
         "classes": classes,
         "transform": {"resize_size": resize, "crop_size": crop},

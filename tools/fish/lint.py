@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tarpon.shards.sources.fish import source as fish
+from tarpon.shards.sources.fish import source
 from tarpon.tools.lint_checks import Kind, Stored, told_alike
 from tarpon.tools.lint_image import image
 
-TOLD = ("group", "source", "source_sha256", *(name for name, _ in fish.SCHEMA.columns))
+TOLD = ("group", "source", "source_sha256", *(name for name, _ in source.SCHEMA.columns))
 NAMES = {"family": "families", "order": "orders", "feeding": "feeding"}  # column -> list of names in the card
 ATTRIBUTES = ("troph", "feeding", "habitat")
 
@@ -27,10 +27,10 @@ def labels(sample: Stored) -> Iterator[str]:
     missing = [name for name in ATTRIBUTES if row[name] is None]
     if missing and len(missing) < len(ATTRIBUTES):
         yield f"{', '.join(missing)} missing and other attributes not"
-    if row["habitat"] is not None and (len(row["habitat"]) != len(fish.HABITATS) or not set(row["habitat"]) <= {0, 1}):
-        yield f"habitat is {row['habitat']}, {len(fish.HABITATS)} of 0 or 1 are expected"
+    if row["habitat"] is not None and (len(row["habitat"]) != len(source.HABITATS) or not set(row["habitat"]) <= {0, 1}):
+        yield f"habitat is {row['habitat']}, {len(source.HABITATS)} of 0 or 1 are expected"
     if row["troph"] is not None and not np.isfinite(row["troph"]):
         yield f"troph is {row['troph']}"
 
 
-FISH = Kind(schema=fish.SCHEMA, checks={"meta": meta, "labels": labels, "image": image}, nullable=frozenset(fish.NULLABLE))
+FISH = Kind(schema=source.SCHEMA, checks={"meta": meta, "labels": labels, "image": image}, nullable=frozenset(source.NULLABLE))

@@ -9,13 +9,12 @@ import numpy as np
 import yaml
 
 from tarpon.shards.features import FeatureTable, open_features
-from tarpon.tools.html.page import image, number, table, text
+from tarpon.tools.html.document import embed_figure, number, paragraph, table
 from tarpon.tools.record import Record
 from tarpon.tools.report import ReportSections
 from tarpon.train.metrics.confusion import ratio
 from tarpon.train.metrics.names import key_names
-from tarpon.train.tasks.fish.figures import attributes as figures_attributes
-from tarpon.train.tasks.fish.figures import orders as figures_orders
+from tarpon.train.tasks.fish.figures import attributes, orders
 from tarpon.train.tasks.fish.metrics.predictions import AttributeRows, load_rows
 from tarpon.train.tasks.fish.metrics.scores import THRESHOLD, class_counts, gate_means, habitat_counts, label_f1
 
@@ -36,7 +35,7 @@ NO_ROWS = "There are no predictions in this run folder, so there is nothing to s
 def sections(record: Record, *, frames: None = None) -> list[tuple[str, str]]:
     """(heading, HTML) in reading order, of the split that is reported."""
     if record.split not in record.predictions:
-        return [(heading, text(NO_ROWS)) for heading in ("Families", "Orders", "Habitats", "Trophic level", "Gates")]
+        return [(heading, paragraph(NO_ROWS)) for heading in ("Families", "Orders", "Habitats", "Trophic level", "Gates")]
     rows, scores = load_rows(record.predictions[record.split]), record.metrics.get(record.split, {})
     return [
         ("Families", _families(rows) + _worst(rows)),
@@ -58,31 +57,31 @@ def how_split(record: Record) -> str:
     try:
         features = open_features(yaml.safe_load(record.config)["data"])
     except (ValueError, OSError, KeyError, TypeError) as error:
-        return text(f"The features are not at hand, so the splits cannot be looked at ({error}).", kind="warn")
+        return paragraph(f"The features are not at hand, so the splits cannot be looked at ({error}).", kind="warn")
     groups = {split: set(_groups(features, split)) for split in ("train", "val", "test")}
     counts = [
         f"{split}: {len(features.split(split)):,} images of {len(found):,} species or single images"
         for split, found in groups.items()
         if found
     ]
-    parts = [text("; ".join(counts) + ".")]
+    parts = [paragraph("; ".join(counts) + ".")]
     torn = groups["train"] & groups["val"]
     if torn:
         words = f"{len(torn):,} species are in train and in val, so val flatters the model: it was cut by image."
-        parts.append(text(words, kind="warn"))
+        parts.append(paragraph(words, kind="warn"))
     else:
         words = (
             "Val was cut from the rows of train.csv when packing: the same share of every family, all images of a named "
             "species on one side. Rows without a species stand for themselves."
         )
-        parts.append(text(words))
+        parts.append(paragraph(words))
     if groups["test"]:
         common = sum(name in groups["train"] | groups["val"] for name in _groups(features, "test"))
         words = (
             f"Test is test.csv, as it was given. {common:,} of its {len(features.split('test')):,} images are of a named "
             "species that has images in train or val too; of images without a species name that is not known."
         )
-        parts.append(text(words))
+        parts.append(paragraph(words))
     return "".join(parts)
 
 
@@ -93,7 +92,7 @@ def _groups(features: FeatureTable, split: str) -> list[str]:
 def _families(rows: AttributeRows) -> str:
     support, hits = class_counts(rows.family, rows.family_pred, len(rows.names.families))
     if not support.sum():
-        return text("No row has a known family.")
+        return paragraph("No row has a known family.")
     images, limits = rows.names.train_images, (rows.names.common, rows.names.rare)
     said = {"common": f"{limits[0]} or more", "medium": f"{limits[1]} to {limits[0] - 1}", "rare": f"1 to {limits[1] - 1}"}
     said["unseen"] = "none"
@@ -109,7 +108,7 @@ def _families(rows: AttributeRows) -> str:
         f"{support[images.argmax()] / support.sum():.1%} of these rows, a blind guess on {1 / len(images):.1%}."
     )
     caption = "Each family by its images in training; its area goes with its rows here. Dotted: the limits of rare and common."
-    return table(header, lines) + text(words) + image(figures_attributes.families(rows), caption=caption)
+    return table(header, lines) + paragraph(words) + embed_figure(attributes.families(rows), caption=caption)
 
 
 def _rates(support: np.ndarray, hits: np.ndarray) -> tuple[str, str, str]:
@@ -125,7 +124,7 @@ def _worst(rows: AttributeRows) -> str:
     order = np.lexsort((-support, recall))  # the lowest first, of equal ones the larger
     listed = [i for i in order if support[i] >= WORST_ROWS and hits[i] < support[i]][:WORST]
     if not listed:
-        return text(f"No family of {WORST_ROWS} rows or more has a mistake.")
+        return paragraph(f"No family of {WORST_ROWS} rows or more has a mistake.")
     lines = []
     for i in listed:
         wrong = rows.family_pred[(rows.family == i) & (rows.family_pred != i)]
@@ -133,29 +132,29 @@ def _worst(rows: AttributeRows) -> str:
         counts = (f"{rows.names.train_images[i]:,}", f"{support[i]:,}", f"{hits[i]:,}", number(float(recall[i])))
         lines.append((names[i], *counts, f"{names[taken.argmax()]} ({taken.max():,})"))
     header = ("worst families", "training images", "rows", "right", "share right", "most often taken for")
-    return table(header, lines) + text(
+    return table(header, lines) + paragraph(
         f"Of families of {WORST_ROWS} rows or more with a mistake, the {WORST} worst.", kind="soft"
     )
 
 
 def _orders(rows: AttributeRows, scores: Mapping[str, float]) -> str:
     if not (rows.order >= 0).any():
-        return text("No row has a known order.")
+        return paragraph("No row has a known order.")
     largest = np.bincount(rows.order[rows.order >= 0]).max() / (rows.order >= 0).sum()
     words = (
         f"Always the commonest order of these rows would be right on {largest:.1%}. The predicted order is that of the "
         f"predicted family on {number(scores.get('consistency', np.nan))} of the rows: the two are answered "
         "apart, and this says how often they agree."
     )
-    more = f" The {figures_orders.SHOWN} orders with most rows; all others are one class."
-    caption = "Rows by true and by predicted order." + (more if len(rows.names.orders) > figures_orders.SHOWN else "")
-    return text(words) + image(figures_orders.orders(rows), caption=caption)
+    more = f" The {orders.SHOWN} orders with most rows; all others are one class."
+    caption = "Rows by true and by predicted order." + (more if len(rows.names.orders) > orders.SHOWN else "")
+    return paragraph(words) + embed_figure(orders.orders(rows), caption=caption)
 
 
 def _habitats(rows: AttributeRows, scores: Mapping[str, float]) -> str:
     known = (rows.habitat >= 0).all(1)
     if not known.any():
-        return text("No row has known habitats.")
+        return paragraph("No row has known habitats.")
     counts = habitat_counts(rows).sum(0)
     f1, share = label_f1(counts), (rows.habitat[known] == 1).mean(0)
     keys = key_names(rows.names.habitats)
@@ -176,13 +175,13 @@ def _habitats(rows: AttributeRows, scores: Mapping[str, float]) -> str:
         f"them are right at once on {number(scores.get('exact_habitat', np.nan))} of the known rows."
     )
     caption = "Receiver operating characteristic of each habitat."
-    return table(header, lines) + text(words) + image(figures_attributes.habitats(rows), caption=caption)
+    return table(header, lines) + paragraph(words) + embed_figure(attributes.habitats(rows), caption=caption)
 
 
 def _troph(rows: AttributeRows, scores: Mapping[str, float]) -> str:
     known = np.isfinite(rows.troph)
     if not known.any():
-        return text("No row has a known trophic level.")
+        return paragraph("No row has a known trophic level.")
     true = rows.troph[known].astype(np.float64)
     blind = np.abs(true - np.median(true)).mean()
     words = (
@@ -190,27 +189,27 @@ def _troph(rows: AttributeRows, scores: Mapping[str, float]) -> str:
         f"{number(scores.get('rmse_troph', np.nan))}, over {known.sum():,} rows where it is known. Always the median of these "
         f"rows would be {blind:.3f} off in the mean."
     )
-    return text(words) + image(
-        figures_attributes.troph(rows), caption="Predicted over true trophic level; the line is equality."
+    return paragraph(words) + embed_figure(
+        attributes.troph(rows), caption="Predicted over true trophic level; the line is equality."
     )
 
 
 def _feeding(rows: AttributeRows) -> str:
     known = rows.feeding >= 0
     if not known.any():
-        return text("No row has a known feeding path.")
+        return paragraph("No row has a known feeding path.")
     support, hits = class_counts(rows.feeding, rows.feeding_pred, len(rows.names.feedings))
     lines = [
         (name, f"{total:,}", f"{total / support.sum():.1%}", number(float(ratio(right, total))))
         for name, total, right in zip(rows.names.feedings, support, hits, strict=True)
     ]
     words = f"Right on {hits.sum() / support.sum():.3f} of {support.sum():,} rows where it is known."
-    return table(("feeding path", "rows", "share", "share right"), lines) + text(words)
+    return table(("feeding path", "rows", "share", "share right"), lines) + paragraph(words)
 
 
 def _gates(rows: AttributeRows) -> str:
     if rows.gates is None:
-        return text("This model has no gates: its heads share nothing.")
+        return paragraph("This model has no gates: its heads share nothing.")
     mean, entropy = gate_means(rows.gates)
     even = np.log(mean.shape[1])
     idle = np.flatnonzero(mean.max(0) < 0.5 / mean.shape[1])
@@ -220,7 +219,7 @@ def _gates(rows: AttributeRows) -> str:
     )
     if len(idle):
         words += f" Hardly used by any task: expert {', '.join(map(str, idle))}; fewer experts may do."
-    return text(words) + image(figures_attributes.gates(rows), caption="Mean weight of each expert in each task's mix.")
+    return paragraph(words) + embed_figure(attributes.gates(rows), caption="Mean weight of each expert in each task's mix.")
 
 
 SECTIONS_OF_RUN = ReportSections(unit="image", headlines=HEADLINES, sections=sections, has_curve=has_curve, split=how_split)

@@ -9,6 +9,7 @@ FISH = TaskTools(
     report="fish.report:SECTIONS_OF_RUN",
     ensemble="fish.ensemble:AVERAGING",
     benchmarks={"train": "fish.bench_train:BENCHMARK"},
+    gpu="fish.gpu:CHECKS",
     commands={
         "features extract": Command(
             target="fish.features_published:run", does="the same by the published names, packing what is not"

@@ -1,16 +1,13 @@
 """First batches of every task as its training reads them, on a device of one's choice, and how two makings differ."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from tarpon.shards.manifest import open_manifest
-from tarpon.shards.reader import Reader
-from tarpon.tools.gpu.words import TINY, problem
+from tarpon.tools.gpu.words import problem
 from tarpon.train.engine import DistContext
 
 LEVELS = 0.04  # of normalised pixels, mean: 2 to 2.5 grey levels; decoders and filters round differently
@@ -37,35 +34,9 @@ def differences(cpu: Batch, gpu: Batch) -> dict[str, dict]:
     return told
 
 
-def trained_on(name: str) -> Callable[[Path, int | None], Iterator[Batch]]:
+def training_batches(name: str, words: Sequence[str], folder: Path, gpu: int | None) -> Iterator[Batch]:
     """The first training batches of a task; what they hold on the CPU does not depend on the next ones."""
-
-    def made(folder: Path, gpu: int | None) -> Iterator[Batch]:
-        device = torch.device("cpu") if gpu is None else torch.device("cuda", gpu)
-        context = DistContext(rank=0, world=1, local_rank=0, local_world=1, device=device)
-        found = problem(name, folder, TINY[name], context)
-        for batch in islice(found.batches(0, 0), NUMBER):
-            yield {field: value.clone() for field, value in batch.items()}
-
-    return made
-
-
-def images(folder: Path, gpu: int | None) -> Iterator[Batch]:
-    """Fish are trained on features; this is what their features are made of."""
-    from tarpon.models.backbones.frames import FrameBackbone
-    from tarpon.pipelines.image.feed import image_requests
-    from tarpon.tools.features import Recipe
-
-    manifest = open_manifest(folder)
-    backbone = FrameBackbone(name="test_vit", pretrained=False, image_size=96)
-    recipe = Recipe(backbone=backbone, resize=112, l2=True, multi_scale=False)
-    loader = recipe.loader(manifest, Reader(manifest), batch=8, device=gpu, threads=2)
-    work = np.arange(NUMBER * 8).reshape(NUMBER, 8)
-    for batch in loader.run(image_requests(work)):
+    device = torch.device("cpu") if gpu is None else torch.device("cuda", gpu)
+    context = DistContext(rank=0, world=1, local_rank=0, local_world=1, device=device)
+    for batch in islice(problem(name, folder, words, context).data.batches(0, 0), NUMBER):
         yield {field: value.clone() for field, value in batch.items()}
-
-
-BATCHES: dict[str, Callable[[Path, int | None], Iterator[Batch]]] = {
-    **{name: trained_on(name) for name in TINY},
-    "fish": images,
-}

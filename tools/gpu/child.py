@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tarpon.tools.bench import results as bench
+from tarpon.tools.bench import results
 
 WATCH_S = 2.0  # between two looks at the memory; adding up a process tree takes a few milliseconds
 END_S = 5.0  # between asking and forcing
@@ -135,7 +135,7 @@ def _watch(process: subprocess.Popen, *, until: float, watch: bool) -> tuple[flo
     host, gpu = 0.0, 0.0
     while True:
         if watch:
-            host = max(host, bench.tree_peak_mib(process.pid))
+            host = max(host, results.tree_peak_mib(process.pid))
         if before is not None:
             gpu = max(gpu, gpu_used_mib() - before)
         left = until - time.monotonic()

@@ -42,11 +42,11 @@ def machine(visit: Visit) -> Rows:
 
     from tarpon.models.ops.launch import INTERPRETED
     from tarpon.shards import installed
-    from tarpon.tools.bench import results as bench
+    from tarpon.tools.bench import results
 
     on_gpu = torch.cuda.is_available()
     name = torch.cuda.get_device_name() if on_gpu else None
-    yield fact("machine", bench.machine(gpu=name))
+    yield fact("machine", results.describe_machine(gpu=name))
     yield fact("versions", installed.find_versions(PACKAGES))
     yield fact("interpreted", INTERPRETED)
     yield fact("torch", {"version": torch.__version__, "cuda": torch.version.cuda, "python": sys.version.split()[0]})

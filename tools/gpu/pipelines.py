@@ -6,12 +6,12 @@ from functools import partial
 from itertools import islice
 
 from tarpon.tools.gpu import shards
+from tarpon.tools.gpu.checks import checks, timed
 from tarpon.tools.gpu.steps import Rows, Step, Visit, main
 
 PART = "pipelines"
 CODECS = ("vp9", "mjpeg", "h264", "hevc", "av1")
 LEVELS = 4.0  # grey levels of mean difference that a decoder may be off by: ranges and chroma are rounded differently
-GRAPHS = ("mouse", "fish", "cells", "star")
 LOADED = ("vp9", "h264", "mjpeg")
 LOADER_S = 4.0  # of each timing, after WARM_UP_S
 WARM_UP_S = 2.0
@@ -24,7 +24,7 @@ def steps() -> list[Step]:
     return [
         Step(name="first operator", make=first, seconds=10),
         *(Step(name=f"decodes {codec}", make=partial(decodes, codec=codec), seconds=5) for codec in CODECS),
-        *(Step(name=f"batches of {name}", make=partial(same, name=name), seconds=8) for name in GRAPHS),
+        *(Step(name=f"batches of {name}", make=partial(same, name=name), seconds=8) for name in checks()),
         *(Step(name=f"loader {codec}", make=partial(loads, codec=codec), seconds=15) for codec in LOADED),
     ]
 
@@ -74,9 +74,9 @@ def same(visit: Visit, *, name: str) -> Rows:
     """First batches of a task's shards, made on a CPU and on the GPU: pictures nearly, all else to the bit."""
     from tarpon.tools.gpu import batches
 
-    made = batches.BATCHES[name]
-    folder = shards.of(visit) / ("mouse_vp9" if name == "mouse" else name)
-    pairs = zip(made(folder, None), made(folder, ordinal(visit)), strict=True)
+    found = checks()[name]
+    folder = shards.of(visit) / found.shards
+    pairs = zip(found.batches(folder, None), found.batches(folder, ordinal(visit)), strict=True)
     for number, (cpu, gpu) in enumerate(islice(pairs, 2)):
         for field, found in batches.differences(cpu, gpu).items():
             yield {"kind": "check", "name": f"{name} batch {number} {field}", **found}
@@ -84,38 +84,22 @@ def same(visit: Visit, *, name: str) -> Rows:
 
 def loads(visit: Visit, *, codec: str) -> Rows:
     """Frames a second of training batches and of decoding alone, and how busy the decoders were."""
-    from tarpon.tools.bench import results as bench
+    from tarpon.tools.bench import results
     from tarpon.tools.gpu.decoders import Watching
-    from tarpon.tools.mouse.bench_loader import ALONE, Setup, dali_steps
 
-    folder = shards.of(visit) / f"mouse_{codec}"
+    folder = shards.coded(visit, codec)
     if not folder.exists():
         yield {"kind": "fact", "name": f"loader {codec}", "value": f"{folder} is not there"}
         return
     window, batch, side = (WINDOW, BATCH, SIDE) if visit.gpu else SMALL
-    setup = Setup(
-        shards=str(folder),
-        videos="",
-        annotations="",
-        size=side,
-        window=window,
-        batch=batch,
-        device=ordinal(visit),
-        cores=cores(),
-    )
-    for name, switches in (("loader", {}), ("decode alone", ALONE)):
-        made = dali_steps(setup=setup, switches=switches)
-        bench.rate(made, seconds=WARM_UP_S if visit.gpu else 0.1)
+    steps_of = checks()[timed()].loader_steps
+    for name, alone in (("loader", False), ("decode alone", True)):
+        made = steps_of(folder, window=window, batch=batch, side=side, device=ordinal(visit), alone=alone)
+        results.measure_rate(made, seconds=WARM_UP_S if visit.gpu else 0.1)
         with Watching() as decoders:
-            rate = bench.rate(made, seconds=LOADER_S if visit.gpu else 0.3)
+            rate = results.measure_rate(made, seconds=LOADER_S if visit.gpu else 0.3)
         made.close()
         yield {"kind": "speed", "name": f"{name} {codec}", "per_second": rate, "unit": "frames", **decoders.told}
-
-
-def cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from unittest import mock
 
 import numpy as np
 
+from tarpon.tools.gpu.checks import timed
 from tarpon.train import checkpoint, launch
 
 STOP, STEPS = 4, 8
@@ -23,7 +24,7 @@ def losses(data: Path | str, folder: Path, words: Sequence[str]) -> tuple[dict[i
         if at.step == STOP:
             shutil.copytree(out, resumed)
 
-    given = ["mouse", f"--data={data}", "--log_every=1", f"--save_every={STOP}", f"--steps={STEPS}", *words]
+    given = [timed(), f"--data={data}", "--log_every=1", f"--save_every={STOP}", f"--steps={STEPS}", *words]
     with mock.patch.object(checkpoint, "save_last", kept):
         trained([*given, f"--out={straight}"])
     trained([*given, f"--out={resumed}", "--resume=true"])

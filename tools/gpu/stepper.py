@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tarpon.tools.gpu.checks import timed
 from tarpon.train import checkpoint
 from tarpon.train.config import Run, parse, parser_for
 from tarpon.train.engine import DistContext, Engine
@@ -22,10 +23,11 @@ class Stepper:
     """
 
     def __init__(self, context: DistContext, shards: Path | str, words: Sequence[str], *, saved: tuple | None = None) -> None:
-        kind = TASKS["mouse"]
+        task = timed()
+        kind = TASKS[task]
         self.run: Run
         self.run, options, _ = parse(
-            parser_for(kind.options, recipe=kind.recipe(), task="mouse"), kind.options, [f"--data={shards}", *words]
+            parser_for(kind.options, recipe=kind.recipe(), task=task), kind.options, [f"--data={shards}", *words]
         )
         self.problem: Problem = kind.build(self.run, options, context)
         # clones: the loader's own buffers go back to DALI

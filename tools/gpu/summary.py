@@ -1,4 +1,4 @@
-"""What the parts wrote, of one visit or of several, as one record and one page."""
+"""What the parts wrote, of one visit or of several, as one record and one Markdown file."""
 
 import json
 import re
@@ -54,7 +54,7 @@ def file_name(gpu: str) -> str:
 
 
 def markdown(told: dict) -> list[str]:
-    """The page: what was not well first, then figures by kind."""
+    """Lines of Markdown: what was not well first, then figures by kind."""
     where = told["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in where.get("versions", {}).items())
     lines = [f"# {told['gpu'] or where.get('cpu', 'unknown machine')}", ""]

@@ -49,7 +49,7 @@ def resident(visit: Visit) -> Rows:
     from tarpon.tools.gpu.stepper import Stepper
 
     work = workload(visit)
-    one = Stepper(context(), shards.of(visit) / "mouse_vp9", work.words_alone())
+    one = Stepper(context(), shards.coded(visit, "vp9"), work.words_alone())
     rate = one.speed(steps=work.steps, warm_up=work.warm_up)
     peak = torch.cuda.max_memory_allocated() / 2**20 if visit.gpu else None
     yield {"kind": "speed", "name": RESIDENT, "per_second": rate, "unit": "frames", "torch_mib": peak}
@@ -63,7 +63,7 @@ def from_shards(visit: Visit, *, codec: str) -> Rows:
     from tarpon.tools.gpu.journal import read
     from tarpon.tools.gpu.workload import trained
 
-    folder = shards.of(visit) / f"mouse_{codec}"
+    folder = shards.coded(visit, codec)
     if not visit.gpu and codec == "h264":
         yield {"kind": "fact", "name": f"from shards {codec}", "value": "DALI decodes it on a GPU alone"}
         return
@@ -101,7 +101,7 @@ def freezing(visit: Visit) -> Rows:
     """A frozen backbone stays to the bit while the rest learns; after the thaw nearly all of it moves."""
     from tarpon.tools.gpu.stepper import Stepper, moved
 
-    one = Stepper(context(), shards.of(visit) / "mouse_vp9", tiny(visit))
+    one = Stepper(context(), shards.coded(visit, "vp9"), tiny(visit))
     one.freeze(True)
     backbone, rest = one.weights("backbone"), one.weights("rest")
     one.steps(4)
@@ -122,7 +122,7 @@ def resumed(visit: Visit) -> Rows:
 
     context()  # this process stays connected for both trainings
     with tempfile.TemporaryDirectory(prefix="tarpon_gpu_") as folder:
-        straight, again = resume.losses(shards.of(visit) / "mouse_vp9", Path(folder), tiny(visit))
+        straight, again = resume.losses(shards.coded(visit, "vp9"), Path(folder), tiny(visit))
     off = resume.apart(straight, again)
     said = f"losses after the stop differ by {off:.3f} of a step, {APART} allowed"
     yield {"kind": "check", "name": "resumed run", "ok": off < APART, "said": said, "straight": straight, "resumed": again}

@@ -1,4 +1,4 @@
-"""A short training of the mouse task from shards, as people start it, and its speed once it goes steadily."""
+"""A short training of the task that is timed, from shards, as people start it, and its speed once it goes steadily."""
 
 import importlib.util
 import json
@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tarpon.tools.gpu.checks import timed
 from tarpon.tools.gpu.child import Failed, must
 
 LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -70,7 +71,7 @@ def trained(shards: Path, out: Path, work: Workload, *, seconds: float) -> dict:
     """Frames a second after the warm-up, the share of time it waited for data, peaks of memory."""
     # found, not imported: importing it would load DeepSpeed here
     launch = importlib.util.find_spec("tarpon.train.launch").origin
-    ended = must([sys.executable, launch, "mouse", *work.words(shards, out)], seconds=seconds, env=alone())
+    ended = must([sys.executable, launch, timed(), *work.words(shards, out)], seconds=seconds, env=alone())
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return {"unit": "frames", **steady(lines, warm_up=work.warm_up), "peak_mib": ended.host_mib, "gpu_mib": ended.gpu_mib}
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from tarpon.shards import atomic
-from tarpon.shards.sources.video import clips as video
+from tarpon.shards.sources.video import clips
 from tarpon.tools.mouse.labelled import Labelled
 from tarpon.train.figures.style import class_colours
 
@@ -55,7 +55,7 @@ def encoder() -> str:
 def _frames(labelled: Labelled) -> Iterator[tuple[int, Image.Image]]:
     """Time stamp in ticks from the first frame on, rising, and the picture of each labelled frame."""
     first, last = None, -1
-    for number, frame in zip(range(len(labelled.actions)), video.decode(labelled.path), strict=False):
+    for number, frame in zip(range(len(labelled.actions)), clips.decode(labelled.path), strict=False):
         known = frame.pts is not None and frame.time_base is not None
         seconds = frame.pts * frame.time_base if known else number / labelled.fps
         first = seconds if first is None else first

@@ -25,10 +25,10 @@ from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling.draws import ClipAugment
 from tarpon.shards.sampling.plan import EpochPlan
-from tarpon.shards.sources.mouse import source as mouse
+from tarpon.shards.sources.mouse import source
 from tarpon.tools.bench.loader import LoaderBenchmark
-from tarpon.tools.bench.results import Contest, Variant
-from tarpon.tools.mouse import baseline_loader as mouse_loader
+from tarpon.tools.bench.results import Comparison, Variant
+from tarpon.tools.mouse import baseline_loader
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB
 CUTS = 512  # windows the baseline goes round in; Tarpon draws new ones all the time
@@ -67,7 +67,7 @@ def prepare(
     window: int = 180,
     batch: int = 2,
     stages: bool = False,
-) -> Iterator[Contest]:
+) -> Iterator[Comparison]:
     """What is to be timed. ValueError for what cannot be compared, before anything is timed."""
     if importlib.util.find_spec("cv2") is None:
         raise ValueError("the baseline needs OpenCV: pip install 'tarpon[bench]'")
@@ -86,7 +86,7 @@ def prepare(
     cuts(setup, amount=1)  # folders that do not belong to the shards are told
     resized = resizes(manifest, usable_rows(manifest), size=size)
     graphs = {**(STAGES if stages else {}), DECODE: ALONE}
-    yield Contest(
+    yield Comparison(
         unit="frames",
         variants=(
             Variant(name=TARPON, make=dali_steps, arguments={"setup": setup, "switches": {}}),
@@ -179,11 +179,11 @@ def dali_steps(*, setup: Setup, switches: dict[str, bool]) -> Iterator[int]:
 
 def baseline_steps(*, setup: Setup) -> Iterator[int]:
     """Frames of each batch that the usual way delivers."""
-    dataset = mouse_loader.VideoWindows(
+    dataset = baseline_loader.VideoWindows(
         cuts(setup, amount=CUTS), frames=setup.window, size=setup.size, mean=MEAN, std=STD, noise_sd=AUGMENT.noise_sd
     )
     on_gpu = setup.device is not None
-    for clip, actions in mouse_loader.loader(dataset, batch=setup.batch, workers=setup.cores, pin=on_gpu):
+    for clip, actions in baseline_loader.loader(dataset, batch=setup.batch, workers=setup.cores, pin=on_gpu):
         if on_gpu:
             clip, actions = clip.to(setup.device, non_blocking=True), actions.to(setup.device, non_blocking=True)
         _wait(setup.device)
@@ -195,25 +195,25 @@ def _wait(device: int | None) -> None:
         torch.cuda.synchronize(device)  # a batch counts when it is there
 
 
-def cuts(setup: Setup, *, amount: int) -> list[mouse_loader.Cut]:
+def cuts(setup: Setup, *, amount: int) -> list[baseline_loader.Cut]:
     """The first windows that Tarpon delivers, as places in the source videos; ValueError when those are other folders."""
     manifest = open_manifest(setup.shards, kind="mouse")
     told = manifest.card["settings"]
-    source = mouse.MouseSource(
+    options = source.MouseSource(
         pose="none", keypoints=tuple(told["keypoints"]), trial_frames=told["trial_frames"], offset=told["offset"]
     )
-    units, _ = mouse.scan(Path(setup.videos), Path(setup.annotations), source)
+    units, _ = source.scan(Path(setup.videos), Path(setup.annotations), options)
     files = {(unit.name(), entry.trial): (entry, unit.counting) for unit in units for entry in unit.trials}
     batches = windows(manifest, usable_rows(manifest), setup)
-    labels: dict[int, mouse.Labels] = {}
+    labels: dict[int, source.Labels] = {}
     result = []
     for window in islice(chain.from_iterable(batches), amount):
         row = manifest.table.slice(window.row, 1).to_pylist()[0]
         if window.row not in labels:
-            labels[window.row] = _labels(files, row, source=source, setup=setup)
+            labels[window.row] = _labels(files, row, options=options, setup=setup)
         found = labels[window.row]
         result.append(
-            mouse_loader.Cut(
+            baseline_loader.Cut(
                 video=Path(setup.videos) / row["source"],
                 first=found.first,
                 trial=row["frames"],
@@ -225,7 +225,7 @@ def cuts(setup: Setup, *, amount: int) -> list[mouse_loader.Cut]:
     return result
 
 
-def _labels(files: dict[tuple[str, int], tuple], row: dict, *, source: mouse.MouseSource, setup: Setup) -> mouse.Labels:
+def _labels(files: dict[tuple[str, int], tuple], row: dict, *, options: source.MouseSource, setup: Setup) -> source.Labels:
     place = (row["source"], row["trial"])
     if place not in files:
         raise ValueError(
@@ -233,7 +233,7 @@ def _labels(files: dict[tuple[str, int], tuple], row: dict, *, source: mouse.Mou
             f"{setup.annotations}; give the folders that were packed"
         )
     entry, proven = files[place]
-    (labels,) = mouse.read_trials(entry, source, video=row["source"], fps=row["fps"], frames=lambda: 0, proven=proven)
+    (labels,) = source.read_trials(entry, options, video=row["source"], fps=row["fps"], frames=lambda: 0, proven=proven)
     if labels.first != row["first_frame"] or labels.actions.tolist() != row["actions"]:
         raise ValueError(f"{entry.path} is not what {setup.shards} was packed from; give the folders that were packed")
     return labels

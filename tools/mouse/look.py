@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.reader import Reader
-from tarpon.shards.sources.video import clips as video
+from tarpon.shards.sources.video import clips
 from tarpon.tools.look import Preview
 from tarpon.tools.table import table
 from tarpon.train.figures.style import UNLABELLED, class_colours
@@ -129,11 +129,11 @@ def sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
     width, step = GAP + columns * (TILE + GAP), TILE + CAPTION + GAP
     names = manifest.card.get("settings", {}).get("keypoints", ())
     lines = _legend_lines(names, width=width - 2 * GAP)
-    page = Image.new("RGB", (width, GAP + rows * step + 20 * len(lines) + GAP), PAPER)
-    pen = ImageDraw.Draw(page)
+    canvas = Image.new("RGB", (width, GAP + rows * step + 20 * len(lines) + GAP), PAPER)
+    pen = ImageDraw.Draw(canvas)
     for place, (pick, picture) in enumerate(zip(chosen, pictures, strict=True)):
         x, y = GAP + place % COLUMNS * (TILE + GAP), GAP + place // COLUMNS * step
-        page.paste(picture, (x, y))
+        canvas.paste(picture, (x, y))
         _caption(pen, manifest, pick, x=x, y=y + TILE)
     for number, line in enumerate(lines):
         x = GAP
@@ -142,7 +142,7 @@ def sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
             pen.text((x + 16, GAP + rows * step + 20 * number), names[point], fill=INK, font=_font(13))
             x += _entry_width(names[point])
     buffer = io.BytesIO()
-    page.save(buffer, format="png", optimize=True)
+    canvas.save(buffer, format="png", optimize=True)
     return buffer.getvalue()
 
 
@@ -153,7 +153,7 @@ def _decode(manifest: Manifest, chosen: list[Pick]) -> list[Image.Image]:
     for pick in chosen:
         cache[pick.row].append(pick)
     for row, wanted in cache.items():
-        stored = video.frames_at(reader.read(row, "clip"), [pick.frame for pick in wanted])
+        stored = clips.frames_at(reader.read(row, "clip"), [pick.frame for pick in wanted])
         content = reader.read(row, "keypoints")
         points = np.load(io.BytesIO(content), allow_pickle=False) if content else None
         side = np.array([manifest.value(row, "width"), manifest.value(row, "height")], float)

@@ -8,10 +8,10 @@ import yaml
 from tarpon.shards.manifest import open_manifest
 from tarpon.shards.reader import Reader
 from tarpon.shards.sources.video.clips import frames_at
-from tarpon.tools.html.page import image, number, table, text
+from tarpon.tools.html.document import embed_figure, number, paragraph, table
 from tarpon.tools.record import Record
 from tarpon.tools.report import ReportSections
-from tarpon.train.figures import style as figures
+from tarpon.train.figures import style
 from tarpon.train.figures.style import Frames
 from tarpon.train.metrics.confusion import frame_scores
 from tarpon.train.metrics.names import key_names
@@ -34,7 +34,7 @@ HEADLINES = (  # name in metrics.json, label, what the number means
 TRIAL_COLUMNS = ("accuracy", "macro_f1", "edit", "segment_f1_50", "keypoint_mae")
 MAX_ROWS, MAX_STRIPS, MAX_HEAT, MAX_SHOWN = 200, 24, 6, 4  # trials: in the table, as strips, with probabilities, with frames
 MAX_BOUTS = 50  # of the rare class, told one by one
-PALETTE = 128  # colours of the frame figures, so that a page with photographs stays small
+PALETTE = 128  # colours of the frame figures, so that a report with photographs stays small
 
 
 def sections(record: Record, *, frames: Frames | None = None) -> list[tuple[str, str]]:
@@ -70,7 +70,9 @@ def stored_frames(record: Record) -> Frames | None:
 def _classes(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
     counts = confusion(trials, len(classes))
     if not counts.sum():
-        return text("There are no labelled frames with predictions, so there is no confusion matrix and no table of classes.")
+        return paragraph(
+            "There are no labelled frames with predictions, so there is no confusion matrix and no table of classes."
+        )
     names = key_names(classes)
     scores = frame_scores(counts, names=names)
     rows = [
@@ -86,15 +88,15 @@ def _classes(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
     matrix = figures_classes.confusion(counts, classes=classes)
     header = ("class", "true frames", "share", "precision", "recall", "F1")
     return (
-        table(header, rows, colours=figures.class_colours(len(classes)))
-        + image(bars, caption="F1 of each class, with the number of true frames it rests on.")
-        + image(matrix, caption="Frames by true class (row) and predicted class (column).")
+        table(header, rows, colours=style.class_colours(len(classes)))
+        + embed_figure(bars, caption="F1 of each class, with the number of true frames it rests on.")
+        + embed_figure(matrix, caption="Frames by true class (row) and predicted class (column).")
     )
 
 
 def _bouts(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
     if not any((trial.actions >= 0).any() for trial in trials):
-        return text("There are no labelled frames with predictions, so there are no bouts to compare.")
+        return paragraph("There are no labelled frames with predictions, so there are no bouts to compare.")
     rows = [
         (
             name,
@@ -114,8 +116,8 @@ def _bouts(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
         "bouts, early and late alike; a bout already running where the labels begin has no onset to compare."
     )
     return (
-        table(header, rows, colours=figures.class_colours(len(classes)))
-        + text(words, kind="soft")
+        table(header, rows, colours=style.class_colours(len(classes)))
+        + paragraph(words, kind="soft")
         + _rare_bouts(trials, classes=classes)
     )
 
@@ -126,7 +128,7 @@ def _rare_bouts(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
     label = list(classes).index(RARE_CLASS)
     bouts = [(trial.key, bout) for trial in trials for bout in nearest_bouts(trial.actions, trial.predicted, label=label)]
     if not bouts:
-        return text(f"No trial here has a labelled bout of {RARE_CLASS}.")
+        return paragraph(f"No trial here has a labelled bout of {RARE_CLASS}.")
     rows = [
         (
             key,
@@ -143,14 +145,19 @@ def _rare_bouts(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
         "with or else the one with the nearest onset. Overlap is their IoU; a dash: the class is never predicted in that trial."
     )
     header = (f"trial with {RARE_CLASS}", "true onset", "true offset", "predicted onset", "predicted offset", "overlap")
-    return table(header, rows) + text(words + more, kind="soft")
+    return table(header, rows) + paragraph(words + more, kind="soft")
 
 
 def _trial_table(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
     if not trials:
-        return text("There are no predictions in this run folder, so there is no table of trials.")
+        return paragraph("There are no predictions in this run folder, so there is no table of trials.")
     rows = [
-        (trial.key, trial.group, f"{len(trial.actions):,}", *(number(scores.get(name, np.nan)) for name in TRIAL_COLUMNS))
+        (
+            trial.key,
+            trial.group,
+            f"{len(trial.actions):,}",
+            *(number(scores.get(name, np.nan)) for name in TRIAL_COLUMNS),
+        )
         for trial, scores in zip(trials[:MAX_ROWS], score_trials(trials[:MAX_ROWS], classes=classes), strict=True)
     ]
     more = f" The first {MAX_ROWS} of {len(trials):,} trials are listed." if len(trials) > MAX_ROWS else ""
@@ -158,32 +165,32 @@ def _trial_table(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
         "Each trial by itself: F1@50 is of whole bouts, points is the mean error of the keypoints; a dash is a score that "
         "is not defined there."
     )
-    return table(("trial", "group", "frames", "accuracy", "macro F1", "edit", "F1@50", "points"), rows) + text(
+    return table(("trial", "group", "frames", "accuracy", "macro F1", "edit", "F1@50", "points"), rows) + paragraph(
         words + more, kind="soft"
     )
 
 
 def _ethograms(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
     if not trials:
-        return text("There are no predictions in this run folder, so there are no ethograms.")
+        return paragraph("There are no predictions in this run folder, so there are no ethograms.")
     shown = trials[:MAX_STRIPS]
     heat = len(shown) <= MAX_HEAT
     caption = f"{len(shown)} of {len(trials)} trials. Above the true classes, below the predicted ones"
     caption += "; the grey rows are the probability of each class, black for 1." if heat else "."
-    return image(figures_trials.ethogram(shown, classes=classes, heat=heat), caption=caption)
+    return embed_figure(figures_trials.ethogram(shown, classes=classes, heat=heat), caption=caption)
 
 
 def _keypoints(trials: Sequence[Trial], *, classes: Sequence[str], points: Sequence[str], frames: Frames | None) -> str:
     answered = [trial for trial in trials if trial.keypoints_pred is not None]
     if not answered:
-        return text("This run has no predicted keypoints.")
+        return paragraph("This run has no predicted keypoints.")
     counts = [found for found in map(keypoint_counts, answered) if found is not None]
-    parts = [_point_table(np.sum(counts, axis=0), points=points)] if counts else [text("No trial has true keypoints.")]
+    parts = [_point_table(np.sum(counts, axis=0), points=points)] if counts else [paragraph("No trial has true keypoints.")]
     if frames is None:
-        return "".join(parts) + text("No stored frames were given, so no points are drawn on them.")
+        return "".join(parts) + paragraph("No stored frames were given, so no points are drawn on them.")
     spread = np.unique(np.linspace(0, len(answered) - 1, MAX_SHOWN).round().astype(int))
     parts.append(
-        text(
+        paragraph(
             "Circles are the true points that are visible, crosses the predicted ones, and a line joins the two. "
             "For each trial frames at fixed places and the frame with the largest error."
         )
@@ -217,7 +224,7 @@ def _point_frames(trial: Trial, *, classes: Sequence[str], frames: Frames) -> st
         predicted=trial.keypoints_pred[places],
         titles=titles,
     )
-    return image(drawn, caption=f"{trial.key} (group {trial.group})", colours=PALETTE)
+    return embed_figure(drawn, caption=f"{trial.key} (group {trial.group})", colours=PALETTE)
 
 
 def beside(record: Record) -> dict[str, str]:

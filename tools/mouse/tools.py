@@ -9,6 +9,7 @@ MOUSE = TaskTools(
     report="mouse.report:SECTIONS_OF_RUN",
     ensemble="mouse.ensemble:AVERAGING",
     benchmarks={"loader": "mouse.bench_loader:BENCHMARK"},
+    gpu="mouse.gpu:CHECKS",
     commands={
         "demo mouse": Command(target="mouse.demo.command:mouse", does="write a synthetic mouse lab folder"),
         "pack mouse": Command(target="mouse.pack:mouse", does="a lab folder of videos, points and labels -> shards"),

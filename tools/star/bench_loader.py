@@ -24,10 +24,10 @@ from tarpon.shards.pack import Packing, pack
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling.photo_augment import PhotoAugment, underwater, wildlife
-from tarpon.shards.sources.star import source as stars
+from tarpon.shards.sources.star import source
 from tarpon.tools.bench.loader import LoaderBenchmark
-from tarpon.tools.bench.results import Contest, Variant
-from tarpon.tools.star import baseline_loader as star_loader
+from tarpon.tools.bench.results import Comparison, Variant
+from tarpon.tools.star import baseline_loader
 
 WILDLIFE, UNDERWATER = "tarpon, wildlife set", "tarpon, underwater set"
 PILLOW, ALBUMENTATIONS = "Pillow + torchvision + DataLoader", "OpenCV + Albumentations + DataLoader"
@@ -62,7 +62,7 @@ def prepare(
     batch: int = 32,
     photos: int = 96,
     stages: bool = False,
-) -> Iterator[Contest]:
+) -> Iterator[Comparison]:
     """What is to be timed; photographs are made up, and packed, unless shards are given."""
     for name in ("cv2", "albumentations"):
         if importlib.util.find_spec(name) is None:
@@ -73,7 +73,7 @@ def prepare(
         write_files(open_manifest(shards, kind="reid"), files, batch=batch)
         setup = Setup(shards=shards, files=str(files), size=size, batch=batch, device=device, cores=cores)
         sets = {WILDLIFE: wildlife(), UNDERWATER: underwater(), **(parts() if stages else {})}
-        yield Contest(
+        yield Comparison(
             unit="photos",
             variants=(
                 *(Variant(name=n, make=tarpon_steps, arguments={"setup": setup, "augment": a}) for n, a in sets.items()),
@@ -120,10 +120,10 @@ def made_up(folder: Path, *, photos: int, workers: int) -> str:
         path = folder / "stars" / f"star_{number:04d}" / "2024-05-01" / "photo.jpg"
         path.parent.mkdir(parents=True)
         Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(path, quality=QUALITY)
-    source = stars.StarSource(longest_side=LONGEST)
-    found = stars.scan(folder / "stars", source)
+    options = source.StarSource(longest_side=LONGEST)
+    found = source.scan(folder / "stars", options)
     packing = Packing(out=folder / "shards", split=(0.8, 0.0, 0.2), workers=workers)
-    pack(stars.STAR, found, options=source, packing=packing, progress=False)
+    pack(source.STAR, found, options=options, packing=packing, progress=False)
     return str(folder / "shards")
 
 
@@ -144,7 +144,7 @@ def tarpon_steps(*, setup: Setup, augment: PhotoAugment | None) -> Iterator[int]
     """Photographs of each batch that Tarpon's loader delivers."""
     manifest = open_manifest(setup.shards, kind="reid")
     rows = manifest.rows("train")
-    fields = PhotoFields(size=setup.size, mean=star_loader.MEAN, std=star_loader.STD)
+    fields = PhotoFields(size=setup.size, mean=baseline_loader.MEAN, std=baseline_loader.STD)
     feed = Feed(manifest, Reader(manifest), fields, pool=rows, budget=Budget(0))
     graph = PhotoGraph(batch=setup.batch, size=setup.size, augment=augment is not None)
     loader = Loader(graph, feed, device=setup.device, threads=setup.cores)
@@ -166,8 +166,8 @@ def endless(rows: np.ndarray, augment: PhotoAugment | None, *, batch: int) -> It
 
 def baseline_steps(*, setup: Setup, reader: str) -> Iterator[int]:
     """Photographs of each batch that the usual way delivers."""
-    dataset = star_loader.Photographs(sorted(Path(setup.files).iterdir()), reader=reader, size=setup.size)
-    for batch in star_loader.loader(dataset, batch=setup.batch, workers=setup.cores, pin=setup.device is not None):
+    dataset = baseline_loader.Photographs(sorted(Path(setup.files).iterdir()), reader=reader, size=setup.size)
+    for batch in baseline_loader.loader(dataset, batch=setup.batch, workers=setup.cores, pin=setup.device is not None):
         ready = batch if setup.device is None else batch.to(setup.device, non_blocking=True)
         _wait(setup.device)
         yield len(ready)

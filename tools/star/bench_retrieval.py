@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from tarpon.shards.json_file import write_json
-from tarpon.tools.bench import results as bench
+from tarpon.tools.bench import results
 from tarpon.tools.table import table
 from tarpon.train.tasks.star.metrics import rerank as reranking
 from tarpon.train.tasks.star.metrics.retrieval import STRIP_BYTES, Retrieval, search
@@ -51,7 +51,7 @@ def run(
         raise ValueError(f"{', '.join(f'{name}={value}' for name, value in sizes.items())}: each must be 1 or more")
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise ValueError(f"device={device!r} must be cpu, or cuda where PyTorch sees an NVIDIA GPU")
-    where = bench.machine(gpu=torch.cuda.get_device_name() if device == "cuda" else None)
+    where = results.describe_machine(gpu=torch.cuda.get_device_name() if device == "cuda" else None)
     given = made_up(queries, gallery, dim=dim, photographs=photographs)
     common = {"top": top, "strip_bytes": strip_mib * MIB, "device": device}
     ways = {"search": partial(search, **common)}

@@ -29,7 +29,7 @@ from tarpon.tools.loose_images import LooseImages, pictures_of
 from tarpon.train.checkpoint import load_weights
 from tarpon.train.config import Run, parser_for
 from tarpon.train.engine import DistContext
-from tarpon.train.tasks.star import export as star_export
+from tarpon.train.tasks.star import export
 from tarpon.train.tasks.star.metrics.embeddings import VECTORS
 from tarpon.train.tasks.star.metrics.open_set import Novelty
 from tarpon.train.tasks.star.options import StarOptions
@@ -98,8 +98,8 @@ def load_embedder(path: Path, *, batch: int, threads: int, flips: bool) -> Embed
     Raises:
         ValueError: in one line, when the file is no star checkpoint.
     """
-    path = path / star_export.NAME if path.is_dir() else path
-    held = star_export.load(path)
+    path = path / export.NAME if path.is_dir() else path
+    held = export.load(path)
     parser = parser_for(StarOptions, recipe=None, task="star")
     made = parser.instantiate_classes(parser.parse_object({**held["args"]["run"], **held["args"]["rebuild"]}))
     run, options = (owner(**{field.name: made[field.name] for field in fields(owner)}) for owner in (Run, StarOptions))

@@ -12,7 +12,7 @@ from tarpon.shards.reader import Reader
 from tarpon.shards.sources.star.split import group_indices
 from tarpon.tools.contact_sheet import COLUMNS, contact_sheet
 from tarpon.tools.look import Preview
-from tarpon.tools.star import pack as pack_star
+from tarpon.tools.star import pack
 from tarpon.tools.table import table
 
 SHOWN = 20  # data sets that are listed
@@ -23,7 +23,7 @@ def tables(manifest: Manifest) -> Iterator[str]:
     card = manifest.card
     yield from _datasets(manifest)
     yield ""
-    yield from pack_star.splits(manifest)
+    yield from pack.splits(manifest)
     yield f"{card['protocol']}."
     yield (
         f"asked: {card['evaluable']['val']} identities in validation, {card['evaluable']['test']} in test; sea stars: "
@@ -31,7 +31,7 @@ def tables(manifest: Manifest) -> Iterator[str]:
     )
     yield ""
     yield from _sessions(manifest)
-    yield from pack_star.undated(manifest)
+    yield from pack.undated(manifest)
     yield from (f"note: {line}" for line in card["notes"])
     yield from (f"WARNING: {line}" for line in card["warnings"])
 

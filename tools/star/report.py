@@ -12,14 +12,12 @@ import torch
 import yaml
 
 from tarpon.shards.manifest import Manifest, open_manifest
-from tarpon.tools.html.page import image, link, number, table, text
+from tarpon.tools.html.document import embed_figure, link_paragraph, number, paragraph, table
 from tarpon.tools.record import Record
 from tarpon.tools.report import ReportSections
-from tarpon.tools.star import report_data as report_star_data
-from tarpon.tools.star import review as review_star
+from tarpon.tools.star import report_data, review
 from tarpon.train.config import parser_for, read_run
-from tarpon.train.tasks.star.figures import first_rank as figures_first_rank
-from tarpon.train.tasks.star.figures import retrieval as figures_retrieval
+from tarpon.train.tasks.star.figures import first_rank, retrieval
 from tarpon.train.tasks.star.metrics.chance import chance
 from tarpon.train.tasks.star.metrics.collect import open_set
 from tarpon.train.tasks.star.metrics.embeddings import Found, Searching
@@ -58,14 +56,14 @@ class Searched:
 def sections(record: Record, *, frames: None = None) -> list[tuple[str, str]]:
     """(heading, HTML) in reading order, of the split that is reported."""
     if not record.predictions:
-        return [(heading, text(NO_ROWS)) for heading in SECTIONS]
+        return [(heading, paragraph(NO_ROWS)) for heading in SECTIONS]
     own, manifest = searched(record.folder), shards(record.config)
     parts = (
         _ways(own),
         _review(record),
         _animals(own),
         _outings(own),
-        report_star_data.datasets(own.found, manifest),
+        report_data.datasets(own.found, manifest),
         _new(own),
     )
     return list(zip(SECTIONS, parts, strict=True))
@@ -103,16 +101,16 @@ def below(record: Record) -> str:
     )
     if skipped := int((~plain.valid).sum()):
         asked += f" {skipped:,} further photographs have no other of their animal in the gallery and are left out."
-    sheet = link(review_star.NAME, "Look at the hardest photographs with their nearest matches (review.html)")
-    return text(f"Protocol: {found.rows.protocol}.") + text(asked) + (sheet if _reviewed(record) else "")
+    sheet = link_paragraph(review.NAME, "Look at the hardest photographs with their nearest matches (review.html)")
+    return paragraph(f"Protocol: {found.rows.protocol}.") + paragraph(asked) + (sheet if _reviewed(record) else "")
 
 
 def how_split(record: Record) -> str:
     """HTML on how the splits were made, from the card of the shards."""
     manifest = shards(record.config)
     if manifest is None:
-        return text("The shards are not at hand, so how they were split cannot be looked at.", kind="soft")
-    return report_star_data.how_split(manifest)
+        return paragraph("The shards are not at hand, so how they were split cannot be looked at.", kind="soft")
+    return report_data.how_split(manifest)
 
 
 def rewrite(run: Path) -> None:
@@ -120,7 +118,7 @@ def rewrite(run: Path) -> None:
     own, searching = searched(run), how_searched(run)
     write_outputs(run, own.found, split=own.split, novelty=own.novelty, reranking=searching.reranking)
     manifest = shards((run / "run.yaml").read_text(encoding="utf-8"))
-    told = review_star.write(run / review_star.NAME, own.found, name=run.resolve().name, split=own.split, manifest=manifest)
+    told = review.write(run / review.NAME, own.found, name=run.resolve().name, split=own.split, manifest=manifest)
     print(told)
 
 
@@ -164,29 +162,29 @@ def _ways(own: Searched) -> str:
         "Plain search is what the headlines and the choice of the best weights go by. With mirror images, each photograph's "
         "embedding is the mean over the photograph and its mirror images; photographs of a flank are left as they are."
     )
-    out = table(("search", *LABELS, "mINP", "mean rank of the first match"), lines) + text(words)
+    out = table(("search", *LABELS, "mINP", "mean rank of the first match"), lines) + paragraph(words)
     if found.reranked is not None:
-        out += text(
+        out += paragraph(
             "Re-ranking is transductive: every query is ranked with the help of all the other queries of the split. A "
             "single new photograph has no such help, so these numbers are not comparable with plain search and are "
             "reported for themselves.",
             kind="warn",
         )
     caption = "Share of photographs whose animal is among the first k, over k."
-    out += image(figures_retrieval.cmc(named, split=own.split), caption=caption)
+    out += embed_figure(retrieval.cmc(named, split=own.split), caption=caption)
     caption = "Rank of the first photograph of the right animal, plain search; dotted: a random order of the same gallery."
-    return out + image(figures_first_rank.first_ranks(plain, split=own.split), caption=caption)
+    return out + embed_figure(first_rank.first_ranks(plain, split=own.split), caption=caption)
 
 
 def _reviewed(record: Record) -> bool:
-    return (record.folder / review_star.NAME).is_file()
+    return (record.folder / review.NAME).is_file()
 
 
 def _review(record: Record) -> str:
     if not _reviewed(record):
-        return text(f"There is no {review_star.NAME} in the run folder; `tarpon report RUN` writes it.", kind="soft")
+        return paragraph(f"There is no {review.NAME} in the run folder; `tarpon report RUN` writes it.", kind="soft")
     words = "The photographs whose animal was found latest, each beside its nearest matches, are on a page of their own."
-    return text(words) + link(review_star.NAME, "Open the review sheet")
+    return paragraph(words) + link_paragraph(review.NAME, "Open the review sheet")
 
 
 def _animals(own: Searched) -> str:
@@ -205,9 +203,9 @@ def _animals(own: Searched) -> str:
     perfect = sum(held["cmc_1"] == 1 for held in records)
     words = f"{perfect} of {len(records)} animals are the nearest match of every one of their photographs. The worst first."
     header = ("animal", "photographs", *LABELS, "mean rank", "best", "worst")
-    figure = figures_retrieval.ranks(found.plain, identities=named["identities"], split=own.split)
+    figure = retrieval.ranks(found.plain, identities=named["identities"], split=own.split)
     caption = "Photographs of each animal by the rank of their first right match."
-    return text(words + _cut(records)) + table(header, lines) + image(figure, caption=caption)
+    return paragraph(words + _cut(records)) + table(header, lines) + embed_figure(figure, caption=caption)
 
 
 def _outings(own: Searched) -> str:
@@ -226,7 +224,7 @@ def _outings(own: Searched) -> str:
     words = (
         "An outing is the folder that a photograph lies in. The worst first: light, water or distance of that day may be why."
     )
-    return text(words + _cut(records)) + table(("outing", "animals", "photographs", *LABELS, "mean rank"), lines)
+    return paragraph(words + _cut(records)) + table(("outing", "animals", "photographs", *LABELS, "mean rank"), lines)
 
 
 def _cut(records: Sequence[object]) -> str:
@@ -237,14 +235,14 @@ def _new(own: Searched) -> str:
     found, new = own.found, own.found.new
     best = None if new is None else new.best
     caption = "Highest similarity of each photograph to its own animal, and to any other animal of the gallery."
-    figure = figures_retrieval.similarities(found.plain, novelty=own.novelty, new=best, split=own.split)
-    return _decision(own) + _open_set(own) + image(figure, caption=caption)
+    figure = retrieval.similarities(found.plain, novelty=own.novelty, new=best, split=own.split)
+    return _decision(own) + _open_set(own) + embed_figure(figure, caption=caption)
 
 
 def _decision(own: Searched) -> str:
     novelty, plain = own.novelty, own.found.plain
     if novelty is None:
-        return text(
+        return paragraph(
             "Validation could not teach when to call an animal new: no photograph of it has a match and another animal."
         )
     known = plain.best[plain.valid]
@@ -254,14 +252,14 @@ def _decision(own: Searched) -> str:
         f"of the animals made new in this way still pass for known. On {own.split} it calls {novelty.is_new(known).mean():.1%} "
         f"of {len(known):,} photographs of known animals new, which is wrong."
     )
-    return text(words)
+    return paragraph(words)
 
 
 def _open_set(own: Searched) -> str:
     scores = open_set(own.found)
     if not scores:
         words = f"No animal of {own.split} was held out of the gallery, so how well new animals are told could not be measured"
-        return text(f"{words} (`tarpon pack star --open_set` holds some out).", kind="soft")
+        return paragraph(f"{words} (`tarpon pack star --open_set` holds some out).", kind="soft")
     best = own.found.new.best
     lines = [("AUROC: a known animal ranked above a new one; 0.5 is a guess", number(scores["open_auroc"]))]
     for rate in RATES:
@@ -270,7 +268,7 @@ def _open_set(own: Searched) -> str:
     if own.novelty is not None:
         lines.append(("new animals called new at the threshold", number(float(own.novelty.is_new(best).mean()))))
     words = f"{len(best):,} photographs are of animals that are in no gallery: they should be called new."
-    return text(words) + table(("new animals", own.split), lines)
+    return paragraph(words) + table(("new animals", own.split), lines)
 
 
 SECTIONS_OF_RUN = ReportSections(

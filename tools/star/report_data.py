@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tarpon.shards.manifest import SPLITS, Manifest
-from tarpon.tools.html.page import number, table, text
+from tarpon.tools.html.document import number, paragraph, table
 from tarpon.train.tasks.star.metrics.embeddings import Found
 
 HELD = ("animals", "photographs", *SPLITS)  # of a data set, in the shards
@@ -33,7 +33,7 @@ def how_split(manifest: Manifest) -> str:
     said = RULES.get(rule, rule) or "the card does not say how"
     ratio = settings.get("train_ratio")
     share = f" ({ratio:.0%} train)" if isinstance(ratio, float) and rule not in ("given", "original") else ""
-    parts = [text(f"Split {rule}{share}: {said}.") if rule else text(f"Split: {said}.")]
+    parts = [paragraph(f"Split {rule}{share}: {said}.") if rule else paragraph(f"Split: {said}.")]
     identity, split = manifest.column("identity"), manifest.column("split")
     group = manifest.column("group")
     lines = [
@@ -42,8 +42,8 @@ def how_split(manifest: Manifest) -> str:
         if (own := split == name).any()
     ]
     parts.append(table(("split", "photographs", "animals", "sessions"), lines))
-    parts += [text(words) for words in (_gap(manifest), _others(card)) if words]
-    parts += [text(f"Note: {line}.", kind="soft") for line in card.get("notes", ())]
+    parts += [paragraph(words) for words in (_gap(manifest), _others(card)) if words]
+    parts += [paragraph(f"Note: {line}.", kind="soft") for line in card.get("notes", ())]
     return "".join(parts)
 
 
@@ -85,7 +85,9 @@ def datasets(found: Found, manifest: Manifest | None) -> str:
         scores = (number(float(values.mean()) if len(values) else np.nan) for values in (precision, first))
         lines.append((name, *held, f"{(gallery == name).sum():,}", f"{asked.sum():,}", *scores))
     header = ("data set", *HELD, "in the gallery", "asked", "mAP", "CMC@1")
-    words = "" if manifest is not None else text("The shards are not at hand, so what they hold is not counted.", kind="soft")
+    words = (
+        "" if manifest is not None else paragraph("The shards are not at hand, so what they hold is not counted.", kind="soft")
+    )
     return words + table(header, lines)
 
 

@@ -16,7 +16,7 @@ from tarpon.shards import atomic
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.quarantine import BadSample
 from tarpon.shards.reader import Reader
-from tarpon.tools.html.page import page, picture, text
+from tarpon.tools.html.document import embed_image, paragraph, render_document
 from tarpon.train.tasks.star.metrics.embeddings import Found
 
 NAME = "review.html"
@@ -84,10 +84,10 @@ def write(
         shown.reader.close()
     absent = "" if shown else "The shards are not at hand, or were packed anew: the pictures are left out."
     sections = [
-        ("How to read this", _words(found, queries, split=split) + (text(absent, kind="warn") if absent else "")),
-        ("Hardest photographs", rows or text("No photograph has another one of its animal in the gallery.")),
+        ("How to read this", _words(found, queries, split=split) + (paragraph(absent, kind="warn") if absent else "")),
+        ("Hardest photographs", rows or paragraph("No photograph has another one of its animal in the gallery.")),
     ]
-    atomic.write_text(path, page(f"Review of {name}", sections, style=STYLE))
+    atomic.write_text(path, render_document(f"Review of {name}", sections, style=STYLE))
     return f"review: {path}, the {len(queries)} hardest of {int(found.plain.valid.sum())} photographs. {absent}".rstrip()
 
 
@@ -121,21 +121,21 @@ def _words(found: Found, queries: Sequence[int], *, split: str) -> str:
     plain = found.plain
     missed = sum(plain.first_rank[query] > 1 for query in queries)
     return (
-        text(
+        paragraph(
             f"Each row is one photograph of {split} (left, “asked”) and the photographs of the gallery that the network finds "
             f"most similar, the nearest first. A solid blue frame and “right” mean the same animal, a dashed orange frame and "
             f"“wrong” another one. Where none of those shown is right, the nearest right one stands at the end with its rank."
         )
-        + text(
+        + paragraph(
             f"Of {plain.valid.sum():,} photographs these are the {len(queries)} whose animal comes latest, the latest first; "
             f"for {missed} of them the nearest match is wrong. Similarity is the cosine: 1 is the same picture. A distractor "
             f"is an animal seen in one session only: it can be taken for another, and is never asked."
         )
-        + text(
+        + paragraph(
             "Look for three things: a label that is wrong (all matches look like the animal asked, yet are called wrong), a "
             "photograph in which the animal cannot be seen well, and pairs of animals that the network truly confuses."
         )
-        + text(f"Protocol: {found.rows.protocol}.", kind="soft")
+        + paragraph(f"Protocol: {found.rows.protocol}.", kind="soft")
     )
 
 
@@ -171,7 +171,7 @@ def _tile(found: Found, place: int, *, kind: str, head: str, shown: Shown | None
         if shown.value(place, "distractor"):
             lines.append("distractor")
         content = shown.picture(place)
-        seen = picture(content, says=f"{head}: {identity}", kind="jpeg") if content else ""
+        seen = embed_image(content, alt=f"{head}: {identity}", kind="jpeg") if content else ""
     told = "".join(f"<i>{html.escape(line)}</i>" for line in lines).replace("__", "__<wbr>")  # data set, animal
     title = html.escape(f"{outing} ({rows.key[place]})")
     return f'<div class="tile {kind}" title="{title}">{seen}<b>{html.escape(head)}</b>{told}</div>'

@@ -9,6 +9,7 @@ STAR = TaskTools(
     report="star.report:SECTIONS_OF_RUN",
     ensemble="star.ensemble:AVERAGING",
     benchmarks={"loader": "star.bench_loader:BENCHMARK"},
+    gpu="star.gpu:CHECKS",
     commands={
         "demo star": Command(target="star.demo.command:star", does="write photographs of drawn sea stars over many dates"),
         "demo wildlife": Command(

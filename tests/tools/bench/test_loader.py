@@ -18,8 +18,8 @@ from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling.draws import NO_AUGMENT, ClipAugment, draw_clip
 from tarpon.tools.bench import loader as bench_loader
-from tarpon.tools.bench import results as bench
-from tarpon.tools.mouse import baseline_loader as mouse_loader
+from tarpon.tools.bench import results
+from tarpon.tools.mouse import baseline_loader
 from tarpon.tools.mouse import bench_loader as bench_loader_mouse
 
 SIZE, FRAMES = 160, 24
@@ -57,8 +57,8 @@ def test_both_ways_deliver_the_same_pictures_and_labels(setup, mouse_shards):
     feed = Feed(manifest, Reader(manifest), fields, pool=manifest.rows("train"), budget=Budget(0))
     loader = Loader(ClipGraph(size=SIZE, batch=1, resize=False, noise=False), feed, device=None, threads=1)
     ours = next(loader.run([[ClipRequest(row=int(row), start=100, draw=draw)]]))
-    cut = mouse_loader.Cut(video=cut.video, first=cut.first, trial=cut.trial, start=100, actions=cut.actions, draw=draw)
-    clip, actions = mouse_loader.VideoWindows(
+    cut = baseline_loader.Cut(video=cut.video, first=cut.first, trial=cut.trial, start=100, actions=cut.actions, draw=draw)
+    clip, actions = baseline_loader.VideoWindows(
         [cut], frames=FRAMES, size=SIZE, mean=bench_loader_mouse.MEAN, std=bench_loader_mouse.STD, noise_sd=0
     )[0]
     assert actions.tolist() == ours["actions"][0].tolist()
@@ -73,7 +73,7 @@ def test_both_ways_deliver_the_same_pictures_and_labels(setup, mouse_shards):
 def test_the_baselines_noise_has_the_asked_strength():
     clip = np.full((4, 32, 32, 3), 128, np.uint8)
     draw = draw_clip(ClipAugment(brightness_p=0, contrast_p=0, noise_p=1), seed=0, epoch=0, slot=0, frames=4, points=1)
-    result = mouse_loader.augmented(clip, draw, noise_sd=0.02, seed=1)
+    result = baseline_loader.augmented(clip, draw, noise_sd=0.02, seed=1)
     assert result.std() == pytest.approx(0.02, rel=0.05)
     assert result.mean() == pytest.approx(128 / 255, abs=1e-3)
 
@@ -81,7 +81,7 @@ def test_the_baselines_noise_has_the_asked_strength():
 def test_without_augmentation_the_baseline_delivers_the_frames_as_they_are():
     clip = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=-1)
     draw = draw_clip(NO_AUGMENT, seed=0, epoch=0, slot=0, frames=1, points=1)
-    assert np.allclose(mouse_loader.augmented(clip, draw, noise_sd=0.02, seed=0) * 255, clip, atol=1e-4)
+    assert np.allclose(baseline_loader.augmented(clip, draw, noise_sd=0.02, seed=0) * 255, clip, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -146,18 +146,18 @@ def test_peak_memory_counts_a_tree_once():
     """100 MiB shared by parent and child and 50 of the child's own are 150, not 250; the interpreter takes a few more."""
     with subprocess.Popen([sys.executable, "-S", "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
-        peak = bench.tree_peak_mib(process.pid)
+        peak = results.tree_peak_mib(process.pid)
         process.stdin.close()
     assert 150 < peak < 180
 
 
 def test_a_variants_value_error_is_raised_here(setup, tmp_path):
     with pytest.raises(ValueError, match="no manifest"):
-        bench.measure(
+        results.measure(
             "x",
             bench_loader_mouse.dali_steps,
             unit="frames",
-            timing=bench.Timing(seconds=1),
+            timing=results.Timing(seconds=1),
             arguments={"setup": replace(setup, shards=str(tmp_path)), "switches": {}},
         )
 
@@ -168,5 +168,5 @@ def test_rate_counts_what_was_delivered_and_times_at_least_one_step():
             time.sleep(0.02)
             yield 10
 
-    assert 250 < bench.rate(paced(), seconds=0.3) <= 500
-    assert bench.rate(itertools.repeat(1), seconds=0) > 0
+    assert 250 < results.measure_rate(paced(), seconds=0.3) <= 500
+    assert results.measure_rate(itertools.repeat(1), seconds=0) > 0

@@ -10,9 +10,7 @@ from tarpon.models.ops.choices import Choice, TableRow
 from tarpon.models.ops.compare import Deviation
 from tarpon.models.ops.spec import Baseline, OpSpec
 from tarpon.tools.bench import ops as bench_ops
-from tarpon.tools.bench import ops_check as bench_ops_check
-from tarpon.tools.bench import ops_table as bench_ops_table
-from tarpon.tools.bench import ops_timing as bench_ops_timing
+from tarpon.tools.bench import ops_check, ops_table, ops_timing
 from tarpon.tools.bench.ops_timing import Row, make_step
 
 
@@ -41,10 +39,10 @@ OPTIONS = {"compile": False, "seconds_a_figure": 0.001}
 
 @pytest.fixture
 def ops(monkeypatch):
-    for module in (bench_ops, bench_ops_check):
+    for module in (bench_ops, ops_check):
         monkeypatch.setattr(module, "OPS", {"scaled": SPEC})
-    monkeypatch.setattr(bench_ops_timing, "COPY_MIB", 16)
-    monkeypatch.setattr(bench_ops_timing, "SQUARE", 512)
+    monkeypatch.setattr(ops_timing, "COPY_MIB", 16)
+    monkeypatch.setattr(ops_timing, "SQUARE", 512)
 
 
 def row(shape, way, ms, *, graph_ms=None, error="") -> Row:
@@ -81,7 +79,7 @@ def test_every_way_is_timed_at_every_shape_asked_for(ops, tmp_path, capsys):
 def test_rows_are_kept_when_it_is_stopped(ops, tmp_path, monkeypatch):
     """Every figure is in both files before the next is begun, and no draft is left."""
     path, seen = tmp_path / "ops.json", []
-    time_way = bench_ops_timing.time_way
+    time_way = ops_timing.time_way
 
     def watched(*args, **options):
         if path.exists():
@@ -90,7 +88,7 @@ def test_rows_are_kept_when_it_is_stopped(ops, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return time_way(*args, **options)
 
-    monkeypatch.setattr(bench_ops_timing, "time_way", watched)
+    monkeypatch.setattr(ops_timing, "time_way", watched)
     with pytest.raises(KeyboardInterrupt):
         bench_ops.run(shapes="all", json=str(path), **OPTIONS)
     assert seen == [(1, 1), (2, 2), (3, 3)]
@@ -138,8 +136,8 @@ def test_the_rivals_drop_as_torch_does(monkeypatch):
         seeds[way] = rival.arguments.get("seed", "none is asked for")
         return row(shape, way, 1.0)
 
-    monkeypatch.setattr(bench_ops_timing, "time_way", noted)
-    limits = bench_ops_timing.Ceilings(bytes_per_s=1.0, operations_per_s=1.0)
+    monkeypatch.setattr(ops_timing, "time_way", noted)
+    limits = ops_timing.Ceilings(bytes_per_s=1.0, operations_per_s=1.0)
     for name in ("temporal_block", "mmoe"):
         spec = OPS[name]
         seeds.clear()
@@ -164,7 +162,7 @@ def test_an_aim_is_judged_by_the_graphs_time_and_a_slow_shape_is_named():
 
 def test_a_wrong_operation_is_told(ops, monkeypatch, capsys):
     found = [Deviation(name="output 0", discrepancy=0.5, tolerance=0.1), Deviation(name="x", discrepancy=0.05, tolerance=0.1)]
-    monkeypatch.setattr(bench_ops_check, "compare", lambda *args, **options: found)
+    monkeypatch.setattr(ops_check, "compare", lambda *args, **options: found)
     assert [one.ok for one in bench_ops.check("cpu", ops=["scaled"])] == [False, True]
     assert bench_ops.run(correct=True, shapes="small", **OPTIONS) == 1
     assert "check scaled 1x2 float32 chosen output 0: 0.5 of 0.1 WRONG" in capsys.readouterr().out
@@ -172,13 +170,13 @@ def test_a_wrong_operation_is_told(ops, monkeypatch, capsys):
     def refused(*args, **options):
         raise RuntimeError("out of shared memory")
 
-    monkeypatch.setattr(bench_ops_check, "compare", refused)
+    monkeypatch.setattr(ops_check, "compare", refused)
     (one,) = bench_ops.check("cpu", ops=["scaled"])
     assert (one.ok, one.error) == (False, "RuntimeError: out of shared memory")
 
 
 def test_a_check_on_a_gpu_begins_with_the_default_shapes_and_asks_for_every_way():
-    cases = bench_ops_check.cases("cuda")
+    cases = ops_check.cases("cuda")
     defaults = sum(len(spec.defaults) for spec in OPS.values())
     assert [(spec.name, shape) for spec, shape, *_ in cases[:defaults]] == [
         (spec.name, shape) for spec in OPS.values() for shape in spec.defaults
@@ -192,14 +190,14 @@ def test_a_check_on_a_gpu_begins_with_the_default_shapes_and_asks_for_every_way(
 def test_the_fastest_way_goes_into_the_table():
     ways = {"two_pass": Choice(way="two_pass"), "library": Choice(way="library")}
     rows = [row((8, 345, 64, 64), "two_pass", 1.0, graph_ms=0.9), row((8, 345, 64, 64), "library", 2.0, graph_ms=0.8)]
-    line = bench_ops_table.choose_line("temporal_block", (8, 345, 64, 64), torch.bfloat16, ways, rows, device="A")
+    line = ops_table.choose_line("temporal_block", (8, 345, 64, 64), torch.bfloat16, ways, rows, device="A")
     assert line == TableRow(
         op="temporal_block", device="A", dtype="bfloat16", sizes=(2760, 64, 64), choice=Choice(way="library"),
         ms={"two_pass": 0.9, "library": 0.8},
     )  # fmt: skip
     failed = [row((8, 345, 64, 64), "two_pass", None, error="RuntimeError: no")]
     with pytest.raises(ValueError, match="no way of it ran"):
-        bench_ops_table.choose_line("temporal_block", (8, 345, 64, 64), torch.bfloat16, ways, failed, device="A")
+        ops_table.choose_line("temporal_block", (8, 345, 64, 64), torch.bfloat16, ways, failed, device="A")
 
 
 def test_every_line_is_in_the_file_before_the_next_is_measured(tmp_path, monkeypatch):
@@ -212,7 +210,7 @@ def test_every_line_is_in_the_file_before_the_next_is_measured(tmp_path, monkeyp
     monkeypatch.setattr(
         bench_ops, "measure_lines", lambda *args, **options: iter([line(2, "library_products"), line(3, "fused")])
     )
-    limits = bench_ops_timing.Ceilings(bytes_per_s=1.0, operations_per_s=1.0)
+    limits = ops_timing.Ceilings(bytes_per_s=1.0, operations_per_s=1.0)
     journal = bench_ops.Journal(path=None, where={}, limits=limits)
     counts = [len(choices.read_table(path)) for _ in bench_ops.fill_table(journal, dtype=torch.bfloat16, seconds=0.1)]
     assert counts == [2, 3]

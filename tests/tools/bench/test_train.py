@@ -12,16 +12,14 @@ import torch
 from tarpon.models.moe.mmoe import MMoE
 from tarpon.models.moe.published import load_published
 from tarpon.shards.features import open_features
-from tarpon.tools.bench import steps as bench_steps
-from tarpon.tools.bench import train as bench_train
-from tarpon.tools.fish import baseline_trainer as fish_trainer
-from tarpon.tools.fish import bench_train as bench_train_fish
+from tarpon.tools.bench import step_timing, train
+from tarpon.tools.fish import baseline_trainer, bench_train
 from tarpon.train.tasks.fish.losses import attribute_losses, train_facts
 from tarpon.train.tasks.fish.options import FishOptions
 
 OUTPUTS = {"family": 9, "order": 5, "habitat": 8, "troph": 1}
 SIZES = {"experts": 3, "hidden": 16, "tower": 12}
-SPELL = bench_steps.Spell(
+SPELL = step_timing.StepTiming(
     per_second=300.0,
     parts={"loader": 0.001, "forward": 0.2, "backward": 0.4, "optimizer": 0.1},
     loader_share=0.0014,
@@ -35,25 +33,25 @@ SPELL = bench_steps.Spell(
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     out = tmp_path_factory.mktemp("bench") / "features"
-    bench_train_fish.write_table(out, rows=3000, dim=24)
+    bench_train.write_table(out, rows=3000, dim=24)
     return open_features(out)
 
 
 @pytest.fixture
 def work(table):
-    return bench_train_fish.Workload(features=table.root, batch=32, threads=torch.get_num_threads(), **SIZES)
+    return bench_train.Workload(features=table.root, batch=32, threads=torch.get_num_threads(), **SIZES)
 
 
-def row(name: str, per_second: float, *, loader_share: float = 0.0014) -> bench_train.Row:
+def row(name: str, per_second: float, *, loader_share: float = 0.0014) -> train.Row:
     values = vars(SPELL) | {"per_second": per_second, "loader_share": loader_share}
     del values["loss"]
-    return bench_train.Row(name=name, unit="rows", slowest=per_second, fastest=per_second, **values)
+    return train.Row(name=name, unit="rows", slowest=per_second, fastest=per_second, **values)
 
 
 def test_the_baseline_is_the_published_network(table):
     """Its weights, under their published names, make MMoE answer the same; so nothing is left out on either side."""
     torch.manual_seed(0)
-    theirs, ours = fish_trainer.GatedMMoE(24, OUTPUTS, **SIZES).eval(), MMoE(24, OUTPUTS, **SIZES).eval()
+    theirs, ours = baseline_trainer.GatedMMoE(24, OUTPUTS, **SIZES).eval(), MMoE(24, OUTPUTS, **SIZES).eval()
     assert sum(p.numel() for p in theirs.parameters()) == sum(p.numel() for p in ours.parameters())
     load_published(ours, theirs.state_dict())
     features = torch.from_numpy(table.features[:40].astype(np.float32))
@@ -63,7 +61,7 @@ def test_the_baseline_is_the_published_network(table):
 
 def test_at_full_size_it_has_the_published_number_of_parameters():
     with torch.device("meta"):
-        model = fish_trainer.GatedMMoE(1024, {"family": 463, "order": 92, "habitat": 8, "troph": 1})
+        model = baseline_trainer.GatedMMoE(1024, {"family": 463, "order": 92, "habitat": 8, "troph": 1})
     assert sum(p.numel() for p in model.parameters()) == 34_193_988
 
 
@@ -80,7 +78,7 @@ def test_both_sides_have_one_loss():
     labels["habitat"][3], labels["troph"][3] = -1, torch.nan
     labels["order"][5] = -1
     weights = FishOptions().task_weights()
-    theirs = fish_trainer.losses(out, labels, weights)
+    theirs = baseline_trainer.losses(out, labels, weights)
     facts = train_facts(labels, classes={"family": 9, "order": 5}, balanced=False)
     ours = sum(attribute_losses(out, {**labels, "row": torch.arange(12)}, facts=facts, weights=weights).values())
     assert theirs.item() == pytest.approx(ours.item(), rel=1e-6)
@@ -110,40 +108,40 @@ def test_the_table_is_as_uneven_as_fishnet(table):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_baseline_learns_and_meets_every_training_row(work, table, workers):
-    trainer = bench_train_fish.usual(work=work, workers=workers)
+    trainer = bench_train.usual(work=work, workers=workers)
     batches = list(itertools.islice(trainer.batches, -(-2550 // 32)))
     met = np.concatenate([batch["features"].numpy() for batch in batches]).astype(np.float16)
     assert np.array_equal(np.unique(met, axis=0), np.unique(table.features[table.split("train")], axis=0))
-    losses = [bench_steps.step(trainer)[2].item() for _ in range(30)]
+    losses = [step_timing.time_step(trainer)[2].item() for _ in range(30)]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
 
 
 def test_tarpon_trains_the_same_network_and_meets_other_rows_each_step(work):
-    trainer = bench_train_fish.tarpon(work=work, resident=False)
+    trainer = bench_train.tarpon(work=work, resident=False)
     one, two = next(trainer.batches), next(trainer.batches)
     assert len(set(one["row"].tolist()) | set(two["row"].tolist())) == 64
-    spell = bench_steps.drive(trainer, steps=20, warm_up=1)
+    spell = step_timing.time_steps(trainer, steps=20, warm_up=1)
     assert np.isfinite(spell.loss)
-    assert set(spell.parts) == set(bench_steps.PARTS)
+    assert set(spell.parts) == set(step_timing.PARTS)
     assert 0 < spell.loader_share < 1
 
 
 def test_resident_means_one_batch(work):
-    trainer = bench_train_fish.tarpon(work=work, resident=True)
+    trainer = bench_train.tarpon(work=work, resident=True)
     assert next(trainer.batches) is next(trainer.batches)
 
 
 COPY = """
 import sys
 import numpy as np
-from tarpon.tools import bench_steps
-before = bench_steps.own_mib()
+from tarpon.tools.bench import step_timing
+before = step_timing.own_mib()
 mapped = np.memmap(sys.argv[1], np.uint8, "w+", shape=64 * 2**20)
 mapped[:] = 1
-between = bench_steps.own_mib()
+between = step_timing.own_mib()
 copied = np.array(mapped)
-print(between - before, bench_steps.own_mib() - between)
+print(between - before, step_timing.own_mib() - between)
 """
 
 
@@ -156,7 +154,7 @@ def test_a_copied_table_would_show(tmp_path):
 
 
 def test_a_loss_that_is_no_number_is_told():
-    trainer = bench_steps.Trainer(
+    trainer = step_timing.Trainer(
         batches=itertools.repeat({"features": torch.zeros(2)}),
         forward=lambda batch: torch.tensor(torch.nan),
         backward=lambda loss: None,
@@ -166,7 +164,7 @@ def test_a_loss_that_is_no_number_is_told():
         data_mib=0.0,
     )
     with pytest.raises(FloatingPointError, match="loss is nan after 3 steps"):
-        bench_steps.drive(trainer, steps=2, warm_up=1)
+        step_timing.time_steps(trainer, steps=2, warm_up=1)
 
 
 def test_the_better_baseline_counts_and_a_missed_aim_is_told():
@@ -176,20 +174,20 @@ def test_the_better_baseline_counts_and_a_missed_aim_is_told():
         ("baseline", row("quick one", 250)),
         ("resident", row("resident", 303)),
     ]
-    chosen, ratios = bench_train.compare(measured)
+    chosen, ratios = train.compare(measured)
     assert [row.name for row in chosen] == ["tarpon", "quick one", "resident"]
     assert ratios == {"tarpon_over_baseline": 1.2, "tarpon_over_resident": 300 / 303, "loader_share": 0.0014}
     where = {"cpu": "x", "cores": 2, "memory_gib": 1, "gpu": None, "load_average": [0.0]}
-    lines = list(bench_train.report(chosen, ratios, where, told="..."))
+    lines = list(train.format_report(chosen, ratios, where, conditions="..."))
     assert sum("MISSED" in line for line in lines) == 1
     assert "Missed: tarpon over the baseline. Tarpon's step: loader 0%" in lines[-1]
-    assert list(bench_train.others(measured, chosen)) == ["Also tried: slow one, 100 rows/s."]
+    assert list(train.list_others(measured, chosen)) == ["Also tried: slow one, 100 rows/s."]
 
 
 def test_met_aims_need_no_verdict():
-    chosen, ratios = bench_train.compare([("tarpon", row("t", 300)), ("baseline", row("b", 100)), ("resident", row("r", 300))])
+    chosen, ratios = train.compare([("tarpon", row("t", 300)), ("baseline", row("b", 100)), ("resident", row("r", 300))])
     where = {"cpu": "x", "cores": 2, "memory_gib": 1, "gpu": None, "load_average": [0.0]}
-    text = "\n".join(bench_train.report(chosen, ratios, where, told="..."))
+    text = "\n".join(train.format_report(chosen, ratios, where, conditions="..."))
     assert "MISSED" not in text
     assert "Missed" not in text
 
@@ -206,22 +204,20 @@ def test_met_aims_need_no_verdict():
 )
 def test_mistakes_are_told_before_anything_is_timed(change, said):
     with pytest.raises(ValueError, match=said):
-        bench_train.run(**{"task": "fish", **change})
+        train.run(**{"task": "fish", **change})
 
 
 @pytest.mark.slow
 def test_a_run_prints_three_rows_and_writes_the_agreed_json(capsys, tmp_path):
     """A whole run of the full network on few rows, each variant in its own process."""
     path = tmp_path / "b.json"
-    assert (
-        bench_train.run(task="fish", rows=600, dim=16, batch=16, steps=1, warm_up=0, repeats=1, threads=1, json=str(path)) == 0
-    )
+    assert train.run(task="fish", rows=600, dim=16, batch=16, steps=1, warm_up=0, repeats=1, threads=1, json=str(path)) == 0
     told = json.loads(path.read_text())
     assert set(told) == {"rows", "ratios", "machine"}
     assert len(told["rows"]) == 3
     fields = {"name", "unit", "per_second", "slowest", "fastest", "loader_share", "parts", "peak_mib", "own_mib", "data_mib"}
     assert all(set(row) == fields for row in told["rows"])
-    assert set(told["ratios"]) == set(bench_train.AIMS)
+    assert set(told["ratios"]) == set(train.AIMS)
     assert {"cpu", "cores", "memory_gib", "gpu", "load_average", "versions"} == set(told["machine"])
     text = capsys.readouterr().out
     assert sum(row["name"] in text for row in told["rows"]) == 3

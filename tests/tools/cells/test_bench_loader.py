@@ -9,9 +9,8 @@ import torch
 
 from tarpon.models.backbones.frames import FrameBackbone
 from tarpon.shards.manifest import open_manifest
-from tarpon.tools.bench import loader as bench_loader
-from tarpon.tools.cells import baseline_loader as cells_loader
-from tarpon.tools.cells import bench_loader as bench_loader_cells
+from tarpon.tools.bench import loader
+from tarpon.tools.cells import baseline_loader, bench_loader
 from tarpon.train.config import Run
 from tarpon.train.engine import DistContext
 from tarpon.train.tasks.cells.data import PageLabels, cells_data
@@ -20,16 +19,16 @@ from tarpon.train.tasks.cells.task import order
 
 
 @pytest.fixture(scope="module")
-def setup(tmp_path_factory) -> bench_loader_cells.Setup:
+def setup(tmp_path_factory) -> bench_loader.Setup:
     """Two stacks of three pages of 64 pixels."""
-    config, shards = bench_loader_cells.made_up(tmp_path_factory.mktemp("bench"), stacks=2, pages=3, side=64, workers=1)
-    return bench_loader_cells.Setup(shards=shards, config=config, size=32, batch=2, device=None, cores=1)
+    config, shards = bench_loader.made_up(tmp_path_factory.mktemp("bench"), stacks=2, pages=3, side=64, workers=1)
+    return bench_loader.Setup(shards=shards, config=config, size=32, batch=2, device=None, cores=1)
 
 
 def test_both_ways_deliver_the_same_pictures_and_labels(setup):
     """As stored, each page by its own extremes; resizing and the 8 bits of the baseline aside."""
     manifest = open_manifest(setup.shards)
-    pages = bench_loader_cells.sources(manifest, setup)
+    pages = bench_loader.sources(manifest, setup)
     backbone = FrameBackbone(name="resnet50", pretrained=False, image_size=32)
     options = CellsOptions(model=CellsModel(backbone=backbone), contrast="frame")
     labels, clock = (np.asarray(manifest.column(name)) for name in ("label", "hours"))
@@ -46,7 +45,7 @@ def test_both_ways_deliver_the_same_pictures_and_labels(setup):
         labels=PageLabels(label=labels, hours=clock, target=clock),
     )
     ours = next(data.split("train"))
-    dataset = cells_loader.StackPages(pages, size=32, mean=options.mean, std=options.std)
+    dataset = baseline_loader.StackPages(pages, size=32, mean=options.mean, std=options.std)
     dataset.transform.transforms = [step for step in dataset.transform.transforms if type(step).__name__ in STILL]
     assert len(dataset) == len(rows) == 6
     for place, (clip, label, hours) in enumerate(dataset[i] for i in range(6)):
@@ -63,12 +62,12 @@ STILL = ("Resize", "ToDtype", "Normalize")
 def test_a_page_is_stretched_by_its_own_extremes(tmp_path):
     pages = np.stack([np.full((4, 4), 7, np.uint16), np.arange(16, dtype=np.uint16).reshape(4, 4) * 100 + 50])
     tifffile.imwrite(tmp_path / "s.tif", pages, photometric="minisblack")
-    assert cells_loader.read_page(tmp_path / "s.tif", 0).tolist() == [[0] * 4] * 4
-    assert cells_loader.read_page(tmp_path / "s.tif", 1).ravel().tolist() == [17 * i for i in range(16)]
+    assert baseline_loader.read_page(tmp_path / "s.tif", 0).tolist() == [[0] * 4] * 4
+    assert baseline_loader.read_page(tmp_path / "s.tif", 1).ravel().tolist() == [17 * i for i in range(16)]
 
 
 def test_the_baseline_goes_through_all_pages_again_and_again():
-    order = iter(cells_loader.Endless(5))
+    order = iter(baseline_loader.Endless(5))
     for _ in range(3):
         assert sorted(next(order) for _ in range(5)) == list(range(5))
 
@@ -76,11 +75,11 @@ def test_the_baseline_goes_through_all_pages_again_and_again():
 @pytest.mark.slow
 def test_a_run_writes_the_agreed_json(capsys, tmp_path):
     options = {"stacks": 2, "pages": 4, "side": 64, "size": 32, "batch": 4, "seconds": 0.05, "repeats": 1, "warm_up": 0.0}
-    assert bench_loader.run(task="cells", json=str(tmp_path / "b.json"), **options) == 0
+    assert loader.run(task="cells", json=str(tmp_path / "b.json"), **options) == 0
     told = json.loads((tmp_path / "b.json").read_text())
     speed = {row["name"]: row["per_second"] for row in told["rows"]}
-    assert set(speed) == {getattr(bench_loader_cells, name) for name in ("TARPON", "READY", "BASELINE", "GREY")}
-    ratio = speed[bench_loader_cells.TARPON] / speed[bench_loader_cells.BASELINE]
+    assert set(speed) == {getattr(bench_loader, name) for name in ("TARPON", "READY", "BASELINE", "GREY")}
+    ratio = speed[bench_loader.TARPON] / speed[bench_loader.BASELINE]
     assert told["ratios"]["tarpon_over_baseline"] == pytest.approx(ratio)
     assert "The aim is 4" in capsys.readouterr().out
 
@@ -97,4 +96,4 @@ def test_a_run_writes_the_agreed_json(capsys, tmp_path):
 )
 def test_mistakes_are_told_before_anything_is_timed(given, said):
     with pytest.raises(ValueError, match=said):
-        bench_loader.run(**given)
+        loader.run(**given)

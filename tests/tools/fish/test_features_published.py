@@ -47,7 +47,7 @@ def test_it_runs_from_images_to_features_and_what_our_own_command_makes_is_the_s
 def test_the_documented_command_line_is_our_own_in_other_words(lab, tmp_path, monkeypatch):
     seen = {}
     monkeypatch.setattr(features_published.features, "run", lambda shards, **said: seen.update(said, shards=shards) or 1)
-    monkeypatch.setattr(features_published.pack_fish, "fish", lambda **said: seen.update(packed=said) or 0)
+    monkeypatch.setattr(features_published.pack, "fish", lambda **said: seen.update(packed=said) or 0)
     line = (
         f"--dataset-root {lab / 'images'} --ann-root {lab / 'anns'} --output-dir {tmp_path} --hub-name dinov3_vitl16 "
         "--weights dinov3_vitl16_pretrain_lvd1689m.pth --batch-size 256 --num-workers 8 --resize-size 256 --crop-size 224 "

@@ -16,7 +16,7 @@ from tarpon.tools import cli
 from tarpon.tools.fish import predict as predict_fish
 from tarpon.tools.loose_images import images_in, natural, pictures_of
 from tarpon.train import launch
-from tarpon.train.tasks.fish import export as fish_export
+from tarpon.train.tasks.fish import export
 
 FEATURES = ["--backbone=test_vit", "--pretrained=false", "--image_size=32", "--resize=40", "--threads=1"]
 TINY = ["--model.experts=2", "--model.hidden=16", "--model.tower=8", "--global_batch=32", "--micro_batch=32", "--steps=6"]
@@ -35,7 +35,7 @@ def checkpoint(features, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
     words = [f"--data={features.root}", f"--out={out}", "--standardize=true", "--include_feedingpath=true", "--optim.lr=1e-2"]
     assert launch.main(["fish", *words, *TINY]) == 0
-    return next(out.iterdir()) / fish_export.NAME
+    return next(out.iterdir()) / export.NAME
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def predict(checkpoint, tmp_path):
 
 def reference(checkpoint, features):
     """source -> what the checkpoint's model answers for the cached vector."""
-    held = fish_export.load(checkpoint)
+    held = export.load(checkpoint)
     model = predict_fish.build_model(
         predict_fish.FishModel(**held["args"]["task"]["model"]), held["dim"], held["outputs"], uncertainty=False
     )

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from tarpon.shards.features import FeatureCache
-from tarpon.tools.fish import report as report_fish
+from tarpon.tools.fish import report
 from tarpon.tools.fish.report import SECTIONS_OF_RUN
 from tarpon.tools.report import run, write_report
-from tarpon.train.tasks.fish.figures import orders as figures_orders
+from tarpon.train.tasks.fish.figures import orders
 from tarpon.train.tasks.fish.metrics.predictions import AttributeNames, AttributeRows, save_rows
 from tarpon.train.tasks.fish.metrics.scores import score
 
@@ -109,7 +109,7 @@ def test_headlines_are_the_scores_with_their_intervals(page):
     folder, found = page
     scores = json.loads((folder / "metrics.json").read_text())["test"]
     words = found["Result"][0]
-    for name, label, _ in report_fish.HEADLINES:
+    for name, label, _ in report.HEADLINES:
         assert re.search(rf"test: {label}\s+{scores[name]:.3f}\s", words), name
     for name in ("acc_family", "acc_order", "f1_habitat", "mae_troph"):
         assert f"{scores[f'{name}_low']:.3f} to {scores[f'{name}_high']:.3f}" in words
@@ -194,11 +194,11 @@ def test_the_command_prints_the_headlines(page, capsys):
 
 def test_order_counts_keep_the_largest_and_gather_the_rest():
     rows = rows_of()
-    counts, names = figures_orders.order_counts(rows, shown=1)
+    counts, names = orders.order_counts(rows, shown=1)
     assert names == ["Left", "all others"]
     np.testing.assert_array_equal(counts, [[9, 0], [1, 2]])
-    counts, names = figures_orders.order_counts(rows)
+    counts, names = orders.order_counts(rows)
     assert names == ["Left", "Right", "Up"]
     np.testing.assert_array_equal(counts, [[9, 0, 0], [1, 2, 0], [0, 0, 0]])
-    figure = figures_orders.orders(rows)
+    figure = orders.orders(rows)
     assert [text.get_text() for text in figure.axes[0].texts] == ["9", "1", "2"]

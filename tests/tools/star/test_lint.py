@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tarpon.shards.pack import Packing, pack
-from tarpon.shards.sources.star import source as star
+from tarpon.shards.sources.star import source
 from tarpon.tools import lint
 
 
@@ -29,10 +29,10 @@ def whole(tmp_path_factory) -> Path:
         Image.fromarray(np.random.default_rng(number).integers(0, 255, (8, 8, 3), np.uint8)).save(buffer, "JPEG")
         (root / name).mkdir(parents=True)
         (root / name / "x.jpg").write_bytes(buffer.getvalue())
-    found = star.scan(root, star.StarSource(), rule="month_first")
+    found = source.scan(root, source.StarSource(), rule="month_first")
     with ThreadPoolExecutor(1) as pool:
         packing = Packing(out=out, split=(1, 1, 1))
-        pack(star.STAR, found, options=star.StarSource(), packing=packing, executor=pool, progress=False)
+        pack(source.STAR, found, options=source.StarSource(), packing=packing, executor=pool, progress=False)
     return out
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tarpon.tools import cli
 from tarpon.tools.star.predict import COLUMNS
-from tarpon.train.tasks.star import export as star_export
+from tarpon.train.tasks.star import export
 from tarpon.train.tasks.star.metrics.embeddings import load_embeddings
 from tarpon.train.tasks.star.metrics.open_set import Novelty
 
@@ -40,7 +40,7 @@ def photographs(star_run, tmp_path_factory):
 def predict(star_run, photographs):
     """(out, options...) -> exit status, embeddings table, matches rows."""
 
-    def go(out, *options, images=photographs[0], checkpoint=star_run.folder / star_export.NAME):
+    def go(out, *options, images=photographs[0], checkpoint=star_run.folder / export.NAME):
         words = [f"--checkpoint={checkpoint}", f"--images={images}", f"--out={out}", "--threads=1", "--batch=4"]
         status = cli.main(["predict", "star", *words, *options])
         embeddings, matches = out / "embeddings.parquet", out / "matches.csv"
@@ -61,7 +61,7 @@ def vectors(table, name="embedding"):
 
 
 def novelty_of(checkpoint):
-    return Novelty(**star_export.load(checkpoint)["novelty"])
+    return Novelty(**export.load(checkpoint)["novelty"])
 
 
 def test_every_readable_photograph_is_there_once_in_natural_order(matched, photographs):
@@ -115,7 +115,7 @@ def test_decisions_follow_the_threshold_of_the_checkpoint(matched, predict, star
     _, _, _, rows = matched
     best = np.array([float(row["similarity"]) for row in rows if row["rank"] == "1"])
     middle = float(np.sort(best)[0] + 1e-4)  # the turned photograph alone lies below
-    held = torch.load(star_run.folder / star_export.NAME, weights_only=True)
+    held = torch.load(star_run.folder / export.NAME, weights_only=True)
     held["novelty"] |= {"threshold": middle, "slope": -30.0, "intercept": 29.0}
     torch.save(held, tmp_path / "other.pth")
     _, _, told = predict(tmp_path / "out", f"--gallery={star_run.shards.root}", "--top=1", checkpoint=tmp_path / "other.pth")
@@ -126,7 +126,7 @@ def test_decisions_follow_the_threshold_of_the_checkpoint(matched, predict, star
 
 
 def test_what_validation_could_not_teach_is_left_empty_and_said(predict, star_run, tmp_path, capsys):
-    held = torch.load(star_run.folder / star_export.NAME, weights_only=True)
+    held = torch.load(star_run.folder / export.NAME, weights_only=True)
     torch.save(held | {"novelty": None}, tmp_path / "other.pth")
     status, _, rows = predict(tmp_path / "out", f"--gallery={star_run.shards.root}", checkpoint=tmp_path / "other.pth")
     assert status == 0
@@ -159,7 +159,7 @@ def test_mirror_images_match_by_themselves_and_are_stored_beside(predict, star_r
     similarity = vectors(table, "embedding_flips") @ vectors(pq.read_table(kept), "embedding_flips").T
     np.testing.assert_allclose([float(row["similarity"]) for row in rows[::5]], similarity.max(1), atol=1e-5)
     plain = (vectors(table) @ vectors(pq.read_table(kept)).T).max(1)
-    novelty = novelty_of(star_run.folder / star_export.NAME)
+    novelty = novelty_of(star_run.folder / export.NAME)
     np.testing.assert_allclose([float(row["new_animal"]) for row in rows[::5]], novelty.probability(plain), atol=1e-3)
 
 

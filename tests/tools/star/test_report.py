@@ -11,11 +11,10 @@ import pytest
 
 from tarpon.tools import cli
 from tarpon.tools.record import read_run
-from tarpon.tools.star import report as report_star
-from tarpon.tools.star import review as review_star
+from tarpon.tools.star import report, review
 from tarpon.train.tasks.star.metrics.open_set import RATES
 
-SECTIONS = ["Result", "How the split was made", "Training", *report_star.SECTIONS, "All metrics", "Configuration and machine"]
+SECTIONS = ["Result", "How the split was made", "Training", *report.SECTIONS, "All metrics", "Configuration and machine"]
 WRITTEN = {
     *("star_identity_metrics.csv", "star_folder_metrics.csv", "star_evaluation_summary.json"),
     *("cmc.png", "ranks_by_identity.png", "similarities.png", "report.html", "review.html"),
@@ -70,7 +69,7 @@ def test_headlines_and_ways_are_the_summary_s(reported):
     low, high = summary["plain"]["map_low"], summary["plain"]["map_high"]
     assert f"95% interval over identities {low:.3f} to {high:.3f}" in page["Result"][0]
     told = {line[0]: line[1:] for line in page["Ways of searching"][1]}
-    for way, words in report_star.WAYS.items():
+    for way, words in report.WAYS.items():
         scores = summary[way]
         assert told[words][:6] == [f"{scores[key]:.3f}" for key in (*KEYS, "minp")]
         assert told[words][6] == f"{scores['mean_rank']:.1f}"
@@ -136,7 +135,7 @@ def test_without_the_shards_the_rest_is_told_and_one_line_says_so(star_run, tmp_
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("review: ")]
     assert len(said) == 1
     assert said[0].endswith("the pictures are left out.")
-    assert "<img" not in (folder / review_star.NAME).read_text()
+    assert "<img" not in (folder / review.NAME).read_text()
     page = sections(folder / "report.html")
     assert "The shards are not at hand" in page["How the split was made"][0]
     assert page["Data sets"][1][1][1] == "–"
@@ -148,15 +147,15 @@ def test_a_run_that_has_just_begun_is_sentences(star_run, tmp_path):
     (folder / "metrics.json").unlink()
     assert cli.main(["report", str(folder)]) == 0
     page = sections(folder / "report.html")
-    for name in report_star.SECTIONS:
+    for name in report.SECTIONS:
         assert "no predictions" in page[name][0]
-    assert not (folder / review_star.NAME).exists()
+    assert not (folder / review.NAME).exists()
 
 
 def test_a_search_is_made_again_only_where_the_run_has_changed(star_run, tmp_path):
     folder = copied(star_run, tmp_path / "run")
-    first = report_star.searched(folder)
-    assert report_star.searched(folder) is first
+    first = report.searched(folder)
+    assert report.searched(folder) is first
     (folder / "predictions" / "test.parquet").unlink()
-    assert report_star.searched(folder).split == "val"
+    assert report.searched(folder).split == "val"
     assert read_run(folder).predictions == {"val": folder / "predictions" / "val.parquet"}

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from tarpon.tools.cells.demo import lab as cultures
+from tarpon.tools.cells.demo import lab
 
 
 def cells(
@@ -30,7 +30,7 @@ def cells(
         onset: hour before which nothing of the infection is to be seen.
     """
     begun = time.perf_counter()
-    made = cultures.write(
+    made = lab.write(
         Path(out), stacks=stacks, pages=pages, size=size, wells=wells, seed=seed, confounded=confounded, onset=onset
     )
     print(

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from tarpon.tools.fish.demo import lab as fishes
+from tarpon.tools.fish.demo import lab
 
 
 def fish(*, out: str, images: int = 1200, families: int = 24, seed: int = 0, size: int = 160, workers: int = 0) -> int:
@@ -18,7 +18,7 @@ def fish(*, out: str, images: int = 1200, families: int = 24, seed: int = 0, siz
         workers: processes; 0: one a core.
     """
     begun = time.perf_counter()
-    made = fishes.write(Path(out), images=images, families=families, seed=seed, size=size, workers=workers or None)
+    made = lab.write(Path(out), images=images, families=families, seed=seed, size=size, workers=workers or None)
     held = sum(path.stat().st_size for path in Path(out).rglob("*.jpg"))
     print(
         f"{made['images']} images ({held / 2**20:.1f} MiB), {made['families']} families of {made['largest']} to 1 images "

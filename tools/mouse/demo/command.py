@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from tarpon.tools.mouse.demo import lab as mice
+from tarpon.tools.mouse.demo import lab
 
 
 def mouse(
@@ -28,7 +28,7 @@ def mouse(
         workers: processes; 0: one a core.
     """
     begun = time.perf_counter()
-    made = mice.write(Path(out), videos=videos, seed=seed, size=size, faults=faults, apart=apart, workers=workers or None)
+    made = lab.write(Path(out), videos=videos, seed=seed, size=size, faults=faults, apart=apart, workers=workers or None)
     shares = ", ".join(f"{name} {share:.1%}" for name, share in made["shares"].items())
     print(
         f"{made['videos']} videos, {made['animals']} animals, {made['trials']} trials, {made['frames']} frames in "

@@ -3,8 +3,8 @@
 import time
 from pathlib import Path
 
-from tarpon.tools.star.demo import lab as stars
-from tarpon.tools.star.demo import wildlife as animals
+from tarpon.tools.star.demo import lab
+from tarpon.tools.star.demo.wildlife import write as write_wildlife
 
 
 def star(
@@ -31,7 +31,7 @@ def star(
         tiles: a folder of photographs of stars; each becomes one more individual, warped and lit anew for every date.
     """
     begun = time.perf_counter()
-    made = stars.write(
+    made = lab.write(
         Path(out), identities=identities, distractors=distractors, sessions=sessions, images=images, size=size, seed=seed,
         tiles=Path(tiles) if tiles else None,
     )  # fmt: skip
@@ -59,7 +59,7 @@ def wildlife(*, out: str, species: int = 4, identities: int = 72, images: int = 
         seed: the same seed gives the same animals.
     """
     begun = time.perf_counter()
-    made = animals.write(Path(out), species=species, identities=identities, images=images, size=size, seed=seed)
+    made = write_wildlife(Path(out), species=species, identities=identities, images=images, size=size, seed=seed)
     print(
         f"{made['images']} images of {made['identities']} animals ({made['singles']} with one image), "
         f"{made['train']} train and {made['test']} test, in {time.perf_counter() - begun:.0f} s: {out}\n"

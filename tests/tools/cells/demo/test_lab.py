@@ -8,7 +8,7 @@ import pytest
 import tifffile
 
 from tarpon.shards.sources.cells.config import read_config, read_training_part
-from tarpon.tools.cells.demo import lab as cells
+from tarpon.tools.cells.demo import lab
 from tarpon.tools.cells.demo.drawing import culture, draw, infection, well
 
 TIMES = np.arange(32) / 2
@@ -96,7 +96,7 @@ def wells_of(folder: Path) -> set[str]:
 
 def test_wells_and_seed(tmp_path):
     def digest(name: str, **options) -> str:
-        cells.write(tmp_path / name, stacks=4, pages=2, size=48, **options)
+        lab.write(tmp_path / name, stacks=4, pages=2, size=48, **options)
         paths = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
         return hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in paths)).hexdigest()
 
@@ -113,10 +113,10 @@ def test_wells_and_seed(tmp_path):
 @pytest.mark.parametrize("wrong", [{"wells": 3}, {"wells": 0}, {"stacks": 5}, {"pages": 1}, {"size": 8}, {"onset": -1}])
 def test_a_wrong_setting_is_named(tmp_path, wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}="):
-        cells.write(tmp_path, **wrong)
+        lab.write(tmp_path, **wrong)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_occupied_folder_is_refused(cells_lab):
     with pytest.raises(ValueError, match="choose an empty folder"):
-        cells.write(cells_lab)
+        lab.write(cells_lab)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from tarpon.tools.star.demo import lab as star
+from tarpon.tools.star.demo import lab
 from tarpon.tools.star.demo.drawing import MARKS, bend, paint
 from tarpon.tools.star.demo.drawing import star as look_of
 from tarpon.tools.star.demo.scene import Pose, Scene, in_air, photograph, under_water
@@ -25,11 +25,11 @@ PLAIN = Scene(
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> tuple[Path, dict]:
     out = tmp_path_factory.mktemp("stars")
-    return out, star.write(out, identities=8, distractors=3, sessions=3, images=2, size=72)
+    return out, lab.write(out, identities=8, distractors=3, sessions=3, images=2, size=72)
 
 
 def pictures(out: Path) -> list[Path]:
-    return sorted(path for path in out.rglob("*") if path.suffix.lower() in star.PICTURES)
+    return sorted(path for path in out.rglob("*") if path.suffix.lower() in lab.PICTURES)
 
 
 def seen(path: Path) -> Image.Image:
@@ -107,7 +107,7 @@ def test_cut_outs_have_no_ground(made):
 
 
 def test_dates_are_spelt_in_several_ways(tmp_path):
-    animals = star.individuals([], identities=24, distractors=6, sessions=4, images=4, seed=0)
+    animals = lab.individuals([], identities=24, distractors=6, sessions=4, images=4, seed=0)
     folders = [outing.folder for animal in animals for outing in animal.outings]
     shapes = Counter(re.sub(r"\d+", "0", folder) for folder in folders)
     assert set(shapes) == {"0_0_0", "0_0_0_survey", "0-0-0", "dive 0-0-0", "0_0_0_morning", "0_0_0_evening", "release_photos"}
@@ -119,7 +119,7 @@ def test_dates_are_spelt_in_several_ways(tmp_path):
 
 def test_a_day_is_everybodys():
     """Light must not tell individuals: most visits of a site are shared by several of its stars."""
-    animals = star.individuals([], identities=24, distractors=6, sessions=4, images=4, seed=0)
+    animals = lab.individuals([], identities=24, distractors=6, sessions=4, images=4, seed=0)
     met = Counter((animal.site.name, date) for animal in animals for date in animal.days())
     assert np.mean([count >= 3 for count in met.values()]) > 0.6
 
@@ -173,7 +173,7 @@ def test_the_same_star_looks_other_on_another_day(make):
 
 def test_the_seed_decides(tmp_path):
     def digest(name: str, **options) -> str:
-        star.write(tmp_path / name, identities=4, distractors=1, sessions=2, images=1, size=64, **options)
+        lab.write(tmp_path / name, identities=4, distractors=1, sessions=2, images=1, size=64, **options)
         paths = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
         return hashlib.sha256(
             b"".join(str(path.relative_to(tmp_path / name)).encode() + path.read_bytes() for path in paths)
@@ -190,12 +190,12 @@ def test_photographs_become_individuals(tmp_path):
     rng = np.random.default_rng(0)
     for name in ("b.png", "a.jpg"):
         Image.fromarray(rng.integers(0, 255, (90, 70, 3), np.uint8)).save(tiles / name)
-    truth = star.write(tmp_path / "out", identities=4, distractors=0, sessions=2, images=1, size=64, tiles=tiles)
+    truth = lab.write(tmp_path / "out", identities=4, distractors=0, sessions=2, images=1, size=64, tiles=tiles)
     entries = {name: entry["tile"] for name, entry in truth["identities"].items() if "tile" in entry}
     assert entries == {"DEMO_TILES__star_01": "a.jpg", "DEMO_TILES__star_02": "b.png"}
     assert not truth["identities"]["DEMO_TILES__star_01"]["distractor"]
     with pytest.raises(ValueError, match="tiles="):
-        star.write(tmp_path / "none", tiles=tmp_path)
+        lab.write(tmp_path / "none", tiles=tmp_path)
 
 
 @pytest.mark.parametrize("wrong", [
@@ -203,13 +203,13 @@ def test_photographs_become_individuals(tmp_path):
 ])  # fmt: skip
 def test_a_wrong_setting_is_named(tmp_path, wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}="):
-        star.write(tmp_path, **wrong)
+        lab.write(tmp_path, **wrong)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_occupied_folder_is_refused(made):
     with pytest.raises(ValueError, match="choose an empty folder"):
-        star.write(made[0])
+        lab.write(made[0])
 
 
 def first_right(query: np.ndarray, gallery: np.ndarray, asked: list[str], held: list[str]) -> float:
@@ -221,7 +221,7 @@ def first_right(query: np.ndarray, gallery: np.ndarray, asked: list[str], held: 
 @pytest.mark.slow
 def test_colour_and_thumbnails_do_not_find_a_star_again(tmp_path):
     """Last dates asked of all earlier ones. Chance finds 5 %; these found 12 and 18 % when this was written."""
-    truth = star.write(tmp_path)
+    truth = lab.write(tmp_path)
     small, asked = {True: [], False: []}, {True: [], False: []}
     for identity, entry in truth["identities"].items():
         for date, folders in entry["sessions"].items():

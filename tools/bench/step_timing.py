@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tarpon.tools.bench import results as bench
+from tarpon.tools.bench import results
 
 PARTS = ("loader", "forward", "backward", "optimizer")  # of a step, in their order
-SETTLED = 10  # more steps on a GPU that wait for it after each part: otherwise a part ends when it is queued
+SYNCHRONIZED_STEPS = 10  # more steps on a GPU that wait for it after each part: otherwise a part ends when it is queued
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,7 +34,7 @@ class Trainer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spell:
+class StepTiming:
     """What one process found."""
 
     per_second: float  # rows
@@ -56,59 +56,59 @@ class Variant:
     arguments: dict  # what travels to the other process
 
 
-def apart(variant: Variant, *, steps: int, warm_up: int) -> Spell:
+def time_in_process(variant: Variant, *, steps: int, warm_up: int) -> StepTiming:
     """Drive a variant in a fresh process; what it raises is raised here."""
     # spawn, as a fork would inherit threads
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
-            return pool.submit(made_and_driven, variant, steps=steps, warm_up=warm_up).result()
+            return pool.submit(build_and_time, variant, steps=steps, warm_up=warm_up).result()
         except BrokenProcessPool as error:
             raise RuntimeError(f"{variant.name}: the process ended without a result; its messages are above") from error
 
 
-def made_and_driven(variant: Variant, *, steps: int, warm_up: int) -> Spell:
+def build_and_time(variant: Variant, *, steps: int, warm_up: int) -> StepTiming:
     trainer = variant.make(**variant.arguments)
     try:
-        return drive(trainer, steps=steps, warm_up=warm_up)
+        return time_steps(trainer, steps=steps, warm_up=warm_up)
     finally:
         trainer.close()
 
 
-def drive(trainer: Trainer, *, steps: int, warm_up: int) -> Spell:
+def time_steps(trainer: Trainer, *, steps: int, warm_up: int) -> StepTiming:
     """Time `steps` steps after `warm_up` uncounted ones; FloatingPointError for a loss that is no number."""
     for _ in range(warm_up):
-        step(trainer)
-    settle(trainer.device)
+        time_step(trainer)
+    synchronize(trainer.device)
     begun, rows, spent = time.perf_counter(), 0, []
     for _ in range(steps):
-        count, parts, loss = step(trainer)
+        count, parts, loss = time_step(trainer)
         rows += count
         spent.append(parts)
-    settle(trainer.device)
+    synchronize(trainer.device)
     seconds = time.perf_counter() - begun
     waited = sum(parts[0] for parts in spent)
     if trainer.device.type == "cuda":
-        spent = [step(trainer, wait=True)[1] for _ in range(SETTLED)]
+        spent = [time_step(trainer, wait=True)[1] for _ in range(SYNCHRONIZED_STEPS)]
     if not math.isfinite(loss.item()):
         raise FloatingPointError(f"the loss is {loss.item()} after {warm_up + steps} steps")
-    return Spell(
+    return StepTiming(
         per_second=rows / seconds,
         parts={name: sum(column) / len(spent) for name, column in zip(PARTS, zip(*spent, strict=True), strict=True)},
         loader_share=waited / seconds,
         loss=loss.item(),
-        peak_mib=bench.tree_peak_mib(os.getpid()),
+        peak_mib=results.tree_peak_mib(os.getpid()),
         own_mib=own_mib(),
         data_mib=trainer.data_mib,
     )
 
 
-def step(trainer: Trainer, *, wait: bool = False) -> tuple[int, list[float], Tensor]:
+def time_step(trainer: Trainer, *, wait: bool = False) -> tuple[int, list[float], Tensor]:
     """Rows of one step, seconds of each of PARTS, and the loss; `wait` for the device after each part."""
     ends = [time.perf_counter()]
 
     def lap() -> None:
         if wait:
-            settle(trainer.device)
+            synchronize(trainer.device)
         ends.append(time.perf_counter())
 
     batch = next(trainer.batches)
@@ -122,7 +122,7 @@ def step(trainer: Trainer, *, wait: bool = False) -> tuple[int, list[float], Ten
     return len(batch["features"]), [end - begun for begun, end in itertools.pairwise(ends)], loss.detach()
 
 
-def settle(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -1,0 +1,81 @@
+"""A self-contained HTML document and its parts: no external files, every text escaped, a light and a dark colour scheme.
+
+The markup is in `document.html` and `parts.html` beside this file, as Jinja2 templates with autoescape.
+"""
+
+import base64
+import math
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, Template
+from matplotlib.figure import Figure
+
+from tarpon.train.figures.style import png
+
+FOLDER = Path(__file__).parent
+
+
+@cache
+def _template(name: str) -> Template:
+    return Environment(loader=FileSystemLoader(FOLDER), autoescape=True).get_template(name)
+
+
+def _part(name: str, *values: object) -> str:
+    """A macro of parts.html, as HTML: a plain str, for a Markup would escape what it is added to."""
+    return str(getattr(_template("parts.html").module, name)(*values))
+
+
+def render_document(title: str, sections: Sequence[tuple[str, str]], *, style: str = "") -> str:
+    """The whole document; sections are (heading, HTML from the functions below); `style` is CSS beside document.css."""
+    return _template("document.html").render(
+        title=title, sections=sections, style=(FOLDER / "document.css").read_text() + style
+    )
+
+
+def paragraph(words: str, *, kind: str = "") -> str:
+    """A paragraph; kind is "", "soft" (an aside) or "warn" (must not be missed)."""
+    return _part("paragraph", words, kind)
+
+
+def number(value: float, *, digits: int = 3) -> str:
+    """Whole numbers without decimals, an undefined score as a dash."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:,.{digits}f}"
+
+
+def cards(rows: Iterable[tuple[str, str, Sequence[str]]]) -> str:
+    """Big numbers: (label, value, lines of small print)."""
+    return _part("cards", list(rows))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, colours: Sequence[str] = ()) -> str:
+    """A table of texts; `colours` puts a colour chip before the first cell of each row."""
+    return _part("table", header, list(rows), list(colours))
+
+
+def embed_figure(figure: Figure, *, caption: str, colours: int | None = None) -> str:
+    """A matplotlib figure as an inline PNG with a caption; `colours`: see figures.style.png."""
+    return _part("figure", embed_image(png(figure, colours=colours), alt=caption), caption)
+
+
+def embed_image(content: bytes, *, alt: str, kind: str = "png") -> str:
+    """An encoded image (`kind`: png, jpeg), inline; `alt` is its text for screen readers."""
+    return _part("image", base64.b64encode(content).decode("ascii"), kind, alt)
+
+
+def link_paragraph(target: str, words: str) -> str:
+    """A paragraph that links to `target`, a path relative to the document."""
+    return _part("link", target, words)
+
+
+def collapsible(summary: str, inside: str) -> str:
+    """A part that opens on a click; `inside` is HTML."""
+    return _part("collapsible", summary, inside)
+
+
+def preformatted(words: str) -> str:
+    """Text with its line breaks and blanks kept."""
+    return _part("preformatted", words)
