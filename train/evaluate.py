@@ -36,7 +36,7 @@ def evaluate(
             meter.add({"loss": sum(losses.values())} | {f"loss_{name}": value for name, value in losses.items()})
             metric.add(out, batch)
             rows, real = rows + len(batch["row"]), real + int((batch["row"] >= 0).sum())
-    parts, rows, real = zip(*gather((metric.find_part(), rows, real)), strict=True)
+    parts, rows, real = zip(*gather((metric.part(), rows, real)), strict=True)
     # the padding that fills the last batches added losses of 0; how much there is depends on the number of processes
     losses = {name: value * sum(rows) / sum(real) for name, value in meter.read(mean).items()}
     result = metric.read(list(parts))

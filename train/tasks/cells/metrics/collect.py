@@ -46,7 +46,7 @@ class HourMetric:
         }
         self._parts.append({name: value[real].detach().cpu().numpy() for name, value in arrays.items()})
 
-    def find_part(self) -> list[dict[str, np.ndarray]]:
+    def part(self) -> list[dict[str, np.ndarray]]:
         return self._parts
 
     def read(self, parts: list[list[dict[str, np.ndarray]]]) -> Result:

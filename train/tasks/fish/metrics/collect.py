@@ -49,7 +49,7 @@ class AttributeMetric:
             arrays["gates"] = out["gates"].float()
         self._parts.append({name: value[real].detach().cpu().numpy() for name, value in arrays.items()})
 
-    def find_part(self) -> list[dict[str, np.ndarray]]:
+    def part(self) -> list[dict[str, np.ndarray]]:
         return self._parts
 
     def read(self, parts: list[list[dict[str, np.ndarray]]]) -> Result:

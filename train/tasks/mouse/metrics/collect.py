@@ -45,7 +45,7 @@ class TrialMetric:
             if row >= 0:  # -1 is padding of the last batch
                 self._windows.append({"row": row, "start": start, **{n: a[i][valid[i]] for n, a in arrays.items()}})
 
-    def find_part(self) -> list[dict]:
+    def part(self) -> list[dict]:
         return self._windows
 
     def read(self, parts: list[list[dict]]) -> Result:

@@ -48,7 +48,7 @@ class EmbeddingMetric:
         arrays = {"row": batch["row"]} | {name: out[name].float() for name in VECTORS if name in out}
         self._parts.append({name: value[real.to(value.device)].detach().cpu().numpy() for name, value in arrays.items()})
 
-    def find_part(self) -> list[dict[str, np.ndarray]]:
+    def part(self) -> list[dict[str, np.ndarray]]:
         """All batches of this process as one: the fewer arrays, the faster they travel."""
         if len(self._parts) > 1:
             self._parts = [{name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}]

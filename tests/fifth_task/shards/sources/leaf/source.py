@@ -93,7 +93,7 @@ def assign(rows: pa.Table, *, options: LeafSource, packing: Packing) -> list[str
     return split_by_group(rows, species[:, None] == np.unique(species), packing=packing)
 
 
-def card(rows: pa.Table, *, found: Scan, options: LeafSource) -> dict:
+def describe(rows: pa.Table, *, found: Scan, options: LeafSource) -> dict:
     """The species by number."""
     return {"classes": sorted(set(rows["species"].to_pylist()))}
 
@@ -103,6 +103,6 @@ LEAF = Source(
     scan=scan,
     make=make,
     assign=assign,
-    card=card,
+    describe=describe,
     hint="{folder} is one folder too high or too low (<species>/<plant>_<number>.jpg is expected)",
 )
