@@ -25,7 +25,7 @@ from tarpon.tools.task import load
 from tarpon.tools.tasks import TOOLS
 from tarpon.train.figures import curves
 from tarpon.train.figures.style import Frames
-from tarpon.train.metrics.names import key_names
+from tarpon.train.metrics.names import score_keys
 
 NO_TASK = "run.json does not say which task this run is of, so only what every task has is shown."
 
@@ -197,7 +197,7 @@ def _training(record: Record, *, has_curve: Callable[[str], bool]) -> str:
     ]
     if not curves.has_curves(lines):
         return paragraph("metrics.jsonl has no loss, learning rate or val score yet, so there are no curves.")
-    names = key_names(record.classes)
+    names = score_keys(record.classes)
     caption = f"Up to optimizer step {max(line['step'] for line in lines):,}; val/ is the validation split."
     return embed_figure(curves.curves(lines, classes=names), caption=caption)
 

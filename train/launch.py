@@ -19,7 +19,7 @@ from tarpon.train.folder import RunFolder, chosen, read_encoders
 from tarpon.train.loop import State, train
 from tarpon.train.schedule import Plateau
 from tarpon.train.sink import JsonLines, MultiSink, TensorBoard, WandB
-from tarpon.train.spelling import respelt
+from tarpon.train.spelling import translate_options
 from tarpon.train.task import Problem, Result
 from tarpon.train.tasks import TASKS
 
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
             raise UsageError(f"task {words[0] if words else '(none)'!r} must be one of {', '.join(TASKS)}")
         task = TASKS[words[0]]
         parser = parser_for(task.options, recipe=task.recipe(), task=words[0])
-        spelt = respelt(words[1:], task.spellings, task.refused, task.published, task.idle)
+        spelt = translate_options(words[1:], task.spellings, task.refused, task.published, task.idle)
         run, options, text = parse(parser, task.options, spelt)
         context, name = connect(), task.name(run, options)
         run = broadcast_from_rank0(context, chosen(run, name=name if task.named_folder else None) if context.first else None)
@@ -66,7 +66,7 @@ def go(run: Run, problem: Problem, context: DistContext, *, task: str, name: str
         ema.load(last.ema)
     config = flat(yaml.safe_load(text))
     if context.first:
-        print("\n".join(problem.say), flush=True)
+        print("\n".join(problem.summary_lines), flush=True)
         print(smoke(problem, engine, run), flush=True)
         out.mkdir(parents=True, exist_ok=True)  # not before: what is refused leaves no folder behind
     sink = sinks(run, task=task, name=name, step=state.at.step, config=config) if context.first else MultiSink()

@@ -16,7 +16,7 @@ from tarpon.train.config import Run
 from tarpon.train.ema import Ema
 from tarpon.train.engine import Engine
 from tarpon.train.meter import Meter
-from tarpon.train.moved import Watch
+from tarpon.train.parameter_check import ParameterCheck
 from tarpon.train.schedule import Plateau, learning_rate, observe
 from tarpon.train.sink import MultiSink
 from tarpon.train.task import Batch, Problem, Result
@@ -77,7 +77,7 @@ def train(
             (run.seed * 1_000_003 + at.epoch * epoch_micros + at.micro) * engine.context.world + engine.context.rank
         )
         stepped = advance(problem, engine, meter, batch)
-        clock.add(problem.frames(batch))
+        clock.add(problem.count(batch))
         ended = at.micro + 1 == epoch_micros
         at = replace(at, step=at.step + stepped, epoch=at.epoch + ended, micro=0 if ended else at.micro + 1)
         state.at = at
@@ -137,7 +137,7 @@ class Freezing:
         self._problem, self._engine = problem, engine
         self.frozen = frozen
         problem.freeze(frozen)
-        self._watched = {part: Watch(problem.groups, part) for part in ("backbone", "rest")}
+        self._watched = {part: ParameterCheck(problem.groups, part) for part in ("backbone", "rest")}
         self._steps = {"backbone": 0, "rest": 0}  # optimizer steps since the part began to learn
 
     def set(self, frozen: bool) -> None:

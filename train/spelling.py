@@ -13,7 +13,7 @@ NUMBERS = re.compile(rf"{NUMBER}(?:\s*,\s*{NUMBER})+")
 SECTION = re.compile(r"\s*\{.*|.*\.(?:ya?ml|json)", re.IGNORECASE | re.DOTALL)  # a section of ours, in braces or in a file
 
 
-def respelt(
+def translate_options(
     words: Sequence[str],
     names: Names,
     refused: Mapping[str, str],
@@ -46,32 +46,32 @@ def respelt(
             value = value if equals else rest.pop(0)
             theirs = published(value)
             out.append(
-                f"--config={_respelt_file(value, names, refused, idle) if theirs is None else _nested(theirs, place=value)}"
+                f"--config={_translate_file(value, names, refused, idle) if theirs is None else _as_yaml(theirs, place=value)}"
             )
         elif key in idle:
-            _contradict(key, value if equals else _values(rest) if own else "true", idle)
+            _check_idle(key, value if equals else _values(rest) if own else "true", idle)
         elif key in names and not SECTION.fullmatch(value if equals else rest[0] if own else ""):
             value = value if equals else _values(rest) if own else "true"
-            out += _words(names[key], value)
+            out += _as_words(names[key], value)
         elif key in lists and own and NUMBERS.fullmatch(value if equals else rest[0]):
-            out.append(f"--{key}={_listed(value if equals else rest.pop(0))}")
+            out.append(f"--{key}={_as_list(value if equals else rest.pop(0))}")
         else:
             out.append(name + equals + value)
     return out
 
 
-def _words(targets: Sequence[str], value: str) -> list[str]:
+def _as_words(targets: Sequence[str], value: str) -> list[str]:
     """Our options of one of theirs; one with a value of its own is set where theirs is on."""
-    own = [f"--{ours}={_listed(value)}" for ours in targets if "=" not in ours]
+    own = [f"--{ours}={_as_list(value)}" for ours in targets if "=" not in ours]
     return own + [f"--{ours}" for ours in targets if "=" in ours and value != "false"]
 
 
-def _listed(value: str) -> str:
+def _as_list(value: str) -> str:
     """`1,0.5` as `[1,0.5]`; anything else as it is."""
     return f"[{value}]" if NUMBERS.fullmatch(value.strip()) else value
 
 
-def _contradict(key: str, value: str, idle: Mapping[str, Callable[[str], str]], *, place: str = "") -> None:
+def _check_idle(key: str, value: str, idle: Mapping[str, Callable[[str], str]], *, place: str = "") -> None:
     if wrong := idle[key](value):
         raise UsageError(f"{place}{key}={value}: {wrong}")
 
@@ -84,7 +84,7 @@ def _values(rest: list[str]) -> str:
     return taken[0] if len(taken) == 1 else f"[{', '.join(taken)}]"
 
 
-def _respelt_file(path: str, names: Names, refused: Mapping[str, str], idle: Mapping[str, Callable[[str], str]]) -> str:
+def _translate_file(path: str, names: Names, refused: Mapping[str, str], idle: Mapping[str, Callable[[str], str]]) -> str:
     """The path itself, or the file's content under our names as YAML text."""
     try:
         with open(path) as file:
@@ -98,21 +98,21 @@ def _respelt_file(path: str, names: Names, refused: Mapping[str, str], idle: Map
     for key, value in held.items():
         _refuse(key, refused, place=f"{path}: ")
         if key in idle:
-            _contradict(key, str(value), idle, place=f"{path}: ")
+            _check_idle(key, str(value), idle, place=f"{path}: ")
         for ours in names[key] if key in theirs else ():
             name, fixed, own = ours.partition("=")
             if fixed and value is False:
                 continue
-            text = own if fixed else _listed(value) if isinstance(value, str) else None
-            _put(made, name, value if text is None else yaml.safe_load(text), place=f"{path}: {key}")
+            text = own if fixed else _as_list(value) if isinstance(value, str) else None
+            _set_option(made, name, value if text is None else yaml.safe_load(text), place=f"{path}: {key}")
     return yaml.safe_dump(made)
 
 
-def _nested(options: Mapping[str, object], *, place: str) -> str:
+def _as_yaml(options: Mapping[str, object], *, place: str) -> str:
     """Dotted options as YAML text."""
     made: dict = {}
     for dotted, value in options.items():
-        _put(made, dotted, list(value) if isinstance(value, tuple) else value, place=place)
+        _set_option(made, dotted, list(value) if isinstance(value, tuple) else value, place=place)
     return yaml.safe_dump(made)
 
 
@@ -121,7 +121,7 @@ def _refuse(key: str, refused: Mapping[str, str], *, place: str) -> None:
         raise UsageError(f"{place}{key} is no option of training: {refused[key]}")
 
 
-def _put(made: dict, dotted: str, value: object, *, place: str) -> None:
+def _set_option(made: dict, dotted: str, value: object, *, place: str) -> None:
     *sections, last = dotted.split(".")
     for section in sections:
         made = made.setdefault(section, {})

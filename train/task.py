@@ -64,10 +64,10 @@ class Problem:
         lambda rows: {}
     )  # a result's rows -> name -> (H, W, 3) uint8, for TensorBoard
     select: str  # the validation scalar that picks the best weights; higher is better
-    frames: Callable[[Batch], int]  # samples in a batch, in the unit throughput is told in
-    unit: str  # that unit
+    count: Callable[[Batch], int]  # samples in a batch, in `unit`; padding counts too
+    unit: str  # what is counted, plural: throughput is logged as <unit>_per_s
     fingerprint: str  # of the data and their order; a resumed run must have the same
-    say: tuple[str, ...]  # lines printed at the start
+    summary_lines: tuple[str, ...]  # printed at the start: data, model, warnings
     export: Callable[[Path, Mapping[str, Tensor], dict[str, dict[str, float]]], None]  # (run folder, best weights, scores)
     encoders: dict = field(default_factory=dict)  # what labels and inputs are called, by number: part of what is learnt
 

@@ -40,7 +40,7 @@ def problem(model, *, row=(0, 1), label=(0.0, 1.0), encoders=None, inputs=("x",)
         select="",
         unit="",
         fingerprint="",
-        say=(),
+        summary_lines=(),
         encoders=encoders or {},
         **unused,
     )

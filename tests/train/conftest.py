@@ -202,10 +202,10 @@ def toy() -> Callable[..., Problem]:
             splits=("val",),
             metric=lambda _: Rows(score),
             select="score",
-            frames=lambda b: len(b["x"]),
+            count=lambda b: len(b["x"]),
             unit="rows",
             fingerprint="toy",
-            say=(),
+            summary_lines=(),
             export=lambda *_: None,
         )
         return replace(problem, **changes)

@@ -118,9 +118,9 @@ def test_a_frozen_backbone_that_moves_stops_the_run(trained, toy):
             model.encoder.bias.add_(0.0 if on else 1.0)
 
     run = replace(RUN, freeze_backbone_epochs=3)
-    frames = lambda batch: push(False) or 4  # noqa: E731  the loop calls it at every micro-batch
+    count = lambda batch: push(False) or 4  # noqa: E731  the loop calls it at every micro-batch
     with pytest.raises(RuntimeError, match="1 frozen parameters of the backbone moved"):
-        trained(run, freeze=lambda on: None, frames=frames, **problem)
+        trained(run, freeze=lambda on: None, count=count, **problem)
 
 
 def test_early_stop_stops_and_a_stopped_run_stays_stopped(trained):

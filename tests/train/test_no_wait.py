@@ -93,7 +93,7 @@ def step(problem: Problem, engine: Engine, ema: Ema, meter: Meter, batch: dict, 
     torch.manual_seed(number)
     engine.set_rate(1e-3, backbone=True)
     advance(problem, engine, meter, batch)
-    assert problem.frames(batch) > 0
+    assert problem.count(batch) > 0
     ema.update(number + 1)
 
 

@@ -5,7 +5,7 @@ import yaml
 
 from tarpon.train.config import UsageError, parse, parser_for
 from tarpon.train.launch import flat
-from tarpon.train.spelling import respelt
+from tarpon.train.spelling import translate_options
 from tarpon.train.tasks import TASKS
 from tarpon.train.tasks.mouse.task import MOUSE
 
@@ -22,7 +22,7 @@ IDLE = {"where": lambda value: "" if value == "here" else "only here"}
 
 
 def given(*words: str) -> list[str]:
-    return respelt(words, NAMES, REFUSED, idle=IDLE)
+    return translate_options(words, NAMES, REFUSED, idle=IDLE)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_files(tmp_path):
 
 def mouse(*words: str):
     parser = parser_for(MOUSE.options, recipe=MOUSE.recipe(), task="mouse")
-    return parse(parser, MOUSE.options, respelt(["--data=d", *words], MOUSE.spellings, MOUSE.refused))[:2]
+    return parse(parser, MOUSE.options, translate_options(["--data=d", *words], MOUSE.spellings, MOUSE.refused))[:2]
 
 
 @pytest.mark.parametrize("spelling", [("--scheduler", "--early_stop_patience"), ("--lr_schedule", "--early_stopping_patience")])

@@ -28,7 +28,7 @@ from tarpon.train.config import LoaderOptions, Run
 from tarpon.train.engine import DistContext
 from tarpon.train.tasks.cells.data import PageLabels, cells_data
 from tarpon.train.tasks.cells.options import CellsModel, CellsOptions
-from tarpon.train.tasks.cells.task import order
+from tarpon.train.tasks.cells.rows import training_order
 
 TARPON, BASELINE = "tarpon", "tifffile + torchvision + DataLoader"
 READY = "tarpon, pages packed at the size"
@@ -174,7 +174,7 @@ def tarpon_steps(*, setup: Setup, augment: bool) -> Iterator[int]:
         context,
         manifest=manifest,
         rows={"train": rows},
-        order=order(manifest, rows, labels, options, seed=0),
+        order=training_order(manifest, rows, labels, options, seed=0),
         labels=PageLabels(label=labels, hours=clock, target=clock),
     )
     for batch in data.batches(0, 0):  # too few pages for a batch are told

@@ -14,7 +14,7 @@ from tarpon.tools.cells.report import GRADCAM
 from tarpon.tools.evaluate import open_best, run_folder
 from tarpon.train.figures import style
 from tarpon.train.task import Batch, Problem
-from tarpon.train.tasks.cells.figures.heat import HeatedPage, best_and_worst, heated, page_title
+from tarpon.train.tasks.cells.figures.heat import HeatedPage, best_and_worst, draw_heated, page_title
 from tarpon.train.tasks.cells.metrics.predictions import PageRows, load_rows
 
 EXPLAINED = {"infected": gradcam.score_infected, "uninfected": gradcam.score_uninfected, "hours": gradcam.score_hours}
@@ -44,7 +44,7 @@ def run(run: str, *, stacks: int = 3, split: str = "test", data: str | None = No
     pages = heated_pages(opened.problem, split, rows, wanted, mean=opened.options.mean, std=opened.options.std)
     drawn = [pages[place] for place in wanted]
     out = folder / GRADCAM
-    atomic.write_bytes(out, style.png(heated(drawn[: len(best)], drawn[len(best) :])))
+    atomic.write_bytes(out, style.png(draw_heated(drawn[: len(best)], drawn[len(best) :])))
     print(f"{len(best)} best and {len(worst)} worst pages: {out}")
     return 0
 

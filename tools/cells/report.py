@@ -17,9 +17,9 @@ from tarpon.tools.html.document import embed_figure, number, paragraph, table
 from tarpon.tools.record import SPLITS, Record
 from tarpon.tools.report import ReportSections
 from tarpon.train.tasks.cells.figures import curves, hours
-from tarpon.train.tasks.cells.metrics.calibration import reliability
-from tarpon.train.tasks.cells.metrics.predictions import CONDITIONS, THRESHOLD, PageRows, load_rows, one_well_classes
-from tarpon.train.tasks.cells.metrics.scores import GOOD_AUC, STRIDE_H, WINDOW_H, good_from, stack_scores, windows
+from tarpon.train.tasks.cells.metrics.calibration import bin_reliability
+from tarpon.train.tasks.cells.metrics.predictions import CONDITIONS, THRESHOLD, PageRows, find_one_well_classes, load_rows
+from tarpon.train.tasks.cells.metrics.scores import GOOD_AUC, STRIDE_H, WINDOW_H, find_good_start, score_stacks, score_windows
 from tarpon.train.tasks.cells.outputs import write_outputs
 from tarpon.train.tasks.cells.summary import CLOCK_TELLS
 
@@ -62,7 +62,7 @@ def warnings(record: Record) -> list[str]:
     manifest = shards(record)
     if manifest is not None:
         found += [f"The shards warn: {line}." for line in manifest.card.get("warnings", ())]
-    wells = one_well_classes(*held.values()) if manifest is None else ()
+    wells = find_one_well_classes(*held.values()) if manifest is None else ()
     if wells:
         found.append(
             f"Class and well cannot be told apart: all {' and all '.join(wells)} stacks of "
@@ -131,7 +131,7 @@ def _validation(record: Record) -> str:
 
 
 def _stacks(rows: PageRows) -> str:
-    records = sorted(stack_scores(rows), key=lambda held: (held["accuracy"], -held["mae"]))
+    records = sorted(score_stacks(rows), key=lambda held: (held["accuracy"], -held["mae"]))
     lines = [
         (
             held["stack"],
@@ -157,7 +157,7 @@ def _stacks(rows: PageRows) -> str:
 
 
 def _windows(rows: PageRows) -> str:
-    found = windows(rows)
+    found = score_windows(rows)
     names = ("auc", "accuracy", "balanced_accuracy", "f1", "precision", "recall")
     lines = [
         (
@@ -169,7 +169,7 @@ def _windows(rows: PageRows) -> str:
         )
         for window in found
     ]
-    start = good_from(found)
+    start = find_good_start(found)
     words = (
         f"Windows of {WINDOW_H:g} h of the clock, one every {STRIDE_H:g} h; the first hour of a window belongs to it, the last "
         f"does not. "
@@ -203,7 +203,7 @@ def _hours(rows: PageRows, scores: Mapping[str, float]) -> str:
 
 
 def _calibration(rows: PageRows) -> str:
-    bins = reliability(rows.label, rows.prob)
+    bins = bin_reliability(rows.label, rows.prob)
     words = (
         f"Expected calibration error {bins.error():.4f}: how far, in the mean, a stated probability of infection is from the "
         f"share of pages that are infected."

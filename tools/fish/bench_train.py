@@ -24,6 +24,7 @@ from tarpon.train.engine import Engine, connect, disconnect
 from tarpon.train.meter import Meter
 from tarpon.train.task import Batch, Problem
 from tarpon.train.tasks.fish import task
+from tarpon.train.tasks.fish.data import output_widths, read_labels
 from tarpon.train.tasks.fish.options import FishOptions
 
 FAMILIES, ORDERS = 463, 83  # of FishNet
@@ -189,9 +190,9 @@ def usual(*, work: Workload, workers: int) -> Trainer:
 
 def usual_data(table: FeatureTable, options: FishOptions) -> tuple[tuple[str, ...], dict[str, int], TensorDataset]:
     """Names of the labels, task -> width of its output, and the training rows in memory."""
-    labels = task.labels_of(table, options, table.card["classes"])
+    labels = read_labels(table, options, table.card["classes"])
     data = baseline_trainer.dataset(table.features, labels, table.split("train"))
-    return tuple(labels), task.widths(options, table.card["classes"]), data
+    return tuple(labels), output_widths(options, table.card["classes"]), data
 
 
 def weights_mib(model: nn.Module) -> float:

@@ -13,10 +13,10 @@ from tarpon.tools.html.document import embed_figure, number, paragraph, table
 from tarpon.tools.record import Record
 from tarpon.tools.report import ReportSections
 from tarpon.train.metrics.confusion import ratio
-from tarpon.train.metrics.names import key_names
+from tarpon.train.metrics.names import score_keys
 from tarpon.train.tasks.fish.figures import attributes, orders
 from tarpon.train.tasks.fish.metrics.predictions import AttributeRows, load_rows
-from tarpon.train.tasks.fish.metrics.scores import THRESHOLD, class_counts, gate_means, habitat_counts, label_f1
+from tarpon.train.tasks.fish.metrics.scores import THRESHOLD, average_gates, count_classes, count_habitats, label_f1
 
 HEADLINES = (  # name in metrics.json, label, what the number means
     ("acc_family", "Family accuracy", "images given the right family"),
@@ -90,7 +90,7 @@ def _groups(features: FeatureTable, split: str) -> list[str]:
 
 
 def _families(rows: AttributeRows) -> str:
-    support, hits = class_counts(rows.family, rows.family_pred, len(rows.names.families))
+    support, hits = count_classes(rows.family, rows.family_pred, len(rows.names.families))
     if not support.sum():
         return paragraph("No row has a known family.")
     images, limits = rows.names.train_images, (rows.names.common, rows.names.rare)
@@ -119,7 +119,7 @@ def _rates(support: np.ndarray, hits: np.ndarray) -> tuple[str, str, str]:
 
 def _worst(rows: AttributeRows) -> str:
     names = rows.names.families
-    support, hits = class_counts(rows.family, rows.family_pred, len(names))
+    support, hits = count_classes(rows.family, rows.family_pred, len(names))
     recall = ratio(hits, support)
     order = np.lexsort((-support, recall))  # the lowest first, of equal ones the larger
     listed = [i for i in order if support[i] >= WORST_ROWS and hits[i] < support[i]][:WORST]
@@ -155,9 +155,9 @@ def _habitats(rows: AttributeRows, scores: Mapping[str, float]) -> str:
     known = (rows.habitat >= 0).all(1)
     if not known.any():
         return paragraph("No row has known habitats.")
-    counts = habitat_counts(rows).sum(0)
+    counts = count_habitats(rows).sum(0)
     f1, share = label_f1(counts), (rows.habitat[known] == 1).mean(0)
-    keys = key_names(rows.names.habitats)
+    keys = score_keys(rows.names.habitats)
     lines = [
         (
             name,
@@ -198,7 +198,7 @@ def _feeding(rows: AttributeRows) -> str:
     known = rows.feeding >= 0
     if not known.any():
         return paragraph("No row has a known feeding path.")
-    support, hits = class_counts(rows.feeding, rows.feeding_pred, len(rows.names.feedings))
+    support, hits = count_classes(rows.feeding, rows.feeding_pred, len(rows.names.feedings))
     lines = [
         (name, f"{total:,}", f"{total / support.sum():.1%}", number(float(ratio(right, total))))
         for name, total, right in zip(rows.names.feedings, support, hits, strict=True)
@@ -210,7 +210,7 @@ def _feeding(rows: AttributeRows) -> str:
 def _gates(rows: AttributeRows) -> str:
     if rows.gates is None:
         return paragraph("This model has no gates: its heads share nothing.")
-    mean, entropy = gate_means(rows.gates)
+    mean, entropy = average_gates(rows.gates)
     even = np.log(mean.shape[1])
     idle = np.flatnonzero(mean.max(0) < 0.5 / mean.shape[1])
     words = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tarpon.shards import atomic
 from tarpon.tools.mouse.labelled import Labelled
-from tarpon.train.tasks.mouse.metrics.segments import runs
+from tarpon.train.tasks.mouse.metrics.segments import find_runs
 
 COLUMNS = (
     "Observation id", "Observation date", "Description", "Observation duration", "Observation type", "Source",
@@ -41,7 +41,7 @@ def write(labelled: Labelled, out: Path) -> Path:
     with atomic.replace(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()
-        for start, stop, action in zip(*(part.tolist() for part in runs(labelled.actions)), strict=True):
+        for start, stop, action in zip(*(part.tolist() for part in find_runs(labelled.actions)), strict=True):
             for kind, frame in (("START", start), ("STOP", stop)):
                 moment = {"Behavior type": kind, "Time": f"{float(frame / labelled.fps):.3f}", "Image index": frame}
                 writer.writerow(always | moment | {"Behavior": labelled.classes[action]})

@@ -8,7 +8,7 @@ import numpy as np
 
 from tarpon.shards import atomic
 from tarpon.tools.mouse.labelled import Labelled
-from tarpon.train.tasks.mouse.metrics.segments import runs
+from tarpon.train.tasks.mouse.metrics.segments import find_runs
 
 UNKNOWN_ZERO = "pixel (0, 0) is the upper left corner of the picture as displayed"
 
@@ -33,7 +33,7 @@ def write(labelled: Labelled, out: Path) -> Path:
     module = file.create_processing_module(name="behavior", description="predicted by Tarpon")
     bouts = TimeIntervals(name="bouts", description="maximal runs of one predicted action, one after the other without a gap")
     bouts.add_column(name="label", description="the action")
-    for start, stop, action in zip(*(part.tolist() for part in runs(labelled.actions)), strict=True):
+    for start, stop, action in zip(*(part.tolist() for part in find_runs(labelled.actions)), strict=True):
         times = {"start_time": float(start / labelled.fps), "stop_time": float(stop / labelled.fps)}
         bouts.add_row(**times, label=labelled.classes[action])
     module.add(bouts)

@@ -10,7 +10,7 @@ import numpy as np
 
 from tarpon.shards import atomic
 from tarpon.shards.sources.mouse.dlc import OWN
-from tarpon.train.tasks.mouse.metrics.segments import runs
+from tarpon.train.tasks.mouse.metrics.segments import find_runs
 
 BOUT_COLUMNS = ("Bout", "Action", "Onset", "Offset", "Frames", "Onset_s", "Offset_s", "Duration_s", "Mean_prob")
 
@@ -43,7 +43,7 @@ def write_bouts(
     with atomic.replace(path) as draft, open(draft, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow((*BOUT_COLUMNS, *more[0]))
-        bouts = list(zip(*(part.tolist() for part in runs(actions)), strict=True))
+        bouts = list(zip(*(part.tolist() for part in find_runs(actions)), strict=True))
         for number, (start, stop, action) in enumerate(bouts, start=1):
             seconds = (f"{time:.4f}" for time in (edges[start], edges[stop], edges[stop] - edges[start]))
             sure = float(probs[start:stop, action].mean())

@@ -15,7 +15,7 @@ from tarpon.shards.sources.video import clips
 from tarpon.tools.look import Preview
 from tarpon.tools.table import table
 from tarpon.train.figures.style import UNLABELLED, class_colours
-from tarpon.train.tasks.mouse.metrics.segments import runs
+from tarpon.train.tasks.mouse.metrics.segments import find_runs
 
 TILE, CAPTION, GAP, COLUMNS = 288, 40, 8, 6  # pixels; pictures in a row
 SURE = 0.9  # likelihood from which a point is drawn full
@@ -45,7 +45,7 @@ def count_classes(manifest: Manifest, split: str) -> tuple[np.ndarray, np.ndarra
     frames = np.bincount(np.where(values < 0, count, values), minlength=count + 1)
     bouts = np.zeros(count, np.int64)
     for begin, end in pairwise(offsets):
-        bouts += np.bincount(runs(values[begin:end])[2], minlength=count)
+        bouts += np.bincount(find_runs(values[begin:end])[2], minlength=count)
     return frames, bouts
 
 

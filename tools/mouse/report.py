@@ -14,13 +14,13 @@ from tarpon.tools.report import ReportSections
 from tarpon.train.figures import style
 from tarpon.train.figures.style import Frames
 from tarpon.train.metrics.confusion import frame_scores
-from tarpon.train.metrics.names import key_names
-from tarpon.train.tasks.mouse.figures import classes as figures_classes
-from tarpon.train.tasks.mouse.figures import trials as figures_trials
+from tarpon.train.metrics.names import score_keys
+from tarpon.train.tasks.mouse.figures import classes as class_figures
+from tarpon.train.tasks.mouse.figures import trials as trial_figures
 from tarpon.train.tasks.mouse.metrics.bouts import FOUND_IOU, class_bouts, nearest_bouts
 from tarpon.train.tasks.mouse.metrics.keypoints import keypoint_counts, keypoint_scores
 from tarpon.train.tasks.mouse.metrics.sequence import score_trials
-from tarpon.train.tasks.mouse.metrics.trial import Trial, confusion, load_trials
+from tarpon.train.tasks.mouse.metrics.trial import Trial, count_confusion, load_trials
 
 RARE_CLASS = "paw_withdraw"  # the class the mouse task is for
 HEADLINES = (  # name in metrics.json, label, what the number means
@@ -68,12 +68,12 @@ def stored_frames(record: Record) -> Frames | None:
 
 
 def _classes(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
-    counts = confusion(trials, len(classes))
+    counts = count_confusion(trials, len(classes))
     if not counts.sum():
         return paragraph(
             "There are no labelled frames with predictions, so there is no confusion matrix and no table of classes."
         )
-    names = key_names(classes)
+    names = score_keys(classes)
     scores = frame_scores(counts, names=names)
     rows = [
         (
@@ -84,8 +84,8 @@ def _classes(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
         )
         for shown, name in zip(classes, names, strict=True)
     ]
-    bars = figures_classes.f1_bars([scores[f"f1_{name}"] for name in names], support=counts.sum(1).tolist(), classes=classes)
-    matrix = figures_classes.confusion(counts, classes=classes)
+    bars = class_figures.f1_bars([scores[f"f1_{name}"] for name in names], support=counts.sum(1).tolist(), classes=classes)
+    matrix = class_figures.confusion(counts, classes=classes)
     header = ("class", "true frames", "share", "precision", "recall", "F1")
     return (
         table(header, rows, colours=style.class_colours(len(classes)))
@@ -134,7 +134,7 @@ def _rare_bouts(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
             key,
             f"{bout.onset:,}",
             f"{bout.offset:,}",
-            *(("–", "–") if bout.answer is None else (f"{frame:,}" for frame in bout.answer)),
+            *(("–", "–") if bout.predicted is None else (f"{frame:,}" for frame in bout.predicted)),
             f"{bout.iou:.2f}",
         )
         for key, bout in bouts[:MAX_BOUTS]
@@ -177,7 +177,7 @@ def _ethograms(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
     heat = len(shown) <= MAX_HEAT
     caption = f"{len(shown)} of {len(trials)} trials. Above the true classes, below the predicted ones"
     caption += "; the grey rows are the probability of each class, black for 1." if heat else "."
-    return embed_figure(figures_trials.ethogram(shown, classes=classes, heat=heat), caption=caption)
+    return embed_figure(trial_figures.ethogram(shown, classes=classes, heat=heat), caption=caption)
 
 
 def _keypoints(trials: Sequence[Trial], *, classes: Sequence[str], points: Sequence[str], frames: Frames | None) -> str:
@@ -217,8 +217,8 @@ def _point_table(counts: np.ndarray, *, points: Sequence[str]) -> str:
 
 
 def _point_frames(trial: Trial, *, classes: Sequence[str], frames: Frames) -> str:
-    places, titles = figures_trials.moments(trial, classes=classes)
-    drawn = figures_trials.points(
+    places, titles = trial_figures.moments(trial, classes=classes)
+    drawn = trial_figures.points(
         frames(trial.key, places),
         true=None if trial.keypoints is None else trial.keypoints[places],
         predicted=trial.keypoints_pred[places],

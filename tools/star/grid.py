@@ -19,7 +19,7 @@ from tarpon.tools.table import table
 from tarpon.tools.trainings import finished
 from tarpon.train.config import UsageError, one_line, parse, parser_for
 from tarpon.train.evaluate import evaluate
-from tarpon.train.spelling import respelt
+from tarpon.train.spelling import translate_options
 from tarpon.train.tasks import TASKS
 from tarpon.train.tasks.star.metrics.scores import MIN_QUERIES
 
@@ -164,7 +164,7 @@ def check(grid: Sequence[Experiment], *, data: str, wildlife: str | None) -> Non
     task = TASKS["star"]
     for experiment in grid:
         for training in experiment.trainings:
-            words = respelt([*training.words, f"--out={training.out}"], task.spellings, task.refused, task.published)
+            words = translate_options([*training.words, f"--out={training.out}"], task.spellings, task.refused, task.published)
             try:
                 parse(parser_for(task.options, recipe=task.recipe(), task="star"), task.options, words)
             except UsageError as error:

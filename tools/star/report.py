@@ -18,11 +18,11 @@ from tarpon.tools.report import ReportSections
 from tarpon.tools.star import report_data, review
 from tarpon.train.config import parser_for, read_run
 from tarpon.train.tasks.star.figures import first_rank, retrieval
-from tarpon.train.tasks.star.metrics.chance import chance
-from tarpon.train.tasks.star.metrics.collect import open_set
-from tarpon.train.tasks.star.metrics.embeddings import Found, Searching
+from tarpon.train.tasks.star.metrics.chance import random_order_scores
+from tarpon.train.tasks.star.metrics.collect import score_open_set
+from tarpon.train.tasks.star.metrics.embeddings import SearchOptions, SearchResult
 from tarpon.train.tasks.star.metrics.open_set import RATES, Novelty
-from tarpon.train.tasks.star.metrics.scores import RANKS, by_folder, by_identity, score
+from tarpon.train.tasks.star.metrics.scores import RANKS, score, score_folders, score_identities
 from tarpon.train.tasks.star.options import PRETRAIN, StarOptions
 from tarpon.train.tasks.star.outputs import find_run, write_outputs
 from tarpon.train.tasks.star.task import STAR
@@ -49,7 +49,7 @@ class Searched:
     """A run's reported split, searched again."""
 
     split: str
-    found: Found
+    found: SearchResult
     novelty: Novelty | None  # learnt on validation
 
 
@@ -85,7 +85,9 @@ def beside(record: Record) -> Mapping[str, str]:
     if not record.predictions:
         return {}
     plain = searched(record.folder).found.plain
-    return {name: f"a random order: {value:.3f}" for name, value in chance(plain.matches, plain.candidates).items()}
+    return {
+        name: f"a random order: {value:.3f}" for name, value in random_order_scores(plain.matches, plain.candidates).items()
+    }
 
 
 def below(record: Record) -> str:
@@ -95,7 +97,7 @@ def below(record: Record) -> str:
     own = searched(record.folder)
     found, plain = own.found, own.found.plain
     asked = (
-        f"Asked: {plain.valid.sum():,} photographs of {len(set(found.of_queries('identity')[plain.valid])):,} animals, among "
+        f"Asked: {plain.valid.sum():,} photographs of {len(set(found.query_values('identity')[plain.valid])):,} animals, among "
         f"{len(found.gallery):,} photographs of {len(set(found.rows.identity[found.gallery])):,} animals. The numbers are of "
         f"plain search by cosine similarity."
     )
@@ -115,8 +117,8 @@ def how_split(record: Record) -> str:
 
 def rewrite(run: Path) -> None:
     """Tables, summary, figures and the review sheet of the run folder, made again from what it holds."""
-    own, searching = searched(run), how_searched(run)
-    write_outputs(run, own.found, split=own.split, novelty=own.novelty, reranking=searching.reranking)
+    own, search_options = searched(run), how_searched(run)
+    write_outputs(run, own.found, split=own.split, novelty=own.novelty, reranking=search_options.reranking)
     manifest = shards((run / "run.yaml").read_text(encoding="utf-8"))
     told = review.write(run / review.NAME, own.found, name=run.resolve().name, split=own.split, manifest=manifest)
     print(told)
@@ -135,10 +137,10 @@ def _searched(run: Path, _state: tuple[tuple[str, int], ...]) -> Searched:
     return Searched(split=split, found=found, novelty=novelty)
 
 
-def how_searched(run: Path) -> Searching:
+def how_searched(run: Path) -> SearchOptions:
     """As the run's own test split was searched."""
     _, options = read_run(run, StarOptions, parser_for(StarOptions, recipe=STAR.recipe(), task="star"))
-    return options.search.searching(rerank=True, within_dataset=options.strategy == PRETRAIN)
+    return options.search.search_options(rerank=True, within_dataset=options.strategy == PRETRAIN)
 
 
 def shards(config: str) -> Manifest | None:
@@ -152,8 +154,8 @@ def shards(config: str) -> Manifest | None:
 def _ways(own: Searched) -> str:
     found, plain = own.found, own.found.plain
     named = {WAYS[name]: search for name, search in found.variants().items()}
-    made = {name: score(search, identities=found.of_queries("identity"), resamples=0) for name, search in named.items()}
-    made["a random order"] = chance(plain.matches, plain.candidates)
+    made = {name: score(search, identities=found.query_values("identity"), resamples=0) for name, search in named.items()}
+    made["a random order"] = random_order_scores(plain.matches, plain.candidates)
     lines = [
         (name, *(number(scores[key]) for key in (*SHARES, "minp")), number(scores["mean_rank"], digits=1))
         for name, scores in made.items()
@@ -189,8 +191,8 @@ def _review(record: Record) -> str:
 
 def _animals(own: Searched) -> str:
     found = own.found
-    named = {"identities": found.of_queries("identity"), "outings": found.of_queries("outing")}
-    records = by_identity(found.plain, **named)[::-1]
+    named = {"identities": found.query_values("identity"), "outings": found.query_values("outing")}
+    records = score_identities(found.plain, **named)[::-1]
     lines = [
         (
             str(held["identity"]),
@@ -210,7 +212,7 @@ def _animals(own: Searched) -> str:
 
 def _outings(own: Searched) -> str:
     found = own.found
-    records = by_folder(found.plain, identities=found.of_queries("identity"), outings=found.of_queries("outing"))[::-1]
+    records = score_folders(found.plain, identities=found.query_values("identity"), outings=found.query_values("outing"))[::-1]
     lines = [
         (
             str(held["folder"]),
@@ -256,7 +258,7 @@ def _decision(own: Searched) -> str:
 
 
 def _open_set(own: Searched) -> str:
-    scores = open_set(own.found)
+    scores = score_open_set(own.found)
     if not scores:
         words = f"No animal of {own.split} was held out of the gallery, so how well new animals are told could not be measured"
         return paragraph(f"{words} (`tarpon pack star --open_set` holds some out).", kind="soft")

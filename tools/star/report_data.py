@@ -6,7 +6,7 @@ import numpy as np
 
 from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.tools.html.document import number, paragraph, table
-from tarpon.train.tasks.star.metrics.embeddings import Found
+from tarpon.train.tasks.star.metrics.embeddings import SearchResult
 
 HELD = ("animals", "photographs", *SPLITS)  # of a data set, in the shards
 USES = {  # split -> what it is for
@@ -74,9 +74,9 @@ def _others(card: Mapping[str, object]) -> str:
     )
 
 
-def datasets(found: Found, manifest: Manifest | None) -> str:
+def datasets(found: SearchResult, manifest: Manifest | None) -> str:
     """Each data set: what it holds, where the shards are at hand, and how it was searched."""
-    plain, of = found.plain, found.of_queries("dataset")
+    plain, of = found.plain, found.query_values("dataset")
     gallery = found.rows.dataset[found.gallery]
     lines = []
     for name in np.unique(found.rows.dataset).tolist():

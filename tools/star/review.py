@@ -17,7 +17,7 @@ from tarpon.shards.manifest import Manifest
 from tarpon.shards.quarantine import BadSample
 from tarpon.shards.reader import Reader
 from tarpon.tools.html.document import embed_image, paragraph, render_document
-from tarpon.train.tasks.star.metrics.embeddings import Found
+from tarpon.train.tasks.star.metrics.embeddings import SearchResult
 
 NAME = "review.html"
 COUNT, MATCHES = 40, 8  # rows of the sheet; matches in each
@@ -63,7 +63,7 @@ class Shown:
 
 def write(
     path: Path,
-    found: Found,
+    found: SearchResult,
     *,
     name: str,
     split: str,
@@ -91,7 +91,7 @@ def write(
     return f"review: {path}, the {len(queries)} hardest of {int(found.plain.valid.sum())} photographs. {absent}".rstrip()
 
 
-def met(found: Found, manifest: Manifest) -> Shown | None:
+def met(found: SearchResult, manifest: Manifest) -> Shown | None:
     """The embeddings' rows in the shards; None where these hold other pictures now."""
     rows = found.rows.row
     if rows.max(initial=-1) >= len(manifest) or not np.array_equal(manifest.column("key")[rows].astype(str), found.rows.key):
@@ -99,14 +99,14 @@ def met(found: Found, manifest: Manifest) -> Shown | None:
     return Shown(manifest=manifest, reader=Reader(manifest), rows=rows)
 
 
-def hardest(found: Found, *, count: int) -> list[int]:
+def hardest(found: SearchResult, *, count: int) -> list[int]:
     """(n,) queries whose first match comes latest; of those alike, the lowest average precision first, then in order of row."""
     plain = found.plain
     order = np.lexsort((plain.average_precision, -plain.first_rank))
     return [int(query) for query in order if plain.valid[query]][:count]
 
 
-def first_match(found: Found, query: int) -> tuple[int, float]:
+def first_match(found: SearchResult, query: int) -> tuple[int, float]:
     """Place in `rows` of the most similar photograph of the query's own animal, and its similarity (plain cosine)."""
     rows, at = found.rows, found.query[query]
     own = found.gallery[(rows.identity[found.gallery] == rows.identity[at]) & (found.gallery != at)]
@@ -117,7 +117,7 @@ def first_match(found: Found, query: int) -> tuple[int, float]:
     return int(own[best]), float(similarity[best])
 
 
-def _words(found: Found, queries: Sequence[int], *, split: str) -> str:
+def _words(found: SearchResult, queries: Sequence[int], *, split: str) -> str:
     plain = found.plain
     missed = sum(plain.first_rank[query] > 1 for query in queries)
     return (
@@ -139,7 +139,7 @@ def _words(found: Found, queries: Sequence[int], *, split: str) -> str:
     )
 
 
-def _row(found: Found, query: int, number: int, *, matches: int, shown: Shown | None) -> str:
+def _row(found: SearchResult, query: int, number: int, *, matches: int, shown: Shown | None) -> str:
     plain, rows = found.plain, found.rows
     asked, rank = int(found.query[query]), int(plain.first_rank[query])
     tiles = [_tile(found, asked, kind="asked", head="asked", shown=shown)]
@@ -160,7 +160,7 @@ def _row(found: Found, query: int, number: int, *, matches: int, shown: Shown | 
     return f'<div class="row">{title}<div class="tiles">{"".join(tiles)}</div></div>\n'
 
 
-def _tile(found: Found, place: int, *, kind: str, head: str, shown: Shown | None) -> str:
+def _tile(found: SearchResult, place: int, *, kind: str, head: str, shown: Shown | None) -> str:
     """A photograph of `rows` with what it is; `kind` is its CSS class, `head` its words."""
     rows = found.rows
     identity, outing = str(rows.identity[place]), str(rows.outing[place])

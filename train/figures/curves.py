@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tarpon.train.figures import style as figures
+from tarpon.train.figures import style
 
 SCORES = ("val/macro_f1", "val/accuracy", "val/balanced_accuracy", "val/segment_f1_50", "val/edit")
 
@@ -23,7 +23,7 @@ def curves(lines: Sequence[Mapping[str, float]], *, classes: Sequence[str] = ())
     if not panels:
         raise ValueError(f"no curve can be drawn from {len(lines)} lines: none has a loss, a learning rate or a val/ score")
     rows = -(-len(panels) // 2)
-    figure = Figure(figsize=(figures.WIDTH_IN, 3.3 * rows), layout="constrained")
+    figure = Figure(figsize=(style.WIDTH_IN, 3.3 * rows), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.12)  # inches; keeps a legend off the title below it
     grid = figure.subplots(rows, 2, squeeze=False).ravel()
     for axes, panel in zip(grid, panels, strict=False):
@@ -52,10 +52,10 @@ def _panels(lines: Sequence[Mapping[str, float]], *, classes: Sequence[str]) -> 
     losses = [name for name in names if name == "loss" or name.startswith("loss/") or name == "val/loss"]
     scores = [name for name in SCORES if name in names] or [name for name in names if _is_score(name, lines)]
     ordered = [f"val/f1_{name}" for name in classes] or [name for name in names if name.startswith("val/f1_")]
-    per_class = dict(zip(ordered, figures.class_colours(len(ordered)), strict=True))
+    per_class = dict(zip(ordered, style.class_colours(len(ordered)), strict=True))
     panels = (
         _Panel(title="Loss", series=_coloured(losses), wide=True),
-        _Panel(title="Scores on val", series=_coloured(scores[: len(figures.SERIES_COLOURS)]), share=True),
+        _Panel(title="Scores on val", series=_coloured(scores[: len(style.SERIES_COLOURS)]), share=True),
         _Panel(
             title="F1 of each class on val", share=True, series={name: per_class[name] for name in ordered if name in names}
         ),
@@ -73,7 +73,7 @@ def _panels(lines: Sequence[Mapping[str, float]], *, classes: Sequence[str]) -> 
 
 
 def _coloured(names: Sequence[str]) -> dict[str, str]:
-    return {name: figures.SERIES_COLOURS[place % len(figures.SERIES_COLOURS)] for place, name in enumerate(names)}
+    return {name: style.SERIES_COLOURS[place % len(style.SERIES_COLOURS)] for place, name in enumerate(names)}
 
 
 def _is_score(name: str, lines: Sequence[Mapping[str, float]]) -> bool:
@@ -95,7 +95,7 @@ def _curve_panel(axes: Axes, panel: _Panel, *, lines: Sequence[Mapping[str, floa
             value,
             color=colour,
             linewidth=1.4,
-            label=figures.plain(name.removeprefix("val/f1_")),
+            label=style.plain(name.removeprefix("val/f1_")),
             markersize=2.5,
             marker="o" if len(step) < 40 else None,
             linestyle="--" if name == "val/loss" else "-",

@@ -1,6 +1,6 @@
 """What every figure of a run shares: how it becomes pixels, its colours and its words.
 
-Figures are drawn once, in figures_classes, figures_curves and figures_trials, and shown by TensorBoard (`pixels`) and by the
+Figures are drawn once, by `curves` and the figures of each task, and shown by TensorBoard (`pixels`) and by the
 report (`png`). They are made without pyplot, so nothing global is touched and any thread may draw. All are meant for a white
 ground, and a class has the same colour in every figure.
 """

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 
-def key_names(names: Sequence[str]) -> list[str]:
+def score_keys(names: Sequence[str]) -> list[str]:
     """Names as parts of keys: `Paw withdraw` and `pawWithdraw` become paw_withdraw. ValueError when two become one."""
     keys = [re.sub(r"\W+|_+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)).strip("_").lower() for name in names]
     for i, key in enumerate(keys):

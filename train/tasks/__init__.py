@@ -1,9 +1,12 @@
-"""The tasks by name: a new one is one module and one line here."""
+"""The tasks by name, each loaded when it is asked for: a new one is one folder and one line here."""
 
-from tarpon.train.task import Task
-from tarpon.train.tasks.cells.task import CELLS
-from tarpon.train.tasks.fish.task import FISH
-from tarpon.train.tasks.mouse.task import MOUSE
-from tarpon.train.tasks.star.task import STAR
+from tarpon.train.registry import Registry
 
-TASKS: dict[str, Task] = {"cells": CELLS, "fish": FISH, "mouse": MOUSE, "star": STAR}
+TASKS = Registry(  # name -> tarpon.train.task.Task
+    {
+        "cells": "tarpon.train.tasks.cells.task:CELLS",
+        "fish": "tarpon.train.tasks.fish.task:FISH",
+        "mouse": "tarpon.train.tasks.mouse.task:MOUSE",
+        "star": "tarpon.train.tasks.star.task:STAR",
+    }
+)

@@ -15,7 +15,7 @@ from tarpon.train.config import Run
 from tarpon.train.engine import DistContext
 from tarpon.train.tasks.cells.data import PageLabels, cells_data
 from tarpon.train.tasks.cells.options import CellsModel, CellsOptions
-from tarpon.train.tasks.cells.task import order
+from tarpon.train.tasks.cells.rows import training_order
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_both_ways_deliver_the_same_pictures_and_labels(setup):
         context,
         manifest=manifest,
         rows={"train": rows},
-        order=order(manifest, rows, labels, options, seed=0),
+        order=training_order(manifest, rows, labels, options, seed=0),
         labels=PageLabels(label=labels, hours=clock, target=clock),
     )
     ours = next(data.split("train"))

@@ -194,10 +194,10 @@ def test_the_command_prints_the_headlines(page, capsys):
 
 def test_order_counts_keep_the_largest_and_gather_the_rest():
     rows = rows_of()
-    counts, names = orders.order_counts(rows, shown=1)
+    counts, names = orders.count_orders(rows, shown=1)
     assert names == ["Left", "all others"]
     np.testing.assert_array_equal(counts, [[9, 0], [1, 2]])
-    counts, names = orders.order_counts(rows)
+    counts, names = orders.count_orders(rows)
     assert names == ["Left", "Right", "Up"]
     np.testing.assert_array_equal(counts, [[9, 0, 0], [1, 2, 0], [0, 0, 0]])
     figure = orders.orders(rows)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tarpon.tools.star import report, review
-from tarpon.train.tasks.star.metrics.embeddings import GALLERY, QUERY, EmbeddingRows, Searching, find
+from tarpon.train.tasks.star.metrics.embeddings import GALLERY, QUERY, EmbeddingRows, SearchOptions, search_split
 
 ANGLES = {  # degrees on the circle, by what a row is: (identity, role, angle)
     "gallery": (("D__a", 0), ("D__b", 20), ("D__c<i>", 50), ("D__a", 170)),
@@ -34,7 +34,7 @@ def hand_made():
         role=np.array([role for _, role, _ in listed], np.int8),
         embedding=np.stack([np.cos(turn), np.sin(turn)], 1).astype(np.float32),
     )
-    return find(rows, Searching(top=20))
+    return search_split(rows, SearchOptions(top=20))
 
 
 def tiles(path):

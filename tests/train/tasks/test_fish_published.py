@@ -13,7 +13,7 @@ from tarpon.shards.features import FeatureCache, open_features
 from tarpon.shards.sources.fish.rows import HABITATS
 from tarpon.train import config, launch
 from tarpon.train.config import UsageError
-from tarpon.train.spelling import respelt
+from tarpon.train.spelling import translate_options
 from tarpon.train.tasks.fish import annotations as fish_annotations
 from tarpon.train.tasks.fish import task as fish
 
@@ -63,7 +63,7 @@ def given(tmp_path) -> tuple[Path, Path]:
 
 def parsed(*words: str):
     parser = config.parser_for(fish.FishOptions, recipe=fish.recipe(), task="fish")
-    return config.parse(parser, fish.FishOptions, respelt(words, fish.SPELLINGS, {}, idle=fish.IDLE))[:2]
+    return config.parse(parser, fish.FishOptions, translate_options(words, fish.SPELLINGS, {}, idle=fish.IDLE))[:2]
 
 
 def test_the_documented_command_of_the_mixture_of_experts(monkeypatch):
@@ -140,11 +140,11 @@ def test_annotations_that_contradict_the_features_are_refused(given, old, new, s
     for path in annotations.iterdir():
         path.write_text(path.read_text().replace(old, new))
     with pytest.raises(ValueError, match=said):
-        fish_annotations.compare(open_features(features), annotations)
+        fish_annotations.compare_labels(open_features(features), annotations)
 
 
 def test_annotations_of_features_packed_by_the_raw_order_agree(given):
     features, annotations = given
     for path in annotations.iterdir():
         path.write_text(path.read_text().replace("Left/Sub", "Else").replace(",L\n", ",Left\n").replace(",L\r", ",Left\r"))
-    assert "60 of 60 rows" in fish_annotations.compare(open_features(features), annotations)
+    assert "60 of 60 rows" in fish_annotations.compare_labels(open_features(features), annotations)

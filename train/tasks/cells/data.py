@@ -17,16 +17,34 @@ from tarpon.shards.sampling.plan import EpochPlan, Slots
 from tarpon.train.config import Run
 from tarpon.train.data import TaskData, decoding_loader
 from tarpon.train.engine import DistContext
+from tarpon.train.tasks.cells.losses import target_hours
+from tarpon.train.tasks.cells.metrics.predictions import PageNames
 from tarpon.train.tasks.cells.options import CellsOptions
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PageLabels:
-    """What is known of every row of the manifest."""
+    """Labels of every row of the manifest."""
 
     label: np.ndarray  # (R,) int64, 1 infected
     hours: np.ndarray  # (R,) float32 on the clock
     target: np.ndarray  # (R,) float32 hours to learn
+
+
+def page_labels(manifest: Manifest, options: CellsOptions) -> PageLabels:
+    """Labels of every row, with the hours to learn under these options."""
+    label, hours = np.asarray(manifest.column("label"), np.int64), np.asarray(manifest.column("hours"), np.float32)
+    target = target_hours(hours, label == 1, onset=options.infection_onset_hour, clamp_range=options.clamp_range)
+    return PageLabels(label=label, hours=hours, target=target)
+
+
+def page_names(manifest: Manifest) -> PageNames:
+    """Path, key, stack, well, position and page number of every row."""
+    words = {"path": "source"} | {name: name for name in ("key", "stack", "well", "position")}
+    return PageNames(
+        page=np.asarray(manifest.column("page"), np.int64),
+        **{name: np.array(manifest.column(column)).astype(str) for name, column in words.items()},
+    )
 
 
 def cells_data(
@@ -47,18 +65,20 @@ def cells_data(
     window = options.model.window
     reader = Reader(manifest, cache=Path(run.loader.cache) if run.loader.cache else None)
     budget = Budget(run.loader.bad_rows)
-    read, there = find_neighbours(np.array(manifest.column("stack")), np.asarray(manifest.column("page")), window=window)
-    known = {  # copies: the table's own memory is read-only
+    window_rows, stored = find_neighbours(
+        np.array(manifest.column("stack")), np.asarray(manifest.column("page")), window=window
+    )
+    columns = {  # copies: the table's own memory is read-only
         name: torch.tensor(values, device=context.device)
         for name, values in (("label", labels.label), ("hours", labels.hours), ("target", labels.target))
     }
 
     def train_work(slots: Slots) -> list[PageRequest]:
-        drawn = {"augment": options.augment, "seed": run.seed, "epoch": slots.epoch, "slots": slots.slots}
-        return request_pages(read[slots.rows], there[slots.rows], **drawn)
+        draw = {"augment": options.augment, "seed": run.seed, "epoch": slots.epoch, "slots": slots.slots}
+        return request_pages(window_rows[slots.rows], stored[slots.rows], **draw)
 
-    def split_work(own: np.ndarray) -> list[PageRequest]:
-        return request_pages(read[own], there[own] & (own >= 0)[:, None])
+    def split_work(batch_rows: np.ndarray) -> list[PageRequest]:
+        return request_pages(window_rows[batch_rows], stored[batch_rows] & (batch_rows >= 0)[:, None])
 
     def make_loader(training: bool) -> Loader:
         fields = page_fields(options, manifest, noise=training)
@@ -85,8 +105,8 @@ def cells_data(
         pages = out["row"].view(-1, window).to(context.device, non_blocking=True)
         row = pages[:, window // 2]
         clip = out["page"].unflatten(0, (-1, window)).expand(-1, -1, 3, -1, -1)
-        told = {name: values[row.clamp(min=0)] for name, values in known.items()}
-        return {"clip": clip, "valid": pages >= 0, **told, "row": row}
+        labels_of_rows = {name: values[row.clamp(min=0)] for name, values in columns.items()}
+        return {"clip": clip, "valid": pages >= 0, **labels_of_rows, "row": row}
 
     return TaskData(
         run=run,

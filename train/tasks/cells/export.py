@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tarpon.shards import atomic
 from tarpon.train.config import Run
-from tarpon.train.tasks.cells.metrics.pairs import area
+from tarpon.train.tasks.cells.metrics.pairs import roc_auc
 from tarpon.train.tasks.cells.metrics.predictions import PageRows, load_rows
 from tarpon.train.tasks.cells.options import CellsOptions
 from tarpon.train.tasks.cells.outputs import write_outputs
@@ -45,16 +45,16 @@ def export(
     write_outputs(folder)
     split = "test" if "test" in scores else "val"
     rows = load_rows(folder / "predictions" / f"{split}.npz")
-    print(about_onset(rows, onset=options.infection_onset_hour, split=split), flush=True)
+    print(describe_onset_auc(rows, onset=options.infection_onset_hour, split=split), flush=True)
 
 
-def about_onset(rows: PageRows, *, onset: float, split: str) -> str:
+def describe_onset_auc(rows: PageRows, *, onset: float, split: str) -> str:
     """One line: the classes before there is anything to see and after, and the hours beside a constant answer.
 
     An AUC far from 0.5 before the onset is no foresight: something else than the infection tells the classes apart.
     """
     before = rows.clock < onset
-    areas = (area(rows.label[at], rows.prob[at]) for at in (before, ~before))
+    areas = (roc_auc(rows.label[at], rows.prob[at]) for at in (before, ~before))
     early, late = (f"{value:.4f}" if math.isfinite(value) else "undefined" for value in areas)
     error, constant = (np.abs(told - rows.target).mean(dtype=np.float64) for told in (rows.predicted, rows.constant))
     return (

@@ -7,11 +7,11 @@ import numpy as np
 
 from tarpon.shards import atomic
 from tarpon.shards.json_file import write_json
-from tarpon.train.figures import style as figures
-from tarpon.train.tasks.cells.figures import hours as figures_hours
-from tarpon.train.tasks.cells.metrics.predictions import PageRows, one_well_classes, pool, save_metadata, save_rows
-from tarpon.train.tasks.cells.metrics.scores import score, stack_scores, windows
-from tarpon.train.tasks.cells.outputs import Finished, read_run, temporal, window_records
+from tarpon.train.figures import style
+from tarpon.train.tasks.cells.figures import hours
+from tarpon.train.tasks.cells.metrics.predictions import PageRows, find_one_well_classes, pool_rows, save_metadata, save_rows
+from tarpon.train.tasks.cells.metrics.scores import score, score_stacks, score_windows
+from tarpon.train.tasks.cells.outputs import FinishedRun, list_windows, read_run, temporal_record
 
 DDOF = 1  # of the spread over folds: the folds are a sample, not all there could be
 
@@ -35,23 +35,23 @@ def write_folds(out: Path, folds: Sequence[Path]) -> dict:
     for run in runs:
         if "test" not in run.rows:
             raise ValueError(f"{run.folder}: no predictions/test.npz; let the fold finish before its folds are summed up")
-    pooled = pool([run.rows["test"] for run in runs])
-    content = summed_up(runs, pooled)
+    pooled = pool_rows([run.rows["test"] for run in runs])
+    content = folds_record(runs, pooled)
     out.mkdir(parents=True, exist_ok=True)
     save_rows(out / "test_predictions.npz", pooled)
     save_metadata(out / "test_metadata.jsonl", pooled)
     for file, draw in {
-        "cv_prediction_scatter.png": figures_hours.scatter,
-        "cv_temporal_generalization.png": figures_hours.over_time,
-        "cv_stacks.png": figures_hours.stacks,
+        "cv_prediction_scatter.png": hours.scatter,
+        "cv_temporal_generalization.png": hours.over_time,
+        "cv_stacks.png": hours.stacks,
     }.items():
-        atomic.write_bytes(out / file, figures.png(draw(pooled, split=f"{len(runs)} folds' tests")))
-    write_json(out / "cv_temporal_metrics.json", temporal(windows(pooled)))
+        atomic.write_bytes(out / file, style.png(draw(pooled, split=f"{len(runs)} folds' tests")))
+    write_json(out / "cv_temporal_metrics.json", temporal_record(score_windows(pooled)))
     write_json(out / "cv_summary.json", content)
     return content
 
 
-def summed_up(runs: Sequence[Finished], pooled: PageRows) -> dict:
+def folds_record(runs: Sequence[FinishedRun], pooled: PageRows) -> dict:
     """What cv_summary.json holds."""
     return {
         "num_folds": len(runs),
@@ -66,15 +66,15 @@ def summed_up(runs: Sequence[Finished], pooled: PageRows) -> dict:
             }
             for index, run in enumerate(runs)
         ],
-        "aggregated_metrics": spread([run.scores["test"] for run in runs]),
+        "aggregated_metrics": spread_over_folds([run.scores["test"] for run in runs]),
         "pooled": score(pooled),
-        "pooled_windows": window_records(windows(pooled)),
-        "pooled_stacks": stack_scores(pooled),
-        "one_well_classes": one_well_classes(pooled),
+        "pooled_windows": list_windows(score_windows(pooled)),
+        "pooled_stacks": score_stacks(pooled),
+        "one_well_classes": find_one_well_classes(pooled),
     }
 
 
-def spread(scores: Sequence[dict[str, float]]) -> dict[str, dict]:
+def spread_over_folds(scores: Sequence[dict[str, float]]) -> dict[str, dict]:
     """Name -> mean, std (ddof 1), min, max over the folds where it is defined, and every fold's value, None where not."""
     out = {}
     for name in dict.fromkeys(name for fold in scores for name in fold):

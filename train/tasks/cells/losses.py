@@ -53,9 +53,9 @@ def hours_losses(
     real = batch["row"] >= 0
     label = torch.where(real, batch["label"].long(), 0)  # -1 never indexes: on a GPU that is an assertion, not an error
     target = torch.where(real, batch["target"].float(), 0.0)  # NaN times 0 would be NaN
-    wrong = F.cross_entropy(out["label"].float(), label, reduction="none")
-    late = F.smooth_l1_loss(out["hours"].float(), target, beta=beta, reduction="none")
+    class_loss = F.cross_entropy(out["label"].float(), label, reduction="none")
+    hours_loss = F.smooth_l1_loss(out["hours"].float(), target, beta=beta, reduction="none")
     return {
-        "label": classification_weight * (wrong * real).sum() / len(real),
-        "hours": regression_weight * (late * real).sum() / len(real),
+        "label": classification_weight * (class_loss * real).sum() / len(real),
+        "hours": regression_weight * (hours_loss * real).sum() / len(real),
     }

@@ -139,7 +139,7 @@ _SWITCHES = {  # off: what to set
 _FIXED = {"model.num_classes": 2, "optimizer.eps": 1e-8}  # what no option changes; another value is refused
 
 
-def published(path: str) -> dict[str, object] | None:
+def read_published(path: str) -> dict[str, object] | None:
     """The options that a published cells file sets, dotted -> value; None for a file of our own options.
 
     Raises:

@@ -13,11 +13,10 @@ import yaml
 
 from tarpon.shards import atomic
 from tarpon.shards.json_file import write_json
-from tarpon.train.figures import style as figures
-from tarpon.train.tasks.cells.figures import curves as figures_hour_curves
-from tarpon.train.tasks.cells.figures import hours as figures_hours
-from tarpon.train.tasks.cells.metrics.predictions import PageRows, load_rows, one_well_classes, save_metadata, save_rows
-from tarpon.train.tasks.cells.metrics.scores import Window, score, stack_scores, windows
+from tarpon.train.figures import style
+from tarpon.train.tasks.cells.figures import curves, hours
+from tarpon.train.tasks.cells.metrics.predictions import PageRows, find_one_well_classes, load_rows, save_metadata, save_rows
+from tarpon.train.tasks.cells.metrics.scores import Window, score, score_stacks, score_windows
 from tarpon.train.tasks.cells.summary import summary
 
 SPLITS = ("test", "val")  # the first that is there is what the figures show
@@ -38,7 +37,7 @@ PUBLISHED = {  # our scalar -> its name in the published results.json
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Finished:
+class FinishedRun:
     """A run folder, read."""
 
     folder: Path
@@ -55,7 +54,7 @@ class Finished:
         return next(split for split in SPLITS if split in self.rows)
 
 
-def read_run(folder: Path) -> Finished:
+def read_run(folder: Path) -> FinishedRun:
     """Read a run folder and score its predictions again.
 
     Raises:
@@ -67,7 +66,7 @@ def read_run(folder: Path) -> Finished:
         raise ValueError(f"{folder}: no predictions/test.npz or predictions/val.npz; give a run folder with a validation done")
     stored = _json(folder / "metrics.json")
     kept = {split: {k: v for k, v in stored.get(split, {}).items() if k.startswith("loss")} for split in rows}
-    return Finished(
+    return FinishedRun(
         folder=folder,
         lines=read_lines(folder / "metrics.jsonl"),
         scores={split: kept[split] | score(held) for split, held in rows.items()},
@@ -84,33 +83,33 @@ def write_outputs(folder: Path) -> list[Path]:
     return [folder / name for name in (*write_figures(run), *write_tables(run))]
 
 
-def write_figures(run: Finished) -> list[str]:
+def write_figures(run: FinishedRun) -> list[str]:
     split, rows = run.shown, run.rows[run.shown]
     drawn = {
-        "training_curves.png": figures_hour_curves.training_curves(run.lines),
-        "validation_metrics.png": figures_hour_curves.validation_metrics(run.lines, best_step=run.best_step),
-        "prediction_scatter.png": figures_hours.scatter(rows, split=split),
-        "temporal_generalization.png": figures_hours.over_time(rows, split=split),
-        "calibration.png": figures_hours.calibration(rows, split=split),
-        "stacks.png": figures_hours.stacks(rows, split=split),
+        "training_curves.png": curves.training_curves(run.lines),
+        "validation_metrics.png": curves.validation_metrics(run.lines, best_step=run.best_step),
+        "prediction_scatter.png": hours.scatter(rows, split=split),
+        "temporal_generalization.png": hours.over_time(rows, split=split),
+        "calibration.png": hours.calibration(rows, split=split),
+        "stacks.png": hours.stacks(rows, split=split),
     }
     for name, figure in drawn.items():
-        atomic.write_bytes(run.folder / name, figures.png(figure))
+        atomic.write_bytes(run.folder / name, style.png(figure))
     return list(drawn)
 
 
-def write_tables(run: Finished) -> list[str]:
+def write_tables(run: FinishedRun) -> list[str]:
     """All that is text or numbers."""
     rows = run.rows[run.shown]
-    write_json(run.folder / "results.json", results(run))
-    write_json(run.folder / "temporal_metrics.json", temporal(windows(rows)))
+    write_json(run.folder / "results.json", results_record(run))
+    write_json(run.folder / "temporal_metrics.json", temporal_record(score_windows(rows)))
     told = summary(
         run.scores,
         run.lines,
         title=run.folder.name,
         best_step=run.best_step,
         shown=run.shown,
-        confounded=one_well_classes(*run.rows.values()),
+        confounded=find_one_well_classes(*run.rows.values()),
     )
     atomic.write_text(run.folder / "training_summary.txt", told)
     written = ["results.json", "temporal_metrics.json", "training_summary.txt"]
@@ -121,9 +120,9 @@ def write_tables(run: Finished) -> list[str]:
     return written
 
 
-def results(run: Finished) -> dict:
+def results_record(run: FinishedRun) -> dict:
     """What results.json holds: the published names beside all of our own scores, windows and stacks."""
-    published = {f"{split}_metrics": published_names(scores) for split, scores in run.scores.items()}
+    published = {f"{split}_metrics": rename_as_published(scores) for split, scores in run.scores.items()}
     return {
         "experiment_name": (run.config.get("wandb") or {}).get("name") or run.task,
         "run_id": run.folder.name,
@@ -132,21 +131,21 @@ def results(run: Finished) -> dict:
         "best_val_metric": run.scores.get("val", {}).get("combined", math.nan),
         **published,
         "scores": run.scores,
-        "one_well_classes": one_well_classes(*run.rows.values()),
-        "windows": {split: window_records(windows(rows)) for split, rows in run.rows.items()},
-        "stacks": {split: stack_scores(rows) for split, rows in run.rows.items()},
+        "one_well_classes": find_one_well_classes(*run.rows.values()),
+        "windows": {split: list_windows(score_windows(rows)) for split, rows in run.rows.items()},
+        "stacks": {split: score_stacks(rows) for split, rows in run.rows.items()},
     }
 
 
-def published_names(scores: Mapping[str, float]) -> dict[str, float]:
+def rename_as_published(scores: Mapping[str, float]) -> dict[str, float]:
     return {theirs: scores[ours] for ours, theirs in PUBLISHED.items() if ours in scores}
 
 
-def window_records(found: Sequence[Window]) -> list[dict[str, float]]:
+def list_windows(found: Sequence[Window]) -> list[dict[str, float]]:
     return [{"start_h": window.start, "end_h": window.end, **window.scores} for window in found]
 
 
-def temporal(found: Sequence[Window]) -> dict:
+def temporal_record(found: Sequence[Window]) -> dict:
     """As the published temporal_metrics.json, with the pages of each window; what is undefined is null."""
     names = ("rows", "auc", "accuracy", "balanced_accuracy", "f1", "precision", "recall", "mae")
     return {

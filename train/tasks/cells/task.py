@@ -3,7 +3,6 @@
 R rows (pages) of the manifest, B pages of a batch, W pages of the time window around each.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 
@@ -12,20 +11,18 @@ import torch
 
 from tarpon.models.groups import group_parameters
 from tarpon.models.pages.reader import PageReader
-from tarpon.shards.manifest import SPLITS, Manifest, open_manifest
-from tarpon.shards.sampling import plan
-from tarpon.shards.sources.cells.source import CLASSES, select_hours
-from tarpon.shards.split import assign_fold_splits
+from tarpon.shards.manifest import Manifest, open_manifest
+from tarpon.shards.sources.cells.source import CLASSES
 from tarpon.train.config import DATA, Optim, Recipe, Run, Schedule
 from tarpon.train.engine import DistContext
 from tarpon.train.task import Problem, Task
 from tarpon.train.tasks.cells import export as cells_export
-from tarpon.train.tasks.cells.data import PageLabels, cells_data
+from tarpon.train.tasks.cells.data import cells_data, page_labels, page_names
 from tarpon.train.tasks.cells.figures.split import draw_split
-from tarpon.train.tasks.cells.losses import hours_losses, target_hours
-from tarpon.train.tasks.cells.metrics.collect import HourMetric, target_medians
-from tarpon.train.tasks.cells.metrics.predictions import PageNames
-from tarpon.train.tasks.cells.options import SPELLINGS, CellsOptions, Pages, published
+from tarpon.train.tasks.cells.losses import hours_losses
+from tarpon.train.tasks.cells.metrics.collect import PageMetric, target_medians
+from tarpon.train.tasks.cells.options import SPELLINGS, CellsOptions, read_published
+from tarpon.train.tasks.cells.rows import describe_onset, select_rows, training_order
 
 
 def recipe() -> Recipe:
@@ -48,26 +45,14 @@ def recipe() -> Recipe:
 
 
 def build(run: Run, options: CellsOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:
-    """The task met with its shards."""
+    """The problem on the shards of `run.data`; `encoders` are not needed, the classes are always the two."""
     manifest = open_manifest(run.data, kind="cells")
-    splits = splits_of(manifest, options)
-    rows = {name: chosen(manifest, splits, name, options) for name in SPLITS}
-    labels = np.asarray(manifest.column("label"), np.int64)
-    for name in SPLITS:
-        check(manifest, rows[name], labels, name, needed=CLASSES if name != "test" else classes_in(labels[splits == name]))
-    clock = np.asarray(manifest.column("hours"), np.float32)
-    target = target_hours(clock, labels == 1, onset=options.infection_onset_hour, clamp_range=options.clamp_range)
-    medians = target_medians(target[rows["train"]], labels[rows["train"]])
+    labels = page_labels(manifest, options)
+    rows = select_rows(manifest, options)
+    medians = target_medians(labels.target[rows["train"]], labels.label[rows["train"]])
     model = build_model(run, options, first_hours=medians[0])
-    data = cells_data(
-        run,
-        options,
-        context,
-        manifest=manifest,
-        rows=rows,
-        order=order(manifest, rows["train"], labels, options, seed=run.seed),
-        labels=PageLabels(label=labels, hours=clock, target=target),
-    )
+    order = training_order(manifest, rows["train"], labels.label, options, seed=run.seed)
+    data = cells_data(run, options, context, manifest=manifest, rows=rows, order=order, labels=labels)
     names = page_names(manifest)
     return Problem(
         model=model,
@@ -78,26 +63,15 @@ def build(run: Run, options: CellsOptions, context: DistContext, *, encoders: di
         loss=partial(hours_losses, **asdict(options.loss)),
         data=data,
         splits=("val", "test") if len(rows["test"]) else ("val",),
-        metric=lambda _: HourMetric(names, clamp_range=options.clamp_range, medians=medians),
+        metric=lambda _: PageMetric(names, clamp_range=options.clamp_range, medians=medians),
         figures=draw_split,
         select="combined",
-        frames=lambda batch: len(batch["row"]),
+        count=lambda batch: len(batch["row"]),
         unit="pages",
         fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}:{options.fold}",
         encoders={"classes": list(CLASSES)},
-        say=describe(manifest, rows, labels, options, model),
-        export=lambda folder, best, scores: cells_export.export(
-            folder, best, scores, run=run, options=options, classes=CLASSES
-        ),
-    )
-
-
-def page_names(manifest: Manifest) -> PageNames:
-    """What rows are called."""
-    words = {"path": "source"} | {name: name for name in ("key", "stack", "well", "position")}
-    return PageNames(
-        page=np.asarray(manifest.column("page"), np.int64),
-        **{name: np.array(manifest.column(column)).astype(str) for name, column in words.items()},
+        summary_lines=describe(manifest, rows, labels.label, options, model),
+        export=partial(cells_export.export, run=run, options=options, classes=CLASSES),
     )
 
 
@@ -117,68 +91,14 @@ def build_model(run: Run, options: CellsOptions, *, first_hours: float = 0.0) ->
     )
 
 
-def splits_of(manifest: Manifest, options: CellsOptions) -> np.ndarray:
-    """The split of every row: the stored one, or that in which a fold is tested."""
-    if options.fold is None:
-        return np.array(manifest.column("split"))
-    told = manifest.card["split"]
-    train, val, _ = told["ratios"]
-    columns = (manifest.column("fold"), manifest.column("group"), manifest.column("label"))
-    return np.array(assign_fold_splits(*columns, k=options.fold, val_share=val / (train + val), seed=told["seed"]))
-
-
-def chosen(manifest: Manifest, splits: np.ndarray, name: str, options: CellsOptions) -> np.ndarray:
-    """Rows of a split whose hours it wants, ascending."""
-    pages: Pages = getattr(options.frames, name)
-    hours, labels = np.asarray(manifest.column("hours")), np.asarray(manifest.column("label"))
-    rate = manifest.card["frames_per_hour"]
-    infected = _within(hours, pages.infected_window_hours, rate=rate, stride=pages.infected_stride)
-    uninfected = _within(hours, pages.uninfected_window_hours, rate=rate, stride=pages.uninfected_stride)
-    if pages.uninfected_window_hours is None and not pages.uninfected_use_all:
-        uninfected &= np.asarray(manifest.column("page")) == 0
-    if options.frames.match_windows:
-        infected = uninfected = infected & uninfected
-    rows = np.flatnonzero((splits == name) & np.where(labels == 1, infected, uninfected))
-    return _filmed_in_both(rows, labels, np.rint(hours * rate)) if options.frames.match_windows else rows
-
-
-def _within(hours: np.ndarray, window: tuple[float, float] | None, *, rate: float, stride: int) -> np.ndarray:
-    window = (0.0, float(hours.max())) if window is None else window
-    return select_hours(hours, window, frames_per_hour=rate, stride=stride)
-
-
-def _filmed_in_both(rows: np.ndarray, labels: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Of `rows`, those at time points that both classes have pages of: a stack may end early, or have begun late."""
-    infected = labels[rows] == 1
-    return rows[np.isin(points[rows], np.intersect1d(points[rows][infected], points[rows][~infected]))]
-
-
-def classes_in(labels: np.ndarray) -> tuple[str, ...]:
-    return tuple(CLASSES[label] for label in np.unique(labels))
-
-
-def check(manifest: Manifest, rows: np.ndarray, labels: np.ndarray, name: str, *, needed: Sequence[str] = CLASSES) -> None:
-    """ValueError where a needed class has no page: to learn from or to choose the weights by both are needed, in test those
-    that the shards hold there, so that a window of hours loses none without a word."""
-    for lacking in (known for known in needed if known not in classes_in(labels[rows])):
-        raise ValueError(
-            f"{manifest.root}: no {lacking} pages in {name} (frames.{name}); widen its windows of hours, or pack with another "
-            f"--split or --seed"
-        )
-
-
-def order(manifest: Manifest, rows: np.ndarray, labels: np.ndarray, options: CellsOptions, *, seed: int) -> plan.EpochPlan:
-    """Every training page once an epoch, or with `balance` as often as makes the classes equal."""
-    shard = np.unique(manifest.column("shard")[rows], return_inverse=True)[1]
-    by_shard = np.argsort(shard, kind="stable")
-    rows, shard = rows[by_shard], shard[by_shard]
-    weights = 1 / np.bincount(labels[rows], minlength=len(CLASSES))[labels[rows]] if options.balance else None
-    return plan.EpochPlan(rows=rows, shards=shard, seed=seed, weights=weights)
-
-
 def describe(
     manifest: Manifest, rows: dict[str, np.ndarray], labels: np.ndarray, options: CellsOptions, model: PageReader
 ) -> tuple[str, ...]:
+    """Lines on the pages of each split and the network, with the shards' warnings.
+
+    Args:
+        rows: split -> rows of the manifest. labels: (R,) int64, 1 infected.
+    """
     stacks = np.array(manifest.column("stack"))
     counts = "; ".join(
         f"{name} {len(own)} pages of {len(set(stacks[own]))} stacks, {labels[own].mean() if len(own) else 0:.0%} infected"
@@ -192,26 +112,12 @@ def describe(
         *(f"warning   {line}" for line in manifest.card.get("warnings", ())),
         f"model     {backbone.name} at {backbone.image_size} px ({weights}), {millions:.1f} M parameters, "
         f"window of {options.model.window} page(s), onset at {options.infection_onset_hour:g} h",
-        *before_onset(manifest, rows["train"], labels, onset=options.infection_onset_hour),
+        *describe_onset(manifest, rows["train"], labels, onset=options.infection_onset_hour),
     )
 
 
-def before_onset(manifest: Manifest, rows: np.ndarray, labels: np.ndarray, *, onset: float) -> Iterator[str]:
-    """A line on the infected training pages of which nothing of the infection can be seen yet, where there are any."""
-    early = np.asarray(manifest.column("hours"))[rows[labels[rows] == 1]] < onset
-    if early.all():
-        yield (
-            f"warning   every infected training page is from before the onset at {onset:g} h, so all learn 0 h and there is "
-            f"nothing to be seen of the infection; look at infection_onset_hour and frames.train.infected_window_hours"
-        )
-    elif early.any():
-        yield (
-            f"onset     {early.mean():.0%} of the infected training pages are from before it: they learn 'infected' and 0 h; "
-            f"frames.train.infected_window_hours leaves them out"
-        )
-
-
 def name(run: Run, options: CellsOptions) -> str:
+    """Backbone, window, batch, learning rate and fold: `resnet50_w1_b32_lr0.0001_fold0`."""
     fold = "" if options.fold is None else f"_fold{options.fold}"
     return f"{options.model.backbone.name}_w{options.model.window}_b{run.global_batch}_lr{run.optim.lr:g}{fold}"
 
@@ -223,5 +129,5 @@ CELLS = Task(
     name=name,
     without_download=cells_export.without_weights,
     spellings=SPELLINGS,
-    published=published,
+    published=read_published,
 )

@@ -12,7 +12,7 @@ from tarpon.shards.sources.fish.rows import ORDERS, read_rows
 LABELS = ("family", "order", "troph", "feeding", "habitat")
 
 
-def compare(table: FeatureTable, annotations: Path) -> str:
+def compare_labels(table: FeatureTable, annotations: Path) -> str:
     """Compare the features' labels with a folder of train.csv and test.csv; returns a line that tells how many agree.
 
     Raises:

@@ -14,16 +14,57 @@ from tarpon.shards.reader import Reader
 from tarpon.shards.sampling.draws import NO_AUGMENT
 from tarpon.shards.sampling.plan import EpochPlan
 from tarpon.shards.sources.mouse.pose_mirror import mirror_pairs
+from tarpon.shards.sources.video.clips import frames_at
 from tarpon.train.config import Run
 from tarpon.train.data import TaskData, decoding_loader
 from tarpon.train.engine import DistContext
+from tarpon.train.figures.style import Frames
+from tarpon.train.tasks.mouse.metrics.collect import TrialNames
 from tarpon.train.tasks.mouse.options import MouseOptions
 
 PADDING = ClipRequest(row=-1, start=0)
 
 
 def open_reader(run: Run, manifest: Manifest) -> Reader:
+    """Stored samples by row, through the run's cache folder where it has one."""
     return Reader(manifest, cache=Path(run.loader.cache) if run.loader.cache else None)
+
+
+def stored_points(manifest: Manifest, encoders: dict | None) -> tuple[str, ...]:
+    """Names of the K keypoints in the shards, () without a track.
+
+    Raises:
+        ValueError: `encoders`, of the run that is gone on with or scored, hold other points.
+    """
+    points = tuple(manifest.card["settings"]["keypoints"]) if manifest.card["settings"]["pose"] == "dlc" else ()
+    if encoders and encoders["keypoints"] != list(points):
+        raise ValueError(
+            f"{manifest.root} was packed with the points {', '.join(points) or '(none)'}, the run learnt "
+            f"{', '.join(encoders['keypoints']) or '(none)'}; pack again with these --keypoints"
+        )
+    return points
+
+
+def stored_splits(manifest: Manifest) -> tuple[str, ...]:
+    """train, val and, where the shards hold one, test."""
+    return ("train", "val", "test") if len(manifest.rows("test")) else ("train", "val")
+
+
+def trial_names(manifest: Manifest, options: MouseOptions, points: tuple[str, ...]) -> TrialNames:
+    """Key, group and frame size (px) of every row, and the names of classes and points."""
+    return TrialNames(
+        keys=manifest.column("key"),
+        groups=manifest.column("group"),
+        classes=options.classes,
+        points=points,
+        sizes=np.stack([manifest.column("width"), manifest.column("height")], 1),
+    )
+
+
+def stored_frames(reader: Reader, keys: Sequence[str]) -> Frames:
+    """A function (key of a trial, frame numbers) -> (n, H, W, 3) uint8, decoded from the stored clip."""
+    row_of = {key: row for row, key in enumerate(keys)}
+    return lambda key, numbers: frames_at(reader.read(row_of[key], "clip"), numbers)
 
 
 def mouse_data(

@@ -4,9 +4,39 @@ of GPUs nor the accumulation, and padding counts for nothing.
 B windows, T frames, C classes, K points.
 """
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from tarpon.train.class_weights import balanced_weights
+from tarpon.train.tasks.mouse.options import LossOptions
+
+
+def action_weights(counts: np.ndarray, *, device: torch.device) -> Tensor:
+    """(C,) float32 inverse-frequency weights of the classes. counts: (C,) labelled training frames."""
+    return balanced_weights(torch.tensor(counts, dtype=torch.float32)).to(device)
+
+
+def window_losses(
+    out: Mapping[str, Tensor], batch: Mapping[str, Tensor], *, options: LossOptions, weights: Tensor | None
+) -> dict[str, Tensor]:
+    """The terms, weighted, ready to be added up; a term of weight 0 is absent.
+
+    Args:
+        out: action (B, T, C) scores and, with a pose head, keypoints (B, T, K, 2) in 0..1.
+        batch: actions (B, T) int64, -1 unlabelled; valid (B, T) bool; keypoints (B, T, K, 3) x, y, visible.
+        weights: (C,) of the classes, or None.
+    """
+    gamma, smoothing = options.focal_gamma, options.label_smoothing
+    terms = {"action": focal_loss(out["action"], batch["actions"], gamma=gamma, smoothing=smoothing, weights=weights)}
+    if options.lambda_smooth:
+        terms["smooth"] = options.lambda_smooth * smoothness_loss(out["action"], batch["valid"])
+    if "keypoints" in out and options.lambda_kp:
+        terms["keypoints"] = options.lambda_kp * keypoint_loss(out["keypoints"], batch["keypoints"], beta=options.kp_beta)
+    return terms
 
 
 def window_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -15,7 +45,7 @@ def window_mean(values: Tensor, mask: Tensor) -> Tensor:
     return ((values.flatten(1) * mask).sum(1) / mask.sum(1).clamp(min=1)).mean()
 
 
-def focal(scores: Tensor, actions: Tensor, *, gamma: float, smoothing: float, weights: Tensor | None) -> Tensor:
+def focal_loss(scores: Tensor, actions: Tensor, *, gamma: float, smoothing: float, weights: Tensor | None) -> Tensor:
     """Focal loss (Lin et al. 2017) on smoothed targets, weighted by the hard label.
 
     Args:
@@ -34,13 +64,16 @@ def focal(scores: Tensor, actions: Tensor, *, gamma: float, smoothing: float, we
     return window_mean(loss, known)
 
 
-def smoothness(scores: Tensor, valid: Tensor) -> Tensor:
-    """Mean absolute change of log-probabilities between neighbouring valid frames (after Farha and Gall 2019)."""
+def smoothness_loss(scores: Tensor, valid: Tensor) -> Tensor:
+    """Mean absolute change of log-probabilities between neighbouring valid frames (after Farha and Gall 2019).
+
+    scores: (B, T, C) before the softmax. valid: (B, T) bool.
+    """
     log_p = F.log_softmax(scores, -1)
     return window_mean((log_p[:, 1:] - log_p[:, :-1]).abs().mean(-1), valid[:, 1:] & valid[:, :-1])
 
 
-def points(predicted: Tensor, keypoints: Tensor, *, beta: float) -> Tensor:
+def keypoint_loss(predicted: Tensor, keypoints: Tensor, *, beta: float) -> Tensor:
     """Smooth L1 over visible points.
 
     Args:

@@ -2,29 +2,32 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from tarpon.models.groups import group_parameters
 from tarpon.models.temporal.pose import PoseEncoder, PoseGraph
 from tarpon.models.temporal.tagger import FrameTagger
 from tarpon.pipelines.clip.checks import check_clips
-from tarpon.pipelines.loader import Batch
 from tarpon.shards.manifest import Manifest, open_manifest
-from tarpon.shards.sources.video.clips import frames_at
-from tarpon.train.class_weights import balanced_weights
 from tarpon.train.config import DATA, Recipe, Run
 from tarpon.train.engine import DistContext
-from tarpon.train.task import Outputs, Problem, Task
+from tarpon.train.task import Problem, Task
 from tarpon.train.tasks.mouse import export as mouse_export
-from tarpon.train.tasks.mouse import losses
-from tarpon.train.tasks.mouse.data import mouse_data, open_reader
+from tarpon.train.tasks.mouse.data import (
+    mouse_data,
+    open_reader,
+    stored_frames,
+    stored_points,
+    stored_splits,
+    trial_names,
+)
 from tarpon.train.tasks.mouse.figures.split import draw_split
-from tarpon.train.tasks.mouse.metrics.collect import TrialMetric, TrialNames
+from tarpon.train.tasks.mouse.losses import action_weights, window_losses
+from tarpon.train.tasks.mouse.metrics.collect import TrialMetric
 from tarpon.train.tasks.mouse.names import run_name
-from tarpon.train.tasks.mouse.options import LossOptions, MouseOptions
+from tarpon.train.tasks.mouse.options import MouseOptions
 from tarpon.train.tasks.mouse.sampling import class_counts, sampling
 from tarpon.train.tasks.mouse.spellings import REFUSED, SPELLINGS
 
@@ -53,41 +56,34 @@ def build_model(options: MouseOptions, points: Sequence[str]) -> FrameTagger:
 
 
 def build(run: Run, options: MouseOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:
-    """The task met with its shards."""
+    """The problem on the shards of `run.data`; `encoders` are those of the run that is gone on with or scored."""
     manifest = open_manifest(run.data, kind="mouse")
     check_clips(manifest, device=context.gpu)
     points = stored_points(manifest, encoders)
-    counts = {split: class_counts(manifest, options, split=split) for split in splits_of(manifest)}
-    epoch, factors, table = sampling(manifest, manifest.rows("train"), options, seed=run.seed, counts=counts["train"])
+    counts = {split: class_counts(manifest, options, split=split) for split in stored_splits(manifest)}
+    order, factors, table = sampling(manifest, manifest.rows("train"), options, seed=run.seed, counts=counts["train"])
     reader = open_reader(run, manifest)
-    data = mouse_data(run, options, context, manifest=manifest, reader=reader, points=points, order=epoch, factors=factors)
+    data = mouse_data(run, options, context, manifest=manifest, reader=reader, points=points, order=order, factors=factors)
     torch.manual_seed(run.seed)  # the same weights on every rank and in every run
     model = build_model(options, points)
-    weights = None
-    if options.loss.class_weights:
-        weights = balanced_weights(torch.tensor(counts["train"], dtype=torch.float32)).to(context.device)
+    weights = action_weights(counts["train"], device=context.device) if options.loss.class_weights else None
     names = trial_names(manifest, options, points)
-    row_of = {key: row for row, key in enumerate(names.keys)}
-
-    def stored_frames(key: str, at: Sequence[int]) -> np.ndarray:
-        return frames_at(reader.read(row_of[key], "clip"), at)
-
     return Problem(
         model=model,
         inputs=("clip", "valid", "pose") if model.pose is not None else ("clip", "valid"),
         groups=group_parameters(model),
         freeze=model.freeze_backbone,
-        loss=lambda out, batch: loss(out, batch, options=options.loss, weights=weights),
+        loss=partial(window_losses, options=options.loss, weights=weights),
         data=data,
         splits=tuple(split for split in counts if split != "train"),
         metric=lambda _: TrialMetric(names),
-        figures=lambda trials: draw_split(trials, classes=names.classes, frames=stored_frames),
+        figures=partial(draw_split, classes=names.classes, frames=stored_frames(reader, names.keys)),
         select="macro_f1",
-        frames=lambda batch: batch["valid"].numel(),
+        count=lambda batch: batch["valid"].numel(),
         unit="frames",
         fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}",
         encoders={"keypoints": list(points)},
-        say=(*describe(manifest, options, model, points), table),
+        summary_lines=(*describe(manifest, options, model, points), table),
         export=lambda folder, best, scores: mouse_export.export(
             folder,
             best,
@@ -101,32 +97,8 @@ def build(run: Run, options: MouseOptions, context: DistContext, *, encoders: di
     )
 
 
-def stored_points(manifest: Manifest, encoders: dict | None) -> tuple[str, ...]:
-    """The points that the shards hold; ValueError where a run that is gone on with learnt others."""
-    points = tuple(manifest.card["settings"]["keypoints"]) if manifest.card["settings"]["pose"] == "dlc" else ()
-    if encoders and encoders["keypoints"] != list(points):
-        raise ValueError(
-            f"{manifest.root} was packed with the points {', '.join(points) or '(none)'}, the run learnt "
-            f"{', '.join(encoders['keypoints']) or '(none)'}; pack again with these --keypoints"
-        )
-    return points
-
-
-def splits_of(manifest: Manifest) -> tuple[str, ...]:
-    return ("train", "val", "test") if len(manifest.rows("test")) else ("train", "val")
-
-
-def trial_names(manifest: Manifest, options: MouseOptions, points: tuple[str, ...]) -> TrialNames:
-    return TrialNames(
-        keys=manifest.column("key"),
-        groups=manifest.column("group"),
-        classes=options.classes,
-        points=points,
-        sizes=np.stack([manifest.column("width"), manifest.column("height")], 1),
-    )
-
-
 def describe(manifest: Manifest, options: MouseOptions, model: FrameTagger, points: Sequence[str]) -> list[str]:
+    """Two lines on the shards and the network."""
     splits = {name: len(manifest.rows(name)) for name in ("train", "val", "test")}
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     backbone, window = options.model.encoder, options.window
@@ -138,20 +110,6 @@ def describe(manifest: Manifest, options: MouseOptions, model: FrameTagger, poin
         f"{millions:.1f} M parameters, {options.model.model_type}, {len(points)} points"
         f"{', pose input' if model.pose is not None else ''}, windows of {window.train_frames} frames",
     ]
-
-
-def loss(out: Outputs, batch: Batch, *, options: LossOptions, weights: Tensor | None) -> dict[str, Tensor]:
-    """out: action (B, T, C), keypoints (B, T, K, 2). batch: actions (B, T), valid (B, T), keypoints (B, T, K, 3)."""
-    terms = {
-        "action": losses.focal(
-            out["action"], batch["actions"], gamma=options.focal_gamma, smoothing=options.label_smoothing, weights=weights
-        )
-    }
-    if options.lambda_smooth:
-        terms["smooth"] = options.lambda_smooth * losses.smoothness(out["action"], batch["valid"])
-    if "keypoints" in out and options.lambda_kp:
-        terms["keypoints"] = options.lambda_kp * losses.points(out["keypoints"], batch["keypoints"], beta=options.kp_beta)
-    return terms
 
 
 def without_download(options: MouseOptions) -> MouseOptions:

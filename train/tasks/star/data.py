@@ -56,16 +56,27 @@ class Photos:
         self.second = np.arange(len(self.joined)) >= len(self.scored)
 
     def roles(self, split: str) -> np.ndarray:
-        """(R,) int8: whom a split asks and among whom it searches, as the card's protocol says."""
+        """(R,) int8 role of every row in a split's search: QUERY, GALLERY, both added up, NEW or 0.
+
+        The gallery is train for val, train and val for test; queries whose animal is not in it are NEW.
+        """
         own = ~self.second
         gallery = np.isin(self.split, ("train",) if split == "val" else ("train", "val")) & ~self.novel & own
-        asked = (self.split == split) & own
-        return (asked & ~self.novel) * np.int8(QUERY) + gallery * np.int8(GALLERY) + (asked & self.novel) * np.int8(NEW)
+        queries = (self.split == split) & own
+        return (queries & ~self.novel) * np.int8(QUERY) + gallery * np.int8(GALLERY) + (queries & self.novel) * np.int8(NEW)
+
+    def check_validation(self) -> None:
+        """ValueError where no query of val has a match in train: the best weights could not be chosen."""
+        if not (self.roles("val") & QUERY).any():
+            raise ValueError(
+                f"{self.scored.root}: no photograph of the val split is of an animal in train; the best weights could not be "
+                f"chosen. Pack data with three sessions or more of some animals"
+            )
 
     def training(self, *, distractors: bool) -> list[np.ndarray]:
-        """Rows to train on, of each data set."""
-        chosen = (self.split == "train") & (distractors | ~self.distractor)
-        return [np.flatnonzero(chosen & (self.second == number)) for number in range(len(self.joined.parts))]
+        """Rows to train on, of each data set, (n,) int64 ascending."""
+        trained = (self.split == "train") & (distractors | ~self.distractor)
+        return [np.flatnonzero(trained & (self.second == number)) for number in range(len(self.joined.parts))]
 
     def names(self) -> RowNames:
         keys = [np.array(manifest.column("key")).astype(str) for manifest, _ in self.joined.parts]
@@ -93,18 +104,18 @@ def star_data(
     """
     budget = Budget(run.loader.bad_rows)
     wild = photos.second | (options.strategy == PRETRAIN)
-    sets = 2 * wild.astype(int) + photos.flank  # place in the augments
+    sets = 2 * wild.astype(int) + photos.flank  # index into `augments`
     augments = tuple(
         augment for own in (options.augment_star, options.augment_wildlife) for augment in (own, own.without_mirroring())
     )
-    known = {
+    columns = {
         "identity": torch.tensor(labels, device=context.device),
         "anchor": torch.tensor(~photos.distractor, device=context.device),
     }
 
     def train_work(slots: Slots) -> list[PhotoRequest]:
-        drawn = {"augments": augments, "sets": sets[slots.rows], "seed": run.seed, "epoch": slots.epoch, "slots": slots.slots}
-        return request_photos(slots.rows, **drawn)
+        draw = {"augments": augments, "sets": sets[slots.rows], "seed": run.seed, "epoch": slots.epoch, "slots": slots.slots}
+        return request_photos(slots.rows, **draw)
 
     def make_loader(training: bool) -> Loader:
         backbone = options.model.backbone
@@ -121,13 +132,13 @@ def star_data(
         )
 
     def finish(out: Batch, split: str) -> Batch:
-        """image (B, 3, S, S), identity, anchor, row (B,), flips (B,) bool: photographs whose mirror image is asked as well."""
+        """image (B, 3, S, S), identity, anchor, row (B,), flips (B,) bool: mirror images are embedded too."""
         row = out["row"].to(context.device, non_blocking=True)
-        told = {name: values[row.clamp(min=0)] for name, values in known.items()}
-        told["identity"] = told["identity"].masked_fill(row < 0, -1)
-        asked = split == "test" and options.search.flips
-        flips = torch.from_numpy(~photos.flank[out["row"].numpy()]) if asked else NO_FLIPS
-        return {"image": out["image"], "row": row, "flips": flips, **told}
+        labels_of_rows = {name: values[row.clamp(min=0)] for name, values in columns.items()}
+        labels_of_rows["identity"] = labels_of_rows["identity"].masked_fill(row < 0, -1)
+        with_flips = split == "test" and options.search.flips
+        flips = torch.from_numpy(~photos.flank[out["row"].numpy()]) if with_flips else NO_FLIPS
+        return {"image": out["image"], "row": row, "flips": flips, **labels_of_rows}
 
     return TaskData(
         run=run,
@@ -139,3 +150,28 @@ def star_data(
         make_loader=make_loader,
         finish=finish,
     )
+
+
+def number_identities(names: np.ndarray, identities: list[str]) -> np.ndarray:
+    """(R,) int64 index of each name in `identities`, which is sorted; -1 where it is not among them."""
+    known = np.array(identities)
+    index = np.searchsorted(known, names).clip(max=len(known) - 1)
+    return np.where(known[index] == names, index, -1).astype(np.int64)
+
+
+def training_order(rows: list[np.ndarray], labels: np.ndarray, options: StarOptions, *, seed: int) -> IdentityPlan | MixedPlan:
+    """P x K batches of the one data set, or of both mixed."""
+    plans = [
+        IdentityPlan(rows=own, identities=labels[own], seed=seed + number, instances=options.num_instances)
+        for number, own in enumerate(rows)
+    ]
+    if options.strategy != COTRAIN:
+        return plans[0]
+    stars, wildlife = plans
+    return MixedPlan(first=wildlife, second=stars, share=options.star_batch_ratio, alternate=options.alternate_batches)
+
+
+def order_key(options: StarOptions) -> str:
+    """The options that the order of photographs depends on, as a part of the run's fingerprint."""
+    mix = f"{options.star_batch_ratio}:{options.alternate_batches}" if options.strategy == COTRAIN else ""
+    return f"{options.num_instances}:{options.include_distractors}:{mix}"

@@ -15,10 +15,10 @@ from tarpon.shards import atomic
 from tarpon.train.checkpoint import load_exported
 from tarpon.train.config import Run
 from tarpon.train.tasks.star.data import Photos
-from tarpon.train.tasks.star.metrics.embeddings import Searching
+from tarpon.train.tasks.star.metrics.embeddings import SearchOptions
 from tarpon.train.tasks.star.options import StarOptions
 from tarpon.train.tasks.star.outputs import find_run, write_outputs
-from tarpon.train.tasks.star.projector import spread, write_projector
+from tarpon.train.tasks.star.projector import pick_identities, write_projector
 
 NAME = "best.pth"
 KEYS = ("model_state_dict", "identities", "args")
@@ -35,12 +35,12 @@ def export(
     options: StarOptions,
     identities: Sequence[str],
     photos: Photos,
-    searching: Searching,
+    search_options: SearchOptions,
     device: torch.device,
 ) -> None:
     """Write best.pth, loadable with `weights_only=True`; tables and figures of test, else of val; the projector."""
     plain = {"run": asdict(run), "task": asdict(options), "rebuild": asdict(without_weights(options))}
-    split, found, novelty = find_run(folder, searching, device=device)
+    split, found, novelty = find_run(folder, search_options, device=device)
     with atomic.replace(folder / NAME) as draft:
         torch.save(
             {
@@ -52,20 +52,20 @@ def export(
             },
             draft,
         )
-    write_outputs(folder, found, split=split, novelty=novelty, reranking=searching.reranking)
+    write_outputs(folder, found, split=split, novelty=novelty, reranking=search_options.reranking)
     rows = found.rows
-    shown = spread(rows.identity)
+    shown = pick_identities(rows.identity)
     write_projector(
         folder / "tensorboard" / "projector",
         rows.embedding[shown],
         columns={name: getattr(rows, name)[shown] for name in ("identity", "outing", "dataset", "key")},
         step=0,
-        thumbnails=thumbnails(photos, rows.row[shown]),
+        thumbnails=read_thumbnails(photos, rows.row[shown]),
     )
-    print(told(scores[split], split=split), flush=True)
+    print(describe_scores(scores[split], split=split), flush=True)
 
 
-def told(scores: Mapping[str, float], *, split: str) -> str:
+def describe_scores(scores: Mapping[str, float], *, split: str) -> str:
     """One line: plain search first, and apart from it what mirror images and re-ranking give."""
     ways = {"": "plain", "flips_": "with mirror images", "reranked_": "re-ranked"}
     own = [
@@ -77,7 +77,7 @@ def told(scores: Mapping[str, float], *, split: str) -> str:
     return f"{split} of {asked}: {'; '.join(own)}"
 
 
-def thumbnails(photos: Photos, rows: np.ndarray) -> np.ndarray:
+def read_thumbnails(photos: Photos, rows: np.ndarray) -> np.ndarray:
     """(N, 48, 48, 3) uint8: each photograph whole, on black."""
     made = np.zeros((len(rows), THUMBNAIL, THUMBNAIL, 3), np.uint8)
     for small, row in zip(made, rows.tolist(), strict=True):
@@ -101,7 +101,7 @@ def without_weights(options: StarOptions) -> StarOptions:
     return replace(options, model=replace(options.model, backbone=backbone), **chosen)
 
 
-def start_from(model: nn.Module, path: Path) -> None:
+def load_start_weights(model: nn.Module, path: Path) -> None:
     """Put the weights of an earlier run into the model; those that hang on its identities are left where they are.
 
     Raises:

@@ -8,7 +8,7 @@ from tarpon.shards.sampling import photo_augment
 from tarpon.shards.sampling.photo_augment import PhotoAugment
 from tarpon.train import device_option
 from tarpon.train.tasks.star.losses import MetricLoss
-from tarpon.train.tasks.star.metrics.embeddings import Searching
+from tarpon.train.tasks.star.metrics.embeddings import SearchOptions
 from tarpon.train.tasks.star.metrics.rerank import Reranking
 
 PUBLISHED = {  # names on the hub that the published trainers took -> ours
@@ -53,9 +53,9 @@ class StarSearch:
     def __post_init__(self) -> None:
         Reranking(k1=self.k1, k2=self.k2, share=self.share)  # checks them
 
-    def searching(self, *, rerank: bool, within_dataset: bool) -> Searching:
+    def search_options(self, *, rerank: bool, within_dataset: bool) -> SearchOptions:
         chosen = Reranking(k1=self.k1, k2=self.k2, share=self.share) if rerank and self.rerank else None
-        return Searching(within_dataset=within_dataset, reranking=chosen, top=self.top)
+        return SearchOptions(within_dataset=within_dataset, reranking=chosen, top=self.top)
 
 
 @dataclass(frozen=True, kw_only=True)

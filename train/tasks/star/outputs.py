@@ -14,13 +14,13 @@ import torch
 
 from tarpon.shards import atomic
 from tarpon.shards.json_file import write_json
-from tarpon.train.figures import style as figures
-from tarpon.train.tasks.star.figures import retrieval as figures_retrieval
-from tarpon.train.tasks.star.metrics.collect import embeddings_of, open_set
-from tarpon.train.tasks.star.metrics.embeddings import Found, Searching, find, load_embeddings
-from tarpon.train.tasks.star.metrics.open_set import Novelty, calibrate
+from tarpon.train.figures import style
+from tarpon.train.tasks.star.figures import retrieval
+from tarpon.train.tasks.star.metrics.collect import embeddings_path, score_open_set
+from tarpon.train.tasks.star.metrics.embeddings import SearchOptions, SearchResult, load_embeddings, search_split
+from tarpon.train.tasks.star.metrics.open_set import Novelty, fit_novelty_rule
 from tarpon.train.tasks.star.metrics.rerank import Reranking
-from tarpon.train.tasks.star.metrics.scores import RANKS, by_dataset, by_folder, by_identity, score
+from tarpon.train.tasks.star.metrics.scores import RANKS, score, score_datasets, score_folders, score_identities
 
 SPLITS = ("test", "val")  # the first that is there is what is written
 PUBLISHED = {"map": "mAP"} | {f"cmc_{k}": f"CMC@{k}" for k in RANKS}  # our name -> theirs; the others are the same
@@ -30,7 +30,9 @@ FOLDER_COLUMNS = ("folder", "num_identities", "mean_rank", "std_rank", "num_quer
 TRANSDUCTIVE = "every query is ranked with the help of all the others; not comparable with plain search"
 
 
-def find_run(folder: Path, searching: Searching, *, device: torch.device | str = "cpu") -> tuple[str, Found, Novelty | None]:
+def find_run(
+    folder: Path, search_options: SearchOptions, *, device: torch.device | str = "cpu"
+) -> tuple[str, SearchResult, Novelty | None]:
     """The split that a run folder's readers want, searched again, and the new-animal decision learnt on validation.
 
     Returns:
@@ -39,24 +41,26 @@ def find_run(folder: Path, searching: Searching, *, device: torch.device | str =
     Raises:
         ValueError: the folder holds no embeddings.
     """
-    there = [split for split in SPLITS if embeddings_of(folder, split).exists()]
+    there = [split for split in SPLITS if embeddings_path(folder, split).exists()]
     if not there:
         raise ValueError(
             f"{folder}: no predictions/test.parquet or predictions/val.parquet; give a run folder with a validation done"
         )
-    found = {split: find(load_embeddings(embeddings_of(folder, split)), searching, device=device) for split in there}
-    return there[0], found[there[0]], learnt(found["val"]) if "val" in found else None
+    found = {
+        split: search_split(load_embeddings(embeddings_path(folder, split)), search_options, device=device) for split in there
+    }
+    return there[0], found[there[0]], fit_novelty(found["val"]) if "val" in found else None
 
 
-def learnt(found: Found, *, fpr: float = 0.05) -> Novelty | None:
+def fit_novelty(found: SearchResult, *, fpr: float = 0.05) -> Novelty | None:
     """The decision that a split teaches; None where no query has both a match and another identity."""
     both = np.isfinite(found.plain.best_own) & np.isfinite(found.plain.best_other)
-    return calibrate(found.plain, fpr=fpr) if both.any() else None
+    return fit_novelty_rule(found.plain, fpr=fpr) if both.any() else None
 
 
 def write_outputs(
     folder: Path,
-    found: Found,
+    found: SearchResult,
     *,
     split: str = "test",
     novelty: Novelty | None = None,
@@ -69,38 +73,38 @@ def write_outputs(
         novelty: the new-animal decision, learnt on validation.
         reranking: with which `found.reranked` was made, for the summary.
     """
-    named = {"identities": found.of_queries("identity"), "outings": found.of_queries("outing")}
-    identities, folders = by_identity(found.plain, **named), by_folder(found.plain, **named)
+    named = {"identities": found.query_values("identity"), "outings": found.query_values("outing")}
+    identities, folders = score_identities(found.plain, **named), score_folders(found.plain, **named)
     tables = {
-        f"{prefix}_identity_metrics.csv": csv_text(identities, IDENTITY_COLUMNS),
-        f"{prefix}_folder_metrics.csv": csv_text(folders, FOLDER_COLUMNS),
+        f"{prefix}_identity_metrics.csv": format_csv(identities, IDENTITY_COLUMNS),
+        f"{prefix}_folder_metrics.csv": format_csv(folders, FOLDER_COLUMNS),
     }
     for name, content in tables.items():
         atomic.write_text(folder / name, content)
-    told = summary(found, num_folders=len(folders), split=split, novelty=novelty, reranking=reranking)
+    told = make_summary(found, num_folders=len(folders), split=split, novelty=novelty, reranking=reranking)
     write_json(folder / f"{prefix}_evaluation_summary.json", told)
-    drawn = draw(found, split=split, novelty=novelty)
+    drawn = draw_figures(found, split=split, novelty=novelty)
     for name, content in drawn.items():
         atomic.write_bytes(folder / name, content)
     return [folder / name for name in (*tables, f"{prefix}_evaluation_summary.json", *drawn)]
 
 
-def draw(found: Found, *, split: str, novelty: Novelty | None) -> dict[str, bytes]:
+def draw_figures(found: SearchResult, *, split: str, novelty: Novelty | None) -> dict[str, bytes]:
     """File name -> PNG."""
     new = None if found.new is None else found.new.best
     drawn = {
-        "cmc.png": figures_retrieval.cmc(found.variants(), split=split),
-        "ranks_by_identity.png": figures_retrieval.ranks(found.plain, identities=found.of_queries("identity"), split=split),
-        "similarities.png": figures_retrieval.similarities(found.plain, novelty=novelty, new=new, split=split),
+        "cmc.png": retrieval.cmc(found.variants(), split=split),
+        "ranks_by_identity.png": retrieval.ranks(found.plain, identities=found.query_values("identity"), split=split),
+        "similarities.png": retrieval.similarities(found.plain, novelty=novelty, new=new, split=split),
     }
-    return {name: figures.png(figure) for name, figure in drawn.items()}
+    return {name: style.png(figure) for name, figure in drawn.items()}
 
 
-def summary(
-    found: Found, *, num_folders: int, split: str, novelty: Novelty | None = None, reranking: Reranking | None = None
+def make_summary(
+    found: SearchResult, *, num_folders: int, split: str, novelty: Novelty | None = None, reranking: Reranking | None = None
 ) -> dict:
     """What the summary holds: the published names at the top, of plain search; below them every search by itself."""
-    identities, datasets = found.of_queries("identity"), found.of_queries("dataset")
+    identities, datasets = found.query_values("identity"), found.query_values("dataset")
     variants = {name: score(own, identities=identities) for name, own in found.variants().items()}
     plain = variants["plain"]
     top = {
@@ -117,8 +121,8 @@ def summary(
         "num_skipped_queries": int(plain["num_skipped_queries"]),
         "num_gallery": len(found.gallery),
         **variants,
-        "by_dataset": by_dataset(found.plain, datasets=datasets) or None,
-        "open_set": open_set(found) or None,
+        "by_dataset": score_datasets(found.plain, datasets=datasets) or None,
+        "open_set": score_open_set(found) or None,
         "new_animal": asdict(novelty) if novelty else None,
     }
     if "reranked" in variants:
@@ -126,7 +130,7 @@ def summary(
     return top | rest
 
 
-def csv_text(records: Sequence[Mapping[str, float | str]], columns: Sequence[str]) -> str:
+def format_csv(records: Sequence[Mapping[str, float | str]], columns: Sequence[str]) -> str:
     """A CSV file of these columns under their published names: whole numbers and words as they are, others to 4 decimals."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

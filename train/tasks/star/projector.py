@@ -21,7 +21,7 @@ def write_projector(
     tag: str = "embedding",
     thumbnails: np.ndarray | None = None,
 ) -> None:
-    """Write points with their names into a TensorBoard folder. Give at most a few thousand: see `spread`.
+    """Write points with their names into a TensorBoard folder. Give at most a few thousand: see `pick_identities`.
 
     Args:
         folder: one of its own below that of the run's event files. Beside them, its own event file would be the newest, and
@@ -47,7 +47,7 @@ def write_projector(
         writer.add_embedding(unit, rows, pictures, step, tag, header)
 
 
-def spread(identities: np.ndarray, *, limit: int = LIMIT, seed: int = 0) -> np.ndarray:
+def pick_identities(identities: np.ndarray, *, limit: int = LIMIT, seed: int = 0) -> np.ndarray:
     """(at most limit,) int64 ascending places of rows to show: whole identities, drawn at random, the last one perhaps cut.
 
     A few animals with all their photographs show whether these lie together; one photograph of each of many would not.

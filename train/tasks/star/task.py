@@ -13,17 +13,17 @@ from torch import Tensor
 
 from tarpon.models.groups import group_parameters
 from tarpon.models.reid.embedder import ReidModel
-from tarpon.shards.sampling.pk_plan import IdentityPlan, MixedPlan
 from tarpon.train.config import DATA, Optim, Recipe, Run, Schedule
 from tarpon.train.engine import DistContext
 from tarpon.train.task import Batch, Problem, Task
 from tarpon.train.tasks.star import export as star_export
-from tarpon.train.tasks.star.data import Photos, star_data
+from tarpon.train.tasks.star.data import Photos, number_identities, order_key, star_data, training_order
 from tarpon.train.tasks.star.figures.split import draw_split
-from tarpon.train.tasks.star.gathered import gathered
-from tarpon.train.tasks.star.losses import metric_losses
+from tarpon.train.tasks.star.gather import gather_rows
+from tarpon.train.tasks.star.losses import MetricLoss, metric_losses
 from tarpon.train.tasks.star.metrics.collect import EmbeddingMetric
-from tarpon.train.tasks.star.options import COTRAIN, IDLE, REFUSED, SPELLINGS, StarOptions
+from tarpon.train.tasks.star.metrics.embeddings import QUERY
+from tarpon.train.tasks.star.options import IDLE, REFUSED, SPELLINGS, StarOptions
 
 
 def recipe() -> Recipe:
@@ -50,121 +50,99 @@ def recipe() -> Recipe:
 
 
 def build(run: Run, options: StarOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:
-    """The task met with its shards."""
+    """The problem on the shards of `run.data`; `encoders` are those of the run that is gone on with or scored."""
     photos = Photos(run, options)
-    if not (photos.roles("val") & 1).any():
-        raise ValueError(
-            f"{run.data}: no photograph of the val split is of an animal in train; the best weights could not be chosen. "
-            f"Pack data with three sessions or more of some animals"
-        )
+    photos.check_validation()
     rows = photos.training(distractors=options.include_distractors)
     identities = (encoders or {}).get("identities") or sorted(set(photos.identity[np.concatenate(rows)].tolist()))
-    labels = numbered(photos.identity, identities)
+    labels = number_identities(photos.identity, identities)
     model = build_model(run, options, context, identities=len(identities))
-    epoch = order(rows, labels, options, seed=run.seed)
-    if encoders is None:  # a new training: what cannot be dealt into batches is told before its folder is begun
-        next(epoch.batches(0, micro=run.micro_batch, rank=context.rank, world=context.world))
-    data = star_data(run, options, context, photos=photos, order=epoch, labels=labels)
-
-    def loss(out: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        identity, anchors = batch["identity"], batch["anchor"]
-        if model.training:  # the model has gathered its embeddings
-            identity, anchors = gathered(context, identity), gathered(context, anchors.long()).bool()
-        return metric_losses(out, identity, options=options.loss, anchors=anchors)
-
-    names, searching = photos.names(), partial(options.search.searching, within_dataset=photos.within_dataset)
+    order = training_order(rows, labels, options, seed=run.seed)
+    if encoders is None:  # a new training: what makes no batch is refused before its folder is begun
+        next(order.batches(0, micro=run.micro_batch, rank=context.rank, world=context.world))
+    data = star_data(run, options, context, photos=photos, order=order, labels=labels)
+    names, search_options = photos.names(), partial(options.search.search_options, within_dataset=photos.within_dataset)
     return Problem(
         model=model,
         inputs=("image", "flips"),
         groups=group_parameters(model),
         freeze=model.freeze_backbone,
-        loss=loss,
+        loss=partial(step_losses, model=model, context=context, options=options.loss),
         data=data,
-        splits=("val", "test") if (photos.roles("test") & 1).any() else ("val",),
-        metric=lambda name: EmbeddingMetric(
+        splits=("val", "test") if (photos.roles("test") & QUERY).any() else ("val",),
+        metric=lambda split: EmbeddingMetric(
             names,
-            roles=photos.roles(name),
+            roles=photos.roles(split),
             protocol=photos.protocol,
-            searching=searching(rerank=name == "test"),
+            search_options=search_options(rerank=split == "test"),
             device=context.device,
         ),
         figures=draw_split,
         select="map",
-        frames=lambda batch: len(batch["row"]),
+        count=lambda batch: len(batch["row"]),
         unit="photos",
-        fingerprint=f"{photos.joined.fingerprint()}:{run.seed}:{run.global_batch}:{place_free(run, options)}",
+        fingerprint=f"{photos.joined.fingerprint()}:{run.seed}:{run.global_batch}:{order_key(options)}",
         encoders={"identities": identities},
-        say=describe(run, options, photos, rows, model),
-        export=lambda folder, best, scores: star_export.export(
-            folder,
-            best,
-            scores,
+        summary_lines=describe(run, options, photos, rows, model),
+        export=partial(
+            star_export.export,
             run=run,
             options=options,
             identities=identities,
             photos=photos,
-            searching=searching(rerank=True),
+            search_options=search_options(rerank=True),
             device=context.device,
         ),
     )
+
+
+def step_losses(
+    out: Mapping[str, Tensor], batch: Batch, *, model: ReidModel, context: DistContext, options: MetricLoss
+) -> dict[str, Tensor]:
+    """`metric_losses` over the rows of all processes in training, of this one in evaluation.
+
+    Args:
+        out: embedding (G, D) in training, where the model gathers, (B, D) in evaluation.
+        batch: identity (B,) int64, anchor (B,) bool.
+    """
+    identity, anchors = batch["identity"], batch["anchor"]
+    if model.training:
+        identity, anchors = gather_rows(context, identity), gather_rows(context, anchors.long()).bool()
+    return metric_losses(out, identity, options=options, anchors=anchors)
 
 
 def build_model(run: Run, options: StarOptions, context: DistContext, *, identities: int) -> ReidModel:
     """The network; the same weights on every rank and in every run of a seed, or those of the checkpoint."""
     torch.manual_seed(run.seed)
-    chosen = options.model
+    network = options.model
     model = ReidModel(
-        chosen.backbone.build(),
-        multi_stage=chosen.multi_stage,
-        width=chosen.width,
-        embedding_dim=chosen.embedding_dim,
-        head_depth=chosen.head_depth,
-        dropout=chosen.dropout,
+        network.backbone.build(),
+        multi_stage=network.multi_stage,
+        width=network.width,
+        embedding_dim=network.embedding_dim,
+        head_depth=network.head_depth,
+        dropout=network.dropout,
         identities=identities if options.loss.identity_weight else 0,
-        gather=partial(gathered, context),
+        gather=partial(gather_rows, context),
     )
     if options.checkpoint:
-        star_export.start_from(model, Path(options.checkpoint))
+        star_export.load_start_weights(model, Path(options.checkpoint))
     return model
 
 
-def numbered(names: np.ndarray, identities: list[str]) -> np.ndarray:
-    """(R,) int64 place of each name in `identities`, which is sorted; -1 where it is not there."""
-    listed = np.array(identities)
-    at = np.searchsorted(listed, names).clip(max=len(listed) - 1)
-    return np.where(listed[at] == names, at, -1).astype(np.int64)
-
-
-def order(rows: list[np.ndarray], labels: np.ndarray, options: StarOptions, *, seed: int) -> IdentityPlan | MixedPlan:
-    """P x K batches of the one data set, or of both mixed."""
-    plans = [
-        IdentityPlan(rows=own, identities=labels[own], seed=seed + number, instances=options.num_instances)
-        for number, own in enumerate(rows)
-    ]
-    if options.strategy != COTRAIN:
-        return plans[0]
-    stars, wildlife = plans
-    return MixedPlan(first=wildlife, second=stars, share=options.star_batch_ratio, alternate=options.alternate_batches)
-
-
-def place_free(run: Run, options: StarOptions) -> str:
-    """What the order of photographs hangs on beside the data, whatever the number of processes."""
-    mix = f"{options.star_batch_ratio}:{options.alternate_batches}" if options.strategy == COTRAIN else ""
-    return f"{options.num_instances}:{options.include_distractors}:{mix}"
-
-
 def describe(run: Run, options: StarOptions, photos: Photos, rows: list[np.ndarray], model: ReidModel) -> tuple[str, ...]:
-    told = []
+    """Lines on the data sets, the search protocol, the network and the batches. rows: of each data set, to train on."""
+    sources = []
     for (manifest, _), own in zip(photos.joined.parts, rows, strict=True):
-        told.append(f"{manifest.root}: train {len(own)} photographs of {len(set(photos.identity[own]))} animals")
-    asked = ", ".join(
+        sources.append(f"{manifest.root}: train {len(own)} photographs of {len(set(photos.identity[own]))} animals")
+    searched = ", ".join(
         f"{split} {int((photos.roles(split) & 1 > 0).sum())} asked among {int((photos.roles(split) & 2 > 0).sum())}"
         for split in ("val", "test")
     )
     backbone, millions = options.model.backbone, sum(p.numel() for p in model.parameters()) / 1e6
     weights = options.checkpoint or ("pretrained" if backbone.pretrained or backbone.weights else "random weights")
     return (
-        f"data      {'; '.join(told)}; {asked}",
+        f"data      {'; '.join(sources)}; {searched}",
         f"protocol  {photos.protocol}",
         f"model     {backbone.name} at {backbone.image_size} px ({weights}), {millions:.1f} M parameters, {options.strategy}",
         f"batch     {run.global_batch // options.num_instances} animals x {options.num_instances} photographs",

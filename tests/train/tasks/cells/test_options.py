@@ -9,9 +9,9 @@ import yaml
 from tarpon.shards.sources.cells.config import KEYS, TRAIN
 from tarpon.train import config, launch
 from tarpon.train.config import Run
-from tarpon.train.spelling import respelt
+from tarpon.train.spelling import translate_options
 from tarpon.train.tasks.cells import task as cells
-from tarpon.train.tasks.cells.options import CellsLoss, CellsOptions, published
+from tarpon.train.tasks.cells.options import CellsLoss, CellsOptions, read_published
 
 ROOT = Path(__file__).resolve().parents[4]
 # every key that training takes, none at its default; what each one sets stands in WANTED
@@ -63,7 +63,7 @@ WANTED = {
 def parsed(*words: str) -> tuple[Run, CellsOptions]:
     """A command line as `train/launch.py cells` reads it."""
     parser = config.parser_for(CellsOptions, recipe=cells.recipe(), task="cells")
-    return config.parse(parser, CellsOptions, respelt(words, cells.SPELLINGS, {}, published))[:2]
+    return config.parse(parser, CellsOptions, translate_options(words, cells.SPELLINGS, {}, read_published))[:2]
 
 
 def keys(held: dict, prefix: str = "") -> set[str]:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tarpon.shards.json_file import to_json, write_json
-from tarpon.train.tasks.cells.folds import spread, write_folds
+from tarpon.train.tasks.cells.folds import spread_over_folds, write_folds
 from tarpon.train.tasks.cells.losses import target_hours
 from tarpon.train.tasks.cells.metrics.predictions import PageRows, load_rows, save_rows
 from tarpon.train.tasks.cells.metrics.scores import score
@@ -208,7 +208,7 @@ def test_a_stack_tested_twice_or_a_fold_without_test_is_refused(tmp_path):
 
 
 def test_spread_over_folds_by_hand():
-    got = spread([{"auc": 0.8, "mae": 1.0, "mae_low": 0.5}, {"mae": 3.0}])
+    got = spread_over_folds([{"auc": 0.8, "mae": 1.0, "mae_low": 0.5}, {"mae": 3.0}])
     assert got == {
         "auc": {"mean": 0.8, "std": None, "min": 0.8, "max": 0.8, "values": [0.8, None]},
         "mae": {"mean": 2.0, "std": pytest.approx(2**0.5), "min": 1.0, "max": 3.0, "values": [1.0, 3.0]},

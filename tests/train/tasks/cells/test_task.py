@@ -14,6 +14,7 @@ from tarpon.shards.manifest import Manifest
 from tarpon.shards.sampling.draws import PageAugment
 from tarpon.shards.sources.cells.source import CellsSource
 from tarpon.train.config import Run
+from tarpon.train.tasks.cells import rows as page_rows
 from tarpon.train.tasks.cells import task as cells
 from tarpon.train.tasks.cells.options import CellsModel, CellsOptions, Frames, Pages
 
@@ -46,7 +47,7 @@ def test_windows_and_strides_pick_pages_by_the_clock(cells_shards):
 
     def picked(match: bool = False, **given) -> tuple[list[int], list[int]]:
         frames = Frames(train=Pages(**given), match_windows=match)
-        rows = cells.chosen(cells_shards, splits, "train", replace(OPTIONS, frames=frames))
+        rows = page_rows.select_split(cells_shards, splits, "train", replace(OPTIONS, frames=frames))
         assert (splits[rows] == "train").all()
         return pages_of(cells_shards, rows, 1), pages_of(cells_shards, rows, 0)
 
@@ -89,7 +90,7 @@ def test_matched_windows_keep_the_hours_that_both_classes_were_filmed_at(tmp_pat
     splits, hours = np.array(manifest.column("split")), np.asarray(manifest.column("hours"))
     labels = np.asarray(manifest.column("label"))
     for match, infected, uninfected in ((False, (2, 3, 4, 5, 6), (0, 1, 2, 3, 4)), (True, (2, 3, 4), (2, 3, 4))):
-        rows = cells.chosen(manifest, splits, "train", replace(OPTIONS, frames=Frames(match_windows=match)))
+        rows = page_rows.select_split(manifest, splits, "train", replace(OPTIONS, frames=Frames(match_windows=match)))
         assert set(2 * hours[rows[labels[rows] == 1]]) == set(infected)
         assert set(2 * hours[rows[labels[rows] == 0]]) == set(uninfected)
 
@@ -98,7 +99,7 @@ def test_infected_pages_from_before_the_onset_are_told(cells_shards):
     rows, labels = cells_shards.rows("train"), np.asarray(cells_shards.column("label"), np.int64)
 
     def told(onset: float) -> list[str]:
-        return list(cells.before_onset(cells_shards, rows, labels, onset=onset))
+        return list(page_rows.describe_onset(cells_shards, rows, labels, onset=onset))
 
     assert told(0.0) == []
     (line,) = told(1.0)  # pages 0 and 1 of 8
@@ -111,14 +112,14 @@ def test_every_fold_tests_other_wells_and_learns_from_none_of_them(cells_shards)
     wells, labels = np.array(cells_shards.column("well")), np.asarray(cells_shards.column("label"))
     tested = []
     for k in range(3):
-        splits = cells.splits_of(cells_shards, replace(OPTIONS, fold=k))
+        splits = page_rows.assign_splits(cells_shards, replace(OPTIONS, fold=k))
         held = {name: set(wells[splits == name]) for name in ("train", "val", "test")}
         assert sum(map(len, held.values())) == len(set.union(*held.values())) == 6
         assert all(set(labels[splits == name]) == {0, 1} for name in held)
         tested += held["test"]
     assert sorted(tested) == sorted(set(wells))
     with pytest.raises(ValueError, match="fold=3 must be 0 to 2"):
-        cells.splits_of(cells_shards, replace(OPTIONS, fold=3))
+        page_rows.assign_splits(cells_shards, replace(OPTIONS, fold=3))
 
 
 def test_a_fold_is_another_run(problem):

@@ -22,6 +22,7 @@ from tarpon.train.checkpoint import load_tensors
 from tarpon.train.config import Run
 from tarpon.train.tasks.fish import export as fish_export
 from tarpon.train.tasks.fish import task as fish
+from tarpon.train.tasks.fish.data import read_labels
 from tarpon.train.tasks.fish.metrics.predictions import load_rows
 from tarpon.train.tasks.fish.options import FishLoss, FishModel, FishOptions
 
@@ -119,7 +120,7 @@ def test_an_epoch_has_every_training_row_once_and_splits_are_in_order(problem, t
 
 
 def test_labels_are_places_among_the_classes_and_missing_ones_are_told_apart(table):
-    labels = fish.labels_of(table, replace(OPTIONS, include_feedingpath=True), CLASSES)
+    labels = read_labels(table, replace(OPTIONS, include_feedingpath=True), CLASSES)
     assert list(labels) == ["family", "order", "habitat", "troph", "feeding"]
     for place in (1, 7, 50):
         assert FAMILIES[labels["family"][place]] == table.labels["family"][place].as_py()

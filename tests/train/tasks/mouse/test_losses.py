@@ -24,7 +24,7 @@ def windows():
 def test_focal_without_gamma_is_cross_entropy_window_by_window(windows, smoothing):
     scores, actions = windows
     each = [F.cross_entropy(scores[b], actions[b], ignore_index=-1, label_smoothing=smoothing) for b in (0, 1)]
-    got = losses.focal(scores, actions, gamma=0.0, smoothing=smoothing, weights=None)
+    got = losses.focal_loss(scores, actions, gamma=0.0, smoothing=smoothing, weights=None)
     torch.testing.assert_close(got, sum(each) / 3)  # the window without labels counts 0
 
 
@@ -44,14 +44,14 @@ def test_focal_against_plain_python(windows):
             entropy = -sum(q * math.log(a) for a, q in zip(p, target, strict=True))
             frames.append(weights[label] * (1 - p_true) ** 2.5 * entropy)
         total += sum(frames) / len(frames) / 3
-    got = losses.focal(scores, actions, gamma=2.5, smoothing=0.1, weights=torch.tensor(weights))
+    got = losses.focal_loss(scores, actions, gamma=2.5, smoothing=0.1, weights=torch.tensor(weights))
     assert float(got) == pytest.approx(total, rel=1e-5)
 
 
 @pytest.mark.parametrize(("gamma", "smoothing"), [(2.5, 0.1), (0.5, 0.0)])
 def test_focal_has_a_gradient_at_certainty(gamma, smoothing):
     scores = torch.tensor([[[80.0, 0.0], [0.0, 80.0]]], requires_grad=True)
-    losses.focal(scores, torch.tensor([[0, 1]]), gamma=gamma, smoothing=smoothing, weights=None).backward()
+    losses.focal_loss(scores, torch.tensor([[0, 1]]), gamma=gamma, smoothing=smoothing, weights=None).backward()
     assert torch.isfinite(scores.grad).all()
 
 
@@ -63,9 +63,9 @@ def test_padding_counts_for_nothing(windows):
     kp[..., 2] = valid[..., None]
     guess, spoilt = kp[..., :2] * 0.9, torch.where(valid[..., None, None], kp[..., :2] * 0.9, 7.0)
     for term in (
-        lambda s, _: losses.focal(s, actions, gamma=2.0, smoothing=0.1, weights=None),
-        lambda s, _: losses.smoothness(s, valid),
-        lambda _, k: losses.points(k, kp, beta=0.02),
+        lambda s, _: losses.focal_loss(s, actions, gamma=2.0, smoothing=0.1, weights=None),
+        lambda s, _: losses.smoothness_loss(s, valid),
+        lambda _, k: losses.keypoint_loss(k, kp, beta=0.02),
     ):
         a, b = term(scores, guess), term(noise, spoilt)
         assert float(a) == float(b) > 0
@@ -74,9 +74,9 @@ def test_padding_counts_for_nothing(windows):
 def test_a_window_of_padding_alone_counts_zero():
     scores, nothing = torch.randn(1, 5, 3, requires_grad=True), torch.zeros(1, 5, dtype=torch.bool)
     total = (
-        losses.focal(scores, torch.full((1, 5), -1), gamma=2.5, smoothing=0.1, weights=torch.ones(3))
-        + losses.smoothness(scores, nothing)
-        + losses.points(torch.rand(1, 5, 2, 2), torch.zeros(1, 5, 2, 3), beta=0.1)
+        losses.focal_loss(scores, torch.full((1, 5), -1), gamma=2.5, smoothing=0.1, weights=torch.ones(3))
+        + losses.smoothness_loss(scores, nothing)
+        + losses.keypoint_loss(torch.rand(1, 5, 2, 2), torch.zeros(1, 5, 2, 3), beta=0.1)
     )
     total.backward()
     assert float(total.detach()) == 0.0
@@ -85,23 +85,23 @@ def test_a_window_of_padding_alone_counts_zero():
 
 def test_a_batch_is_the_mean_of_its_parts(windows):
     scores, actions = windows
-    whole = losses.focal(scores, actions, gamma=2.5, smoothing=0.1, weights=None)
-    parts = [losses.focal(scores[b : b + 1], actions[b : b + 1], gamma=2.5, smoothing=0.1, weights=None) for b in range(3)]
+    whole = losses.focal_loss(scores, actions, gamma=2.5, smoothing=0.1, weights=None)
+    parts = [losses.focal_loss(scores[b : b + 1], actions[b : b + 1], gamma=2.5, smoothing=0.1, weights=None) for b in range(3)]
     torch.testing.assert_close(whole, torch.stack(parts).mean())
 
 
 def test_smoothness_by_hand():
     scores = torch.log(torch.tensor([[[0.5, 0.5], [0.8, 0.2], [0.8, 0.2], [0.5, 0.5]]]))
     one = (math.log(0.8 / 0.5) + math.log(0.5 / 0.2)) / 2
-    assert float(losses.smoothness(scores, torch.ones(1, 4, dtype=torch.bool))) == pytest.approx(2 * one / 3, rel=1e-5)
-    assert float(losses.smoothness(scores, torch.tensor([[True, True, False, True]]))) == pytest.approx(one, rel=1e-5)
+    assert float(losses.smoothness_loss(scores, torch.ones(1, 4, dtype=torch.bool))) == pytest.approx(2 * one / 3, rel=1e-5)
+    assert float(losses.smoothness_loss(scores, torch.tensor([[True, True, False, True]]))) == pytest.approx(one, rel=1e-5)
 
 
 def test_points_by_hand():
     target = torch.tensor([[[[0.5, 0.5, 1.0], [0.2, 0.2, 0.0]], [[0.1, 0.1, 1.0], [0.0, 0.0, 0.0]]]])
     guess = torch.tensor([[[[0.51, 0.5], [0.9, 0.9]], [[0.2, 0.2], [1.0, 1.0]]]])
     square, straight = 0.5 * 0.01**2 / 0.02, 0.1 - 0.5 * 0.02
-    assert float(losses.points(guess, target, beta=0.02)) == pytest.approx((square / 2 + straight) / 2, rel=1e-4)
+    assert float(losses.keypoint_loss(guess, target, beta=0.02)) == pytest.approx((square / 2 + straight) / 2, rel=1e-4)
 
 
 def test_balanced_weights_by_hand():

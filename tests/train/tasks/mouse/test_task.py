@@ -10,10 +10,12 @@ import torch
 from tarpon.models.backbones.frames import FrameBackbone
 from tarpon.pipelines.clip.feed import TrainWindows
 from tarpon.shards.manifest import open_manifest
+from tarpon.shards.sources.mouse.pose_mirror import mirror_pairs
 from tarpon.train.config import Run
+from tarpon.train.data import TaskData
 from tarpon.train.tasks.mouse import options as mouse_options
 from tarpon.train.tasks.mouse import task as mouse
-from tarpon.train.tasks.mouse.data import mirror_of
+from tarpon.train.tasks.mouse.data import mouse_data, open_reader
 from tarpon.train.tasks.mouse.options import ModelOptions, MouseOptions, WindowOptions
 
 OPTIONS = MouseOptions(
@@ -37,17 +39,24 @@ OPTIONS = MouseOptions(
     ],
 )
 def test_left_and_right_change_places(points, turned):
-    got = mirror_of(OPTIONS, points)  # flips are off, so a point without its other side may stay
+    got = mirror_pairs(points, pairs="auto", need_partners=False)
     assert got == turned
     assert [got[to] for to in got] == list(range(len(points)))
 
 
-def test_with_flips_a_side_without_a_partner_is_an_error_and_a_list_by_hand_mends_it():
+def test_with_flips_a_side_without_a_partner_is_an_error_and_a_list_by_hand_mends_it(context, shards):
+    manifest, points = open_manifest(shards), ("L_paw", "other", "nose")
     flips = replace(OPTIONS, augment=replace(OPTIONS.augment, flip_p=0.5))
+
+    def make(options: MouseOptions) -> TaskData:
+        run = Run(data=str(shards), micro_batch=1, global_batch=2)
+        reader = open_reader(run, manifest)
+        return mouse_data(run, options, context, manifest=manifest, reader=reader, points=points, order=None, factors=None)
+
     with pytest.raises(ValueError, match="L_paw: named left or right"):
-        mirror_of(flips, ("L_paw", "other", "nose"))
-    assert mirror_of(replace(flips, mirror_pairs="L_paw:other"), ("L_paw", "other", "nose")) == (1, 0, 2)
-    assert mirror_of(OPTIONS, ("L_paw", "other", "nose")) == (0, 1, 2)
+        make(flips)
+    make(replace(flips, mirror_pairs="L_paw:other"))
+    make(OPTIONS)
 
 
 def test_class_counts_are_those_of_the_stored_labels(shards):
@@ -140,7 +149,7 @@ def test_a_batch_goes_through_the_model_to_finite_losses(problem_of):
         terms = problem.loss(problem.model(**{name: batch[name] for name in problem.inputs}), batch)
         assert set(terms) == names
         assert all(torch.isfinite(term) and term.ndim == 0 for term in terms.values())
-        assert problem.frames(batch) == 48
+        assert problem.count(batch) == 48
 
 
 def test_skipping_is_the_same_as_having_read(problem_of):

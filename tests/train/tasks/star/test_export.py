@@ -16,7 +16,7 @@ from tarpon.train.checkpoint import load_tensors
 from tarpon.train.evaluate import evaluate
 from tarpon.train.tasks.star import task as star
 from tarpon.train.tasks.star.data import Photos
-from tarpon.train.tasks.star.export import KEYS, NAME, THUMBNAIL, thumbnails, without_weights
+from tarpon.train.tasks.star.export import KEYS, NAME, THUMBNAIL, read_thumbnails, without_weights
 from tarpon.train.tasks.star.metrics.embeddings import load_embeddings
 from tarpon.train.tasks.star.options import StarOptions
 
@@ -127,7 +127,7 @@ def test_a_run_whose_processes_had_less_than_whole_animals_each_is_scored(traine
 
 def test_thumbnails_are_whole_photographs(star_shards, small_options):
     photos = Photos(config.Run(data=str(star_shards.root)), small_options)
-    for row, small in zip((0, 5, 9), thumbnails(photos, np.array([0, 5, 9])), strict=True):
+    for row, small in zip((0, 5, 9), read_thumbnails(photos, np.array([0, 5, 9])), strict=True):
         width, height = star_shards.value(row, "width"), star_shards.value(row, "height")
         shown = small.any((0, 2)).sum() / small.any((1, 2)).sum()  # black is around it
         assert small.shape == (THUMBNAIL, THUMBNAIL, 3)

@@ -9,7 +9,7 @@ import pytest
 
 from tarpon.train import config, launch
 from tarpon.train.config import Run, UsageError
-from tarpon.train.spelling import respelt
+from tarpon.train.spelling import translate_options
 from tarpon.train.tasks.star import task as star
 from tarpon.train.tasks.star.options import StarOptions
 
@@ -44,7 +44,7 @@ WANTED = {
 def parsed(*words: str) -> tuple[Run, StarOptions]:
     """A command line as `train/launch.py star` reads it."""
     parser = config.parser_for(StarOptions, recipe=star.recipe(), task="star")
-    return config.parse(parser, StarOptions, respelt(words, star.SPELLINGS, star.REFUSED, idle=star.IDLE))[:2]
+    return config.parse(parser, StarOptions, translate_options(words, star.SPELLINGS, star.REFUSED, idle=star.IDLE))[:2]
 
 
 def read(given: tuple[Run, StarOptions], name: str) -> object:

@@ -6,10 +6,18 @@ import json
 import numpy as np
 import pytest
 
-from tarpon.train.tasks.star.metrics.collect import embeddings_of
-from tarpon.train.tasks.star.metrics.embeddings import GALLERY, NEW, QUERY, EmbeddingRows, Searching, find, save_embeddings
+from tarpon.train.tasks.star.metrics.collect import embeddings_path
+from tarpon.train.tasks.star.metrics.embeddings import (
+    GALLERY,
+    NEW,
+    QUERY,
+    EmbeddingRows,
+    SearchOptions,
+    save_embeddings,
+    search_split,
+)
 from tarpon.train.tasks.star.metrics.rerank import Reranking
-from tarpon.train.tasks.star.outputs import csv_text, find_run, learnt, write_outputs
+from tarpon.train.tasks.star.outputs import find_run, fit_novelty, format_csv, write_outputs
 
 RANKS = (1, 5, 10, 20)
 FILES = {
@@ -51,8 +59,8 @@ def rows(seed: int = 0, *, new: bool = True, skipped: int = 2) -> EmbeddingRows:
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     reranking = Reranking(k1=6, k2=3)
-    found = find(rows(), Searching(reranking=reranking))
-    paths = write_outputs(folder, found, novelty=learnt(found), reranking=reranking)
+    found = search_split(rows(), SearchOptions(reranking=reranking))
+    paths = write_outputs(folder, found, novelty=fit_novelty(found), reranking=reranking)
     assert {path.name for path in paths} == {path.name for path in folder.iterdir()} == FILES
     return folder, found
 
@@ -112,16 +120,16 @@ def test_the_summary_says_what_it_counts(written):
 
 def test_a_run_folder_is_read_again(tmp_path):
     with pytest.raises(ValueError, match=r"no predictions/test\.parquet"):
-        find_run(tmp_path, Searching())
-    save_embeddings(embeddings_of(tmp_path, "val"), rows(1, new=False))
-    split, found, novelty = find_run(tmp_path, Searching())
-    assert (split, novelty) == ("val", learnt(found))
-    save_embeddings(embeddings_of(tmp_path, "test"), rows(2))
-    split, found, again = find_run(tmp_path, Searching())
+        find_run(tmp_path, SearchOptions())
+    save_embeddings(embeddings_path(tmp_path, "val"), rows(1, new=False))
+    split, found, novelty = find_run(tmp_path, SearchOptions())
+    assert (split, novelty) == ("val", fit_novelty(found))
+    save_embeddings(embeddings_path(tmp_path, "test"), rows(2))
+    split, found, again = find_run(tmp_path, SearchOptions())
     assert (split, again) == ("test", novelty)  # the decision is never learnt on the test split
     names = [path.name for path in write_outputs(tmp_path, found, split=split, novelty=novelty)]
     before = {name: (tmp_path / name).read_bytes() for name in names if not name.endswith("png")}
-    write_outputs(tmp_path, find_run(tmp_path, Searching())[1], split=split, novelty=novelty)
+    write_outputs(tmp_path, find_run(tmp_path, SearchOptions())[1], split=split, novelty=novelty)
     assert before == {name: (tmp_path / name).read_bytes() for name in before}
     assert not list(tmp_path.glob(".*"))
 
@@ -129,14 +137,14 @@ def test_a_run_folder_is_read_again(tmp_path):
 def test_without_flips_reranking_and_new_animals(tmp_path):
     given = rows(new=False, skipped=0)
     bare = EmbeddingRows(**{name: getattr(given, name) for name in vars(given) if name != "embedding_flips"})
-    write_outputs(tmp_path, find(bare, Searching()), prefix="wildlife", split="val")
+    write_outputs(tmp_path, search_split(bare, SearchOptions()), prefix="wildlife", split="val")
     held = json.loads((tmp_path / "wildlife_evaluation_summary.json").read_text())
     assert not {"flips", "reranked", "open_set", "new_animal"} & set(held)
     assert held["split"] == "val"
 
 
 def test_names_with_commas_and_quotes_survive():
-    text = csv_text([{"identity": 'a,"b"\nc', "map": 0.123456, "num_queries": 3}], ("identity", "num_queries", "map"))
+    text = format_csv([{"identity": 'a,"b"\nc', "map": 0.123456, "num_queries": 3}], ("identity", "num_queries", "map"))
     assert text.splitlines()[0] == "identity,num_queries,mAP"
     record = next(csv.DictReader(text.splitlines(keepends=True)))
     assert record == {"identity": 'a,"b"\nc', "num_queries": "3", "mAP": "0.1235"}

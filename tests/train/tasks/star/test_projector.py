@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tarpon.train.tasks.star.projector import spread, write_projector
+from tarpon.train.tasks.star.projector import pick_identities, write_projector
 
 
 def made(rows: int = 7) -> dict:
@@ -72,11 +72,11 @@ def test_mistakes_are_refused(tmp_path, change, part):
 
 def test_whole_animals_are_shown_up_to_the_limit():
     identities = np.random.default_rng(1).permutation(np.arange(500) % 50)
-    chosen = spread(identities, limit=75)
+    chosen = pick_identities(identities, limit=75)
     assert len(chosen) == len(set(chosen)) == 75
     assert (np.diff(chosen) > 0).all()
     _, counts = np.unique(identities[chosen], return_counts=True)
     assert sorted(counts) == [5] + [10] * 7
-    assert (spread(identities, limit=75) == chosen).all()
-    assert spread(identities, limit=9999).tolist() == list(range(500))
-    assert len(np.intersect1d(spread(identities, limit=75, seed=1), chosen)) < 75
+    assert (pick_identities(identities, limit=75) == chosen).all()
+    assert pick_identities(identities, limit=9999).tolist() == list(range(500))
+    assert len(np.intersect1d(pick_identities(identities, limit=75, seed=1), chosen)) < 75

@@ -17,8 +17,7 @@ from tarpon.tools.evaluate import open_best
 from tarpon.train import launch
 from tarpon.train.checkpoint import load_tensors
 from tarpon.train.config import Optim, Run
-from tarpon.train.tasks.star import task as star
-from tarpon.train.tasks.star.data import Photos
+from tarpon.train.tasks.star.data import Photos, number_identities, training_order
 from tarpon.train.tasks.star.export import NAME, OWN
 from tarpon.train.tasks.star.losses import MetricLoss, metric_losses
 
@@ -169,7 +168,7 @@ def test_a_co_trained_run_is_scored_without_its_second_set(star_run, wild_shards
     assert all(torch.equal(value, best[name]) for name, value in problem.model.state_dict().items())
     assert problem.encoders == json.loads((folder / "encoders.json").read_text())
     wildlife = open_best(folder, data=wild_shards.root).problem
-    assert any("each within its own data set" in line for line in wildlife.say)
+    assert any("each within its own data set" in line for line in wildlife.summary_lines)
 
 
 @pytest.mark.slow
@@ -204,8 +203,8 @@ def test_ranks_share_a_step_out(star_shards, small_options):
     """What two ranks of four photographs read is what one of eight reads, with the same augmentation."""
     photos = Photos(Run(data=str(star_shards.root)), small_options)
     rows = photos.training(distractors=True)
-    labels = star.numbered(photos.identity, sorted(set(photos.identity)))
-    epoch = star.order(rows, labels, small_options, seed=42)
+    labels = number_identities(photos.identity, sorted(set(photos.identity)))
+    epoch = training_order(rows, labels, small_options, seed=42)
     shared = [epoch.stream(0, skip=0, micro=4, accumulation=1, rank=rank, world=2) for rank in (0, 1)]
     whole = epoch.stream(0, skip=0, micro=8, accumulation=1, rank=0, world=1)
     for alone, *parts in islice(zip(whole, *shared, strict=False), 2 * epoch.steps(8)):

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tarpon.train.figures import style as figures
+from tarpon.train.figures import style
 
 Lines = Sequence[Mapping[str, float]]  # of metrics.jsonl: `step`, and any of the named values
 LOSSES = {  # title -> name in training, name in validation
@@ -27,7 +27,7 @@ def training_curves(lines: Lines) -> Figure:
         _finish(axes, title)
         _log_where_wide(axes)
     rates = sorted({name for line in lines for name in line if name == "lr" or name.startswith("lr/")})
-    for name, colour in zip(rates, figures.SERIES_COLOURS, strict=False):
+    for name, colour in zip(rates, style.SERIES_COLOURS, strict=False):
         _line(panels[3], lines, name, colour=colour, label=name)
     _finish(panels[3], "Learning rate")
     return figure
@@ -36,10 +36,10 @@ def training_curves(lines: Lines) -> Figure:
 def validation_metrics(lines: Lines, *, best_step: int | None = None) -> Figure:
     """Class scores, errors in hours beside those of constant answers, the selection score, calibration; best step marked."""
     figure, panels = _panels(4)
-    for name, colour in zip(SHARES, figures.SERIES_COLOURS, strict=True):
+    for name, colour in zip(SHARES, style.SERIES_COLOURS, strict=True):
         _line(panels[0], lines, name, colour=colour, label=name.removeprefix("val/"))
     _finish(panels[0], "Classes on validation")
-    for name, colour in zip(ERRORS, figures.SERIES_COLOURS, strict=False):
+    for name, colour in zip(ERRORS, style.SERIES_COLOURS, strict=False):
         _line(panels[1], lines, name, colour=colour, label=name.removeprefix("val/"))
     _line(panels[1], lines, "val/constant_mae", colour="#999999", label="mae of the training median", dashed=True)
     panels[1].set_ylim(bottom=0)
@@ -57,7 +57,7 @@ def validation_metrics(lines: Lines, *, best_step: int | None = None) -> Figure:
 
 def _panels(count: int) -> tuple[Figure, np.ndarray]:
     rows = -(-count // 2)
-    figure = Figure(figsize=(figures.WIDTH_IN, 3.4 * rows), layout="constrained")
+    figure = Figure(figsize=(style.WIDTH_IN, 3.4 * rows), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.12)  # inches; keeps a legend off the title below it
     return figure, figure.subplots(rows, 2, squeeze=False).ravel()
 
@@ -67,8 +67,8 @@ def _line(axes: Axes, lines: Lines, name: str, *, colour: str, label: str, dashe
     if points:
         step, value = np.array(points, dtype=float).T
         marker = "o" if len(step) < 40 and not dashed else None
-        style = "--" if dashed else "-"
-        axes.plot(step, value, color=colour, label=label, linewidth=1.4, marker=marker, markersize=2.5, linestyle=style)
+        linestyle = "--" if dashed else "-"
+        axes.plot(step, value, color=colour, label=label, linewidth=1.4, marker=marker, markersize=2.5, linestyle=linestyle)
 
 
 def _log_where_wide(axes: Axes) -> None:

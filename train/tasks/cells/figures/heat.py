@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tarpon.train.figures import style as figures
+from tarpon.train.figures import style
 from tarpon.train.tasks.cells.metrics.predictions import CONDITIONS, PageRows
 from tarpon.train.tasks.cells.metrics.scores import F1_SHARE, HOURS_SHARE
 
@@ -44,12 +44,12 @@ def best_and_worst(rows: PageRows, *, count: int = 3) -> tuple[np.ndarray, np.nd
 def page_title(rows: PageRows, page: int) -> str:
     """What is known of a page and what was told, in two lines."""
     return (
-        f"{figures.plain(str(rows.stack[page]), limit=24)}, {rows.clock[page]:g} h: {CONDITIONS[rows.label[page]]}\n"
+        f"{style.plain(str(rows.stack[page]), limit=24)}, {rows.clock[page]:g} h: {CONDITIONS[rows.label[page]]}\n"
         f"told {rows.prob[page]:.2f} infected, {rows.predicted[page]:.1f} h (true {rows.target[page]:.1f} h)"
     )
 
 
-def heated(best: Sequence[HeatedPage], worst: Sequence[HeatedPage]) -> Figure:
+def draw_heated(best: Sequence[HeatedPage], worst: Sequence[HeatedPage]) -> Figure:
     """One page a row: as it is, then under the heat of each answer; the best pages above the worst.
 
     The heat of each panel is relative to its own hottest place: panels show where, not how strongly.

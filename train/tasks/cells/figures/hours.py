@@ -5,10 +5,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import r2_score
 
-from tarpon.train.figures import style as figures
-from tarpon.train.tasks.cells.metrics.calibration import reliability
+from tarpon.train.figures import style
+from tarpon.train.tasks.cells.metrics.calibration import bin_reliability
 from tarpon.train.tasks.cells.metrics.predictions import CONDITIONS, THRESHOLD, PageRows
-from tarpon.train.tasks.cells.metrics.scores import GOOD_AUC, WINDOW_H, good_from, stack_scores, windows
+from tarpon.train.tasks.cells.metrics.scores import GOOD_AUC, WINDOW_H, find_good_start, score_stacks, score_windows
 
 COLOURS = ("#0072B2", "#D55E00")  # uninfected, infected: Okabe and Ito's dark blue and vermilion
 GUIDE = {"color": "#999999", "linewidth": 0.9, "linestyle": ":"}
@@ -32,7 +32,7 @@ def scatter(rows: PageRows, *, split: str = "") -> Figure:
 
 def over_time(rows: PageRows, *, split: str = "") -> Figure:
     """Scores of the classes, error of the hours and number of pages, by window of the clock."""
-    found = windows(rows)
+    found = score_windows(rows)
     centre = np.array([window.centre for window in found])
     figure = Figure(figsize=(9.0, 8.2), layout="constrained")
     top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 1.4))
@@ -40,7 +40,7 @@ def over_time(rows: PageRows, *, split: str = "") -> Figure:
         values = np.array([window.scores[name] for window in found])
         top.plot(centre, values, "o-", color=colour, linewidth=1.5, markersize=4, label="AUC" if name == "auc" else name)
     top.axhline(GOOD_AUC, **GUIDE)
-    from_hour = good_from(found)
+    from_hour = find_good_start(found)
     told = f"AUC ≥ {GOOD_AUC} from {from_hour:g} h on" if np.isfinite(from_hour) else f"AUC does not stay at {GOOD_AUC}"
     if len(np.unique(rows.label)) < 2:
         told = "one class only, no AUC"
@@ -52,7 +52,7 @@ def over_time(rows: PageRows, *, split: str = "") -> Figure:
     for label, name in enumerate(CONDITIONS):
         chosen = rows.take(rows.label == label) if (rows.label == label).any() else None
         if chosen is not None:
-            own = windows(chosen)
+            own = score_windows(chosen)
             middle.plot([w.centre for w in own], [w.scores["mae"] for w in own], "o-", color=COLOURS[label], label=name, ms=4)
     middle.plot(centre, [window.scores["mae"] for window in found], color="#222222", label="all", linewidth=1.2)
     middle.set_ylim(bottom=0)
@@ -66,12 +66,12 @@ def over_time(rows: PageRows, *, split: str = "") -> Figure:
 
 def calibration(rows: PageRows, *, split: str = "") -> Figure:
     """Share of infected pages over the probability they were given, and how often each probability is given."""
-    bins = reliability(rows.label, rows.prob)
+    bins = bin_reliability(rows.label, rows.prob)
     figure = Figure(figsize=(5.4, 5.6), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     top.plot([0, 1], [0, 1], **GUIDE)
     some = bins.count > 0
-    top.plot(bins.told[some], bins.found[some], "o-", color="#222222", markersize=5, linewidth=1.4)
+    top.plot(bins.mean_predicted[some], bins.fraction_positive[some], "o-", color="#222222", markersize=5, linewidth=1.4)
     top.set_ylabel("share that is infected")
     top.set_ylim(-0.03, 1.03)
     top.set_title(f"Calibration{_of(split)}: error {bins.error():.4f}, {len(rows):,} pages", loc="left", fontsize=11)
@@ -90,7 +90,7 @@ def calibration(rows: PageRows, *, split: str = "") -> Figure:
 
 def stacks(rows: PageRows, *, split: str = "") -> Figure:
     """Mean probability and mean error of each stack, the largest error on top."""
-    records = sorted(stack_scores(rows), key=lambda record: (record["mae"], record["stack"]))
+    records = sorted(score_stacks(rows), key=lambda record: (record["mae"], record["stack"]))
     shown = records[-MAX_STACKS:]
     figure = Figure(figsize=(9.0, 1.6 + 0.2 * len(shown)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
@@ -100,7 +100,7 @@ def stacks(rows: PageRows, *, split: str = "") -> Figure:
     left.axvline(THRESHOLD, **GUIDE)
     left.set_xlim(-0.03, 1.03)
     left.set_xlabel("mean probability of infection")
-    left.set_yticks(place, [figures.plain(record["stack"], limit=24) for record in shown], fontsize=8)
+    left.set_yticks(place, [style.plain(record["stack"], limit=24) for record in shown], fontsize=8)
     right.barh(place, [record["mae"] for record in shown], color=colours, height=0.7)
     right.set_xlabel("mean error, h")
     cut = f", the {len(shown)} with the largest errors" if len(shown) < len(records) else ""

@@ -7,11 +7,11 @@ import numpy as np
 from torch import Tensor
 
 from tarpon.train.task import Result
-from tarpon.train.tasks.cells.metrics.predictions import PageNames, join, save_rows
+from tarpon.train.tasks.cells.metrics.predictions import PageNames, join_batches, save_rows
 from tarpon.train.tasks.cells.metrics.scores import score
 
 
-class HourMetric:
+class PageMetric:
     """Batches in, a scored split out.
 
     Args:
@@ -51,7 +51,7 @@ class HourMetric:
 
     def read(self, parts: list[list[dict[str, np.ndarray]]]) -> Result:
         batches = [batch for part in parts for batch in part]
-        rows = join(batches, names=self._names, clamp_range=self._clamp, medians=self._medians)
+        rows = join_batches(batches, names=self._names, clamp_range=self._clamp, medians=self._medians)
 
         def save(path: Path) -> None:
             save_rows(path, rows)

@@ -10,12 +10,12 @@ from sklearn.metrics import roc_auc_score
 from tarpon.train.metrics.confusion import ratio
 
 
-def area(label: np.ndarray, score: np.ndarray) -> float:
+def roc_auc(label: np.ndarray, score: np.ndarray) -> float:
     """Of label (N,) 0 or 1 and score (N,); NaN where one class is missing."""
     return float(roc_auc_score(label, score)) if len(np.unique(label)) == 2 else float("nan")
 
 
-def matched_area(label: np.ndarray, score: np.ndarray, bins: np.ndarray) -> float:
+def matched_roc_auc(label: np.ndarray, score: np.ndarray, bins: np.ndarray) -> float:
     """Area over those pairs alone whose two rows share a bin: the bins' areas, weighted by their pairs.
 
     What the bin itself tells about the class (here: an hour at which only one class was filmed) wins nothing. It is the
@@ -31,12 +31,12 @@ def matched_area(label: np.ndarray, score: np.ndarray, bins: np.ndarray) -> floa
         positives = int((label[at] == 1).sum())
         count = positives * (int(at.sum()) - positives)
         if count:
-            wins += count * area(label[at], score[at])
+            wins += count * roc_auc(label[at], score[at])
             pairs += count
     return float(ratio(wins, pairs))
 
 
-def group_wins(label: np.ndarray, score: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def count_group_pairs(label: np.ndarray, score: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(G, G) float64 pairs won and pairs in all, of the positives of the row's group with the negatives of the column's.
 
     With a resample's weights w (G,) its area is (w @ won @ w) / (w @ pairs @ w): exact, without sorting the rows again.
@@ -56,6 +56,6 @@ def group_wins(label: np.ndarray, score: np.ndarray, group: np.ndarray) -> tuple
     return won, pairs
 
 
-def resampled_areas(weights: np.ndarray, won: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def resampled_roc_auc(weights: np.ndarray, won: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """(S, G) weights of the groups -> (S,) areas; NaN where a resample lacks a class."""
     return ratio(((weights @ won) * weights).sum(1), ((weights @ pairs) * weights).sum(1))

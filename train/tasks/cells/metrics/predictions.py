@@ -83,7 +83,7 @@ class PageRows:
         return PageRows(clamp_range=self.clamp_range, **{name: getattr(self, name)[rows] for name in self.arrays()})
 
 
-def pool(parts: Sequence[PageRows]) -> PageRows:
+def pool_rows(parts: Sequence[PageRows]) -> PageRows:
     """Pages of several splits as one.
 
     Raises:
@@ -100,7 +100,7 @@ def pool(parts: Sequence[PageRows]) -> PageRows:
     return PageRows(clamp_range=parts[0].clamp_range, **arrays)
 
 
-def one_well_classes(*parts: PageRows) -> tuple[str, ...]:
+def find_one_well_classes(*parts: PageRows) -> tuple[str, ...]:
     """Classes all of whose stacks, in all the parts together, come from one well: what tells it apart passes for the class.
 
     Give every split there is: a small one may well have but one well of a class.
@@ -152,7 +152,7 @@ def save_metadata(path: Path, rows: PageRows) -> None:
     atomic.write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
-def join(
+def join_batches(
     parts: Sequence[Mapping[str, np.ndarray]],
     *,
     names: PageNames,

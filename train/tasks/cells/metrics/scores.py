@@ -11,8 +11,8 @@ import numpy as np
 
 from tarpon.train.metrics.bootstrap import bootstrap_interval
 from tarpon.train.metrics.confusion import ratio
-from tarpon.train.tasks.cells.metrics.calibration import reliability
-from tarpon.train.tasks.cells.metrics.pairs import area, group_wins, matched_area, resampled_areas
+from tarpon.train.tasks.cells.metrics.calibration import bin_reliability
+from tarpon.train.tasks.cells.metrics.pairs import count_group_pairs, matched_roc_auc, resampled_roc_auc, roc_auc
 from tarpon.train.tasks.cells.metrics.predictions import CONDITIONS, THRESHOLD, PageRows
 
 WINDOW_H, STRIDE_H = 6.0, 3.0  # of the windows of time, as published
@@ -38,31 +38,31 @@ def score(rows: PageRows, *, resamples: int = 1000, seed: int = 0) -> dict[str, 
         resamples: of the bootstrap; 0: no intervals.
         seed: of the bootstrap.
     """
-    out = {"rows": len(rows), **class_scores(rows.label, rows.prob), **_hour_scores(rows)}
-    out["ece"] = reliability(rows.label, rows.prob).error()
+    out = {"rows": len(rows), **score_classes(rows.label, rows.prob), **_hour_scores(rows)}
+    out["ece"] = bin_reliability(rows.label, rows.prob).error()
     hour = np.floor(rows.clock / MATCH_H).astype(np.int64)
-    out["auc_time_matched"] = matched_area(rows.label, rows.prob, hour)
-    out["auc_clock"] = area(rows.label, rows.clock)
-    out["auc_95_from_h"] = good_from(windows(rows))
-    out |= _stack_means(stack_scores(rows))
-    out["combined"] = combined(out["f1"], out["mae"], highest=rows.clamp_range[1])
+    out["auc_time_matched"] = matched_roc_auc(rows.label, rows.prob, hour)
+    out["auc_clock"] = roc_auc(rows.label, rows.clock)
+    out["auc_95_from_h"] = find_good_start(score_windows(rows))
+    out |= _stack_means(score_stacks(rows))
+    out["combined"] = combine_scores(out["f1"], out["mae"], highest=rows.clamp_range[1])
     if resamples:
         out |= _intervals(rows, resamples=resamples, seed=seed)
     return {key: float(value) for key, value in out.items() if math.isfinite(value)}
 
 
-def combined(f1: float, mae: float, *, highest: float) -> float:
+def combine_scores(f1: float, mae: float, *, highest: float) -> float:
     """The selection score; without a defined F1 (no page infected, none called so) that part is 0."""
     return F1_SHARE * (f1 if math.isfinite(f1) else 0.0) + HOURS_SHARE * max(0.0, 1.0 - mae / highest)
 
 
-def class_scores(label: np.ndarray, prob: np.ndarray) -> dict[str, float]:
+def score_classes(label: np.ndarray, prob: np.ndarray) -> dict[str, float]:
     """auc, accuracy, balanced_accuracy, precision, recall, f1; NaN where undefined. label (N,) 0 or 1, prob (N,)."""
     said = prob >= THRESHOLD
     hits, true, given = ((label == 1) & said).sum(), (label == 1).sum(), said.sum()
     recall = ratio([(~said & (label == 0)).sum(), hits], [(label == 0).sum(), true])
     return {
-        "auc": area(label, prob),
+        "auc": roc_auc(label, prob),
         "accuracy": float((said == (label == 1)).mean()),
         "balanced_accuracy": float(np.nanmean(recall)),
         "precision": float(ratio(hits, given)),
@@ -77,28 +77,28 @@ class Window:
 
     start: float  # hours of the clock
     end: float
-    scores: dict[str, float]  # rows, infected (rows), those of `class_scores`, mae; NaN where undefined
+    scores: dict[str, float]  # rows, infected (rows), those of `score_classes`, mae; NaN where undefined
 
     @property
     def centre(self) -> float:
         return (self.start + self.end) / 2
 
 
-def windows(rows: PageRows, *, width: float = WINDOW_H, stride: float = STRIDE_H) -> list[Window]:
+def score_windows(rows: PageRows, *, width: float = WINDOW_H, stride: float = STRIDE_H) -> list[Window]:
     """Windows from hour 0 on until every page is in one; a window without pages is left out."""
     found, start, last = [], 0.0, float(rows.clock.max())
     while start == 0 or start + width - stride <= last:
         at = (rows.clock >= start) & (rows.clock < start + width)
         if at.any():
             scores = {"rows": float(at.sum()), "infected": float((rows.label[at] == 1).sum())}
-            scores |= class_scores(rows.label[at], rows.prob[at])
+            scores |= score_classes(rows.label[at], rows.prob[at])
             scores["mae"] = float(np.abs(_error(rows)[at]).mean())
             found.append(Window(start=start, end=start + width, scores=scores))
         start += stride
     return found
 
 
-def good_from(found: Sequence[Window], *, level: float = GOOD_AUC) -> float:
+def find_good_start(found: Sequence[Window], *, level: float = GOOD_AUC) -> float:
     """Start of the first window from which on all reach `level`; windows of one class say nothing; NaN if the last fails."""
     start = math.nan
     for window in reversed(found):
@@ -110,7 +110,7 @@ def good_from(found: Sequence[Window], *, level: float = GOOD_AUC) -> float:
     return start
 
 
-def stack_scores(rows: PageRows) -> list[dict[str, float | str]]:
+def score_stacks(rows: PageRows) -> list[dict[str, float | str]]:
     """One record a stack, by name: stack, well, position, label, rows, prob (mean), accuracy, mae, bias (told - true, h)."""
     _, place, count = np.unique(rows.stack, return_inverse=True, return_counts=True)
     error, right = _error(rows), (rows.prob >= THRESHOLD) == (rows.label == 1)
@@ -155,7 +155,7 @@ def _stack_means(records: Sequence[dict]) -> dict[str, float]:
     return {
         "stacks": len(records),
         "acc_stack": float(((prob >= THRESHOLD) == (label == 1)).mean()),
-        "auc_stack": area(label, prob),
+        "auc_stack": roc_auc(label, prob),
         "mae_stack": float(np.mean([record["mae"] for record in records])),
     }
 
@@ -165,10 +165,10 @@ def _intervals(rows: PageRows, *, resamples: int, seed: int) -> dict[str, float]
     said, true = rows.prob >= THRESHOLD, rows.label == 1
     columns = [said & true, said.astype(np.float64) + true, np.abs(_error(rows)), np.ones(len(rows))]
     counts = np.stack([np.bincount(stack, weights=column) for column in columns], 1)  # (G, 4)
-    won, pairs = group_wins(rows.label, rows.prob, stack)
+    won, pairs = count_group_pairs(rows.label, rows.prob, stack)
     # An area is no sum over stacks, so its resamples are handed the stacks' weights themselves: the identity's sums.
     chosen = {
-        "auc": (np.eye(len(counts)), lambda weights: resampled_areas(weights, won, pairs)),
+        "auc": (np.eye(len(counts)), lambda weights: resampled_roc_auc(weights, won, pairs)),
         "f1": (counts, lambda sums: ratio(2 * sums[:, 0], sums[:, 1])),
         "mae": (counts, lambda sums: ratio(sums[:, 2], sums[:, 3])),
     }

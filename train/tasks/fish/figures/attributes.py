@@ -6,10 +6,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from tarpon.train.figures import style as figures
+from tarpon.train.figures import style
 from tarpon.train.metrics.confusion import ratio
 from tarpon.train.tasks.fish.metrics.predictions import AttributeRows
-from tarpon.train.tasks.fish.metrics.scores import class_counts, gate_means
+from tarpon.train.tasks.fish.metrics.scores import average_gates, count_classes
 
 BUCKET_COLOURS = {"common": "#0072B2", "medium": "#E69F00", "rare": "#D55E00", "unseen": "#777777"}
 SPREAD_SEED = 0  # points with the same number of images lie beside each other, always in the same places
@@ -17,14 +17,14 @@ SPREAD_SEED = 0  # points with the same number of images lie beside each other, 
 
 def gates(rows: AttributeRows) -> Figure:
     """Mean weight of each expert in each task's mix; beside the names the mean entropy in nats, and what an even mix has."""
-    mean, entropy = gate_means(rows.gates)
+    mean, entropy = average_gates(rows.gates)
     tasks, experts = mean.shape
     figure = Figure(figsize=(2.9 + 0.9 * experts, 1.3 + 0.62 * tasks), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(mean, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
     figure.colorbar(image, ax=axes, label="mean weight", shrink=0.9)
     axes.set_xticks(range(experts), [str(expert) for expert in range(experts)])
-    names = [f"{figures.plain(task, limit=16)}\n{nats:.2f} nats" for task, nats in zip(rows.names.tasks, entropy, strict=True)]
+    names = [f"{style.plain(task, limit=16)}\n{nats:.2f} nats" for task, nats in zip(rows.names.tasks, entropy, strict=True)]
     axes.set_yticks(range(tasks), names)
     axes.set_xlabel("expert")
     axes.set_title(f"Gates (an even mix: {np.log(experts):.2f} nats)", loc="left", fontsize=11)
@@ -39,7 +39,7 @@ def families(rows: AttributeRows) -> Figure:
 
     A family without training images stands left of 1.
     """
-    support, hits = class_counts(rows.family, rows.family_pred, len(rows.names.families))
+    support, hits = count_classes(rows.family, rows.family_pred, len(rows.names.families))
     images = rows.names.train_images
     figure = Figure(figsize=(8.0, 4.6), layout="constrained")
     axes = figure.subplots()
@@ -77,9 +77,9 @@ def habitats(rows: AttributeRows) -> Figure:
     figure = Figure(figsize=(7.6, 4.8), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="#BBBBBB", linewidth=0.8, linestyle=":")
-    colours = figures.class_colours(len(rows.names.habitats))
+    colours = style.class_colours(len(rows.names.habitats))
     for index, (name, colour) in enumerate(zip(rows.names.habitats, colours, strict=True)):
-        true, short = truth[:, index], figures.plain(name, limit=18)
+        true, short = truth[:, index], style.plain(name, limit=18)
         if len(np.unique(true)) < 2:
             axes.plot([], [], color=colour, label=f"{short}: one class only")
             continue

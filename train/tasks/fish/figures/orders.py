@@ -3,14 +3,14 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from tarpon.train.figures import style as figures
+from tarpon.train.figures import style
 from tarpon.train.tasks.fish.metrics.predictions import AttributeRows
 
 SHOWN = 20  # orders with rows and columns of their own
 REST = "all others"
 
 
-def order_counts(rows: AttributeRows, *, shown: int = SHOWN) -> tuple[np.ndarray, list[str]]:
+def count_orders(rows: AttributeRows, *, shown: int = SHOWN) -> tuple[np.ndarray, list[str]]:
     """Rows by true (row) and predicted (column) order, (C, C) int64, and the C names.
 
     The `shown` orders with most true rows, the largest first; all others together are the last class, where there are any.
@@ -29,14 +29,14 @@ def order_counts(rows: AttributeRows, *, shown: int = SHOWN) -> tuple[np.ndarray
 
 def orders(rows: AttributeRows, *, shown: int = SHOWN) -> Figure:
     """Numbers of rows; the colour is the share of the true order, which tells small ones as well as large ones."""
-    counts, names = order_counts(rows, shown=shown)
+    counts, names = count_orders(rows, shown=shown)
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = 2.6 + 0.37 * len(names)
     figure = Figure(figsize=(side + 0.9, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
     figure.colorbar(image, ax=axes, label="share of the true order", shrink=0.7)
-    words = [figures.plain(name, limit=20) for name in names]
+    words = [style.plain(name, limit=20) for name in names]
     axes.set_xticks(range(len(names)), words, rotation=50, ha="right", rotation_mode="anchor", fontsize=9)
     totals = [f"{word} ({total:,})" for word, total in zip(words, counts.sum(1), strict=True)]
     axes.set_yticks(range(len(names)), totals, fontsize=9)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tarpon.train.task import Result
-from tarpon.train.tasks.fish.metrics.predictions import AttributeNames, join, save_rows
+from tarpon.train.tasks.fish.metrics.predictions import AttributeNames, join_batches, save_rows
 from tarpon.train.tasks.fish.metrics.scores import score
 
 
@@ -36,7 +36,7 @@ class AttributeMetric:
         """out: family (B, F), order (B, O), habitat (B, L), troph (B, 1), feeding (B, 2) and gates (B, K, E) where there
         are such; batch: family, order, feeding (B,), habitat (B, L), troph (B,), row (B,), -1 for padding."""
         real = batch["row"] >= 0
-        arrays = {"row": batch["row"]} | taxon(out["family"].float(), batch["family"].long())
+        arrays = {"row": batch["row"]} | rank_families(out["family"].float(), batch["family"].long())
         arrays |= {"order": batch["order"].long(), "order_pred": out["order"].argmax(1)}
         habitat = batch["habitat"]
         known = (habitat >= 0).all(1, keepdim=True)  # not NaN, not -1
@@ -54,7 +54,7 @@ class AttributeMetric:
 
     def read(self, parts: list[list[dict[str, np.ndarray]]]) -> Result:
         batches = [batch for part in parts for batch in part]
-        rows = join(batches, names=self._names, keys=self._keys, groups=self._groups)
+        rows = join_batches(batches, names=self._names, keys=self._keys, groups=self._groups)
 
         def save(path: Path) -> None:
             save_rows(path, rows)
@@ -62,7 +62,7 @@ class AttributeMetric:
         return Result(scalars=score(rows, resamples=self._resamples), save=save, rows=rows)
 
 
-def taxon(scores: Tensor, label: Tensor) -> dict[str, Tensor]:
+def rank_families(scores: Tensor, label: Tensor) -> dict[str, Tensor]:
     """Family scores (B, F) and labels (B,), -1 unknown -> family, family_pred, family_rank (B,) int64, family_confidence.
 
     The place of the truth says as much as the F scores of a row, in one number; ties go to the lower class, as in argmax.

@@ -99,7 +99,7 @@ class AttributeRows:
         return [field.name for field in fields(self) if field.name != "names" and getattr(self, field.name) is not None]
 
 
-def join(
+def join_batches(
     parts: list[Mapping[str, np.ndarray]], *, names: AttributeNames, keys: np.ndarray, groups: np.ndarray
 ) -> AttributeRows:
     """Rows from several batches or processes, put in order of `row`.

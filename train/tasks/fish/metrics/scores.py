@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from tarpon.train.metrics.bootstrap import bootstrap_interval
 from tarpon.train.metrics.confusion import ratio
-from tarpon.train.metrics.names import key_names
+from tarpon.train.metrics.names import score_keys
 from tarpon.train.tasks.fish.metrics.predictions import AttributeRows
 
 THRESHOLD = 0.5  # of a habitat's probability: a yes from here on
@@ -38,26 +38,26 @@ def score(rows: AttributeRows, *, resamples: int = 1000, seed: int = 0) -> dict[
     out |= _habitat_scores(rows)
     out |= _troph_scores(rows)
     out |= _gate_scores(rows)
-    out["composite"] = composite(out)
+    out["composite"] = combine_scores(out)
     if resamples:
         out |= _intervals(rows, resamples=resamples, seed=seed)
     return {key: float(value) for key, value in out.items() if math.isfinite(value)}
 
 
-def composite(scores: Mapping[str, float]) -> float:
+def combine_scores(scores: Mapping[str, float]) -> float:
     """The selection score, of those of its parts that are defined; NaN without any."""
     parts = [share * scores[name] for name, share in SHARES.items() if math.isfinite(scores.get(name, math.nan))]
     return sum(parts) if parts else math.nan
 
 
-def class_counts(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+def count_classes(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """(C,) int64 known rows of each true class, and how many of them are right."""
     known = truth >= 0
     right = known & (truth == predicted)
     return np.bincount(truth[known], minlength=num_classes), np.bincount(truth[right], minlength=num_classes)
 
 
-def habitat_counts(rows: AttributeRows) -> np.ndarray:
+def count_habitats(rows: AttributeRows) -> np.ndarray:
     """(N, L, 3) bool: both yes, true yes, predicted yes; all False where unknown."""
     known = (rows.habitat >= 0).all(1)[:, None]
     true, said = known & (rows.habitat == 1), known & (rows.habitat_prob >= THRESHOLD)
@@ -76,7 +76,7 @@ def mean_f1(counts: np.ndarray) -> np.ndarray:
     return ratio(np.nansum(f1, -1), np.isfinite(f1).sum(-1))
 
 
-def gate_means(gates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def average_gates(gates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(N, K, E) -> (K, E) mean weights, (K,) mean over rows of the entropy of a row's weights, in nats."""
     gates = gates.astype(np.float64)
     share = np.log(gates, out=np.zeros_like(gates), where=gates > 0)
@@ -86,10 +86,10 @@ def gate_means(gates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _taxon_scores(rows: AttributeRows) -> dict[str, float]:
     out = {}
     for taxon, classes in (("family", rows.names.families), ("order", rows.names.orders)):
-        support, hits = class_counts(getattr(rows, taxon), getattr(rows, f"{taxon}_pred"), len(classes))
+        support, hits = count_classes(getattr(rows, taxon), getattr(rows, f"{taxon}_pred"), len(classes))
         out[f"acc_{taxon}"] = ratio(hits.sum(), support.sum())
         out[f"balanced_acc_{taxon}"] = ratio(np.nansum(ratio(hits, support)), (support > 0).sum())
-    support, hits = class_counts(rows.family, rows.family_pred, len(rows.names.families))
+    support, hits = count_classes(rows.family, rows.family_pred, len(rows.names.families))
     for name, members in rows.names.buckets().items():
         out[f"acc_family_{name}"] = ratio(hits[members].sum(), support[members].sum())
         out[f"rows_family_{name}"] = support[members].sum()
@@ -105,7 +105,7 @@ def _taxon_scores(rows: AttributeRows) -> dict[str, float]:
 def _habitat_scores(rows: AttributeRows) -> dict[str, float]:
     known = (rows.habitat >= 0).all(1)
     truth, prob = rows.habitat[known], rows.habitat_prob[known]
-    f1 = label_f1(habitat_counts(rows).sum(0))
+    f1 = label_f1(count_habitats(rows).sum(0))
     both = (truth == 1).any(0) & (truth == 0).any(0)  # one class alone has no area under a curve
     auroc = np.array([roc_auc_score(truth[:, i], prob[:, i]) if both[i] else np.nan for i in range(truth.shape[1])])
     out = {
@@ -114,7 +114,7 @@ def _habitat_scores(rows: AttributeRows) -> dict[str, float]:
     }
     for name, values in (("f1", f1), ("auroc", auroc)):
         out[f"{name}_habitat"] = ratio(np.nansum(values), np.isfinite(values).sum())
-        labels = key_names(rows.names.habitats)
+        labels = score_keys(rows.names.habitats)
         out |= {f"{name}_habitat_{label}": value for label, value in zip(labels, values, strict=True)}
     return out
 
@@ -132,8 +132,8 @@ def _troph_scores(rows: AttributeRows) -> dict[str, float]:
 def _gate_scores(rows: AttributeRows) -> dict[str, float]:
     if rows.gates is None:
         return {}
-    out, means = {}, gate_means(rows.gates)
-    for task, weights, entropy in zip(key_names(rows.names.tasks), *means, strict=True):
+    out, means = {}, average_gates(rows.gates)
+    for task, weights, entropy in zip(score_keys(rows.names.tasks), *means, strict=True):
         out |= {f"gate_{task}_{e}": weight for e, weight in enumerate(weights)}
         out[f"gate_entropy_{task}"] = entropy
     return out
@@ -143,7 +143,7 @@ def _intervals(rows: AttributeRows, *, resamples: int, seed: int) -> dict[str, f
     _, group = np.unique(rows.group, return_inverse=True)
     known = np.isfinite(rows.troph)
     error = np.abs(np.where(known, rows.troph_pred - rows.troph, 0.0))
-    habitats = habitat_counts(rows).reshape(len(rows), -1)
+    habitats = count_habitats(rows).reshape(len(rows), -1)
     columns = [rows.family >= 0, (rows.family >= 0) & (rows.family == rows.family_pred)]
     columns += [rows.order >= 0, (rows.order >= 0) & (rows.order == rows.order_pred), known, error, *habitats.T]
     counts = np.stack([np.bincount(group, weights=column) for column in columns], 1)  # (G, 6 + L*3)

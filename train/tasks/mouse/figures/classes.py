@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from tarpon.train.figures import style as figures
+from tarpon.train.figures import style
 
 
 def confusion(counts: np.ndarray, *, classes: Sequence[str]) -> Figure:
@@ -17,7 +17,7 @@ def confusion(counts: np.ndarray, *, classes: Sequence[str]) -> Figure:
     axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
-    names = [figures.plain(name, limit=18) for name in classes]
+    names = [style.plain(name, limit=18) for name in classes]
     axes.set_xticks(range(len(classes)), names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(classes)), names)
     axes.set_xlabel("predicted")
@@ -37,14 +37,14 @@ def f1_bars(f1: Sequence[float], *, support: Sequence[int], classes: Sequence[st
     axes.barh(
         range(len(classes)),
         np.nan_to_num(values),
-        color=figures.class_colours(len(classes)),
+        color=style.class_colours(len(classes)),
         edgecolor="#444444",
         linewidth=0.5,
     )
     for row, (value, frames) in enumerate(zip(values, support, strict=True)):
         text = f"no frames (n = {frames:,})" if np.isnan(value) else f"{value:.3f} (n = {frames:,})"
         axes.text(np.nan_to_num(value) + 0.015, row, text, va="center", fontsize=9)
-    axes.set_yticks(range(len(classes)), [figures.plain(name) for name in classes])
+    axes.set_yticks(range(len(classes)), [style.plain(name) for name in classes])
     axes.set_xticks(np.linspace(0.0, 1.0, 6))
     axes.set_xlim(0.0, 1.38)  # room for the text of a full bar
     axes.invert_yaxis()
@@ -65,9 +65,9 @@ def precision_recall(
     """
     figure = Figure(figsize=(8.6, 5.2), layout="constrained")
     axes = figure.subplots()
-    colours, total = figures.class_colours(len(classes)), max(sum(support), 1)
+    colours, total = style.class_colours(len(classes)), max(sum(support), 1)
     for curve, value, frames, name, colour in zip(curves, average, support, classes, colours, strict=True):
-        shown = figures.plain(name, limit=24)
+        shown = style.plain(name, limit=24)
         if curve is None:
             axes.plot([], [], color=colour, label=f"{shown}: no true frames")
             continue

@@ -9,7 +9,7 @@ from tarpon.train.figures.style import Frames
 from tarpon.train.tasks.mouse.figures import classes as class_figures
 from tarpon.train.tasks.mouse.figures import trials as trial_figures
 from tarpon.train.tasks.mouse.metrics.ranking import average_precision, precision_recall
-from tarpon.train.tasks.mouse.metrics.trial import Trial, confusion
+from tarpon.train.tasks.mouse.metrics.trial import Trial, count_confusion
 
 ETHOGRAMS = 8  # trials drawn
 
@@ -23,7 +23,7 @@ def draw_split(trials: Sequence[Trial], *, classes: Sequence[str], frames: Frame
     Returns:
         name -> (H, W, 3) uint8.
     """
-    counts = confusion(trials, len(classes))
+    counts = count_confusion(trials, len(classes))
     drawn = {
         "confusion": class_figures.confusion(counts, classes=classes),
         "pr_curves": class_figures.precision_recall(

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
-from tarpon.train.figures import style as figures
+from tarpon.train.figures import style
 from tarpon.train.figures.style import Frames
 from tarpon.train.tasks.mouse.metrics.trial import Trial
 
@@ -26,9 +26,9 @@ def ethogram(trials: Sequence[Trial], *, classes: Sequence[str], heat: bool = Fa
         raise ValueError("an ethogram needs at least one trial; got none")
     strips_in, heat_in = 0.85, 0.16 * len(classes) + 0.35
     heights = [strips_in, heat_in] * len(trials) if heat else [strips_in] * len(trials)
-    figure = Figure(figsize=(figures.WIDTH_IN, sum(heights) + 0.9), layout="constrained")
+    figure = Figure(figsize=(style.WIDTH_IN, sum(heights) + 0.9), layout="constrained")
     grid = figure.subplots(len(heights), 1, squeeze=False, sharex=True, gridspec_kw={"height_ratios": heights}).ravel()
-    colours = figures.class_colours(len(classes))
+    colours = style.class_colours(len(classes))
     for row, trial in enumerate(trials):
         axes = grid[row * (2 if heat else 1)]
         _strips(axes, trial, colours=colours)
@@ -36,9 +36,9 @@ def ethogram(trials: Sequence[Trial], *, classes: Sequence[str], heat: bool = Fa
             _heat(grid[2 * row + 1], trial, classes=classes)
     grid[-1].set_xlabel("frame of the trial")
     grid[-1].set_xlim(0, max(len(trial.actions) for trial in trials))
-    handles = [Patch(color=colour, label=figures.plain(name)) for colour, name in zip(colours, classes, strict=True)]
+    handles = [Patch(color=colour, label=style.plain(name)) for colour, name in zip(colours, classes, strict=True)]
     if any((trial.actions < 0).any() for trial in trials):
-        handles.append(Patch(color=figures.UNLABELLED, label="not labelled"))
+        handles.append(Patch(color=style.UNLABELLED, label="not labelled"))
     figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), 8), frameon=False, fontsize=9)
     return figure
 
@@ -69,7 +69,7 @@ def points(
     rows = -(-len(images) // columns)
     tallest = max(height / width for height, width, _ in shapes)
     title_in = 0.15 + 0.15 * max(title.count("\n") + 1 for title in titles)
-    size_in = (figures.WIDTH_IN, rows * (figures.WIDTH_IN / columns * tallest + title_in))
+    size_in = (style.WIDTH_IN, rows * (style.WIDTH_IN / columns * tallest + title_in))
     figure = Figure(figsize=size_in, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
@@ -78,7 +78,7 @@ def points(
         height, width = image.shape[:2]
         axes.set_anchor("S")  # the space left over by the aspect goes above, where the title is
         axes.imshow(image, extent=(0, width, height, 0))  # pixel edges at whole numbers, as x = 1 is the right edge
-        axes.set_title("\n".join(figures.plain(line, limit=46) for line in titles[index].split("\n")), fontsize=9)
+        axes.set_title("\n".join(style.plain(line, limit=46) for line in titles[index].split("\n")), fontsize=9)
         truth, guess = (None if place is None else place[index] for place in (true, predicted))
         _draw_points(axes, truth, guess, size=(width, height))
     return figure
@@ -130,14 +130,14 @@ def _strips(axes: Axes, trial: Trial, *, colours: Sequence[str]) -> None:
         # narrower than a pixel: so the short ones are drawn last, on top of their neighbours' edges.
         order = np.argsort(starts - stops, kind="stable")
         starts, stops = starts[order], stops[order]
-        faces = [colours[label] if label >= 0 else figures.UNLABELLED for label in labels[starts]]
+        faces = [colours[label] if label >= 0 else style.UNLABELLED for label in labels[starts]]
         spans = np.column_stack([starts, stops - starts])
         axes.broken_barh(spans, (bottom, 0.46), facecolors=faces, edgecolors=faces, linewidth=0.6)
     axes.set_yticks([0.77, 0.23], ["true", "predicted"], fontsize=8)
     axes.set_ylim(-0.02, 1.02)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=8)
-    axes.set_title(figures.plain(f"{trial.key}  (group {trial.group})", limit=110), loc="left", fontsize=9)
+    axes.set_title(style.plain(f"{trial.key}  (group {trial.group})", limit=110), loc="left", fontsize=9)
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
@@ -151,7 +151,7 @@ def _heat(axes: Axes, trial: Trial, *, classes: Sequence[str]) -> None:
         vmax=1.0,
         extent=(0, len(trial.probs), len(classes), 0),
     )
-    axes.set_yticks(np.arange(len(classes)) + 0.5, [figures.plain(name, limit=18) for name in classes], fontsize=7)
+    axes.set_yticks(np.arange(len(classes)) + 0.5, [style.plain(name, limit=18) for name in classes], fontsize=7)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -9,7 +9,7 @@ from heapq import heapify, heappop, heappush
 
 import numpy as np
 
-from tarpon.train.tasks.mouse.metrics.segments import blanked, match_bouts, onset_errors, runs, segment_counts
+from tarpon.train.tasks.mouse.metrics.segments import blank_unlabelled, find_runs, match_bouts, onset_errors, segment_counts
 from tarpon.train.tasks.mouse.metrics.trial import Trial
 
 FOUND_IOU = 0.3  # a true bout is found when a predicted one of its class overlaps it this much; the published system's measure
@@ -34,7 +34,7 @@ def merge_short(labels: np.ndarray, *, min_bout: int) -> np.ndarray:
         raise ValueError(f"labels must be (T,) classes >= 0, got shape {labels.shape}; fill or cut unlabelled frames first")
     if min_bout < 1:
         raise ValueError(f"min_bout={min_bout} must be at least 1 frame (1: no filter)")
-    start, stop, label = (part.tolist() for part in runs(labels))
+    start, stop, label = (part.tolist() for part in find_runs(labels))
     chain = _Chain(size=[end - begin for begin, end in zip(start, stop, strict=True)], label=label)
     short = [(size, n) for n, size in enumerate(chain.size) if size < min_bout]
     heapify(short)
@@ -96,10 +96,10 @@ def class_bouts(trials: Sequence[Trial], *, num_classes: int) -> list[ClassBouts
     found = np.zeros(num_classes, np.int64)
     lengths, answers, errors = [], [], []  # of each trial (2, N): frames, class
     for trial in trials:
-        true, pred = blanked(trial.actions, trial.predicted)
+        true, pred = blank_unlabelled(trial.actions, trial.predicted)
         found += segment_counts(true, pred, iou=FOUND_IOU, num_classes=num_classes)[0]
         for parts, labels in ((lengths, true), (answers, pred)):
-            start, stop, label = runs(labels)
+            start, stop, label = find_runs(labels)
             parts.append(np.stack([stop - start, label]))
         late, label = onset_errors(true, pred, iou=FOUND_IOU)
         errors.append(np.stack([np.abs(late), label]))
@@ -118,24 +118,24 @@ def class_bouts(trials: Sequence[Trial], *, num_classes: int) -> list[ClassBouts
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class NearestBout:
     """One true bout and the predicted bout of its class that comes closest; frames are inclusive and from the trial's start."""
 
     onset: int
     offset: int
-    answer: tuple[int, int] | None  # onset and offset; None where the class is predicted nowhere in the trial
+    predicted: tuple[int, int] | None  # onset and offset; None where the class is predicted nowhere in the trial
     iou: float  # 0: they share no frame
 
 
-def nearest_bouts(true: np.ndarray, pred: np.ndarray, *, label: int) -> list[Seen]:
+def nearest_bouts(true: np.ndarray, pred: np.ndarray, *, label: int) -> list[NearestBout]:
     """The true bouts of a class in order: each with the predicted bout that it is paired with, or else the nearest onset.
 
     Args:
         true, pred: (T,) classes, -1 unlabelled.
     """
-    true, pred = blanked(true, pred)
-    start, stop, of_true = runs(true)
-    answer_start, answer_stop, of_pred = runs(pred)
+    true, pred = blank_unlabelled(true, pred)
+    start, stop, of_true = find_runs(true)
+    answer_start, answer_stop, of_pred = find_runs(pred)
     paired = {i: (j, iou) for i, j, iou in zip(*(part.tolist() for part in match_bouts(true, pred)), strict=True)}
     same = np.flatnonzero(of_pred == label)
     rows = []
@@ -146,8 +146,8 @@ def nearest_bouts(true: np.ndarray, pred: np.ndarray, *, label: int) -> list[See
             shared = min(stop[i], answer_stop[j]) - max(start[i], answer_start[j])
             whole = max(stop[i], answer_stop[j]) - min(start[i], answer_start[j])
             iou = max(0.0, float(shared / whole))  # over 0 where that bout is paired with another one
-        answer = None if j is None else (int(answer_start[j]), int(answer_stop[j]) - 1)
-        rows.append(Seen(onset=int(start[i]), offset=int(stop[i]) - 1, answer=answer, iou=iou))
+        predicted = None if j is None else (int(answer_start[j]), int(answer_stop[j]) - 1)
+        rows.append(NearestBout(onset=int(start[i]), offset=int(stop[i]) - 1, predicted=predicted, iou=iou))
     return rows
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from tarpon.train.metrics.names import key_names
+from tarpon.train.metrics.names import score_keys
 from tarpon.train.task import Result
-from tarpon.train.tasks.mouse.metrics.ranking import one_against_rest
+from tarpon.train.tasks.mouse.metrics.ranking import one_vs_rest
 from tarpon.train.tasks.mouse.metrics.sequence import score
 from tarpon.train.tasks.mouse.metrics.trial import Trial, save_trials
 
@@ -60,7 +60,7 @@ class TrialMetric:
             scalars=score(trials, classes=names.classes, points=names.points if scored else ()),
             save=save,
             rows=trials,
-            pr_curves=lambda: one_against_rest(trials, names=key_names(names.classes)),
+            pr_curves=lambda: one_vs_rest(trials, names=score_keys(names.classes)),
         )
 
     def _trials(self, windows: list[dict]) -> list[Trial]:

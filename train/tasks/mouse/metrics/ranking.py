@@ -12,7 +12,7 @@ from tarpon.train.metrics.confusion import ratio
 from tarpon.train.tasks.mouse.metrics.trial import Trial
 
 
-def ranked_frames(trials: Sequence[Trial]) -> tuple[np.ndarray, np.ndarray]:
+def collect_labelled(trials: Sequence[Trial]) -> tuple[np.ndarray, np.ndarray]:
     """((N,) int64 class, (N, C) float32 probabilities) of the labelled frames, trial after trial."""
     known = [trial.actions >= 0 for trial in trials]
     actions = np.concatenate([trial.actions[seen] for trial, seen in zip(trials, known, strict=True)])
@@ -21,7 +21,7 @@ def ranked_frames(trials: Sequence[Trial]) -> tuple[np.ndarray, np.ndarray]:
 
 def precision_recall(trials: Sequence[Trial]) -> list[np.ndarray | None]:
     """For each class (n, 2) float64 recall and precision, from recall 1 down to 0; None for a class without true frames."""
-    actions, probs = ranked_frames(trials)
+    actions, probs = collect_labelled(trials)
     curves: list[np.ndarray | None] = []
     for c in range(probs.shape[1]):
         if (actions == c).any():
@@ -34,7 +34,7 @@ def precision_recall(trials: Sequence[Trial]) -> list[np.ndarray | None]:
 
 def average_precision(trials: Sequence[Trial], num_classes: int) -> np.ndarray:
     """(C,) each class against the rest; NaN for one without true frames. A blind guess scores the class's share of frames."""
-    actions, probs = ranked_frames(trials)
+    actions, probs = collect_labelled(trials)
     present = np.bincount(actions, minlength=num_classes) > 0
     return np.array([average_precision_score(actions == c, probs[:, c]) if present[c] else np.nan for c in range(num_classes)])
 
@@ -46,7 +46,7 @@ def ranking_scores(trials: Sequence[Trial], *, names: Sequence[str]) -> dict[str
     return {"average_precision": mean} | {f"average_precision_{name}": float(v) for name, v in zip(names, each, strict=True)}
 
 
-def one_against_rest(trials: Sequence[Trial], *, names: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def one_vs_rest(trials: Sequence[Trial], *, names: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """pr_<class> -> ((N,) bool is of the class, (N,) float32 its probability), without the classes that have no true frames."""
-    actions, probs = ranked_frames(trials)
+    actions, probs = collect_labelled(trials)
     return {f"pr_{name}": (actions == c, probs[:, c]) for c, name in enumerate(names) if (actions == c).any()}

@@ -17,7 +17,7 @@ from tarpon.train.metrics.confusion import ratio
 ONSET_IOU = 0.1  # bouts that overlap this much are taken for the same event
 
 
-def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def find_runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Maximal runs of equal label, in order; -1 never forms one.
 
     Returns:
@@ -32,7 +32,7 @@ def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return start[kept], stop[kept], label[kept]
 
 
-def blanked(true: np.ndarray, pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def blank_unlabelled(true: np.ndarray, pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both sequences with pred blanked where true is unlabelled; ValueError unless they are (T,) of one length."""
     true, pred = np.asarray(true), np.asarray(pred)
     if true.ndim != 1 or true.shape != pred.shape:
@@ -49,7 +49,7 @@ def match_bouts(true: np.ndarray, pred: np.ndarray) -> tuple[np.ndarray, np.ndar
     Returns:
         (M,) int64 index into the runs of true, (M,) int64 index into the runs of pred, (M,) float64 IoU > 0, descending.
     """
-    true, pred = blanked(true, pred)
+    true, pred = blank_unlabelled(true, pred)
     true_id, true_size = _run_ids(true)
     pred_id, pred_size = _run_ids(pred)
     # two intervals share one contiguous piece, so counting frames by pair of run ids gives every overlap in one pass
@@ -69,7 +69,7 @@ def match_bouts(true: np.ndarray, pred: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 def bout_counts(true: np.ndarray, pred: np.ndarray, *, num_classes: int) -> np.ndarray:
     """(2, C) int64 number of bouts of each class: row 0 true, row 1 predicted."""
-    return np.stack([np.bincount(runs(labels)[2], minlength=num_classes) for labels in blanked(true, pred)])
+    return np.stack([np.bincount(find_runs(labels)[2], minlength=num_classes) for labels in blank_unlabelled(true, pred)])
 
 
 def segment_counts(
@@ -85,7 +85,7 @@ def segment_counts(
         raise ValueError(f"iou={iou} must be in (0, 1]")
     bouts = bout_counts(true, pred, num_classes=num_classes)
     i, _, overlap = match_bouts(true, pred)
-    hits = runs(true)[2][i[overlap >= iou]]
+    hits = find_runs(true)[2][i[overlap >= iou]]
     tp = np.bincount(hits, minlength=num_classes)
     counts = np.stack([tp, bouts[1] - tp, bouts[0] - tp])
     counts[:, list(ignore)] = 0
@@ -103,7 +103,7 @@ def edit_score(true: np.ndarray, pred: np.ndarray, *, ignore: Collection[int] = 
 
     Asks whether the right bouts come in the right order, whatever their lengths. NaN when neither side has a bout.
     """
-    left, right = (runs(labels)[2] for labels in blanked(true, pred))
+    left, right = (find_runs(labels)[2] for labels in blank_unlabelled(true, pred))
     left, right = left[~np.isin(left, list(ignore))], right[~np.isin(right, list(ignore))]
     longer = max(len(left), len(right))
     return float(ratio(longer - _levenshtein(left, right), longer))
@@ -118,18 +118,18 @@ def onset_errors(true: np.ndarray, pred: np.ndarray, *, iou: float = ONSET_IOU) 
     Returns:
         (N,) int64 predicted minus true start in frames, (N,) int64 class, for pairs of match_bouts with IoU >= iou.
     """
-    blank_true, blank_pred = blanked(true, pred)
-    start, _, label = runs(blank_true)
+    blank_true, blank_pred = blank_unlabelled(true, pred)
+    start, _, label = find_runs(blank_true)
     i, j, overlap = match_bouts(true, pred)
     before = np.concatenate([[-1], blank_true])[start]  # label of the frame before each bout
     kept = (overlap >= iou) & (before[i] >= 0)
     i, j = i[kept], j[kept]
-    return runs(blank_pred)[0][j] - start[i], label[i]
+    return find_runs(blank_pred)[0][j] - start[i], label[i]
 
 
 def _run_ids(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(T,) index of each frame's run (meaningless on blank frames), (N,) frames of each run."""
-    start, stop, _ = runs(labels)
+    start, stop, _ = find_runs(labels)
     return np.searchsorted(start, np.arange(len(labels)), side="right") - 1, stop - start
 
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from tarpon.train.metrics.bootstrap import bootstrap_interval
 from tarpon.train.metrics.confusion import frame_scores, macro_f1, ratio
-from tarpon.train.metrics.names import key_names
+from tarpon.train.metrics.names import score_keys
 from tarpon.train.tasks.mouse.metrics.keypoints import COLUMNS, keypoint_counts, keypoint_mae, keypoint_scores
 from tarpon.train.tasks.mouse.metrics.ranking import ranking_scores
 from tarpon.train.tasks.mouse.metrics.segments import bout_counts, edit_score, onset_errors, segment_counts, segment_f1
-from tarpon.train.tasks.mouse.metrics.trial import Trial, check_trials, confusion
+from tarpon.train.tasks.mouse.metrics.trial import Trial, check_trials, count_confusion
 
 IOU_PERCENT = (10, 25, 30, 50)  # 30 is what the published system reports, the others the field
 
@@ -42,12 +42,12 @@ def score(
         ValueError: trials that do not fit together, or names that give the same key twice.
     """
     check_trials(trials, classes=classes, points=points)
-    names = key_names(classes)
+    names = score_keys(classes)
     if rest is not None and not 0 <= rest < len(classes):
         raise ValueError(f"rest={rest} must be a class in [0, {len(classes)}) or None")
     parts = [
         {"trials": float(len(trials))},
-        frame_scores(confusion(trials, len(classes)), names=names),
+        frame_scores(count_confusion(trials, len(classes)), names=names),
         ranking_scores(trials, names=names),
         _segment_scores(trials, num_classes=len(classes), rest=rest),
         _bout_scores(trials, names=names),
@@ -62,7 +62,7 @@ def score_trials(trials: Sequence[Trial], *, classes: Sequence[str]) -> list[dic
     check_trials(trials, classes=classes)
     rows = []
     for trial in trials:
-        frames = frame_scores(confusion([trial], len(classes)), names=key_names(classes))
+        frames = frame_scores(count_confusion([trial], len(classes)), names=score_keys(classes))
         bouts = _segment_scores([trial], num_classes=len(classes), rest=None)
         counts = keypoint_counts(trial)
         scores = {
@@ -114,7 +114,7 @@ def _point_scores(trials: Sequence[Trial], *, points: Sequence[str]) -> dict[str
     if not counts:
         return {}
     total = np.sum(counts, 0)
-    parts = [keypoint_scores(total[k], suffix=f"_{name}") for k, name in enumerate(key_names(points))]
+    parts = [keypoint_scores(total[k], suffix=f"_{name}") for k, name in enumerate(score_keys(points))]
     return _merge([keypoint_scores(total.sum(0)), *parts])
 
 
@@ -123,7 +123,7 @@ def _intervals(trials: Sequence[Trial], *, num_classes: int, seed: int) -> dict[
     frames = np.zeros((len(names), num_classes, num_classes), np.int64)
     points = np.zeros((len(names), COLUMNS))
     for g, trial in zip(group, trials, strict=True):
-        frames[g] += confusion([trial], num_classes)
+        frames[g] += count_confusion([trial], num_classes)
         counts = keypoint_counts(trial)
         points[g] += 0 if counts is None else counts.sum(0)
     f1 = bootstrap_interval(frames, macro_f1, seed=seed)

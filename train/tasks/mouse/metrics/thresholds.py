@@ -17,13 +17,13 @@ def fit_thresholds(trials: Sequence[Trial], classes: Sequence[str]) -> np.ndarra
     Ties go to the one nearest 0.5 (then to the lower), so a class that is absent or never found keeps 0.5.
     """
     check_trials(trials, classes=classes)
-    truth, probs = _labelled(trials)
+    truth, probs = _collect_labelled(trials)
     near_half = np.argsort(np.abs(GRID - 0.5).round(6), kind="stable")
     best = []
     for c in range(len(classes)):
         passed = np.searchsorted(GRID.astype(np.float32), probs[:, c], side="right")  # thresholds this frame reaches
-        found = _reaching(passed[truth == c])
-        f1 = 2 * found / np.maximum(_reaching(passed) + (truth == c).sum(), 1)
+        found = _count_reaching(passed[truth == c])
+        f1 = 2 * found / np.maximum(_count_reaching(passed) + (truth == c).sum(), 1)
         best.append(GRID[near_half[f1[near_half].argmax()]])
     return np.array(best)
 
@@ -33,7 +33,7 @@ def thresholded_macro_f1(trials: Sequence[Trial], thresholds: np.ndarray) -> flo
 
     A frame may pass no threshold or several, so this is not the F1 of a labelling: never compare it with macro_f1.
     """
-    truth, probs = _labelled(trials)
+    truth, probs = _collect_labelled(trials)
     C = probs.shape[1]
     if np.shape(thresholds) != (C,):
         raise ValueError(f"thresholds must be ({C},), one a class, got {np.shape(thresholds)}")
@@ -43,13 +43,13 @@ def thresholded_macro_f1(trials: Sequence[Trial], thresholds: np.ndarray) -> flo
     return float(ratio(f1.sum(), len(f1)))
 
 
-def _labelled(trials: Sequence[Trial]) -> tuple[np.ndarray, np.ndarray]:
+def _collect_labelled(trials: Sequence[Trial]) -> tuple[np.ndarray, np.ndarray]:
     truth = np.concatenate([trial.actions for trial in trials])
     probs = np.concatenate([trial.probs for trial in trials])
     return truth[truth >= 0], probs[truth >= 0]
 
 
-def _reaching(passed: np.ndarray) -> np.ndarray:
+def _count_reaching(passed: np.ndarray) -> np.ndarray:
     """How many frames reach each threshold of GRID, from the number of thresholds that each frame reaches."""
     count = np.bincount(passed, minlength=len(GRID) + 1)
     return count[::-1].cumsum()[::-1][1:]

@@ -192,7 +192,7 @@ def _split(frames: np.ndarray, length: np.ndarray, *, has: np.ndarray) -> list[n
     return [frames[end - size : end] if own else None for end, size, own in zip(stop, length, has, strict=True)]
 
 
-def confusion(trials: Sequence[Trial], num_classes: int) -> np.ndarray:
+def count_confusion(trials: Sequence[Trial], num_classes: int) -> np.ndarray:
     """(C, C) int64 frame counts: row the true class, column the most probable one. Unlabelled frames are left out."""
     total = np.zeros(num_classes**2, np.int64)
     for trial in trials:

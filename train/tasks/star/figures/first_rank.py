@@ -3,13 +3,13 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from tarpon.train.tasks.star.metrics.chance import found_within
+from tarpon.train.tasks.star.metrics.chance import random_hit_rates
 from tarpon.train.tasks.star.metrics.retrieval import Retrieval
 
 FOUND, RANDOM = "#0072B2", "#555555"
 
 
-def bins(most: int) -> list[tuple[int, int]]:
+def rank_bins(most: int) -> list[tuple[int, int]]:
     """(first, last) rank of each bar: 1, 2, 3-4, 5-8 and so on, each twice as wide, the last one with `most` in it."""
     made = [(1, 1)]
     while made[-1][1] < most:
@@ -17,20 +17,20 @@ def bins(most: int) -> list[tuple[int, int]]:
     return made
 
 
-def counts(retrieval: Retrieval) -> tuple[list[tuple[int, int]], np.ndarray, np.ndarray]:
+def count_ranks(retrieval: Retrieval) -> tuple[list[tuple[int, int]], np.ndarray, np.ndarray]:
     """Bins, (bins,) queries whose first match lies in each, (bins,) how many a random order would put there."""
     scored = retrieval.take(retrieval.valid)
-    found = bins(int(scored.candidates.max()))
+    found = rank_bins(int(scored.candidates.max()))
     last = np.array([high for _, high in found])
     own = np.bincount(np.searchsorted(last, scored.first_rank), minlength=len(found))
     pairs, often = np.unique(np.stack([scored.matches, scored.candidates], 1), axis=0, return_counts=True)
-    within = found_within(*pairs.T, most=int(last[-1]))[:, last - 1]
+    within = random_hit_rates(*pairs.T, most=int(last[-1]))[:, last - 1]
     return found, own, np.diff(often @ within, prepend=0.0)
 
 
 def first_ranks(retrieval: Retrieval, *, split: str = "") -> Figure:
     """Bars of queries by the rank of their first match; the line is what a random order would give."""
-    found, own, random = counts(retrieval)
+    found, own, random = count_ranks(retrieval)
     figure = Figure(figsize=(6.8, 3.8), layout="constrained")
     axes = figure.subplots()
     place = np.arange(len(found))

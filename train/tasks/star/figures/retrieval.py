@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tarpon.train.figures import style as figures
+from tarpon.train.figures import style
 from tarpon.train.tasks.star.metrics.open_set import Novelty
 from tarpon.train.tasks.star.metrics.retrieval import Retrieval
 from tarpon.train.tasks.star.metrics.scores import cmc_curve
@@ -26,12 +26,12 @@ def cmc(searches: Mapping[str, Retrieval], *, split: str = "") -> Figure:
     """Share of queries whose animal is among the first k, over k; one line a search, by name."""
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     axes = figure.subplots()
-    for (name, retrieval), colour in zip(searches.items(), figures.SERIES_COLOURS, strict=False):
+    for (name, retrieval), colour in zip(searches.items(), style.SERIES_COLOURS, strict=False):
         most = int(min(MOST_RANKS, max(retrieval.candidates.max(), 1)))
         curve = cmc_curve(retrieval, most=most)
         mean = retrieval.average_precision[retrieval.valid].mean()
         label = f"{name}: rank 1 {curve[0]:.1%}, mAP {mean:.3f}"
-        axes.step(np.arange(1, most + 1), curve, where="mid", color=colour, linewidth=1.5, label=figures.plain(label, limit=60))
+        axes.step(np.arange(1, most + 1), curve, where="mid", color=colour, linewidth=1.5, label=style.plain(label, limit=60))
     count = int(next(iter(searches.values())).valid.sum())
     axes.set_title(f"Found within the first k{_of(split)}, {count:,} queries", loc="left", fontsize=11)
     axes.set_xlabel("k")
@@ -65,7 +65,7 @@ def ranks(retrieval: Retrieval, *, identities: np.ndarray, split: str = "") -> F
         left += column
     for y, at in enumerate(shown):
         axes.annotate(f"{precision[at]:.2f}", (left[y], y), (3, 0), textcoords="offset points", va="center", fontsize=7)
-    axes.set_yticks(place, [figures.plain(names[at], limit=36) for at in shown], fontsize=8)
+    axes.set_yticks(place, [style.plain(names[at], limit=36) for at in shown], fontsize=8)
     axes.set_ylim(-0.7, len(shown) - 0.3)
     axes.margins(x=0.06)
     axes.set_xlabel("queries; the number is the animal's mean average precision")

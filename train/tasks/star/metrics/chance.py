@@ -9,7 +9,7 @@ from scipy.special import gammaln
 from tarpon.train.tasks.star.metrics.scores import RANKS
 
 
-def chance(matches: np.ndarray, candidates: np.ndarray) -> dict[str, float]:
+def random_order_scores(matches: np.ndarray, candidates: np.ndarray) -> dict[str, float]:
     """Expected map, minp, cmc_1, cmc_5, cmc_10, cmc_20 and mean_rank of a random order, over the queries that have a match.
 
     Args:
@@ -25,13 +25,13 @@ def chance(matches: np.ndarray, candidates: np.ndarray) -> dict[str, float]:
     each = {
         "map": _precision(m, n),
         "minp": np.array([_penalty(*pair) for pair in pairs.tolist()]),
-        **{f"cmc_{k}": found_within(m, n, most=k)[:, -1] for k in RANKS},
+        **{f"cmc_{k}": random_hit_rates(m, n, most=k)[:, -1] for k in RANKS},
         "mean_rank": (n + 1) / (m + 1),
     }
     return {name: float(np.average(values, weights=count)) for name, values in each.items()}
 
 
-def found_within(matches: np.ndarray, candidates: np.ndarray, *, most: int) -> np.ndarray:
+def random_hit_rates(matches: np.ndarray, candidates: np.ndarray, *, most: int) -> np.ndarray:
     """(Q, most) probability that a match is among the first 1, 2, ... `most` of a random order."""
     m, n = (np.asarray(values, np.float64)[:, None] for values in (matches, candidates))
     drawn = np.arange(most)

@@ -8,9 +8,17 @@ import torch
 from torch import Tensor
 
 from tarpon.train.task import Result
-from tarpon.train.tasks.star.metrics.embeddings import VECTORS, Found, RowNames, Searching, find, join, save_embeddings
+from tarpon.train.tasks.star.metrics.embeddings import (
+    VECTORS,
+    RowNames,
+    SearchOptions,
+    SearchResult,
+    join_batches,
+    save_embeddings,
+    search_split,
+)
 from tarpon.train.tasks.star.metrics.open_set import open_set_scores
-from tarpon.train.tasks.star.metrics.scores import MEANS, by_dataset, score
+from tarpon.train.tasks.star.metrics.scores import MEANS, score, score_datasets
 
 
 class EmbeddingMetric:
@@ -20,7 +28,7 @@ class EmbeddingMetric:
         names: by the `row` of a batch.
         roles: (R,) int8 by row: QUERY, GALLERY, QUERY + GALLERY or NEW of `embeddings`; 0 for a row that is not looked at.
         protocol: one sentence: who is looked for among whom.
-        searching: how; `Searching(reranking=Reranking())` also re-ranks.
+        search_options: how; `SearchOptions(reranking=Reranking())` also re-ranks.
         device: where the search runs.
         resamples: of the bootstrap; 0 leaves its intervals out.
         stored: float32 or float16, of the embeddings in the file.
@@ -32,13 +40,13 @@ class EmbeddingMetric:
         *,
         roles: np.ndarray,
         protocol: str,
-        searching: Searching | None = None,
+        search_options: SearchOptions | None = None,
         device: torch.device | str = "cpu",
         resamples: int = 1000,
         stored: str = "float32",
     ) -> None:
         self._names, self._roles, self._protocol = names, roles, protocol
-        self._searching, self._device = searching or Searching(), device
+        self._searching, self._device = search_options or SearchOptions(), device
         self._resamples, self._stored = resamples, stored
         self._parts: list[dict[str, np.ndarray]] = []
 
@@ -56,35 +64,35 @@ class EmbeddingMetric:
 
     def read(self, parts: list[list[dict[str, np.ndarray]]]) -> Result:
         batches = [batch for part in parts for batch in part]
-        rows = join(batches, names=self._names, roles=self._roles, protocol=self._protocol)
-        found = find(rows, self._searching, device=self._device)
+        rows = join_batches(batches, names=self._names, roles=self._roles, protocol=self._protocol)
+        found = search_split(rows, self._searching, device=self._device)
 
         def save(path: Path) -> None:
-            save_embeddings(where(path), rows, dtype=self._stored)
+            save_embeddings(parquet_path(path), rows, dtype=self._stored)
 
-        return Result(scalars=scores(found, resamples=self._resamples), save=save, rows=found)
+        return Result(scalars=score_search(found, resamples=self._resamples), save=save, rows=found)
 
 
-def where(path: Path) -> Path:
+def parquet_path(path: Path) -> Path:
     """The parquet file beside the npz that other tasks would write."""
     return path.with_suffix(".parquet")
 
 
-def scores(found: Found, *, resamples: int = 1000) -> dict[str, float]:
+def score_search(found: SearchResult, *, resamples: int = 1000) -> dict[str, float]:
     """Scalars of a searched split: those of `retrieval_scores.score`; flips_ and reranked_ before the means of these searches;
-    `by_dataset` where the queries are of several data sets; `open_set_scores` where there are new animals; num_gallery."""
-    identities, datasets = found.of_queries("identity"), found.of_queries("dataset")
+    `score_datasets` where the queries are of several data sets; `open_set_scores` where there are new animals; num_gallery."""
+    identities, datasets = found.query_values("identity"), found.query_values("dataset")
     out = score(found.plain, identities=identities, resamples=resamples) | {"num_gallery": float(len(found.gallery))}
     for name, retrieval in found.variants().items():
         if name != "plain":
             own = score(retrieval, identities=identities, resamples=0)
             out |= {f"{name}_{mean}": own[mean] for mean in MEANS}
     if len(np.unique(datasets)) > 1:
-        out |= by_dataset(found.plain, datasets=datasets)
-    return out | open_set(found)
+        out |= score_datasets(found.plain, datasets=datasets)
+    return out | score_open_set(found)
 
 
-def open_set(found: Found) -> dict[str, float]:
+def score_open_set(found: SearchResult) -> dict[str, float]:
     """Known queries, those with a match, against new ones; empty without new ones."""
     if found.new is None:
         return {}
@@ -92,6 +100,6 @@ def open_set(found: Found) -> dict[str, float]:
     return open_set_scores(found.plain.best[found.plain.valid], new[np.isfinite(new)]) | {"num_new_queries": float(len(new))}
 
 
-def embeddings_of(folder: Path, split: str) -> Path:
+def embeddings_path(folder: Path, split: str) -> Path:
     """Where a run folder keeps a split's embeddings."""
     return folder / "predictions" / f"{split}.parquet"

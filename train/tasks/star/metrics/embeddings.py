@@ -16,7 +16,7 @@ import torch
 
 from tarpon.shards import atomic
 from tarpon.train.tasks.star.metrics.rerank import Reranking, rerank
-from tarpon.train.tasks.star.metrics.retrieval import STRIP_BYTES, Retrieval, search, within
+from tarpon.train.tasks.star.metrics.retrieval import STRIP_BYTES, Retrieval, search, search_within_groups
 
 FORMAT = 1  # of the file; raised when its columns change
 NOTE = b"tarpon.embeddings"  # the file's metadata of this name: {"format", "protocol"} as JSON
@@ -62,13 +62,13 @@ class EmbeddingRows:
     def __len__(self) -> int:
         return len(self.row)
 
-    def places(self, role: int) -> np.ndarray:
+    def indices(self, role: int) -> np.ndarray:
         """(n,) int64 of the rows that have this role."""
         return np.flatnonzero(self.role & role)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Searching:
+class SearchOptions:
     """How a split is searched."""
 
     within_dataset: bool = False  # each query among its own data set's gallery alone
@@ -78,7 +78,7 @@ class Searching:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Found:
+class SearchResult:
     """Searches of a split: all over the same queries, in order of row."""
 
     rows: EmbeddingRows
@@ -89,7 +89,7 @@ class Found:
     reranked: Retrieval | None  # plain embeddings, re-ranked: transductive
     new: Retrieval | None  # of the NEW rows, for which only `best`, `nearest` and `similarity` say something
 
-    def of_queries(self, name: str) -> np.ndarray:
+    def query_values(self, name: str) -> np.ndarray:
         """(Q,) identity, outing, dataset, key or row of the queries."""
         return getattr(self.rows, name)[self.query]
 
@@ -99,11 +99,11 @@ class Found:
         return {name: retrieval for name, retrieval in made.items() if retrieval is not None}
 
 
-def find(rows: EmbeddingRows, searching: Searching, *, device: torch.device | str = "cpu") -> Found:
+def search_split(rows: EmbeddingRows, search_options: SearchOptions, *, device: torch.device | str = "cpu") -> SearchResult:
     """Search the gallery for every query, in every way that is asked for. A row that is both does not find itself."""
-    query, gallery, new = (rows.places(role) for role in (QUERY, GALLERY, NEW))
+    query, gallery, new = (rows.indices(role) for role in (QUERY, GALLERY, NEW))
     at = np.searchsorted(gallery, query).clip(max=len(gallery) - 1)
-    plain_way = partial(search, strip_bytes=searching.strip_bytes, device=device)
+    plain_way = partial(search, strip_bytes=search_options.strip_bytes, device=device)
 
     def run(vectors: np.ndarray, method: partial, places: np.ndarray, exclude: np.ndarray) -> Retrieval:
         tensors = (torch.as_tensor(vectors[own], device=device) for own in (places, gallery))
@@ -111,27 +111,29 @@ def find(rows: EmbeddingRows, searching: Searching, *, device: torch.device | st
             "query_labels": rows.identity[places],
             "gallery_labels": rows.identity[gallery],
             "exclude": exclude,
-            "top": searching.top,
+            "top": search_options.top,
         }
-        if not searching.within_dataset:
+        if not search_options.within_dataset:
             return method(*tensors, **named)
         groups = {"query_groups": rows.dataset[places], "gallery_groups": rows.dataset[gallery]}
-        return within(method, *tensors, **groups, **named)
+        return search_within_groups(method, *tensors, **groups, **named)
 
     own = np.where(gallery[at] == query, at, -1)
-    way = partial(rerank, reranking=searching.reranking, strip_bytes=searching.strip_bytes, device=device)
-    return Found(
+    way = partial(rerank, reranking=search_options.reranking, strip_bytes=search_options.strip_bytes, device=device)
+    return SearchResult(
         rows=rows,
         query=query,
         gallery=gallery,
         plain=run(rows.embedding, plain_way, query, own),
         flips=None if rows.embedding_flips is None else run(rows.embedding_flips, plain_way, query, own),
-        reranked=None if searching.reranking is None else run(rows.embedding, way, query, own),
+        reranked=None if search_options.reranking is None else run(rows.embedding, way, query, own),
         new=run(rows.embedding, plain_way, new, np.full(len(new), -1)) if len(new) else None,
     )
 
 
-def join(parts: Sequence[Mapping[str, np.ndarray]], *, names: RowNames, roles: np.ndarray, protocol: str) -> EmbeddingRows:
+def join_batches(
+    parts: Sequence[Mapping[str, np.ndarray]], *, names: RowNames, roles: np.ndarray, protocol: str
+) -> EmbeddingRows:
     """Rows from several batches or processes, put in order of `row`.
 
     Args:

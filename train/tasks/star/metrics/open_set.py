@@ -49,7 +49,7 @@ def open_set_scores(known: np.ndarray, new: np.ndarray) -> dict[str, float]:
     return {"open_auroc": float(roc_auc_score(truth, given)), **scores}
 
 
-def threshold(new: np.ndarray, *, fpr: float) -> float:
+def fit_threshold(new: np.ndarray, *, fpr: float) -> float:
     """The lowest similarity from which on at most this share of the new animals (N,) would be called known."""
     if not 0 <= fpr < 1:
         raise ValueError(f"fpr={fpr} must be in [0, 1)")
@@ -58,7 +58,7 @@ def threshold(new: np.ndarray, *, fpr: float) -> float:
     return float(np.nextafter(first, falling.dtype.type(np.inf)))  # in its own precision, as it will be compared in
 
 
-def calibrate(retrieval: Retrieval, *, fpr: float = 0.05) -> Novelty:
+def fit_novelty_rule(retrieval: Retrieval, *, fpr: float = 0.05) -> Novelty:
     """Learn the decision from a search that holds no new animal: each query's own identity, taken out, makes it one.
 
     What a query has as its highest similarity stands for a known animal, what it has with any other identity for a new one.
@@ -72,11 +72,11 @@ def calibrate(retrieval: Retrieval, *, fpr: float = 0.05) -> Novelty:
     if not both.any():
         raise ValueError("no query has a match and another identity in the gallery; the new-animal decision needs both")
     known, new = retrieval.best[both], retrieval.best_other[both]
-    slope, intercept = logistic(known, new)
-    return Novelty(threshold=threshold(new, fpr=fpr), false_positive_rate=fpr, slope=slope, intercept=intercept)
+    slope, intercept = fit_logistic(known, new)
+    return Novelty(threshold=fit_threshold(new, fpr=fpr), false_positive_rate=fpr, slope=slope, intercept=intercept)
 
 
-def logistic(known: np.ndarray, new: np.ndarray) -> tuple[float, float]:
+def fit_logistic(known: np.ndarray, new: np.ndarray) -> tuple[float, float]:
     """Slope and intercept of P(new | similarity), both kinds weighing the same."""
     similarity = np.concatenate([known, new]).astype(np.float64)
     centre, spread = similarity.mean(), similarity.std() or 1.0

@@ -15,7 +15,14 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
-from tarpon.train.tasks.star.metrics.retrieval import STRIP_BYTES, Retrieval, Strip, cosine, neighbours, rank
+from tarpon.train.tasks.star.metrics.retrieval import (
+    STRIP_BYTES,
+    Retrieval,
+    Strip,
+    cosine_strips,
+    nearest_neighbours,
+    rank_gallery,
+)
 
 ROWS = 1024  # of sparse matrices multiplied at a time
 PAIRS = 2**16  # of embeddings compared at a time: 2 x 128 MiB at 512 values
@@ -54,16 +61,18 @@ def rerank(
     node = exclude.copy()
     node[exclude < 0] = len(gallery) + np.arange(len(new))
     count = max(reranking.k1 + 1, reranking.k2)
-    near = neighbours(
-        cosine(nodes, nodes, device=device),
+    near = nearest_neighbours(
+        cosine_strips(nodes, nodes, device=device),
         num_queries=len(nodes),
         num_gallery=len(nodes),
         count=count,
         strip_bytes=strip_bytes,
     )
-    vectors = neighbourhoods(nodes, near, reranking)
-    strip = _distances(cosine(queries, gallery, device=device), vectors, node, num_gallery=len(gallery), share=reranking.share)
-    return rank(
+    vectors = encode_neighbourhoods(nodes, near, reranking)
+    strip = _distances(
+        cosine_strips(queries, gallery, device=device), vectors, node, num_gallery=len(gallery), share=reranking.share
+    )
+    return rank_gallery(
         strip,
         query_labels=query_labels,
         gallery_labels=gallery_labels,
@@ -74,7 +83,7 @@ def rerank(
     )
 
 
-def neighbourhoods(nodes: Tensor, near: np.ndarray, reranking: Reranking) -> sparse.csr_array:
+def encode_neighbourhoods(nodes: Tensor, near: np.ndarray, reranking: Reranking) -> sparse.csr_array:
     """(N, N) float32, about k1 x k2 values a row at most, each row's sum 1: whom a node has as mutual neighbours, and how near.
 
     Args:

@@ -84,8 +84,8 @@ def search(
     Raises:
         ValueError: shapes that do not fit, nothing to search, or values that are not finite.
     """
-    strip = cosine(queries, gallery, device=device)
-    return rank(
+    strip = cosine_strips(queries, gallery, device=device)
+    return rank_gallery(
         strip,
         query_labels=query_labels,
         gallery_labels=gallery_labels,
@@ -96,7 +96,7 @@ def search(
     )
 
 
-def within(
+def search_within_groups(
     method: Callable[..., Retrieval],
     queries: Tensor,
     gallery: Tensor,
@@ -133,7 +133,7 @@ def within(
     return Retrieval(**found)
 
 
-def cosine(queries: Tensor, gallery: Tensor, *, device: torch.device | str = "cpu") -> Strip:
+def cosine_strips(queries: Tensor, gallery: Tensor, *, device: torch.device | str = "cpu") -> Strip:
     """Cosine similarity of some queries (Q, D) to the whole gallery (G, D). ValueError where the two do not fit."""
     if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
         raise ValueError(f"queries (Q, D) and gallery (G, D) are needed, got {tuple(queries.shape)}, {tuple(gallery.shape)}")
@@ -149,7 +149,7 @@ def cosine(queries: Tensor, gallery: Tensor, *, device: torch.device | str = "cp
 
 
 @torch.no_grad()
-def rank(
+def rank_gallery(
     strip: Strip,
     *,
     query_labels: np.ndarray,
@@ -181,7 +181,9 @@ def rank(
 
 
 @torch.no_grad()
-def neighbours(strip: Strip, *, num_queries: int, num_gallery: int, count: int, strip_bytes: int = STRIP_BYTES) -> np.ndarray:
+def nearest_neighbours(
+    strip: Strip, *, num_queries: int, num_gallery: int, count: int, strip_bytes: int = STRIP_BYTES
+) -> np.ndarray:
     """(num_queries, min(count, num_gallery)) int64 gallery indices, most similar first, ties to the lower index."""
     count = min(count, num_gallery)
     nearest = np.empty((num_queries, count), np.int64)

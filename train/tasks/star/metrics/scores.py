@@ -48,7 +48,7 @@ def score(retrieval: Retrieval, *, identities: np.ndarray, resamples: int = 1000
     return out | (_intervals(values, group, resamples=resamples, seed=seed) if resamples else {})
 
 
-def by_identity(retrieval: Retrieval, *, identities: np.ndarray, outings: np.ndarray) -> list[dict[str, float | str]]:
+def score_identities(retrieval: Retrieval, *, identities: np.ndarray, outings: np.ndarray) -> list[dict[str, float | str]]:
     """One record an identity with a scored query, the highest map first: identity, folder (its queries' outings), mean_rank,
     best_rank, worst_rank (of the first match), num_queries, map, cmc_1, cmc_5, cmc_10, cmc_20.
 
@@ -63,7 +63,7 @@ def by_identity(retrieval: Retrieval, *, identities: np.ndarray, outings: np.nda
     return _best_first(records, "identity")
 
 
-def by_folder(retrieval: Retrieval, *, identities: np.ndarray, outings: np.ndarray) -> list[dict[str, float | str]]:
+def score_folders(retrieval: Retrieval, *, identities: np.ndarray, outings: np.ndarray) -> list[dict[str, float | str]]:
     """One record an outing with a scored query, the highest map first: folder, num_identities, mean_rank, std_rank,
     num_queries, map, cmc_1, cmc_5, cmc_10, cmc_20.
 
@@ -78,7 +78,7 @@ def by_folder(retrieval: Retrieval, *, identities: np.ndarray, outings: np.ndarr
     return _best_first(records, "folder")
 
 
-def by_dataset(retrieval: Retrieval, *, datasets: np.ndarray, least: int = MIN_QUERIES) -> dict[str, float]:
+def score_datasets(retrieval: Retrieval, *, datasets: np.ndarray, least: int = MIN_QUERIES) -> dict[str, float]:
     """map_<data set>, cmc_1_<data set> and queries_<data set> of every one with a scored query; map_macro and cmc_1_macro, the
     plain means over those with at least so many, and num_datasets, how many these are; without means where there is none."""
     found = {name: _record(part) for name, part, _ in _groups(retrieval, datasets)}

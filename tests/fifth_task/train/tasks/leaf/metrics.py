@@ -10,7 +10,7 @@ from torch import Tensor
 from tarpon.shards import atomic
 from tarpon.train.metrics.bootstrap import bootstrap_interval
 from tarpon.train.metrics.confusion import frame_scores, macro_f1
-from tarpon.train.metrics.names import key_names
+from tarpon.train.metrics.names import score_keys
 from tarpon.train.task import Result
 
 
@@ -62,7 +62,7 @@ class SpeciesMetric:
 def score(rows: LeafRows) -> dict[str, float]:
     """Accuracy, macro F1 with its interval over plants, and the scores of each species."""
     low, high = bootstrap_interval(rows.confusion_by_plant(), macro_f1)
-    return frame_scores(rows.confusion(), names=key_names(rows.classes)) | {"macro_f1_low": low, "macro_f1_high": high}
+    return frame_scores(rows.confusion(), names=score_keys(rows.classes)) | {"macro_f1_low": low, "macro_f1_high": high}
 
 
 def save(path: Path, rows: LeafRows) -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tarpon.train.figures import style as figures
-from tarpon.train.tasks.cells.figures.heat import HeatedPage, best_and_worst, heated, page_title
+from tarpon.train.figures import style
+from tarpon.train.tasks.cells.figures.heat import HeatedPage, best_and_worst, draw_heated, page_title
 from tarpon.train.tasks.cells.metrics.predictions import PageRows
 
 
@@ -55,11 +55,11 @@ def test_heat_is_where_it_was_given():
     heat[:20, 20:] = 1.0
     title = page_title(pages([0.3, 0.8]), 1)
     page = HeatedPage(image=image, heat={"infected": heat, "hours": heat * 0}, title=title)
-    drawn = figures.pixels(heated([page], [page]), dpi=60).astype(int)
+    drawn = style.pixels(draw_heated([page], [page]), dpi=60).astype(int)
     coloured = (np.ptp(drawn, axis=-1) > 40).any(0)  # grey has no spread over the channels
     third = drawn.shape[1] // 3
     assert not coloured[:third].any()
     assert coloured[third : 2 * third].any()
     assert not coloured[2 * third + 12 :].any()  # past the gap between two panels
     with pytest.raises(ValueError, match="no page"):
-        heated([], [])
+        draw_heated([], [])

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from tarpon.train.figures import style as figures
-from tarpon.train.tasks.cells.figures import curves as figures_hour_curves
-from tarpon.train.tasks.cells.figures import hours as figures_hours
+from tarpon.train.figures import style
+from tarpon.train.tasks.cells.figures import curves
+from tarpon.train.tasks.cells.figures import hours as hour_figures
 from tarpon.train.tasks.cells.metrics.predictions import PageRows
-from tarpon.train.tasks.cells.metrics.scores import stack_scores, windows
+from tarpon.train.tasks.cells.metrics.scores import score_stacks, score_windows
 
 
 def pages(stacks: int = 6, count: int = 30, *, labels: tuple[int, ...] = (0, 1)) -> PageRows:
@@ -32,18 +32,18 @@ def pages(stacks: int = 6, count: int = 30, *, labels: tuple[int, ...] = (0, 1))
     )
 
 
-DRAWN = (figures_hours.scatter, figures_hours.over_time, figures_hours.calibration, figures_hours.stacks)
+DRAWN = (hour_figures.scatter, hour_figures.over_time, hour_figures.calibration, hour_figures.stacks)
 
 
 @pytest.mark.parametrize("draw", DRAWN)
 @pytest.mark.parametrize("rows", [pages(1, 1), pages(2, 3, labels=(0,)), pages(60, 2)], ids=["one page", "one class", "many"])
 def test_little_and_much_can_be_drawn(draw, rows):
-    assert figures.pixels(draw(rows, split="test"), dpi=40).std() > 0
+    assert style.pixels(draw(rows, split="test"), dpi=40).std() > 0
 
 
 def test_scatter_panels_are_all_infected_uninfected():
     rows = pages()
-    axes = figures_hours.scatter(rows).axes
+    axes = hour_figures.scatter(rows).axes
     for panel, chosen in zip(axes, (rows.label >= 0, rows.label == 1, rows.label == 0), strict=True):
         error = np.abs(rows.predicted - rows.target)[chosen].mean()
         assert f"MAE {error:.2f} h" in panel.get_title("left")
@@ -53,8 +53,8 @@ def test_scatter_panels_are_all_infected_uninfected():
 
 def test_scores_over_time_are_those_of_the_windows():
     rows = pages()
-    found = windows(rows)
-    top, middle, bottom = figures_hours.over_time(rows).axes
+    found = score_windows(rows)
+    top, middle, bottom = hour_figures.over_time(rows).axes
     auc = next(line for line in top.get_lines() if line.get_label() == "AUC")
     np.testing.assert_array_equal(auc.get_ydata(), [window.scores["auc"] for window in found])
     np.testing.assert_array_equal(auc.get_xdata(), [window.centre for window in found])
@@ -65,11 +65,11 @@ def test_scores_over_time_are_those_of_the_windows():
 
 def test_the_worst_stack_is_on_top_and_few_are_named():
     rows = pages(60, 2)
-    left, right = figures_hours.stacks(rows).axes
+    left, right = hour_figures.stacks(rows).axes
     widths = [bar.get_width() for bar in right.patches]
-    assert len(widths) == figures_hours.MAX_STACKS
+    assert len(widths) == hour_figures.MAX_STACKS
     assert widths == sorted(widths)
-    assert widths[-1] == max(record["mae"] for record in stack_scores(rows))
+    assert widths[-1] == max(record["mae"] for record in score_stacks(rows))
     assert "48 with the largest errors" in left.get_title("left")
 
 
@@ -80,12 +80,12 @@ def test_curves_show_what_was_written_and_leave_out_what_was_not():
         {"step": 2, "loss": 2.0},
         {"step": 2, "val/mae": 5.0},
     ]
-    loss, label, _, rate = figures_hour_curves.training_curves(lines).axes
+    loss, label, _, rate = curves.training_curves(lines).axes
     assert [line.get_ydata().tolist() for line in loss.get_lines()] == [[3.0, 2.0], [4.0]]
     assert [line.get_label() for line in loss.get_lines()] == ["training", "validation"]
     assert rate.get_lines()[0].get_ydata().tolist() == [1e-4]
     assert not label.get_lines()
-    _, hours, _, _ = figures_hour_curves.validation_metrics(lines, best_step=2).axes
+    _, hours, _, _ = curves.validation_metrics(lines, best_step=2).axes
     assert hours.get_lines()[0].get_ydata().tolist() == [5.0]
     assert list(hours.get_lines()[-1].get_xdata()) == [2, 2]  # the best step
-    assert figures.pixels(figures_hour_curves.training_curves([])).std() > 0
+    assert style.pixels(curves.training_curves([])).std() > 0

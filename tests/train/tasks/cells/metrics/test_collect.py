@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tarpon.train.tasks.cells.figures.split import draw_split
-from tarpon.train.tasks.cells.metrics.collect import HourMetric, target_medians
+from tarpon.train.tasks.cells.metrics.collect import PageMetric, target_medians
 from tarpon.train.tasks.cells.metrics.predictions import PageNames, load_rows
 
 ROWS = 23
@@ -40,12 +40,12 @@ def read(table, ranks: list[list[list[int]]]):
     made = {"medians": (20.0, 22.0, 18.0), "resamples": 50}
     parts = []
     for batches in ranks:
-        metric = HourMetric(NAMES, **made)
+        metric = PageMetric(NAMES, **made)
         for rows in batches:
             at = torch.tensor(rows)
             metric.add({n: v[at] for n, v in out.items()}, {n: v[at] for n, v in labels.items()} | {"row": at})
         parts.append(metric.part())
-    return HourMetric(NAMES, **made).read(parts)
+    return PageMetric(NAMES, **made).read(parts)
 
 
 def test_scores_do_not_depend_on_batches_processes_and_padding(table):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from tarpon.train.tasks.cells.metrics.pairs import area, group_wins, matched_area, resampled_areas
+from tarpon.train.tasks.cells.metrics.pairs import count_group_pairs, matched_roc_auc, resampled_roc_auc, roc_auc
 
 
 def drawn(seed: int = 0, *, rows: int = 200, groups: int = 7) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -17,22 +17,22 @@ def drawn(seed: int = 0, *, rows: int = 200, groups: int = 7) -> tuple[np.ndarra
 
 
 def test_area_is_undefined_without_both_classes():
-    assert np.isnan(area(np.ones(3, int), np.arange(3.0)))
-    assert area(np.array([0, 1]), np.array([0.1, 0.1])) == 0.5
+    assert np.isnan(roc_auc(np.ones(3, int), np.arange(3.0)))
+    assert roc_auc(np.array([0, 1]), np.array([0.1, 0.1])) == 0.5
 
 
 def test_resampled_areas_are_those_of_the_resampled_rows():
     label, score, group = drawn()
-    won, pairs = group_wins(label, score, group)
+    won, pairs = count_group_pairs(label, score, group)
     assert np.isclose(won.sum() / pairs.sum(), roc_auc_score(label, score))
     weights = np.random.default_rng(1).integers(0, 4, (20, 7))
     want = [roc_auc_score(label, score, sample_weight=w[group]) for w in weights]
-    np.testing.assert_allclose(resampled_areas(weights, won, pairs), want, rtol=1e-12)
+    np.testing.assert_allclose(resampled_roc_auc(weights, won, pairs), want, rtol=1e-12)
 
 
 def test_a_resample_of_one_class_has_no_area():
-    won, pairs = group_wins(np.array([0, 1]), np.array([0.1, 0.9]), np.array([0, 1]))
-    got = resampled_areas(np.array([[2, 0], [1, 1]]), won, pairs)
+    won, pairs = count_group_pairs(np.array([0, 1]), np.array([0.1, 0.9]), np.array([0, 1]))
+    got = resampled_roc_auc(np.array([[2, 0], [1, 1]]), won, pairs)
     assert np.isnan(got[0])
     assert got[1] == 1.0
 
@@ -44,12 +44,12 @@ def test_matched_area_counts_pairs_within_a_bin_only():
         if bins[i] == bins[j]:
             pairs += 1
             wins += (score[i] > score[j]) + 0.5 * (score[i] == score[j])
-    assert matched_area(label, score, bins) == pytest.approx(wins / pairs)
+    assert matched_roc_auc(label, score, bins) == pytest.approx(wins / pairs)
 
 
 def test_a_score_that_only_reads_the_clock_wins_nothing_at_equal_hours():
     hour = np.array([0, 1, 2, 3, 2, 3, 4, 5])
     label = np.array([0, 0, 0, 0, 1, 1, 1, 1])
-    assert area(label, hour) == 14 / 16
-    assert matched_area(label, hour, hour) == 0.5
-    assert np.isnan(matched_area(label, hour, np.arange(8)))
+    assert roc_auc(label, hour) == 14 / 16
+    assert matched_roc_auc(label, hour, hour) == 0.5
+    assert np.isnan(matched_roc_auc(label, hour, np.arange(8)))

@@ -9,10 +9,10 @@ import pytest
 from tarpon.train.tasks.cells.metrics.predictions import (
     PageNames,
     PageRows,
-    join,
+    find_one_well_classes,
+    join_batches,
     load_rows,
-    one_well_classes,
-    pool,
+    pool_rows,
     save_metadata,
     save_rows,
 )
@@ -107,11 +107,11 @@ def test_impossible_pages_are_refused(change, word):
 
 def test_pooling_joins_stacks_once():
     one, two = pages(), pages(start=4)
-    both = pool([one, two])
+    both = pool_rows([one, two])
     assert len(both) == 24
     assert both.key.tolist() == one.key.tolist() + two.key.tolist()
     with pytest.raises(ValueError, match=r"stack b2_p1 is in 2 parts"):
-        pool([one, pages(6)])
+        pool_rows([one, pages(6)])
 
 
 def test_a_position_number_in_two_wells_is_two_stacks():
@@ -120,11 +120,11 @@ def test_a_position_number_in_two_wells_is_two_stacks():
 
 
 def test_a_class_of_one_well_is_found():
-    assert one_well_classes(pages()) == ("uninfected", "infected")
+    assert find_one_well_classes(pages()) == ("uninfected", "infected")
     mixed = pages()
     well = mixed.well.copy()
     well[6:9] = "c5"
-    assert one_well_classes(pages(well=well)) == ("infected",)
+    assert find_one_well_classes(pages(well=well)) == ("infected",)
 
 
 def test_join_sorts_and_refuses_repeats():
@@ -136,7 +136,7 @@ def test_join_sorts_and_refuses_repeats():
         return {"row": at} | {n: getattr(rows, n)[at] for n in ("label", "prob", "clock", "target", "predicted")}
 
     def joined(parts):
-        return join(parts, names=names, clamp_range=(0.0, 48.0), medians=(1.0, 0.5, 0.7))
+        return join_batches(parts, names=names, clamp_range=(0.0, 48.0), medians=(1.0, 0.5, 0.7))
 
     got = joined([part([7, 2]), part([11, 3])])
     assert got.key.tolist() == rows.key[[2, 3, 7, 11]].tolist()

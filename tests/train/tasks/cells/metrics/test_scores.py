@@ -5,7 +5,15 @@ import pytest
 from sklearn import metrics as oracle
 
 from tarpon.train.tasks.cells.metrics.predictions import PageRows
-from tarpon.train.tasks.cells.metrics.scores import Window, class_scores, combined, good_from, score, stack_scores, windows
+from tarpon.train.tasks.cells.metrics.scores import (
+    Window,
+    combine_scores,
+    find_good_start,
+    score,
+    score_classes,
+    score_stacks,
+    score_windows,
+)
 
 
 def made(label, prob, clock, predicted, *, target=None, stack=None, median: float = 20.0) -> PageRows:
@@ -108,13 +116,13 @@ def test_one_class_alone_leaves_out_what_is_undefined():
 
 
 def test_combined_by_hand():
-    assert combined(0.9931, 1.144, highest=48) == pytest.approx(0.98633, abs=1e-5)  # the published run of 100 epochs
-    assert combined(1.0, 96.0, highest=48) == 0.6
-    assert combined(float("nan"), 24.0, highest=48) == pytest.approx(0.2)
+    assert combine_scores(0.9931, 1.144, highest=48) == pytest.approx(0.98633, abs=1e-5)  # the published run of 100 epochs
+    assert combine_scores(1.0, 96.0, highest=48) == 0.6
+    assert combine_scores(float("nan"), 24.0, highest=48) == pytest.approx(0.2)
 
 
 def test_published_windows_are_fifteen_and_half_open():
-    found = windows(drawn())
+    found = score_windows(drawn())
     assert [window.centre for window in found] == [3.0 * k for k in range(1, 16)]
     assert [window.scores["rows"] for window in found] == [120.0] * 14 + [90.0]  # 12 pages a stack; hours 42 to 46: 9
     rows = drawn()
@@ -126,7 +134,7 @@ def test_published_windows_are_fifteen_and_half_open():
 @pytest.mark.parametrize("last", [0.0, 2.5, 5.5, 6.0, 46.0, 47.5, 48.0, 50.0])
 def test_every_page_is_in_a_window(last):
     clock = np.arange(0, last + 0.1, 0.5)
-    found = windows(made(np.arange(len(clock)) % 2, clock * 0, clock, clock * 0, target=clock * 0))
+    found = score_windows(made(np.arange(len(clock)) % 2, clock * 0, clock, clock * 0, target=clock * 0))
     covered = np.zeros(len(clock), bool)
     for window in found:
         covered |= (clock >= window.start) & (clock < window.end)
@@ -134,7 +142,7 @@ def test_every_page_is_in_a_window(last):
 
 
 def test_windows_without_pages_are_left_out_and_of_one_class_have_no_auc():
-    found = windows(made([0, 1, 1, 1], [0.1, 0.9, 0.8, 0.7], [0, 1, 20, 21], [0, 0, 0, 0]))
+    found = score_windows(made([0, 1, 1, 1], [0.1, 0.9, 0.8, 0.7], [0, 1, 20, 21], [0, 0, 0, 0]))
     assert [window.start for window in found] == [0.0, 15.0, 18.0]
     assert found[0].scores["auc"] == 1.0
     assert np.isnan(found[1].scores["auc"])
@@ -154,7 +162,7 @@ def test_windows_without_pages_are_left_out_and_of_one_class_have_no_auc():
 )
 def test_good_from_the_first_window_after_which_none_fails(areas, start):
     found = [Window(start=3.0 * k, end=3.0 * k + 6, scores={"auc": value}) for k, value in enumerate(areas)]
-    got = good_from(found)
+    got = find_good_start(found)
     assert np.isnan(got) if start is None else got == start
 
 
@@ -169,7 +177,7 @@ def test_unmatched_hours_show_in_the_clock_and_are_taken_out_of_the_matched_area
 
 def test_stacks_by_hand():
     rows = made([0, 1, 0, 1], [0.2, 0.9, 0.4, 0.3], [1, 2, 3, 4], [2, 2, 1, 4], stack=list("baba"))
-    one, two = stack_scores(rows)
+    one, two = score_stacks(rows)
     assert (one["stack"], one["label"], one["rows"], one["accuracy"], one["mae"], one["bias"]) == ("a", 1, 2, 0.5, 0.0, 0.0)
     assert one["prob"] == pytest.approx(0.6)
     assert (two["stack"], two["label"], two["accuracy"], two["mae"], two["bias"]) == ("b", 0, 1.0, 1.5, -0.5)
@@ -196,6 +204,6 @@ def test_a_class_of_one_stack_has_no_interval_of_its_scores():
 
 
 def test_class_scores_when_nothing_is_called_infected():
-    got = class_scores(np.array([0, 1]), np.array([0.1, 0.2]))
+    got = score_classes(np.array([0, 1]), np.array([0.1, 0.2]))
     assert np.isnan(got["precision"])
     assert got["recall"] == got["f1"] == 0.0

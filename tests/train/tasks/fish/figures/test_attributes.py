@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tarpon.train.figures import style as figures
-from tarpon.train.tasks.fish.figures import attributes as figures_attributes
+from tarpon.train.figures import style
+from tarpon.train.tasks.fish.figures import attributes
 from tarpon.train.tasks.fish.metrics.predictions import AttributeNames, AttributeRows
 
 NAMES = AttributeNames(
@@ -45,13 +45,13 @@ def legend(axes) -> list[str]:
 
 
 def test_gates_tell_weight_and_entropy(rows):
-    axes = figures_attributes.gates(rows).axes[0]
+    axes = attributes.gates(rows).axes[0]
     assert [text.get_text() for text in axes.texts] == ["1.00", "0.00", "0.50", "0.50"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["family\n0.00 nats", "order\n0.69 nats"]
 
 
 def test_families_stand_at_their_images_and_recall(rows):
-    axes = figures_attributes.families(rows).axes[0]
+    axes = attributes.families(rows).axes[0]
     assert axes.get_xscale() == "log"
     assert legend(axes) == [
         "common: 1 family, 1.000 of 4 rows",
@@ -64,13 +64,13 @@ def test_families_stand_at_their_images_and_recall(rows):
 
 
 def test_habitats_name_the_area_and_labels_of_one_class(rows):
-    axes = figures_attributes.habitats(rows).axes[0]
+    axes = attributes.habitats(rows).axes[0]
     assert legend(axes) == ["Tropical: 1.000 (57% yes)", "Polar: one class only"]
     assert axes.get_title(loc="left") == "Habitats, 7 rows"
 
 
 def test_troph_counts_every_known_row_also_outside_of_the_range(rows):
-    axes = figures_attributes.troph(rows).axes[0]
+    axes = attributes.troph(rows).axes[0]
     cells = axes.collections[0].get_array()
     assert cells.sum() == 7  # the answer of 9 is at the border
     assert axes.get_title(loc="left") == "Trophic level: mean error 0.929, 7 rows"
@@ -78,6 +78,6 @@ def test_troph_counts_every_known_row_also_outside_of_the_range(rows):
 
 def test_a_split_without_attributes_can_be_drawn(rows):
     blank = replace(rows, habitat=np.full((8, 2), -1), troph=np.full(8, np.nan, np.float32))
-    for draw in (figures_attributes.habitats, figures_attributes.troph):
-        assert figures.pixels(draw(blank)).shape[2] == 3
-    assert "no known row" in figures_attributes.troph(blank).axes[0].get_title(loc="left")
+    for draw in (attributes.habitats, attributes.troph):
+        assert style.pixels(draw(blank)).shape[2] == 3
+    assert "no known row" in attributes.troph(blank).axes[0].get_title(loc="left")

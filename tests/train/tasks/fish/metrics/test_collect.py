@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tarpon.train.tasks.fish.figures.split import draw_split
-from tarpon.train.tasks.fish.metrics.collect import AttributeMetric, taxon
+from tarpon.train.tasks.fish.metrics.collect import AttributeMetric, rank_families
 from tarpon.train.tasks.fish.metrics.predictions import AttributeNames, load_rows
 
 ROWS = 23
@@ -82,7 +82,7 @@ def test_the_file_holds_the_answers_in_order_of_row(table, tmp_path):
 
 def test_the_rank_counts_who_stands_before_the_truth():
     scores = torch.tensor([[3.0, 1.0, 2.0], [1.0, 1.0, 1.0], [0.0, 5.0, 9.0], [1.0, 2.0, 3.0]])
-    got = taxon(scores, torch.tensor([1, 1, 2, -1]))
+    got = rank_families(scores, torch.tensor([1, 1, 2, -1]))
     assert got["family_rank"].tolist() == [2, 1, 0, -1]
     assert got["family_pred"].tolist() == [0, 0, 2, 2]
 

@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics
 
 from tarpon.train.tasks.fish.metrics.predictions import AttributeNames, AttributeRows
-from tarpon.train.tasks.fish.metrics.scores import composite, score
+from tarpon.train.tasks.fish.metrics.scores import combine_scores, score
 
 HABITATS = ("Tropical", "Polar", "freshwater")
 NAMES = AttributeNames(
@@ -168,7 +168,7 @@ def test_nothing_known_leaves_scores_out_and_the_composite_defined():
     assert not any("habitat" in name or "troph" in name for name in got if not name.startswith(("rows", "gate")))
     assert got["composite"] == pytest.approx(got["acc_family"] + 0.5 * got["acc_order"])
     assert all(math.isfinite(value) for value in got.values())
-    assert math.isnan(composite({}))
+    assert math.isnan(combine_scores({}))
 
 
 def test_gates_by_hand():

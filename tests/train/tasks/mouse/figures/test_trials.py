@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from tarpon.train.figures import style as figures
-from tarpon.train.tasks.mouse.figures import trials as figures_trials
+from tarpon.train.figures import style
+from tarpon.train.tasks.mouse.figures import trials as trial_figures
 from tarpon.train.tasks.mouse.metrics.trial import Trial
 
 CLASSES = ["rest", "paw_withdraw", "walk"]
@@ -51,16 +51,16 @@ def close_to(image, colour, *, tolerance=30):
 
 def overlap(figure, artists):
     """Pairs of texts that cover each other in the drawn figure."""
-    figures.png(figure)
+    style.png(figure)
     boxes = [artist.get_window_extent() for artist in artists if artist.get_text()]
     return [(i, j) for i in range(len(boxes)) for j in range(i) if boxes[i].overlaps(boxes[j])]
 
 
 def test_ethogram_draws_the_bouts_of_truth_above_those_of_the_prediction():
-    axes = figures_trials.ethogram([trial([0, 0, 1, -1, -1], [2, 2, 2, 2, 1])], classes=CLASSES).axes[0]
-    rest, withdraw, walk = map(to_rgb, figures.class_colours(3))
+    axes = trial_figures.ethogram([trial([0, 0, 1, -1, -1], [2, 2, 2, 2, 1])], classes=CLASSES).axes[0]
+    rest, withdraw, walk = map(to_rgb, style.class_colours(3))
     truth, prediction = strips(axes)
-    assert truth == [(0, 2, rest), (2, 3, withdraw), (3, 5, to_rgb(figures.UNLABELLED))]
+    assert truth == [(0, 2, rest), (2, 3, withdraw), (3, 5, to_rgb(style.UNLABELLED))]
     assert prediction == [(0, 4, walk), (4, 5, withdraw)]
     low = [min(path.get_extents().y0 for path in strip.get_paths()) for strip in axes.collections]
     assert low[0] > low[1]
@@ -69,8 +69,7 @@ def test_ethogram_draws_the_bouts_of_truth_above_those_of_the_prediction():
 def test_ethogram_legend_names_every_class_and_grey_only_where_needed():
     def legend(actions):
         return [
-            text.get_text()
-            for text in figures_trials.ethogram([trial(actions, [0, 0])], classes=CLASSES).legends[0].get_texts()
+            text.get_text() for text in trial_figures.ethogram([trial(actions, [0, 0])], classes=CLASSES).legends[0].get_texts()
         ]
 
     assert legend([0, 1]) == CLASSES
@@ -80,15 +79,15 @@ def test_ethogram_legend_names_every_class_and_grey_only_where_needed():
 def test_a_bout_of_one_frame_is_seen_in_a_long_trial():
     actions = np.zeros(20_000, np.int64)
     actions[7777] = 1
-    drawn = figures.pixels(figures_trials.ethogram([trial(actions, np.zeros(20_000, int))], classes=CLASSES))
-    legend_only = figures.pixels(figures_trials.ethogram([trial(actions * 0, np.zeros(20_000, int))], classes=CLASSES))
-    withdraw = figures.class_colours(3)[1]
+    drawn = style.pixels(trial_figures.ethogram([trial(actions, np.zeros(20_000, int))], classes=CLASSES))
+    legend_only = style.pixels(trial_figures.ethogram([trial(actions * 0, np.zeros(20_000, int))], classes=CLASSES))
+    withdraw = style.class_colours(3)[1]
     assert close_to(drawn, withdraw, tolerance=110) > close_to(legend_only, withdraw, tolerance=110) + 10
 
 
 def test_heat_shows_the_probabilities_of_each_trial_below_it():
     trials = [trial([0, 1, 2, 2], [0, 1, 1, 2], key="a"), trial([0, 0], [2, 2], key="b")]
-    figure = figures_trials.ethogram(trials, classes=CLASSES, heat=True)
+    figure = trial_figures.ethogram(trials, classes=CLASSES, heat=True)
     assert len(figure.axes) == 4
     for place, one in enumerate(trials):
         np.testing.assert_array_equal(figure.axes[2 * place + 1].images[0].get_array(), one.probs.T)
@@ -97,21 +96,21 @@ def test_heat_shows_the_probabilities_of_each_trial_below_it():
 
 def test_ethogram_texts_do_not_overlap():
     trials = [trial([0, 1], [0, 1], key=f"shortened_2024-05-01_cohort_{i}_267M_tracking.mp4_1") for i in range(3)]
-    figure = figures_trials.ethogram(trials, classes=CLASSES, heat=True)
+    figure = trial_figures.ethogram(trials, classes=CLASSES, heat=True)
     labels = [text for axes in figure.axes for text in (axes.title, axes._left_title, *axes.get_yticklabels())]
     assert overlap(figure, [*labels, *figure.legends[0].get_texts()]) == []
 
 
 def test_ethogram_of_no_trial_is_refused():
     with pytest.raises(ValueError, match="at least one trial"):
-        figures_trials.ethogram([], classes=CLASSES)
+        trial_figures.ethogram([], classes=CLASSES)
 
 
 def test_points_are_drawn_at_their_place_and_hidden_ones_are_not():
     images = np.zeros((1, 50, 100, 3), np.uint8)
     true = np.array([[[0.25, 0.5, 1], [0.9, 0.9, 0]]])
     predicted = np.array([[[0.5, 0.2], [0.1, 0.1]]])
-    axes = figures_trials.points(images, true=true, predicted=predicted, titles=["t"]).axes[0]
+    axes = trial_figures.points(images, true=true, predicted=predicted, titles=["t"]).axes[0]
     drawn = {line.get_marker(): line.get_xydata().tolist() for line in axes.lines}
     assert drawn["o"] == [[25, 25]]
     assert drawn["x"] == [[50, 10]]
@@ -120,7 +119,7 @@ def test_points_are_drawn_at_their_place_and_hidden_ones_are_not():
 
 
 def test_points_without_truth_are_all_drawn():
-    axes = figures_trials.points(
+    axes = trial_figures.points(
         np.zeros((1, 8, 8, 3), np.uint8), true=None, predicted=np.full((1, 4, 2), 0.5), titles=["t"]
     ).axes[0]
     assert [len(line.get_xydata()) for line in axes.lines] == [4]
@@ -130,8 +129,8 @@ def test_points_without_truth_are_all_drawn():
 def test_point_titles_stay_inside_the_figure(count):
     images = np.zeros((count, 60, 80, 3), np.uint8)
     words = ["frame 1234, largest error\ntrue: a, predicted: b"] * count
-    figure = figures_trials.points(images, true=None, predicted=None, titles=words)
-    figures.png(figure)
+    figure = trial_figures.points(images, true=None, predicted=None, titles=words)
+    style.png(figure)
     titles = [axes.title for axes in figure.axes[:count]]
     assert overlap(figure, titles) == []
     assert all(title.get_window_extent().y1 <= figure.bbox.y1 for title in titles)
@@ -140,7 +139,7 @@ def test_point_titles_stay_inside_the_figure(count):
 def test_frames_of_two_sizes_each_have_their_own_scale():
     images = [np.zeros((50, 100, 3), np.uint8), np.zeros((80, 40, 3), np.uint8)]
     truth = [None, np.array([[0.25, 0.5, 1.0]])]
-    one, two = figures_trials.points(images, true=truth, predicted=[np.full((1, 2), 0.5)] * 2, titles=["a", "b"]).axes
+    one, two = trial_figures.points(images, true=truth, predicted=[np.full((1, 2), 0.5)] * 2, titles=["a", "b"]).axes
     assert [line.get_xydata().tolist() for line in one.lines] == [[[50, 25]]]  # no truth: the prediction alone
     assert {line.get_marker(): line.get_xydata().tolist() for line in two.lines}["o"] == [[10, 40]]
 
@@ -148,12 +147,12 @@ def test_frames_of_two_sizes_each_have_their_own_scale():
 @pytest.mark.parametrize(("shape", "dtype"), [((1, 8, 8), "uint8"), ((1, 8, 8, 3), "float32"), ((0, 8, 8, 3), "uint8")])
 def test_points_refuse_what_is_not_an_rgb_frame(shape, dtype):
     with pytest.raises(ValueError, match="points wants images"):
-        figures_trials.points(np.zeros(shape, dtype), true=None, predicted=None, titles=["t"])
+        trial_figures.points(np.zeros(shape, dtype), true=None, predicted=None, titles=["t"])
 
 
 @pytest.mark.parametrize(("worst", "places"), [(2, [2, 5, 15]), (15, [5, 10, 15]), (None, [5, 10, 15])])
 def test_moments_are_three_frames_with_the_worst_among_them(worst, places):
-    found, titles = figures_trials.moments(pointed("a", frames=20, worst=worst), classes=CLASSES)
+    found, titles = trial_figures.moments(pointed("a", frames=20, worst=worst), classes=CLASSES)
     assert found == places
     assert [place for place, title in zip(found, titles, strict=True) if "largest error" in title] == (
         [] if worst is None else [worst]
@@ -162,7 +161,7 @@ def test_moments_are_three_frames_with_the_worst_among_them(worst, places):
 
 
 def test_moments_of_a_trial_of_one_frame():
-    assert figures_trials.moments(pointed("a", frames=1, worst=0), classes=CLASSES)[0] == [0]
+    assert trial_figures.moments(pointed("a", frames=1, worst=0), classes=CLASSES)[0] == [0]
 
 
 def test_samples_give_each_of_four_trials_its_row_and_its_own_frames():
@@ -173,7 +172,7 @@ def test_samples_give_each_of_four_trials_its_row_and_its_own_frames():
         return np.stack([np.full((48, 64, 3), place, np.uint8) for place in places])
 
     trials = [pointed(f"trial {n}", frames=20, worst=n) for n in range(9)] + [trial([0, 1], [0, 1], key="without")]
-    figure = figures_trials.point_samples(trials, classes=CLASSES, frames=frames)
+    figure = trial_figures.point_samples(trials, classes=CLASSES, frames=frames)
     assert [key for key, _ in asked] == ["trial 0", "trial 3", "trial 5", "trial 8"]
     assert all(places == sorted(places) for _, places in asked)
     shown = [(axes.get_title().split("\n")[0], int(axes.images[0].get_array()[0, 0, 0])) for axes in figure.axes]
@@ -181,9 +180,9 @@ def test_samples_give_each_of_four_trials_its_row_and_its_own_frames():
 
 
 def test_samples_need_predicted_points():
-    assert figures_trials.point_samples([trial([0], [0])], classes=CLASSES, frames=lambda *_: 1 / 0) is None
+    assert trial_figures.point_samples([trial([0], [0])], classes=CLASSES, frames=lambda *_: 1 / 0) is None
 
 
 def test_names_with_a_dollar_sign_are_text_and_not_mathematics():
-    figure = figures_trials.ethogram([trial([0, 1, 2], [0, 1, 2])], classes=["cost_$a$", "b$", "$\\frac{"])
-    assert figures.png(figure).startswith(b"\x89PNG")
+    figure = trial_figures.ethogram([trial([0, 1, 2], [0, 1, 2])], classes=["cost_$a$", "b$", "$\\frac{"])
+    assert style.png(figure).startswith(b"\x89PNG")

@@ -4,7 +4,7 @@ from sklearn.metrics import f1_score
 
 from tarpon.train.metrics.bootstrap import bootstrap_interval
 from tarpon.train.metrics.confusion import macro_f1
-from tarpon.train.tasks.mouse.metrics.trial import confusion
+from tarpon.train.tasks.mouse.metrics.trial import count_confusion
 
 
 def test_agrees_with_a_plain_loop_over_frames(random_trials):
@@ -16,7 +16,7 @@ def test_agrees_with_a_plain_loop_over_frames(random_trials):
         true, pred = (np.concatenate([frames[g][side] for g in drawn]) for side in (0, 1))
         scores.append(f1_score(true, pred, labels=np.unique(true), average="macro", zero_division=0))
     expected = np.percentile(scores, [2.5, 97.5])
-    counts = np.stack([confusion([trial], 4) for trial in trials])
+    counts = np.stack([count_confusion([trial], 4) for trial in trials])
     assert bootstrap_interval(counts, macro_f1, resamples=200, seed=7) == pytest.approx(tuple(expected))
     assert expected[0] < expected[1]
 

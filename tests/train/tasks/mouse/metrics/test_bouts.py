@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tarpon.train.tasks.mouse.metrics.bouts import class_bouts, merge_short, nearest_bouts
-from tarpon.train.tasks.mouse.metrics.segments import bout_counts, onset_errors, runs
+from tarpon.train.tasks.mouse.metrics.segments import bout_counts, find_runs, onset_errors
 
 
 def merged(labels, min_bout):
@@ -60,7 +60,7 @@ def test_the_filter_agrees_with_the_rule_and_keeps_its_promises(min_bout):
         before = labels.copy()
         out = merge_short(labels, min_bout=min_bout)
         assert out.tolist() == slow(labels.tolist(), min_bout)
-        start, stop, _ = runs(out)
+        start, stop, _ = find_runs(out)
         assert len(start) == 1 or (stop - start).min() >= min_bout
         assert np.array_equal(merge_short(out, min_bout=min_bout), out)
         assert set(out) <= set(before)
@@ -72,7 +72,7 @@ def test_the_filter_agrees_with_the_rule_and_keeps_its_promises(min_bout):
 
 def test_an_hour_of_flicker_is_filtered_in_a_moment():
     labels = np.random.default_rng(0).integers(0, 6, 108_000)  # quadratic work would take minutes
-    start, stop, _ = runs(merge_short(labels, min_bout=10))
+    start, stop, _ = find_runs(merge_short(labels, min_bout=10))
     assert (stop - start).min() >= 10
 
 
@@ -116,7 +116,7 @@ def test_the_class_table_agrees_with_the_scores_of_bouts(random_trials):
 
 
 def told(true, pred):
-    return [(row.onset, row.offset, row.answer, row.iou) for row in nearest_bouts(np.array(true), np.array(pred), label=1)]
+    return [(row.onset, row.offset, row.predicted, row.iou) for row in nearest_bouts(np.array(true), np.array(pred), label=1)]
 
 
 def test_every_true_bout_is_told_with_the_nearest_answer():

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
 from tarpon.train.metrics.confusion import frame_scores, macro_f1, ratio
-from tarpon.train.tasks.mouse.metrics.trial import confusion
+from tarpon.train.tasks.mouse.metrics.trial import count_confusion
 
 
 def flat(trials):
@@ -16,7 +16,7 @@ def flat(trials):
 
 def test_hand_worked_matrix(answered):
     # truth 0 0 0 1 1 -; answer 0 0 1 1 0 2: class 0 tp 2 fp 1 fn 1, F1 4/6; class 1 tp 1 fp 1 fn 1, F1 1/2
-    matrix = confusion([answered([0, 0, 0, 1, 1, -1], [0, 0, 1, 1, 0, 2])], 3)
+    matrix = count_confusion([answered([0, 0, 0, 1, 1, -1], [0, 0, 1, 1, 0, 2])], 3)
     assert matrix.tolist() == [[2, 1, 0], [1, 1, 0], [0, 0, 0]]
     out = frame_scores(matrix, names=["a", "b", "c"])
     assert out["macro_f1"] == pytest.approx((4 / 6 + 1 / 2) / 2)
@@ -32,7 +32,7 @@ def test_agrees_with_sklearn(seed, random_trials):
     trials = random_trials(seed, count=1 + seed % 4)
     true, pred = flat(trials)
     present = np.unique(true)
-    matrix = confusion(trials, 4)
+    matrix = count_confusion(trials, 4)
     assert matrix.dtype == np.int64
     assert np.array_equal(matrix, confusion_matrix(true, pred, labels=range(4)))
     out = frame_scores(matrix, names=list("abcd"))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tarpon.train.tasks.mouse.metrics.ranking import average_precision, one_against_rest, precision_recall, ranking_scores
+from tarpon.train.tasks.mouse.metrics.ranking import average_precision, one_vs_rest, precision_recall, ranking_scores
 from tarpon.train.tasks.mouse.metrics.sequence import score
 from tarpon.train.tasks.mouse.metrics.trial import Trial
 
@@ -26,7 +26,7 @@ def test_a_class_without_true_frames_is_undefined_and_left_out_of_the_mean():
     trials = [two_class([1, 0, 1], [0.9, 0.2, 0.8])]
     assert np.isnan(average_precision(trials, 3)).tolist() == [False, False, True]
     assert precision_recall(trials)[2] is None
-    assert set(one_against_rest(trials, names=["x", "y", "z"])) == {"pr_x", "pr_y"}
+    assert set(one_vs_rest(trials, names=["x", "y", "z"])) == {"pr_x", "pr_y"}
     scores = score(trials, classes=["x", "y", "z"])
     assert scores["average_precision"] == scores["average_precision_y"] == 1.0
     assert "average_precision_z" not in scores
@@ -54,6 +54,6 @@ def test_a_blind_guess_scores_the_share_of_the_class():
 def test_one_against_rest_is_of_the_labelled_frames(random_trials):
     trials = random_trials(1)
     known = np.concatenate([trial.actions for trial in trials])
-    for c, (positive, scores) in enumerate(one_against_rest(trials, names="abcd").values()):
+    for c, (positive, scores) in enumerate(one_vs_rest(trials, names="abcd").values()):
         assert (positive == (known[known >= 0] == c)).all()
         assert len(scores) == len(positive)

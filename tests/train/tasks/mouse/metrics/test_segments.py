@@ -6,9 +6,9 @@ import pytest
 from tarpon.train.tasks.mouse.metrics.segments import (
     bout_counts,
     edit_score,
+    find_runs,
     match_bouts,
     onset_errors,
-    runs,
     segment_counts,
     segment_f1,
 )
@@ -23,10 +23,10 @@ def counts(true, pred, *, iou, ignore=()):
 
 
 def test_runs_of_a_hand_worked_sequence():
-    start, stop, label = runs(np.array([2, 2, -1, 2, 0, 0, 0, -1]))
+    start, stop, label = find_runs(np.array([2, 2, -1, 2, 0, 0, 0, -1]))
     assert list(zip(start.tolist(), stop.tolist(), label.tolist(), strict=True)) == [(0, 2, 2), (3, 4, 2), (4, 7, 0)]
-    assert [len(part) for part in runs(np.array([], np.int64))] == [0, 0, 0]
-    assert [len(part) for part in runs(np.array([-1, -1]))] == [0, 0, 0]
+    assert [len(part) for part in find_runs(np.array([], np.int64))] == [0, 0, 0]
+    assert [len(part) for part in find_runs(np.array([-1, -1]))] == [0, 0, 0]
 
 
 def test_runs_agree_with_groupby():
@@ -40,7 +40,7 @@ def test_runs_agree_with_groupby():
             )
             if label >= 0
         ]
-        assert list(zip(*(part.tolist() for part in runs(labels)), strict=True)) == expected
+        assert list(zip(*(part.tolist() for part in find_runs(labels)), strict=True)) == expected
 
 
 def test_iou_off_by_k():
@@ -50,7 +50,7 @@ def test_iou_off_by_k():
     for late, share in [(0, 1.0), (3, 7 / 13), (4, 6 / 14), (8, 2 / 18), (9, 1 / 19)]:
         pred = [0] * (10 + late) + [1] * 10 + [0] * (20 - late)
         i, j, iou = match_bouts(np.array(true), np.array(pred))
-        of_one = runs(np.array(true))[2][i] == 1
+        of_one = find_runs(np.array(true))[2][i] == 1
         assert iou[of_one].tolist() == pytest.approx([share])
         assert j[of_one].tolist() == [1]
         for threshold in (0.1, 0.25, 0.3, 0.5):
@@ -86,7 +86,7 @@ def test_matching_agrees_with_a_plain_greedy_loop():
     for _ in range(60):
         true, pred = random_labels(rng), random_labels(rng)
         blank = np.where(true < 0, -1, pred)
-        left, right = (list(zip(*runs(labels), strict=True)) for labels in (true, blank))
+        left, right = (list(zip(*find_runs(labels), strict=True)) for labels in (true, blank))
         pairs = []
         for (i, a), (j, b) in itertools.product(enumerate(left), enumerate(right)):
             shared = len(set(range(a[0], a[1])) & set(range(b[0], b[1])))
@@ -149,7 +149,7 @@ def test_edit_agrees_with_the_textbook_table():
     rng = np.random.default_rng(2)
     for _ in range(60):
         true, pred = rng.integers(0, 3, (2, 40))
-        left, right = (runs(labels)[2] for labels in (true, pred))
+        left, right = (find_runs(labels)[2] for labels in (true, pred))
         table = np.add.outer(np.arange(len(left) + 1), np.arange(len(right) + 1))
         for i, j in itertools.product(range(1, len(left) + 1), range(1, len(right) + 1)):
             table[i, j] = min(table[i - 1, j] + 1, table[i, j - 1] + 1, table[i - 1, j - 1] + (left[i - 1] != right[j - 1]))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from tarpon.train.metrics.names import key_names
+from tarpon.train.metrics.names import score_keys
 from tarpon.train.tasks.mouse.metrics.sequence import score, score_trials
 
 CLASSES = ["rest", "Paw withdraw", "lick", "walk"]
@@ -28,7 +28,7 @@ def test_a_perfect_predictor_scores_exactly_one(random_trials):
     assert {"keypoint_mae", "keypoint_mae_px_mouth", "keypoint_mae_high", "onset_error_frames_lick"} <= zeros
     assert {key: out[key] for key in ones} == dict.fromkeys(ones, 1.0)
     assert {key: out[key] for key in zeros} == dict.fromkeys(zeros, 0.0)
-    assert all(out[f"bouts_true_{c}"] == out[f"bouts_pred_{c}"] for c in key_names(CLASSES))
+    assert all(out[f"bouts_true_{c}"] == out[f"bouts_pred_{c}"] for c in score_keys(CLASSES))
     assert 0 < out["majority_macro_f1"] < 1
 
 
@@ -42,9 +42,9 @@ def test_scores_hang_together(seed, random_trials):
     assert out["segment_f1_10"] >= out["segment_f1_25"] >= out["segment_f1_30"] >= out["segment_f1_50"]
     assert out["macro_f1_low"] <= out["macro_f1_high"]
     assert out["keypoint_mae_low"] < out["keypoint_mae"] < out["keypoint_mae_high"]
-    per_class = [out[f"f1_{c}"] for c in key_names(CLASSES) if f"f1_{c}" in out]
+    per_class = [out[f"f1_{c}"] for c in score_keys(CLASSES) if f"f1_{c}" in out]
     assert out["macro_f1"] == pytest.approx(np.mean(per_class))
-    assert out["frames"] == sum(out[f"support_{c}"] for c in key_names(CLASSES)) == sum((t.actions >= 0).sum() for t in trials)
+    assert out["frames"] == sum(out[f"support_{c}"] for c in score_keys(CLASSES)) == sum((t.actions >= 0).sum() for t in trials)
     assert out["trials"] == len(trials)
 
 
@@ -153,7 +153,7 @@ def test_each_trial_is_scored_as_if_alone(random_trials):
 
 
 def test_names_become_keys():
-    assert key_names(["Paw withdraw", "pawShake", "L_frontpaw", "a/b-c", "class 2"]) == [
+    assert score_keys(["Paw withdraw", "pawShake", "L_frontpaw", "a/b-c", "class 2"]) == [
         "paw_withdraw",
         "paw_shake",
         "l_frontpaw",
@@ -162,7 +162,7 @@ def test_names_become_keys():
     ]
     for names in (["a b", "a_b"], ["", "a"], ["?"]):
         with pytest.raises(ValueError, match="names must differ"):
-            key_names(names)
+            score_keys(names)
 
 
 def test_a_name_that_makes_a_key_twice_is_refused(random_trials):

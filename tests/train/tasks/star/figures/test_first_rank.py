@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tarpon.train.figures import style as figures
-from tarpon.train.tasks.star.figures.first_rank import bins, counts, first_ranks
+from tarpon.train.figures import style
+from tarpon.train.tasks.star.figures.first_rank import count_ranks, first_ranks, rank_bins
 from tarpon.train.tasks.star.metrics.retrieval import search
 
 
@@ -18,12 +18,12 @@ def found():
 
 
 def test_bins_double_until_they_hold_the_gallery():
-    assert bins(1) == [(1, 1)]
-    assert bins(9) == [(1, 1), (2, 2), (3, 4), (5, 8), (9, 16)]
+    assert rank_bins(1) == [(1, 1)]
+    assert rank_bins(9) == [(1, 1), (2, 2), (3, 4), (5, 8), (9, 16)]
 
 
 def test_every_query_with_a_match_is_in_one_bar_and_once_in_the_line(found):
-    edges, own, random = counts(found)
+    edges, own, random = count_ranks(found)
     ranks = found.first_rank[found.valid]
     assert own.tolist() == [((ranks >= low) & (ranks <= high)).sum() for low, high in edges]
     assert own.sum() == len(ranks) == 54
@@ -33,7 +33,7 @@ def test_every_query_with_a_match_is_in_one_bar_and_once_in_the_line(found):
 
 def test_the_figure_draws_both(found):
     axes = first_ranks(found, split="test").axes[0]
-    assert [bar.get_height() for bar in axes.patches] == counts(found)[1].tolist()
-    np.testing.assert_allclose(axes.lines[0].get_ydata(), counts(found)[2])
+    assert [bar.get_height() for bar in axes.patches] == count_ranks(found)[1].tolist()
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), count_ranks(found)[2])
     assert "(test)" in axes.get_title(loc="left")
-    assert figures.png(first_ranks(found)).startswith(b"\x89PNG")
+    assert style.png(first_ranks(found)).startswith(b"\x89PNG")

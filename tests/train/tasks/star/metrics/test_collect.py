@@ -5,8 +5,16 @@ import pytest
 import torch
 
 from tarpon.train.tasks.star.figures.split import draw_split
-from tarpon.train.tasks.star.metrics.collect import EmbeddingMetric, embeddings_of
-from tarpon.train.tasks.star.metrics.embeddings import GALLERY, NEW, QUERY, RowNames, Searching, find, load_embeddings
+from tarpon.train.tasks.star.metrics.collect import EmbeddingMetric, embeddings_path
+from tarpon.train.tasks.star.metrics.embeddings import (
+    GALLERY,
+    NEW,
+    QUERY,
+    RowNames,
+    SearchOptions,
+    load_embeddings,
+    search_split,
+)
 from tarpon.train.tasks.star.metrics.rerank import Reranking
 from tarpon.train.tasks.star.metrics.scores import score
 
@@ -61,7 +69,7 @@ def test_scores_do_not_depend_on_batches_processes_and_padding(outputs):
 
 
 def test_what_is_asked_for_is_told_apart(outputs):
-    got = read(outputs, ALL, searching=Searching(reranking=Reranking(k1=5, k2=2))).scalars
+    got = read(outputs, ALL, search_options=SearchOptions(reranking=Reranking(k1=5, k2=2))).scalars
     for prefix in ("", "flips_", "reranked_"):
         assert {f"{prefix}{name}" for name in ("map", "cmc_1", "cmc_5", "cmc_10", "cmc_20", "minp", "mean_rank")} <= set(got)
     assert got["reranked_map"] != got["map"] != got["flips_map"]
@@ -76,11 +84,11 @@ def test_what_is_asked_for_is_told_apart(outputs):
 def test_scores_are_those_of_the_file(outputs, tmp_path):
     result = read(outputs, ALL)
     result.save(tmp_path / "predictions" / "val.npz")  # as the run folder asks
-    rows = load_embeddings(embeddings_of(tmp_path, "val"))
+    rows = load_embeddings(embeddings_path(tmp_path, "val"))
     np.testing.assert_array_equal(rows.embedding, np.delete(outputs["embedding"][:ROWS].numpy(), 40, 0))
     assert rows.protocol == "queries of val among train"
-    found = find(rows, Searching())
-    again = score(found.plain, identities=found.of_queries("identity"), resamples=50)
+    found = search_split(rows, SearchOptions())
+    again = score(found.plain, identities=found.query_values("identity"), resamples=50)
     assert again == {name: result.scalars[name] for name in again}
 
 
@@ -105,7 +113,9 @@ def test_pictures_are_rgb(outputs):
 
 @pytest.mark.gpu
 def test_gpu_finds_what_the_cpu_finds(outputs):
-    searching = Searching(reranking=Reranking(k1=5, k2=2))
-    cpu = read(outputs, ALL, searching=searching).scalars
-    gpu = read({name: value.cuda() for name, value in outputs.items()}, ALL, searching=searching, device="cuda").scalars
+    search_options = SearchOptions(reranking=Reranking(k1=5, k2=2))
+    cpu = read(outputs, ALL, search_options=search_options).scalars
+    gpu = read(
+        {name: value.cuda() for name, value in outputs.items()}, ALL, search_options=search_options, device="cuda"
+    ).scalars
     assert gpu == pytest.approx(cpu, abs=1e-6)

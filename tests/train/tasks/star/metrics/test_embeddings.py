@@ -12,11 +12,11 @@ from tarpon.train.tasks.star.metrics.embeddings import (
     QUERY,
     EmbeddingRows,
     RowNames,
-    Searching,
-    find,
-    join,
+    SearchOptions,
+    join_batches,
     load_embeddings,
     save_embeddings,
+    search_split,
 )
 from tarpon.train.tasks.star.metrics.rerank import Reranking, rerank
 from tarpon.train.tasks.star.metrics.retrieval import search
@@ -81,7 +81,7 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_roles_say_who_is_looked_for_among_whom():
-    found = find(rows(), Searching(reranking=Reranking(k1=4, k2=2), top=3))
+    found = search_split(rows(), SearchOptions(reranking=Reranking(k1=4, k2=2), top=3))
     table = rows()
     query, gallery = np.flatnonzero(table.role == QUERY), np.flatnonzero(table.role == GALLERY)
     np.testing.assert_array_equal(found.query, query)
@@ -98,24 +98,24 @@ def test_roles_say_who_is_looked_for_among_whom():
     assert list(found.variants()) == ["plain", "flips", "reranked"]
     assert not found.new.valid.any()
     assert len(found.new) == 3
-    assert found.of_queries("key").tolist() == table.key[query].tolist()
+    assert found.query_values("key").tolist() == table.key[query].tolist()
 
 
 def test_rows_that_are_both_are_left_out_for_themselves():
     role = np.full(ROWS, GALLERY)
     role[::4] = QUERY + GALLERY
     role[1] = QUERY
-    found = find(rows(role=role, flips=False), Searching())
+    found = search_split(rows(role=role, flips=False), SearchOptions())
     assert found.plain.candidates.tolist() == [ROWS - 2 if place != 1 else ROWS - 1 for place in found.query]
     assert not (found.gallery[found.plain.nearest] == found.query[:, None]).any()
     assert found.flips is found.reranked is found.new is None
 
 
 def test_within_a_data_set():
-    found = find(rows(), Searching(within_dataset=True, top=50))
+    found = search_split(rows(), SearchOptions(within_dataset=True, top=50))
     near = found.plain.nearest
     dataset = found.rows.dataset[found.gallery]
-    for i, own in enumerate(found.of_queries("dataset")):
+    for i, own in enumerate(found.query_values("dataset")):
         assert set(dataset[near[i][near[i] >= 0]]) == {own}
         assert (near[i] >= 0).sum() == (dataset == own).sum() == found.plain.candidates[i]
 
@@ -129,17 +129,19 @@ def test_join_orders_leaves_out_and_refuses():
     vectors = np.arange(12, dtype=np.float32).reshape(6, 2)
     roles = np.array([QUERY, 0, GALLERY, GALLERY, 0, QUERY])
     parts = [{"row": np.array(part), "embedding": vectors[part]} for part in ([5, 1], [3, 0, 2])]
-    got = join(parts, names=names(6), roles=roles, protocol="p")
+    got = join_batches(parts, names=names(6), roles=roles, protocol="p")
     assert got.row.tolist() == [0, 2, 3, 5]
     np.testing.assert_array_equal(got.embedding, vectors[[0, 2, 3, 5]])
     assert got.key.tolist() == ["w0", "w2", "w3", "w5"]
-    assert got.places(GALLERY).tolist() == [1, 2]
+    assert got.indices(GALLERY).tolist() == [1, 2]
     assert got.embedding_flips is None
     with pytest.raises(ValueError, match="embedded more than once"):
-        join([*parts, parts[0]], names=names(6), roles=roles, protocol="p")
+        join_batches([*parts, parts[0]], names=names(6), roles=roles, protocol="p")
     with pytest.raises(ValueError, match="1 rows of the split were not embedded, w5 the first"):
-        join([{name: value[1:] for name, value in parts[0].items()}, parts[1]], names=names(6), roles=roles, protocol="p")
+        join_batches(
+            [{name: value[1:] for name, value in parts[0].items()}, parts[1]], names=names(6), roles=roles, protocol="p"
+        )
     with pytest.raises(ValueError, match="0 queries and 2 gallery rows"):
-        join(parts, names=names(6), roles=np.where(roles == QUERY, 0, roles), protocol="p")
+        join_batches(parts, names=names(6), roles=np.where(roles == QUERY, 0, roles), protocol="p")
     with pytest.raises(ValueError, match="rows of the split were not embedded"):
-        join([], names=names(6), roles=roles, protocol="p")
+        join_batches([], names=names(6), roles=roles, protocol="p")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tarpon.train.tasks.star.metrics.open_set import Novelty, calibrate, logistic, open_set_scores, threshold
+from tarpon.train.tasks.star.metrics.open_set import Novelty, fit_logistic, fit_novelty_rule, fit_threshold, open_set_scores
 from tarpon.train.tasks.star.metrics.retrieval import Retrieval, search
 
 
@@ -37,13 +37,13 @@ def test_perfect_blind_and_nothing():
 def test_threshold_is_the_lowest_that_keeps_the_rate(fpr):
     rng = np.random.default_rng(0)
     for new in (rng.random(200), rng.integers(0, 12, 200) / 12, np.ones(3), np.array([0.2])):
-        at = threshold(new, fpr=fpr)
+        at = fit_threshold(new, fpr=fpr)
         assert (new >= at).mean() <= fpr + 1e-12
         lower = new[new < at].max()
         assert (new >= lower).mean() > fpr
-    assert threshold(np.arange(10) / 10, fpr=0.1) == pytest.approx(0.8)
+    assert fit_threshold(np.arange(10) / 10, fpr=0.1) == pytest.approx(0.8)
     with pytest.raises(ValueError, match="fpr=1"):
-        threshold(np.ones(2), fpr=1.0)
+        fit_threshold(np.ones(2), fpr=1.0)
 
 
 def found() -> Retrieval:
@@ -66,7 +66,7 @@ def test_own_identity_taken_out_is_a_search_in_a_gallery_without_it():
 
 def test_calibration_keeps_its_promise_on_what_it_learnt_from():
     retrieval = found()
-    novelty = calibrate(retrieval, fpr=0.1)
+    novelty = fit_novelty_rule(retrieval, fpr=0.1)
     valid = retrieval.valid
     assert (~novelty.is_new(retrieval.best_other[valid])).mean() <= 0.1
     assert novelty.is_new(retrieval.best[valid]).mean() < 0.2  # and most known animals are known
@@ -83,18 +83,18 @@ def test_calibration_keeps_its_promise_on_what_it_learnt_from():
 def test_logistic_finds_the_curve_that_made_the_data_and_stays_finite():
     rng = np.random.default_rng(0)
     known, new = rng.normal(0.7, 0.1, 40_000), rng.normal(0.4, 0.1, 40_000)
-    slope, intercept = logistic(known, new)  # of two normals of one spread: slope (0.4 - 0.7) / 0.01, 0 at the middle
+    slope, intercept = fit_logistic(known, new)  # of two normals of one spread: slope (0.4 - 0.7) / 0.01, 0 at the middle
     assert slope == pytest.approx(-30, rel=0.03)
     assert -intercept / slope == pytest.approx(0.55, abs=0.003)
-    apart = logistic(np.array([0.9, 0.8]), np.array([0.1, 0.2, 0.15]))
+    apart = fit_logistic(np.array([0.9, 0.8]), np.array([0.1, 0.2, 0.15]))
     assert np.isfinite(apart).all()
     novelty = Novelty(threshold=0.5, false_positive_rate=0.05, slope=apart[0], intercept=apart[1])
     assert novelty.probability(0.1) > 0.7
     assert novelty.probability(0.9) < 0.3
-    assert logistic(np.ones(4), np.ones(3))[0] == pytest.approx(0, abs=1e-6)  # nothing to tell them apart by
+    assert fit_logistic(np.ones(4), np.ones(3))[0] == pytest.approx(0, abs=1e-6)  # nothing to tell them apart by
 
 
 def test_nothing_to_learn_from_is_refused():
     retrieval = found()
     with pytest.raises(ValueError, match="no query has a match"):
-        calibrate(retrieval.take(~retrieval.valid))
+        fit_novelty_rule(retrieval.take(~retrieval.valid))

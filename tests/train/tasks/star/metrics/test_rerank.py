@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from tarpon.train.tasks.star.metrics import rerank as module
 from tarpon.train.tasks.star.metrics.rerank import Reranking, rerank
-from tarpon.train.tasks.star.metrics.retrieval import PAIR_BYTES, search, within
+from tarpon.train.tasks.star.metrics.retrieval import PAIR_BYTES, search, search_within_groups
 
 
 def dense(nodes: np.ndarray, queries: np.ndarray, num_gallery: int, *, k1: int, k2: int, share: float) -> np.ndarray:
@@ -105,7 +105,7 @@ def test_within_data_sets_neighbours_come_from_the_same_one():
     embedding, labels = clustered(3, 120)
     group = np.arange(120) // 60
     queries, gallery = np.arange(0, 120, 3), np.setdiff1d(np.arange(120), np.arange(0, 120, 3))
-    got = within(
+    got = search_within_groups(
         rerank,
         embedding[queries],
         embedding[gallery],

@@ -12,7 +12,15 @@ from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 from pytorch_metric_learning.utils.inference import CustomKNN
 from sklearn.metrics import average_precision_score
 
-from tarpon.train.tasks.star.metrics.retrieval import PAIR_BYTES, Retrieval, cosine, neighbours, rank, search, within
+from tarpon.train.tasks.star.metrics.retrieval import (
+    PAIR_BYTES,
+    Retrieval,
+    cosine_strips,
+    nearest_neighbours,
+    rank_gallery,
+    search,
+    search_within_groups,
+)
 
 
 def naive(similarity: np.ndarray, query_labels, gallery_labels, exclude=None) -> dict[str, list]:
@@ -96,7 +104,9 @@ def test_negative_zero_equals_zero_and_infinities_have_their_place():
     values = torch.tensor([[0.0, -0.0, -1.0, torch.inf, 0.0, -torch.inf, -0.0, 1e-45]])
     labels = np.array([1, 0, 0, 0, 0, 0, 2, 3])
     for label, place in ((0, [3]), (1, [3, 7]), (2, [3, 7, 0, 1, 4])):
-        got = rank(lambda low, high: values[low:high].clone(), query_labels=np.array([label]), gallery_labels=labels, top=8)
+        got = rank_gallery(
+            lambda low, high: values[low:high].clone(), query_labels=np.array([label]), gallery_labels=labels, top=8
+        )
         assert got.nearest[0].tolist() == [3, 7, 0, 1, 4, 6, 2, 5]
         assert got.first_rank[0] == (1 if label == 0 else len(place) + 1)
 
@@ -181,7 +191,7 @@ def test_strips_lengths_and_dtypes_do_not_change_the_order(clustered):
     both = [search(half, half, **named), search(half.float(), half.float(), **named)]
     np.testing.assert_array_equal(both[0].first_rank, both[1].first_rank)
     assert half.dtype == torch.float16  # the caller's own tensors stay as they were
-    near = neighbours(cosine(embedding, embedding), num_queries=300, num_gallery=300, count=4, strip_bytes=1)
+    near = nearest_neighbours(cosine_strips(embedding, embedding), num_queries=300, num_gallery=300, count=4, strip_bytes=1)
     np.testing.assert_array_equal(near, np.argsort(-(unit @ unit.T), 1, kind="stable")[:, :4])
 
 
@@ -191,7 +201,7 @@ def test_within_groups_equals_searches_one_by_one(clustered):
     group[:5] = "d"  # not in the gallery
     queries, gallery = np.arange(60), np.arange(20, 300)  # 40 of them are in both
     exclude = np.where(queries >= 20, queries - 20, -1)
-    got = within(
+    got = search_within_groups(
         search,
         embedding[queries],
         embedding[gallery],

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tarpon.train.tasks.star.metrics.retrieval import Retrieval, search
-from tarpon.train.tasks.star.metrics.scores import by_dataset, by_folder, by_identity, cmc_curve, score
+from tarpon.train.tasks.star.metrics.scores import cmc_curve, score, score_datasets, score_folders, score_identities
 
 IDENTITY = np.array(["a", "a", "b", "b", "c", "x"])
 OUTING = np.array(["S/a/1_2_2024", "S/a/2_3_2024", "S/b/1_2_2024", "S/b/1_2_2024", "T/c/1_2_2024", "T/x/9_9_2024"])
@@ -56,7 +56,7 @@ def test_means_are_over_the_queries_with_a_match():
 
 
 def test_by_identity():
-    records = by_identity(made(), identities=IDENTITY, outings=OUTING)
+    records = score_identities(made(), identities=IDENTITY, outings=OUTING)
     assert [record["identity"] for record in records] == ["a", "b", "c"]  # by map, highest first; x is not scored
     first = records[0]
     assert first["folder"] == "S/a/1_2_2024;S/a/2_3_2024"
@@ -67,19 +67,19 @@ def test_by_identity():
 
 
 def test_by_folder_keeps_folders_of_one_name_apart():
-    records = {record["folder"]: record for record in by_folder(made(), identities=IDENTITY, outings=OUTING)}
+    records = {record["folder"]: record for record in score_folders(made(), identities=IDENTITY, outings=OUTING)}
     assert set(records) == {"S/a/1_2_2024", "S/a/2_3_2024", "S/b/1_2_2024", "T/c/1_2_2024"}
     two = records["S/b/1_2_2024"]
     assert (two["num_queries"], two["num_identities"], two["mean_rank"]) == (2, 1, 7.0)
     assert two["std_rank"] == pytest.approx(np.std([2, 12], ddof=1))
     assert records["T/c/1_2_2024"]["std_rank"] == 0.0  # of a single query, never NaN
-    shared = by_folder(made(), identities=IDENTITY, outings=np.full(6, "pool"))
+    shared = score_folders(made(), identities=IDENTITY, outings=np.full(6, "pool"))
     assert [(record["num_identities"], record["num_queries"]) for record in shared] == [(3, 5)]
 
 
 def test_by_dataset_and_macro_mean():
     names = np.array(["S", "S", "S", "T", "T", "T"])
-    got = by_dataset(made(), datasets=names, least=2)
+    got = score_datasets(made(), datasets=names, least=2)
     assert got["map_S"] == pytest.approx(np.mean([1, 1 / 3, 1 / 2]))
     assert got["map_T"] == pytest.approx(np.mean([1 / 12, 1 / 7]))  # the query without a match is left out
     assert got["map_macro"] == pytest.approx((got["map_S"] + got["map_T"]) / 2)
@@ -89,10 +89,10 @@ def test_by_dataset_and_macro_mean():
         pytest.approx(1 / 6),
         2,
     )
-    one = by_dataset(made(), datasets=names, least=3)  # T is told, and is no part of the mean
+    one = score_datasets(made(), datasets=names, least=3)  # T is told, and is no part of the mean
     assert (one["map_T"], one["queries_T"], one["queries_S"], one["num_datasets"]) == (got["map_T"], 2, 3, 1)
     assert one["map_macro"] == one["map_S"] == got["map_S"]
-    none = by_dataset(made(), datasets=names)  # published: at least four
+    none = score_datasets(made(), datasets=names)  # published: at least four
     assert {"map_S", "map_T"} <= none.keys()
     assert not [name for name in none if name.endswith("macro") or name == "num_datasets"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 
-class Watch:
+class ParameterCheck:
     """Sums of every parameter, to compare with later."""
 
     def __init__(self, groups: Mapping[str, Mapping[str, nn.Parameter]], part: str) -> None:
@@ -23,19 +23,20 @@ class Watch:
             rows = [torch.stack([p.double().sum(), p.double().square().sum()]) for p in self._named.values()]
         return dict(zip(self._named, map(tuple, torch.stack(rows).tolist()), strict=True)) if rows else {}
 
-    def still(self) -> list[str]:
-        """Names of the parameters that are as they were."""
+    def unchanged(self) -> list[str]:
+        """Names of the parameters whose sums are as at the start."""
         now = self._sums()
         return [name for name in self._named if now[name] == self._before[name]]
 
     def expect_moved(self) -> list[str]:
-        """Still parameters, for a warning; RuntimeError when the whole part stands still."""
-        still = self.still()
-        if still and len(still) == len(self._named):
+        """Names of the unchanged parameters, for a warning; RuntimeError when the whole part is unchanged."""
+        unchanged = self.unchanged()
+        if unchanged and len(unchanged) == len(self._named):
             raise RuntimeError(f"no parameter of the {self._part} moved in training: the optimizer does not reach it")
-        return still
+        return unchanged
 
     def expect_still(self) -> None:
-        moved = len(self._named) - len(self.still())
+        """RuntimeError when a parameter has changed: the part is frozen."""
+        moved = len(self._named) - len(self.unchanged())
         if moved:
             raise RuntimeError(f"{moved} frozen parameters of the {self._part} moved")

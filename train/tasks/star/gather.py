@@ -9,7 +9,7 @@ from torch import Tensor
 from tarpon.train.engine import DistContext
 
 
-def gathered(context: DistContext, rows: Tensor) -> Tensor:
+def gather_rows(context: DistContext, rows: Tensor) -> Tensor:
     """All processes' rows in the order of their ranks, with gradient where they have one. Collective.
 
     Every process must compute the same loss from what this returns, and the gradients of parameters must then be averaged over
@@ -23,10 +23,10 @@ def gathered(context: DistContext, rows: Tensor) -> Tensor:
     Returns:
         (G, ...); `rows` itself on a single process.
     """
-    return rows if context.world == 1 else _Gathered.apply(rows, context.rank, context.world)
+    return rows if context.world == 1 else _GatherRows.apply(rows, context.rank, context.world)
 
 
-class _Gathered(torch.autograd.Function):
+class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rows: Tensor, rank: int, world: int) -> Tensor:
         ctx.rank, ctx.world = rank, world

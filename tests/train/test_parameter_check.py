@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tarpon.train.moved import Watch
+from tarpon.train.parameter_check import ParameterCheck
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def nudge(parameter: nn.Parameter) -> None:
 
 
 def test_the_rest_does_not_count_for_the_backbone(groups):
-    watch = Watch(groups, "backbone")
+    watch = ParameterCheck(groups, "backbone")
     nudge(groups["rest/decay"]["c"])
     watch.expect_still()
     with pytest.raises(RuntimeError, match="no parameter of the backbone moved"):
@@ -27,7 +27,7 @@ def test_the_rest_does_not_count_for_the_backbone(groups):
 
 
 def test_one_that_moved_is_enough_and_the_others_are_named(groups):
-    watch = Watch(groups, "backbone")
+    watch = ParameterCheck(groups, "backbone")
     nudge(groups["backbone/no_decay"]["b"])
     assert watch.expect_moved() == ["a"]
     with pytest.raises(RuntimeError, match="1 frozen parameters of the backbone moved"):
@@ -35,13 +35,13 @@ def test_one_that_moved_is_enough_and_the_others_are_named(groups):
 
 
 def test_a_part_without_parameters_has_nothing_to_prove(groups):
-    watch = Watch({"rest/decay": groups["rest/decay"]}, "backbone")
+    watch = ParameterCheck({"rest/decay": groups["rest/decay"]}, "backbone")
     watch.expect_still()
     assert watch.expect_moved() == []
 
 
 def test_a_swap_of_values_is_no_movement_of_the_sum_but_a_change_of_sign_is_seen(groups):
-    watch = Watch(groups, "rest")
+    watch = ParameterCheck(groups, "rest")
     with torch.no_grad():
         groups["rest/decay"]["c"].neg_()
     assert watch.expect_moved() == []

@@ -16,7 +16,7 @@ from tarpon.models.groups import group_parameters
 from tarpon.models.reid.embedder import ReidModel
 from tarpon.train.config import EngineOptions, Optim
 from tarpon.train.engine import DistContext, Engine, connect
-from tarpon.train.tasks.star.gathered import gathered
+from tarpon.train.tasks.star.gather import gather_rows
 from tarpon.train.tasks.star.losses import MetricLoss, metric_losses
 
 PEOPLE, EACH, STEPS = 4, 3, 2
@@ -30,7 +30,7 @@ def learn(context: DistContext, *, identities: int, options: MetricLoss) -> dict
     """Losses and gradients of some steps on this process's share of the photographs, and the model afterwards."""
     torch.manual_seed(0)
     encoder = FrameBackbone(name="test_vit", pretrained=False, image_size=32).build()
-    gather = partial(gathered, context)
+    gather = partial(gather_rows, context)
     model = ReidModel(encoder, width=16, embedding_dim=8, dropout=0.0, identities=identities, gather=gather)
     share = PEOPLE * EACH // context.world
     engine = Engine(
@@ -51,7 +51,7 @@ def learn(context: DistContext, *, identities: int, options: MetricLoss) -> dict
         mine = slice(context.rank * share, (context.rank + 1) * share)  # half of everybody's pairs reach over the processes
         out = engine(image=photos[mine])
         told[f"{step}/embedding"] = out["embedding"].detach().clone()
-        terms = metric_losses(out, gathered(context, people[mine]), options=options)
+        terms = metric_losses(out, gather_rows(context, people[mine]), options=options)
         for name, value in terms.items():
             told[f"{step}/{name}"] = value.detach().reshape(1)
         engine.backward(sum(terms.values()))
@@ -114,7 +114,7 @@ def test_two_processes_are_as_one(context, two_processes, name):
 
 def test_alone_nothing_is_done(context):
     rows = torch.randn(3, 2)
-    assert gathered(context, rows) is rows
+    assert gather_rows(context, rows) is rows
 
 
 if __name__ == "__main__":
