@@ -1,4 +1,4 @@
-"""Another row in the place of a bad one."""
+"""Replacement of bad rows by the next good ones."""
 
 import threading
 from collections.abc import Callable
@@ -12,10 +12,11 @@ Sample = TypeVar("Sample")
 
 
 class FallbackRows:
-    """Rows that may stand in for a bad one: the next in order, so that every rank and resume agrees.
+    """Replaces a bad row by the next one in order, which is the same on every rank and after any resume.
 
     Args:
-        rows: ascending row ids. budget: bad samples allowed; each is spent once it is met.
+        rows: ascending ids of the rows that may replace another.
+        budget: bad samples allowed; each is counted once.
     """
 
     def __init__(self, rows: np.ndarray, budget: Budget) -> None:

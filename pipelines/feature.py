@@ -1,4 +1,4 @@
-"""A feature table on the device: a batch is an index select, without decoding, threads or Python per row.
+"""The loader of feature tables: a batch is an index select on the device, without decoding or Python per row.
 
 N rows, B rows of a batch, D numbers of a vector.
 """
@@ -18,15 +18,19 @@ from tarpon.shards.features import FeatureTable
 class FeatureLoader:
     """Batches of a table's vectors and labels.
 
-    On a GPU the whole block is copied once, in the dtype it is stored in; on a CPU it stays the mapped file, which all
-    processes of the machine share.
+    On a GPU the whole table is copied once, in its stored dtype; on a CPU it stays the memory-mapped file, which all processes
+    of the machine share.
 
     Args:
         labels: name -> (N, ...) array over the table's rows; missing values as -1 (integers) or NaN (floats).
         dtype: of delivered vectors.
 
     Attributes:
-        wait_s: spent making batches, as the caller sees it (on a GPU: until they are queued).
+        wait_s: seconds spent making batches (on a GPU: until they are queued).
+        batches: number of batches made.
+
+    Raises:
+        ValueError: labels and table have different numbers of rows.
     """
 
     def __init__(
@@ -51,7 +55,7 @@ class FeatureLoader:
         """Batches of the work, in order.
 
         Args:
-            work: (B,) int64 places 0..N-1 in the table, one array a batch; -1 pads: its labels are all missing.
+            work: (B,) int64 indices 0..N-1 of the table, one array a batch; -1 pads: its labels are all missing.
 
         Yields:
             features (B, D) in `dtype`, each label (B, ...) and row (B,) int64, all on the device.
@@ -73,6 +77,6 @@ class FeatureLoader:
 
 
 def _append_missing(array: np.ndarray) -> Tensor:
-    """(N, ...) -> (N + 1, ...), the last all missing, where index -1 finds it."""
+    """(N, ...) -> (N + 1, ...): a last row of missing values, which index -1 selects."""
     missing = np.full((1, *array.shape[1:]), np.nan if array.dtype.kind == "f" else -1, array.dtype)
     return torch.from_numpy(np.concatenate([array, missing]))

@@ -1,7 +1,7 @@
-"""Requests -> what a graph is fed: encoded bytes and parameter arrays, by name, one list entry a sample.
+"""The feed: requests -> inputs of a graph (encoded bytes and parameter arrays), by name, one list entry a sample.
 
-Everything random was drawn by the plan; here it is only applied. How one request becomes arrays is its fields' affair
-(clip/, image/, page/, photo/); reading ahead, bad samples and the time it takes are the feed's.
+All random parameters are drawn before, in the requests; here they are only applied. `Fields` (clip/, image/, page/, photo/)
+turn one request into arrays; the feed reads ahead, replaces bad samples and measures the time.
 """
 
 import threading
@@ -21,20 +21,21 @@ from tarpon.shards.quarantine import Budget
 
 
 class SampleReader(Protocol):
-    """What the feed asks of a reader: shards/reader.py has it, and so may a folder of loose files."""
+    """Reads components of rows: shards/reader.py, or a folder of loose files."""
 
-    def read(self, row: int, column: str) -> bytes: ...
+    def read(self, row: int, column: str) -> bytes:
+        """Content of a component; BadSample where it cannot be read."""
 
 
 class Request(Protocol):
     """One sample to deliver."""
 
-    row: int  # -1: padding, delivered as another sample with row -1
+    row: int  # -1: padding, delivered as another sample whose row is -1
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """A row of a data set, with its bytes."""
+    """Access to a row of a data set: its components and manifest columns."""
 
     manifest: Manifest
     reader: SampleReader
@@ -45,33 +46,40 @@ class StoredRow:
         return self.reader.read(self.row, column)
 
     def read_uint8(self, column: str) -> np.ndarray:
-        """The same as (n,) uint8."""
+        """Content of a component as (n,) uint8."""
         return np.frombuffer(self.read(column), np.uint8)
 
     def value(self, column: str) -> object:
+        """The row's value of a manifest column."""
         return self.manifest.value(self.row, column)
 
 
 class Fields(Protocol):
-    """How a request becomes one sample's arrays."""
+    """Turns a request into one sample's arrays, the graph's inputs."""
 
     names: tuple[str, ...]  # of the arrays; "row" is one of them
-    banks: Mapping[str, NoiseBank]  # those of them that are stretches of noise, and where it lies
-    sample_bytes: int  # of one delivered sample
+    banks: Mapping[str, NoiseBank]  # names of inputs that are noise slices -> their bank
+    sample_bytes: int  # bytes of one delivered sample
 
     def arrays(self, stored: StoredRow, request: Request) -> dict[str, np.ndarray | NoiseSlice]:
-        """Args: stored: the row that is read, which is another than the request's where that is bad or padding."""
+        """One sample's arrays by name.
+
+        Args:
+            stored: the row to read; not the request's where that is bad or padding.
+        """
 
     def check(self, manifest: Manifest, *, device: int | None) -> None:
-        """ValueError when what is stored cannot be decoded there."""
+        """ValueError when the stored samples cannot be decoded on the device."""
 
 
 class Feed:
-    """Turns requests into the arrays of one batch; reads ahead in threads.
+    """Turns requests into arrays, batch by batch; reads ahead in threads.
 
     Args:
-        pool: rows that may stand in for a bad one: the next of them in order, so that every rank and resume agrees.
+        pool: ascending ids of the rows that may replace a bad one (see `FallbackRows`).
         budget: bad samples allowed.
+        threads: number of reading threads.
+        ahead: batches read ahead.
 
     Attributes:
         work_s: seconds spent making arrays, over all threads.
@@ -94,11 +102,11 @@ class Feed:
         self.work_s = 0.0
 
     def batches(self, work: Iterable[Sequence[Request]]) -> Iterator[Batch]:
-        """Arrays of each batch by the names of the fields, read `ahead` batches early."""
+        """Arrays of each batch by the names of the fields, as lists of one entry a sample."""
         return read_ahead(work, self.sample, names=self.fields.names, threads=self._threads, ahead=self._ahead)
 
     def sample(self, request: Request) -> dict[str, np.ndarray | NoiseSlice]:
-        """One sample's arrays; a bad row spends the budget and the next good row of the pool stands in."""
+        """One sample's arrays; a bad row is counted in the budget and replaced by the next good row of the pool."""
         begun = time.perf_counter()
         first = request.row if request.row >= 0 else int(self.fallback.rows[0])
         try:

@@ -1,4 +1,4 @@
-"""What all graphs share: named inputs from the feed, put where they are needed, and the pipeline around the graph's steps."""
+"""The DALI pipeline around the steps of any graph: named inputs from the feed, copied to the device where needed."""
 
 import warnings
 from collections import deque
@@ -13,23 +13,24 @@ from tarpon.pipelines.read_ahead import Batch
 
 
 class Graph(Protocol):
-    """What is made of the inputs: a frozen record, which imports DALI only inside of `steps`."""
+    """Decoding and augmentation of a kind of sample: a frozen record, which imports DALI only inside `steps`."""
 
     batch: int  # samples
-    outputs: tuple[str, ...]  # names of what it delivers
-    device_inputs: tuple[str, ...]  # arrays that are copied to the device
-    noise_inputs: tuple[str, ...]  # stretches of noise that it adds
+    outputs: tuple[str, ...]  # names of the delivered tensors
+    device_inputs: tuple[str, ...]  # inputs to copy to the device
+    noise_inputs: tuple[str, ...]  # inputs that are noise slices
 
     def steps(self, inputs: Mapping[str, Any], *, gpu: bool) -> tuple:
-        """DALI nodes of the outputs, of the nodes of the inputs by name."""
+        """DALI nodes of the outputs, made from the nodes of the inputs by name."""
 
 
 class InputSource:
-    """The feed's batches as DALI asks for them: arrays by one call, stretches of noise by another, whichever comes first.
+    """The feed's batches for DALI's external sources: arrays by one call, noise slices by another, in any order.
 
     Args:
-        batches: called for each batch; StopIteration ends the epoch.
-        arrays: names of plain arrays. noise: name -> the bank's values on the device.
+        batches: called once a batch; StopIteration ends the epoch.
+        arrays: names of plain arrays.
+        noise: name -> the bank's values on the device.
     """
 
     def __init__(self, batches: Callable[[], Batch], *, arrays: Sequence[str], noise: Mapping[str, Any]) -> None:
@@ -37,12 +38,12 @@ class InputSource:
         self._waiting: dict[str, deque[Batch]] = {"arrays": deque(), "noise": deque()} if noise else {"arrays": deque()}
 
     def arrays(self) -> tuple[list[np.ndarray], ...]:
-        """Lists of arrays, in the order of the names."""
+        """Lists of arrays of the next batch, in the order of the names."""
         batch = self._next("arrays")
         return tuple(batch[name] for name in self._names)
 
     def noise(self) -> tuple[list, ...]:
-        """Lists of views of the banks, in their order."""
+        """Lists of views of the banks for the next batch, in the order of the banks."""
         batch = self._next("noise")
         return tuple([noise_slice.view(values) for noise_slice in batch[name]] for name, values in self._banks.items())
 
@@ -68,11 +69,13 @@ def build_pipeline(
     """The built DALI pipeline of a graph.
 
     Args:
-        batches: called for each batch; lists of arrays and stretches by name; StopIteration ends the epoch.
-        names: of the inputs. banks: where the stretches among them lie.
-        batch: samples at most.
+        batches: called once a batch; returns lists of arrays and noise slices by name; StopIteration ends the epoch.
+        names: of the inputs.
+        banks: noise banks by the names of the inputs that are slices of them.
+        batch: most samples of a batch.
         device: GPU ordinal, or None for a CPU.
-        threads: decoding threads, each with a video decoder of its own. prefetch: batches made ahead.
+        threads: decoding threads, each with its own video decoder.
+        prefetch: batches made ahead.
     """
     from nvidia.dali import fn, pipeline_def
 
@@ -84,11 +87,11 @@ def build_pipeline(
     def named_inputs() -> dict[str, Any]:
         # no_copy: the loader keeps each batch's arrays alive until DALI is done with them
         fed = fn.external_source(source.arrays, num_outputs=len(arrays), batch=True, no_copy=True)
-        nodes = {name: fed[i] for i, name in enumerate(arrays)}  # DALI's reading of this code knows no strict zip
+        nodes = {name: fed[i] for i, name in enumerate(arrays)}  # DALI's conversion of this code does not support strict zip
         if gpu:
             nodes |= {name: nodes[name].gpu() for name in graph.device_inputs}
         if noise:
-            # views of what lies on the device already: on a GPU they are gathered there
+            # views of memory that is on the device already: nothing is copied from the host
             device_name = "gpu" if gpu else "cpu"
             views = fn.external_source(source.noise, num_outputs=len(noise), batch=True, no_copy=True, device=device_name)
             nodes |= {name: views[i] for i, name in enumerate(noise)}
@@ -113,7 +116,7 @@ def build_pipeline(
 
 
 def copy_values(bank: NoiseBank, device: int | None) -> np.ndarray | torch.Tensor:
-    """The bank's values: as they are on a CPU, else copied to the GPU once."""
+    """The bank's values for the device: the array itself on a CPU (None), else a copy on the GPU."""
     if device is None:
         return bank.values
     values = torch.from_numpy(bank.values).to(torch.device("cuda", device))

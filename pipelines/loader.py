@@ -1,4 +1,4 @@
-"""A built pipeline as an iterator of batches on the device, with the time it made the caller wait."""
+"""The loader: a built pipeline as an iterator of batches on the device, with the time that the caller waited."""
 
 import time
 from collections import deque
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tarpon.pipelines import host_memory
-from tarpon.pipelines.decode_groups import DecodeGroups, group_size
+from tarpon.pipelines.decode_groups import DecodeGroups, choose_group_size
 from tarpon.pipelines.feed import Feed, Request
 from tarpon.pipelines.graph_shell import Graph, build_pipeline
 from tarpon.pipelines.output_hold import OutputHold, record_on_current_stream
@@ -22,14 +22,20 @@ class Loader:
     """Runs one graph over one stream of work after another.
 
     Args:
-        graph: what to build; its batch is that of the work. feed: where arrays come from.
+        graph: what to build; its batch is that of the work.
+        feed: the source of its inputs.
         device: GPU ordinal, or None for a CPU.
-        threads: decoding threads; prefetch: decoded batches made ahead of the caller.
-        decode_batches: batches of the work that are decoded as one, which changes no tensor; 0: one on a CPU, on a GPU as
-            many as its decoders and memory ask for (decode_groups.py).
+        threads: number of decoding threads.
+        prefetch: batches decoded ahead.
+        decode_batches: batches of the work that are decoded as one, without effect on the tensors; 0: one on a CPU, on a GPU
+            as its decoders and memory allow (decode_groups.py).
+
+    Attributes:
+        wait_s: seconds that callers waited for batches.
+        batches: number of batches delivered.
 
     Raises:
-        ValueError: what is stored cannot be decoded on the device.
+        ValueError: the stored samples cannot be decoded on the device.
     """
 
     def __init__(
@@ -46,13 +52,13 @@ class Loader:
         fields = feed.fields
         fields.check(feed.manifest, device=device)
         memory = None if device is None else torch.cuda.mem_get_info(device)[1]
-        self.decode_batches = group_size(
+        self.decode_batches = choose_group_size(
             decode_batches, batch=graph.batch, sample_bytes=fields.sample_bytes, memory_bytes=memory
         )
         record = None if device is None else record_on_current_stream(device)
         self._hold = OutputHold(record, limit=self.decode_batches + BATCHES_IN_USE)
         self._source: Iterator[Arrays] = iter(())
-        # arrays handed to DALI without a copy must outlive their batch: what is queued, in the making and just delivered
+        # DALI reads the arrays without a copy, so they must outlive their batch: queued, being decoded, and just delivered
         self._in_flight: deque[Arrays] = deque(maxlen=2 * prefetch + 4)
         host_memory.keep_freed_memory()
         self._pipeline = build_pipeline(
@@ -65,15 +71,15 @@ class Loader:
             threads=threads,
             prefetch=prefetch,
         )
-        self._unfinished = False  # a run was left before its end, with batches of it still in the pipeline
-        self.wait_s = 0.0  # that callers waited for batches
+        self._unfinished = False  # a run was left before its end, and the pipeline still holds batches of it
+        self.wait_s = 0.0
         self.batches = 0
 
     def run(self, work: Iterable[Sequence[Request]]) -> Iterator[Batch]:
-        """Batches of the work, in order; then the loader can be run again.
+        """Batches of the work, in order; afterwards the loader can be run again.
 
-        A batch may be read, by work queued on torch's current stream, until the next one is asked for; to read it later on a
-        GPU, keep it until that is done.
+        A batch may be used by work queued on torch's current stream before the next batch is requested; for later use on a
+        GPU, hold a reference until that work is done.
 
         Raises:
             ValueError: a sample does not decode, naming the samples that were in flight.
@@ -104,7 +110,7 @@ class Loader:
         return {name: torch.from_dlpack(output.as_tensor()) for name, output in zip(self._outputs, outputs, strict=True)}
 
     def _describe_failure(self, error: RuntimeError) -> str:
-        """The reason in one line, with the keys of all samples that may be it."""
+        """The message for a batch that does not decode: the reason, and the keys of all samples in flight."""
         rows = sorted({int(row) for arrays in self._in_flight for row in arrays["row"]})
         keys = ", ".join(str(self.feed.manifest.value(row, "key")) for row in rows if row >= 0)
         reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
@@ -116,7 +122,7 @@ class Loader:
         return arrays
 
     def _drain(self) -> None:
-        """Throw away what a run that was left early has in the pipeline; DALI's reset keeps it."""
+        """Discard the batches of an earlier, unfinished run; DALI's reset keeps them."""
         self._source = iter(())
         while self._unfinished:
             try:
@@ -124,5 +130,5 @@ class Loader:
             except StopIteration:
                 self._unfinished = False
                 self._pipeline.reset()
-            except RuntimeError:  # a bad sample among what is thrown away
+            except RuntimeError:  # a bad sample among the discarded ones
                 continue

@@ -1,7 +1,7 @@
-"""Noise that is drawn once and taken a stretch at a time, on whichever device adds it.
+"""Noise banks: normal noise drawn once, of which each sample takes a slice, on the device that adds it.
 
-Drawing anew for each sample takes 10 to 40 times as long. A feed names a stretch; the graph's shell looks it up in the bank,
-which lies where the pixels are: on a GPU nothing but the bank itself, once, is copied from the host.
+Drawing anew for each sample takes 10 to 40 times as long. A feed gives the position of a slice; the pipeline takes it from the
+bank, which is on the device of the pixels: on a GPU only the bank itself is copied from the host, once.
 """
 
 import math
@@ -10,42 +10,42 @@ from typing import TypeVar
 
 import numpy as np
 
-SLACK = 1 << 16  # places that a stretch can start at
+SLACK = 1 << 16  # number of positions at which a slice can start
 
-Values = TypeVar("Values")  # a NumPy array, or a tensor: both are cut and reshaped alike
+Values = TypeVar("Values")  # a NumPy array or a tensor
 
 
 @dataclass(frozen=True, slots=True)
 class NoiseSlice:
-    """Where some noise lies in its bank."""
+    """Position and shape of a slice of a noise bank."""
 
     first: int
     shape: tuple[int, ...]
 
     def view(self, values: Values) -> Values:
-        """A view of the bank's values (N,) in the shape; nothing is copied."""
+        """The slice as a view of the bank's values (N,), in its shape; nothing is copied."""
         return values[self.first : self.first + math.prod(self.shape)].reshape(self.shape)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NoiseBank:
-    """Normal noise, the same in every process, with zeros after it."""
+    """Normal noise, the same in every process, followed by zeros."""
 
     values: np.ndarray  # (N,)
-    zeros: int  # how many of them, at the end
+    zeros: int  # number of zeros at the end
 
     @classmethod
     def normal(cls, rng: np.random.Generator, *, count: int, sd: float, dtype: type, zeros: int = 1) -> "NoiseBank":
-        """Noise for stretches of up to `count` numbers; integers are rounded and end at +-127."""
+        """A bank for slices of up to `count` numbers; integer noise is rounded and clipped to +-127."""
         drawn = rng.standard_normal(count + SLACK, dtype=np.float32) * sd if sd else np.zeros(0)
         if np.dtype(dtype).kind == "i":
             drawn = np.clip(np.rint(drawn), -127, 127)
         return cls(values=np.concatenate([drawn.astype(dtype), np.zeros(zeros, dtype)]), zeros=zeros)
 
     def slice_noise(self, start: float, shape: tuple[int, ...]) -> NoiseSlice:
-        """The noise of a draw. start: in [0, 1)."""
+        """The slice at a drawn position; start: in [0, 1)."""
         return NoiseSlice(int(start * SLACK), shape)
 
     def slice_zeros(self, *shape: int) -> NoiseSlice:
-        """Zeros, as many as the bank ends in at most."""
+        """A slice of zeros, at most as many as the bank has."""
         return NoiseSlice(len(self.values) - self.zeros, shape)

@@ -1,7 +1,7 @@
-"""Keeps delivered batches alive until the device has done what was queued on them.
+"""Keeps delivered batches alive until the device has finished the work queued on them.
 
-DALI owns the memory behind a delivered tensor and takes it back on a stream of its own when the last tensor is gone: Python
-lets go of a batch when the host has queued its work, which may be long before the GPU has read it.
+DALI owns the memory of a delivered tensor and reuses it on its own stream once the last reference is gone: Python drops a batch
+when the host has queued its work, which may be long before the GPU has read it.
 """
 
 from collections import deque
@@ -12,7 +12,7 @@ import torch
 
 
 class Event(Protocol):
-    """What is asked of torch.cuda.Event."""
+    """The used methods of torch.cuda.Event."""
 
     def query(self) -> bool: ...
 
@@ -20,13 +20,13 @@ class Event(Protocol):
 
 
 class OutputHold:
-    """Holds what was handed out, in order, until an event recorded after its use has completed.
+    """Holds used batches, in order, until the event recorded after their use has completed.
 
-    What is used later than the next batch is asked for must be kept by its user until the device is done, or cloned.
+    A user of a batch after the next one was requested must hold a reference until the device is done, or clone it.
 
     Args:
-        record: records an event after all work queued so far; None: work is done when it returns (a CPU).
-        limit: batches held at most; one more waits for the oldest, so that a host far ahead does not fill the memory.
+        record: records an event after all work queued so far; None: a CPU, where nothing is queued.
+        limit: most batches held; one more waits for the oldest, so that a host far ahead does not fill the memory.
     """
 
     def __init__(self, record: Callable[[], Event] | None, *, limit: int) -> None:
@@ -37,7 +37,7 @@ class OutputHold:
         return len(self._held)
 
     def hand_back(self, outputs: Any) -> None:
-        """The user of the outputs has queued all that reads them."""
+        """Take outputs back from their user, who has queued all work that reads them."""
         if self._record is None:
             return
         self._held.append((self._record(), outputs))

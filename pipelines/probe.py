@@ -1,10 +1,10 @@
-"""The least that shows whether DALI works here: one operator, one clip. For machines whose parts are not yet trusted."""
+"""Minimal checks that DALI works on a machine: one operator, one clip."""
 
 import numpy as np
 
 
 def run_operator(*, device: int | None) -> float:
-    """Mean of a filled array made smaller by DALI; 7 where its operators work. Raises what DALI raises."""
+    """Mean of a constant array resized by DALI; 7 where its operators work. Raises what DALI raises."""
     from nvidia.dali import fn, pipeline_def
 
     @pipeline_def(batch_size=1, num_threads=1, device_id=device)

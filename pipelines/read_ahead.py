@@ -1,4 +1,4 @@
-"""Samples of a batch made in threads, some batches early."""
+"""Makes the samples of batches in threads, some batches ahead."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ def read_ahead(
     threads: Executor,
     ahead: int,
 ) -> Iterator[Batch]:
-    """For each batch of the work, the values of its samples by name; made `ahead` batches early."""
+    """For each batch of the work, its samples' values by name, as lists; made `ahead` batches ahead."""
 
     def gather(futures: list) -> Batch:
         samples = [future.result() for future in futures]

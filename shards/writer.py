@@ -39,13 +39,16 @@ class ShardJob:
     excluded_keys: tuple[str, ...] = ()  # keys of samples in other shards: samples with them are faults here
 
     def fingerprint(self) -> str:
+        """Hash of settings, units and excluded keys: of all that determines the shard."""
         parts = [self.settings, *(unit.fingerprint() for unit in self.units), *self.excluded_keys]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def part_path(self) -> Path:
+        """Parquet file of the shard's rows, written last."""
         return Path(self.out) / "parts" / f"{self.name}.parquet"
 
     def tar_path(self) -> Path:
+        """The shard's tar."""
         return Path(self.out) / f"{self.name}.tar"
 
     def is_done(self) -> bool:

@@ -105,9 +105,9 @@ def write_table(lines: Iterable[TableRow], path: Path = FILE) -> None:
     lines = list(lines)
     rows = []
     for line in lines:
-        told = asdict(line)
-        choice = told.pop("choice")
-        rows.append(told | choice)
+        fields = asdict(line)
+        choice = fields.pop("choice")
+        rows.append(fields | choice)
     path.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
     TABLE[:] = lines
 

@@ -30,6 +30,7 @@ def run_with_gradients(function: Callable, given: Mapping[str, object], *, upstr
 
 
 def collect_gradients(outputs: tuple[Tensor, ...], given: Mapping[str, object], slopes: list[Tensor]) -> dict[str, Tensor]:
+    """Outputs, and gradients of the inputs that take one, by name; slopes: gradients of the outputs."""
     wanted = find_leaves(given)
     gradients = torch.autograd.grad(outputs, list(wanted.values()), slopes)
     return {f"output {i}": out.detach() for i, out in enumerate(outputs)} | dict(zip(wanted, gradients, strict=True))

@@ -18,6 +18,7 @@ def keep(b_key, i_column, threshold):
 
 @triton.jit
 def mix(x):
+    """lowbias32 without its last step, of uint32 values."""
     x ^= x >> 16
     x *= 0x7FEB352D
     x ^= x >> 15

@@ -25,4 +25,5 @@ def gelu(x):
 
 @triton.jit
 def gelu_slope(x):
+    """The derivative of gelu at x; float32."""
     return 0.5 * (1 + tl.erf(x * 0.7071067811865476)) + x * 0.3989422804014327 * tl.exp(-0.5 * x * x)

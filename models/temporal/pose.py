@@ -171,6 +171,7 @@ class PoseEncoder(nn.Module):
         self.dim = dim
 
     def forward(self, pose: Tensor) -> Tensor:
+        """(B, T, K, 3) as in `PoseFeatures.forward` -> (B, T, dim)."""
         x = torch.cat(self.features(pose), -1).to(self.linear.weight.dtype)
         return self.dropout(nn.functional.gelu(self.linear(x)))
 

@@ -1,4 +1,4 @@
-"""Per-frame tagging of a clip: an action for every frame and, as a second task, the place of every keypoint.
+"""Per-frame tagging of a clip: an action for every frame and, as a second task, the position of every keypoint.
 
 B clips, T frames, K points, C classes, D channels.
 """
@@ -78,5 +78,5 @@ class FrameTagger(nn.Module):
         return out
 
     def freeze_backbone(self, on: bool = True) -> None:
-        """Hold the encoder still (True) or let it learn (False)."""
+        """Freeze the encoder (True), or train it (False)."""
         self.encoder.freeze(on)

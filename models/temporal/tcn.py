@@ -1,4 +1,4 @@
-"""Temporal convolution network: dilated, length-preserving, blind to padding.
+"""Temporal convolution network: dilated, length-preserving, independent of padding.
 
 B clips, T frames, C channels in, H channels out, k taps. Channels stay last from end to end.
 """

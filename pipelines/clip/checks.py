@@ -1,4 +1,4 @@
-"""Whether stored clips can be decoded where a run is."""
+"""Checks that stored clips can be decoded on the device of a run."""
 
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.nvdec import describe_small_clips
@@ -8,7 +8,7 @@ GPU_CODECS = (*CPU_CODECS, "h264", "hevc", "av1")
 
 
 def check_codec(codec: str, *, device: int | None) -> None:
-    """ValueError when clips of the codec cannot be decoded where the run is."""
+    """ValueError when clips of the codec cannot be decoded on the device (None: a CPU)."""
     allowed = CPU_CODECS if device is None else GPU_CODECS
     if codec not in allowed:
         raise ValueError(
@@ -18,7 +18,7 @@ def check_codec(codec: str, *, device: int | None) -> None:
 
 
 def check_clips(manifest: Manifest, *, device: int | None) -> None:
-    """ValueError in one line when a clip's codec, or on a GPU its size, cannot be decoded there."""
+    """ValueError in one line when a clip's codec, or on a GPU its size, cannot be decoded on the device."""
     for codec in sorted(set(manifest.column("codec"))):
         check_codec(codec, device=device)
     if device is None:

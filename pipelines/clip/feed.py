@@ -1,6 +1,6 @@
-"""Windows of trials and their draws -> what the clip graph is fed.
+"""Requests of clips (windows of trials) -> inputs of the clip graph.
 
-B clips, T frames of the window, K points. Everything random was drawn by the plan; here it is only applied.
+B clips, T frames of the window, K points.
 """
 
 import math
@@ -19,7 +19,7 @@ from tarpon.shards.quarantine import BadSample, Fault
 from tarpon.shards.sampling.draws import ClipAugment, ClipDraw, draw_clip, index_window_frames
 from tarpon.shards.sampling.plan import Slots, choose_start, tile_starts, weight_windows
 
-GREY = 128.0  # contrast turns about this level
+GREY = 128.0  # grey level about which contrast is scaled
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,7 +33,7 @@ class ClipRequest:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClipFields:
-    """How a stored trial becomes one clip's arrays."""
+    """Turns a window of a stored trial into one clip's arrays."""
 
     frames: int  # T
     size: int  # pixels, both sides of the delivered frames
@@ -61,6 +61,7 @@ class ClipFields:
 
     @property
     def sample_bytes(self) -> int:
+        """Bytes of one delivered clip, float32."""
         return 4 * math.prod(self._shape)
 
     def check(self, manifest: Manifest, *, device: int | None) -> None:
@@ -94,7 +95,7 @@ class ClipFields:
             "std": std,
             "mirror": np.array(bool(draw and draw.flip), np.int32),
             "noisy": np.array(noisy),
-            # where a clip is not noisy the graph never looks at it
+            # not read by the graph where the clip is not noisy
             "noise": bank.slice_noise(draw.noise, self._shape) if noisy else bank.slice_zeros(1, 1, 1, 1),
             "pose": pose,
             "keypoints": keypoints,
@@ -107,7 +108,7 @@ class ClipFields:
     def _load_points(
         self, stored: StoredRow, index: np.ndarray, valid: np.ndarray, draw: ClipDraw | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Points, each (T, K, 3) with visible last: the target in 0..1 of the frame, and the pose input in body lengths."""
+        """(keypoints, pose), each (T, K, 3) x, y, visible: the target in 0..1 of the frame, and the input in body lengths."""
         points = len(self.swap)
         shape = (len(index), points, 3)
         if not stored.value("keypoints_size"):
@@ -133,7 +134,7 @@ class ClipFields:
         return merge_classes(labels[index], self.merge) * valid - (~valid)
 
     def _normalisation(self, draw: ClipDraw | None) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and sd on the 0..255 scale with brightness and contrast folded in: one pass over the pixels does all three.
+        """Mean and sd (3,) on the 0..255 scale that include brightness and contrast: one pass over the pixels does all three.
 
         With factors b, c a pixel x becomes ((x b - 128) c + 128) / 255; it is not clipped to the displayable range.
         """
@@ -158,7 +159,7 @@ def merge_classes(labels: np.ndarray, merge: Sequence[int]) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainWindows:
-    """Slots of the plan -> windows with their draws."""
+    """Slots of the plan -> requests of training clips, with their draws."""
 
     manifest: Manifest
     augment: ClipAugment
@@ -169,6 +170,7 @@ class TrainWindows:
     factors: np.ndarray | None = None  # (C,) frame factors of the rare-class boost; None: starts are uniform
 
     def __call__(self, slots: Slots) -> list[ClipRequest]:
+        """One request a slot."""
         return [self._draw_request(int(row), slots.epoch, int(slot)) for row, slot in zip(slots.rows, slots.slots, strict=True)]
 
     def _draw_request(self, row: int, epoch: int, slot: int) -> ClipRequest:
@@ -183,7 +185,7 @@ class TrainWindows:
 
 
 def tile_windows(manifest: Manifest, rows: np.ndarray, *, frames: int) -> list[ClipRequest]:
-    """Windows that cover every trial once, in order, as stored."""
+    """Requests of windows that cover every trial once, in order, without augmentation."""
     return [
         ClipRequest(row=int(row), start=int(start))
         for row in rows

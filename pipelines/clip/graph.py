@@ -1,7 +1,7 @@
-"""Video and points -> aligned clips on the device: one DALI graph, on a GPU (`mixed` decode) or a CPU.
+"""The clip graph: video and points -> aligned clips on the device, by DALI on a GPU (`mixed` decode) or a CPU.
 
-Frames are picked inside the decoder by index list, so no frame is decoded that is not used, and none twice; pixels stay
-uint8 until the last pass, which mirrors, changes brightness and contrast, normalises and turns the layout in one go.
+Frames are selected inside the decoder by an index list, so no frame is decoded without need or twice; pixels stay uint8 until
+the last pass, which mirrors, changes brightness and contrast, normalises and transposes at once.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True, kw_only=True)
 class ClipGraph:
-    """The graph: what it makes of a feed."""
+    """Decoding and augmentation of clips."""
 
     size: int  # pixels, both sides
     batch: int  # clips

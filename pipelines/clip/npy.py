@@ -1,8 +1,8 @@
-"""A stored .npy component without NumPy's reader.
+"""Reads a stored .npy component without NumPy's reader.
 
-NumPy reads the header as Python text. In a feed's threads that is a hazard: until CPython 3.11.8 and 3.12.2 two threads that
-build a syntax tree at once may end in "SystemError: AST constructor recursion depth mismatch" (python/cpython gh-106905),
-and the main thread builds them whenever it makes a graph or compiles a kernel.
+NumPy parses the header as Python code, which is unsafe in a feed's threads: until CPython 3.11.8 and 3.12.2 two threads that
+build a syntax tree at once may fail with "SystemError: AST constructor recursion depth mismatch" (python/cpython gh-106905),
+and the main thread builds one whenever it makes a graph or compiles a kernel.
 """
 
 import io
@@ -17,7 +17,7 @@ HEADER = re.compile(
 
 
 def read_npy(content: bytes) -> np.ndarray:
-    """The array, read-only, as numpy.save wrote it; in an unusual form (another version or order) by NumPy's reader."""
+    """The array that numpy.save wrote, read-only; files of another version or memory order are left to NumPy's reader."""
     end = LEAD + int.from_bytes(content[LEAD - 2 : LEAD], "little")
     header = HEADER.fullmatch(content[:end])
     if header is None:

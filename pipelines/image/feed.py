@@ -1,4 +1,4 @@
-"""Images and how they are wanted -> what the image graph is fed."""
+"""Requests of images -> inputs of the image graph."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class ImageRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFields:
-    """An image to crop, mirror and normalise."""
+    """Turns a stored image into the inputs of crop, mirror and normalisation."""
 
     column: str  # the manifest's component that holds the encoded image
     mean: tuple[float, ...]  # of the backbone's training images, 0..1, one a channel
@@ -47,5 +47,5 @@ class ImageFields:
 
 
 def request_images(turns: Iterable[np.ndarray]) -> Iterator[list[ImageRequest]]:
-    """Work of row ids as stored, one array a batch; -1 pads."""
+    """Requests without augmentation for (B,) row ids, one array a batch; -1 pads."""
     return ([ImageRequest(row=int(row)) for row in rows] for rows in turns)

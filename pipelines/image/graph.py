@@ -1,6 +1,6 @@
-"""Encoded images -> normalised crops on the device: one DALI graph, on a GPU (`mixed` decode) or a CPU.
+"""The image graph: encoded images -> normalised crops on the device, by DALI on a GPU (`mixed` decode) or a CPU.
 
-Pixels stay uint8 until the last pass, which crops, mirrors, normalises and turns the layout in one go.
+Pixels stay uint8 until the last pass, which crops, mirrors, normalises and transposes at once.
 """
 
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True, kw_only=True)
 class ImageGraph:
-    """The graph: what it makes of a feed.
+    """Decoding, resize and centre crop of images.
 
-    Sides and places are whole numbers as torchvision counts them (Resize, then CenterCrop), so that features agree with
-    published ones; DALI's own rounding is up to a pixel off. Images are turned upright by their EXIF orientation.
+    Sizes and positions are rounded as in torchvision (Resize, then CenterCrop), so that features agree with published ones;
+    DALI's own rounding is up to a pixel off. Images are turned upright by their EXIF orientation.
     """
 
     batch: int  # images

@@ -1,4 +1,4 @@
-"""Microscope pages and their draws -> what the page graph is fed. Pages of one window share their draw.
+"""Requests of microscope pages -> inputs of the page graph. The pages of one window share their draw.
 
 R rows of the manifest, S pixels of a side.
 """
@@ -14,13 +14,13 @@ from tarpon.pipelines.noise import NoiseBank, NoiseSlice
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.sampling.draws import PageAugment, PageDraw, draw_page
 
-CONTRASTS = {  # how grey levels become 0..1 -> manifest columns of the levels that become 0 and 1
+CONTRASTS = {  # scaling of grey levels to 0..1 -> manifest columns of the levels that become 0 and 1
     "stack": ("low", "high"),
     "first": ("first_low", "first_high"),
     "frame": ("frame_min", "frame_max"),
 }
 FIXED = "fixed"
-WIDEN = 257  # DALI delivers an 8-bit page as UINT16 with every level times this
+WIDEN = 257  # DALI's factor from an 8-bit page to UINT16
 FULL = 65535
 UNCHANGED = PageDraw(flip_x=False, flip_y=False, angle=0.0, brightness=1.0, contrast=1.0, noise=None)
 
@@ -30,20 +30,20 @@ class PageRequest:
     """One page to deliver."""
 
     row: int  # the page to read
-    present: bool = True  # False: it stands in for a page beyond the stack's ends; its row is delivered as -1
+    present: bool = True  # False: in place of a page beyond the stack's ends; its row is delivered as -1
     draw: PageDraw = UNCHANGED
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PageFields:
-    """A page to bring to 0..1 by its levels, vary and resize."""
+    """Turns a stored page into the inputs of scaling to 0..1, augmentation and resize."""
 
-    low: np.ndarray  # (R,) float32 level that becomes 0, as DALI's UINT16 counts
-    high: np.ndarray  # (R,) and that becomes 1
+    low: np.ndarray  # (R,) float32 level that becomes 0, on DALI's UINT16 scale
+    high: np.ndarray  # (R,) float32 level that becomes 1
     size: int  # S
     noise_sd: float = 0.0  # of the range 0..1; 0 needs no bank
     column: str = "tif"
-    banks: Mapping[str, NoiseBank] = field(init=False)  # float32 noise that each noisy page takes a stretch of
+    banks: Mapping[str, NoiseBank] = field(init=False)  # float32
 
     names: ClassVar[tuple[str, ...]] = ("page", "scale", "shift", "matrix", "factor", "offset", "noise", "row")
 
@@ -55,6 +55,7 @@ class PageFields:
 
     @property
     def sample_bytes(self) -> int:
+        """Bytes of one delivered page, float32."""
         return 4 * self.size**2
 
     def arrays(self, stored: StoredRow, request: PageRequest) -> dict[str, np.ndarray | NoiseSlice]:
@@ -78,7 +79,7 @@ class PageFields:
 
 
 def flip_rotate_matrix(draw: PageDraw, *, size: int) -> np.ndarray:
-    """(3, 3) float32 from places (x, y, 1) of the varied page to places of the page: flipped, then turned anticlockwise."""
+    """(3, 3) float32 from points (x, y, 1) of the augmented page to points of the page: flip, then anticlockwise rotation."""
     cos, sin = np.cos(np.deg2rad(draw.angle)), np.sin(np.deg2rad(draw.angle))
     flips = np.diag([-1.0 if draw.flip_x else 1.0, -1.0 if draw.flip_y else 1.0])
     turn = flips @ np.array([[cos, -sin], [sin, cos]])
@@ -89,11 +90,14 @@ def flip_rotate_matrix(draw: PageDraw, *, size: int) -> np.ndarray:
 
 
 def select_levels(manifest: Manifest, contrast: str) -> tuple[np.ndarray, np.ndarray]:
-    """Levels that become 0 and 1 for every row, (R,) float32 as DALI's UINT16 counts.
+    """Levels that become 0 and 1 for every row, each (R,) float32 on DALI's UINT16 scale.
 
     Args:
-        contrast: stack: 0.1 and 99.9 percentile of the page's stack; first: the same of its first page, which knows nothing
-            of what comes later; frame: the page's own extremes, as published; fixed: the whole range of its bits.
+        contrast: stack: 0.1 and 99.9 percentile of the page's stack; first: the same of its first page, without knowledge of
+            later ones; frame: the page's minimum and maximum, as published; fixed: the whole range of its bits.
+
+    Raises:
+        ValueError: another contrast.
     """
     widen = np.where(np.asarray(manifest.column("bits")) == 8, WIDEN, 1).astype(np.float32)
     if contrast == FIXED:
@@ -105,17 +109,17 @@ def select_levels(manifest: Manifest, contrast: str) -> tuple[np.ndarray, np.nda
 
 
 def find_neighbours(stacks: np.ndarray, pages: np.ndarray, *, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pages of the time window around every page: those of its own stack, by page number.
+    """The pages of the time window around every page, from its own stack by page number.
 
     Args:
         stacks, pages: (R,) stack and page number of every row of the manifest.
         window: odd number of pages W.
 
     Returns:
-        read (R, W) int64 rows to read, the page itself where one is missing, and present (R, W) bool: it is the page asked for.
+        read (R, W) int64 rows to read, the page itself where one is missing, and present (R, W) bool, False where missing.
     """
     number = np.unique(stacks, return_inverse=True)[1].astype(np.int64)
-    # far apart, so that a step beyond a stack's last page is no page of the next
+    # stacks are numbered so far apart that a step beyond a stack's last page never reaches the next stack
     place = number * (int(pages.max()) + 2 * window) + np.asarray(pages, np.int64)
     order = np.argsort(place)
     asked = place[:, None] + np.arange(window) - window // 2
@@ -133,11 +137,12 @@ def request_pages(
     epoch: int = 0,
     slots: Sequence[int] = (),
 ) -> list[PageRequest]:
-    """The pages of a batch of windows (B, W), window after window.
+    """Requests of the B * W pages of a batch of windows, window after window.
 
     Args:
-        augment: each window gets the draw of its slot; None: as stored.
-        slots: (B,) places in the epoch.
+        read, present: (B, W), rows of `find_neighbours`.
+        augment: each window gets the draw of its slot; None: no augmentation.
+        slots: (B,) positions in the epoch.
     """
     made = []
     for i, (rows, found) in enumerate(zip(read.tolist(), present.tolist(), strict=True)):

@@ -1,6 +1,6 @@
-"""Microscope pages of 8 or 16 bits -> crops of 0..1 grey on the device, at full depth until the last pass.
+"""The page graph: microscope pages of 8 or 16 bits -> grey 0..1 on the device, at full depth until the last pass.
 
-One DALI graph, on a GPU (`mixed` decode) or a CPU.
+By DALI on a GPU (`mixed` decode) or a CPU.
 """
 
 from collections.abc import Mapping
@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True, kw_only=True)
 class PageGraph:
-    """The graph: what it makes of a feed."""
+    """Decoding, scaling and augmentation of pages."""
 
     size: int  # pixels, both sides
     resize: bool = True  # False where every page has that size as stored: DALI would filter it all the same
     batch: int  # pages
-    mean: float = 0.5  # of 0..1, taken off
-    std: float = 0.25  # and divided by
+    mean: float = 0.5  # of 0..1, subtracted
+    std: float = 0.25  # then divided by
     augment: bool = True  # False leaves flips, turn, brightness, contrast and noise out
 
     outputs: ClassVar[tuple[str, ...]] = ("page", "row")

@@ -1,4 +1,4 @@
-"""Photographs and their draws -> what the photograph graph is fed. S pixels of a side."""
+"""Requests of photographs -> inputs of the photograph graph. S pixels of a side."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from tarpon.shards.manifest import Manifest
 from tarpon.shards.sampling.photo_augment import PhotoAugment
 from tarpon.shards.sampling.photo_draws import IDENTITY_DRAW, ColourJitter, PhotoDraw, draw_photo
 
-UNUSED = np.zeros((1, 1, 1), np.uint8)  # stands where a step is not taken, which never looks at it
+UNUSED = np.zeros((1, 1, 1), np.uint8)  # input of a step that is left out, which does not read it
 IDENTITY_COLOUR, IDENTITY_KERNEL = np.eye(3, 4, dtype=np.float32), np.ones((1, 1), np.float32)
 IDENTITY_JITTER = ColourJitter(brightness=1.0, contrast=1.0, saturation=1.0, hue=0.0)
 NO_BOX = np.zeros(2, np.float32)
@@ -29,7 +29,7 @@ class PhotoRequest:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PhotoFields:
-    """A photograph to show whole in a square, varied by its draw."""
+    """Turns a stored photograph and its draw into the inputs of the graph."""
 
     size: int  # S
     mean: tuple[float, ...]  # of the backbone's training images, 0..1, one a channel
@@ -51,6 +51,7 @@ class PhotoFields:
 
     @property
     def sample_bytes(self) -> int:
+        """Bytes of one delivered photograph, float32."""
         return 4 * 3 * self.size**2
 
     def check(self, manifest: Manifest, *, device: int | None) -> None:
@@ -67,20 +68,20 @@ class PhotoFields:
             "zoom": np.array(draw.zoom, np.float32),
             "use_clahe": np.array(draw.clahe is not None),
             "clahe_share": np.array(draw.clahe or 0, np.float32),
-            **_jitter(draw),
+            **_jitter_arrays(draw),
             "use_colour": np.array(draw.colour is not None and draw.jitter is None),
             "colour": IDENTITY_COLOUR if draw.colour is None else draw.colour,
             "use_kernel": np.array(draw.kernel is not None),
             "kernel": IDENTITY_KERNEL if draw.kernel is None else draw.kernel,
-            **self._water(draw),
-            **self._grain(draw),
+            **self._spatter_arrays(draw),
+            **self._noise_arrays(draw),
             "use_jpeg": np.array(draw.jpeg is not None),
             "quality": np.array(draw.jpeg or 100, np.int32),
-            **self._cutout(draw),
+            **self._cutout_arrays(draw),
             "row": np.array(stored.row if request.row >= 0 else -1, np.int64),
         }
 
-    def _water(self, draw: PhotoDraw) -> dict[str, np.ndarray]:
+    def _spatter_arrays(self, draw: PhotoDraw) -> dict[str, np.ndarray]:
         spatter = draw.spatter
         return {
             "use_spatter": np.array(spatter is not None),
@@ -89,7 +90,7 @@ class PhotoFields:
             "water": np.array((0, 0, 0) if spatter is None else spatter.colour, np.float32),
         }
 
-    def _grain(self, draw: PhotoDraw) -> dict[str, np.ndarray | NoiseSlice]:
+    def _noise_arrays(self, draw: PhotoDraw) -> dict[str, np.ndarray | NoiseSlice]:
         grain, bank = draw.grain, self.pattern_bank.grain
         silence = bank.slice_zeros(1, 1, 1)
         luma, chroma = (0, 0) if grain is None else (grain.luma, grain.chroma)
@@ -101,7 +102,7 @@ class PhotoFields:
             "chroma_sd": np.array(chroma * 255 / GRAIN_SD, np.float32),
         }
 
-    def _cutout(self, draw: PhotoDraw) -> dict[str, np.ndarray]:
+    def _cutout_arrays(self, draw: PhotoDraw) -> dict[str, np.ndarray]:
         boxes, dropout = draw.boxes, draw.dropout
         first = np.rint(self.size * boxes[:, :2])
         last = np.rint(self.size * (boxes[:, :2] + boxes[:, 2:]))
@@ -115,7 +116,7 @@ class PhotoFields:
         }
 
 
-def _jitter(draw: PhotoDraw) -> dict[str, np.ndarray]:
+def _jitter_arrays(draw: PhotoDraw) -> dict[str, np.ndarray]:
     jitter = draw.jitter or IDENTITY_JITTER
     return {
         "use_jitter": np.array(draw.jitter is not None),
@@ -127,7 +128,7 @@ def _jitter(draw: PhotoDraw) -> dict[str, np.ndarray]:
 
 
 def pixel_matrix(matrix: np.ndarray, size: int) -> np.ndarray:
-    """(3, 3) float32 from pixels to pixels, counted from the top left corner, of one that counts sides from the middle."""
+    """A geometry matrix in sides from the centre, converted to pixels from the top left corner, (3, 3) float32."""
     to_pixels = np.array([[size, 0, size / 2], [0, size, size / 2], [0, 0, 1]])
     to_sides = np.array([[1 / size, 0, -0.5], [0, 1 / size, -0.5], [0, 0, 1]])
     return (to_pixels @ matrix @ to_sides).astype(np.float32)
@@ -142,13 +143,13 @@ def request_photos(
     epoch: int = 0,
     slots: Sequence[int] | np.ndarray = (),
 ) -> list[PhotoRequest]:
-    """The photographs of a batch.
+    """Requests of the photographs of a batch.
 
     Args:
-        rows: (B,) row ids; -1 pads and is not varied.
-        augments: sets of chances and ranges; none: as evaluation has them.
-        sets: (B,) the place in `augments` of each photograph's set; None: the first, for all.
-        slots: (B,) places in the epoch.
+        rows: (B,) row ids; -1 pads and is not augmented.
+        augments: augmentations; none: as in evaluation.
+        sets: (B,) index into `augments` of each photograph; None: 0 for all.
+        slots: (B,) positions in the epoch.
     """
     if not augments:
         return [PhotoRequest(row=int(row)) for row in rows]

@@ -1,8 +1,8 @@
-"""Encoded photographs -> normalised squares on the device: one DALI graph, on a GPU (`mixed` decode) or a CPU.
+"""The photograph graph: encoded photographs -> normalised squares on the device, by DALI on a GPU (`mixed` decode) or a CPU.
 
-A photograph is shown whole, its longest side as long as the square, on black (letterbox). In training its draw varies it: all
-geometry in one warp, all colour in one matrix, all linear filters in one kernel, the rest on the photographs that drew it.
-Colour comes before geometry, so that what lies beyond the photograph is as black as in evaluation.
+A photograph is shown whole, its longest side as long as the square, on black (letterbox). In training it is augmented by its
+draw: all geometry in one warp, all colour in one matrix, all linear filters in one kernel, other steps only where drawn.
+Colour comes before geometry, so that the border is as black as in evaluation.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoGraph:
-    """The graph: what it makes of a feed."""
+    """Decoding and augmentation of photographs."""
 
     batch: int  # photographs
     size: int  # pixels, both sides
-    augment: bool = True  # False: draws are not looked at
+    augment: bool = True  # False: draws are ignored
 
     outputs: ClassVar[tuple[str, ...]] = ("image", "row")
     device_inputs: ClassVar[tuple[str, ...]] = ("kernel", "haze", "water", "keep")

@@ -1,7 +1,7 @@
-"""What the photograph graph does, step by step. It imports DALI: import it inside `build`.
+"""The steps of the photograph graph. This module imports DALI: import it inside functions only.
 
-Pixels are uint8 up to the colour matrix and float32 after it: on a CPU, DALI takes three times as long where it rounds. `if` is
-read for each sample, so that a step costs only where it is taken.
+Pixels are uint8 up to the colour matrix and float32 after it: on a CPU, DALI takes three times as long where it rounds. Each
+`if` is evaluated per sample, so that a step costs time only where it is used.
 """
 
 from nvidia.dali import fn, types
@@ -12,16 +12,17 @@ DARK = 24.0  # grey levels: below it there is less noise
 
 
 def letterbox(encoded, matrix, zoom, *, size: int):
-    """Sides that a photograph is resized to, its shift in the square, and the matrix from the square to the resized one.
+    """The size that a photograph is resized to, its position in the square, and the matrix from the square to it.
 
     Args:
-        encoded: the file. size: of the square, S.
-        matrix: (3, 3) pixels of what is delivered -> pixels of the square that holds the whole photograph in its middle.
-        zoom: how much larger than that it will be shown. It is resized to that scale, antialiased, so that the matrix takes
-            pixel for pixel; not beyond its own scale, unless the square asks for it.
+        encoded: bytes of the file.
+        matrix: (3, 3) pixels of the delivered square -> pixels of the square with the whole photograph at its centre.
+        zoom: magnification relative to that. The photograph is resized to that scale, antialiased, so that the warp samples
+            at about one pixel a pixel; not beyond its own size, unless the square is larger.
+        size: S of the square.
 
     Returns:
-        sides (2,) int32 height and width, first (2,) int32 top and left of the whole photograph in the square, matrix.
+        sides (2,) int32 height and width, first (2,) int32 top and left of the whole photograph in the square, matrix (3, 3).
     """
     sides = fn.peek_image_shape(encoded, dtype=types.INT32)[:2]
     longest = fn.reductions.max(sides)
@@ -31,7 +32,7 @@ def letterbox(encoded, matrix, zoom, *, size: int):
     ratio = target / size
     corner = fn.stack(first[1], first[0], fn.constant(idata=0, shape=[]))
     scale = fn.stack(ratio, ratio, fn.constant(fdata=1.0, shape=[]))
-    # DALI multiplies no matrices: less the corner, then larger by the ratio, both row by row
+    # DALI has no matrix product: subtract the corner, then scale by the ratio, both row by row
     moved = matrix - fn.reshape(corner, shape=[3, 1]) * fn.reshape(matrix[2], shape=[1, 3])
     return _scale_sides(sides, longest, target), first, fn.reshape(scale, shape=[3, 1]) * moved
 
@@ -42,12 +43,12 @@ def _scale_sides(sides, longest, to):
 
 
 def clip_grey(picture):
-    """Within 0..255; DALI's clamp takes three times as long on a CPU."""
+    """Clip to 0..255; DALI's clamp takes three times as long on a CPU."""
     return dali_math.min(dali_math.max(picture, 0.0), 255.0)
 
 
 def clahe(pixels, use_clahe, share):
-    """Local contrast raised (CLAHE, Zuiderveld 1994), mixed in by its share."""
+    """Mix in the image after CLAHE (contrast limited adaptive histogram equalisation, Zuiderveld 1994), weighted by share."""
     if use_clahe:
         even = fn.clahe(pixels, tiles_x=CLAHE_TILES, tiles_y=CLAHE_TILES, clip_limit=CLAHE_CLIP)
         pixels = fn.cast(pixels * (1 - share) + even * share, dtype=types.UINT8)
@@ -57,7 +58,7 @@ def clahe(pixels, use_clahe, share):
 
 
 def recolour(pixels, use_jitter, brightness, contrast, saturation, hue, use_colour, matrix):
-    """uint8 -> float32, by brightness, contrast, saturation and hue, or by any (3, 4) colour matrix."""
+    """uint8 -> float32, by a jitter of brightness, contrast, saturation and hue, or by any (3, 4) colour matrix."""
     if use_jitter:
         picture = clip_grey(
             fn.color_twist(pixels, brightness=brightness, contrast=contrast, saturation=saturation, hue=hue, dtype=types.FLOAT)
@@ -70,7 +71,7 @@ def recolour(pixels, use_jitter, brightness, contrast, saturation, hue, use_colo
 
 
 def convolve(picture, use_kernel, kernel):
-    """Filtered by its kernel."""
+    """Filter by a kernel (h, w)."""
     if use_kernel:
         picture = clip_grey(fn.filter(picture, kernel))
     else:
@@ -79,7 +80,7 @@ def convolve(picture, use_kernel, kernel):
 
 
 def spatter(picture, use_spatter, haze, opacity, colour, sides):
-    """Mixed with the water's colour where the haze is, which is stretched to the picture."""
+    """Blend with the water's colour by the opacity pattern, resized to the photograph."""
     if use_spatter:
         stretched = fn.resize(fn.reinterpret(haze, layout="HWC"), size=fn.cast(sides, dtype=types.FLOAT), dtype=types.FLOAT)
         cover = stretched * opacity
@@ -90,7 +91,7 @@ def spatter(picture, use_spatter, haze, opacity, colour, sides):
 
 
 def add_grain(picture, use_grain, luma, luma_sd, chroma, chroma_sd):
-    """With noise, of all channels alike and of each; less of it next to black, so that what lies beyond stays black."""
+    """Add noise common to all channels (luma) and of each channel (chroma); less near black, so the border stays black."""
     if use_grain:
         seen = dali_math.min(picture * (1 / DARK), 1.0)
         picture = clip_grey(picture + seen * (luma * luma_sd + chroma * chroma_sd))
@@ -100,7 +101,7 @@ def add_grain(picture, use_grain, luma, luma_sd, chroma, chroma_sd):
 
 
 def jpeg_compress(picture, use_jpeg, quality):
-    """As a JPEG of that quality shows it."""
+    """Apply the artefacts of JPEG compression at a quality."""
     if use_jpeg:
         pixels = fn.cast(picture, dtype=types.UINT8)
         picture = fn.cast(fn.jpeg_compression_distortion(pixels, quality=quality), dtype=types.FLOAT)
@@ -110,7 +111,7 @@ def jpeg_compress(picture, use_jpeg, quality):
 
 
 def cutout(picture, use_cutout, anchor, shape, fill):
-    """Boxes filled with one colour."""
+    """Fill boxes with one colour."""
     if use_cutout:
         picture = fn.erase(picture, anchor=anchor, shape=shape, axis_names="HW", fill_value=fill)
     else:
@@ -119,7 +120,7 @@ def cutout(picture, use_cutout, anchor, shape, fill):
 
 
 def pixel_dropout(picture, use_dropout, keep):
-    """Pixels turned black where `keep` is 0."""
+    """Set pixels to black where `keep` is 0."""
     if use_dropout:
         picture = picture * keep
     else:
@@ -128,19 +129,19 @@ def pixel_dropout(picture, use_dropout, keep):
 
 
 def read(inputs, sides, *, decoder: str):
-    """The photograph decoded and resized, uint8."""
-    # the GPU decoder is asked for the CPU decoder's chroma upsampling, so that both see the same picture
+    """Decode and resize, uint8."""
+    # the GPU decoder is set to the CPU decoder's chroma upsampling, so that both give the same image
     pixels = fn.decoders.image(inputs["image"], device=decoder, output_type=types.RGB, jpeg_fancy_upsampling=True)
     return fn.resize(pixels, size=fn.cast(sides, dtype=types.FLOAT), interp_type=types.INTERP_LINEAR, antialias=True)
 
 
 def normalise(picture, inputs):
-    """Less the mean, divided by the sd, in CHW order."""
+    """Subtract the mean, divide by the sd, to CHW."""
     return fn.crop_mirror_normalize(picture, mean=inputs["mean"], std=inputs["std"], output_layout="CHW", dtype=types.FLOAT)
 
 
 def show(inputs, *, size: int, decoder: str):
-    """As evaluation sees it: whole, on black."""
+    """The photograph for evaluation: whole, on black."""
     sides, first, _ = letterbox(inputs["image"], inputs["matrix"], fn.constant(fdata=1.0, shape=[]), size=size)
     pixels = read(inputs, sides, decoder=decoder)
     square = fn.slice(pixels, start=-first, shape=[size, size], axes=[0, 1], out_of_bounds_policy="pad", fill_values=0)
@@ -148,7 +149,7 @@ def show(inputs, *, size: int, decoder: str):
 
 
 def vary(inputs, *, size: int, decoder: str):
-    """As training sees it: varied by its draw."""
+    """The photograph for training: augmented by its draw."""
     x = inputs
     sides, _, matrix = letterbox(x["image"], x["matrix"], x["zoom"], size=size)
     pixels = clahe(read(x, sides, decoder=decoder), x["use_clahe"], x["clahe_share"])

@@ -47,6 +47,7 @@ class IdentityPlan:
 
     @cached_property
     def sampler(self) -> PKSampler:
+        """The bins of this plan's identities."""
         return PKSampler(self.rows, self.identities, seed=self.seed, instances=self.instances)
 
     def steps(self, global_batch: int) -> int:
@@ -104,7 +105,7 @@ class MixedPlan:
             )
         if len(common := np.intersect1d(self.first.rows, self.second.rows)):
             raise ValueError(
-                f"row {common[0]} is in both sets; number the second set's rows after the first's (Joined.offsets)"
+                f"row {common[0]} is in both sets; number the second set's rows after the first's (JoinedDatasets.offsets)"
             )
 
     def steps(self, global_batch: int) -> int:

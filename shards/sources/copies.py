@@ -1,4 +1,4 @@
-"""Which files of a folder hold the same bytes."""
+"""Files of a folder with the same bytes."""
 
 import hashlib
 import os
@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-TAIL = 512  # bytes at the end of a file that tell most pictures of one size apart
+TAIL = 512  # bytes at the end of a file that differ between most images of one size
 
 
 def find_copies(root: Path, sizes: np.ndarray, names: Sequence[str]) -> list[list[int]]:
-    """Sets of two or more files of the same bytes, as indices into `names`, each ascending. Empty files are no copies.
+    """Groups of two or more files with the same bytes, as indices into `names`, each ascending; empty files are left out.
 
-    Where sizes agree, the last bytes are compared; where those do, all: of most folders hardly a file is read.
+    Files of equal size are compared by their last bytes, and those that agree by all bytes: few files are read whole.
 
     Args:
         sizes: (files,) bytes of each.

@@ -1,7 +1,7 @@
-"""One picture of a lab as a shard stores it: an upright 8-bit RGB JPEG, no larger than asked.
+"""Converts image files to the form that shards store: an upright 8-bit RGB JPEG of limited size.
 
-Every picture is decoded once, here, so that training meets none that does not decode. The source's own bytes are kept where
-they are such a JPEG already; all else is encoded anew.
+Every image is decoded once, here, so that training meets none that does not decode. The file's own bytes are kept where they
+are such a JPEG already; all others are encoded again.
 """
 
 import io
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-QUALITY = 95  # of what is encoded anew, without chroma subsampling: the picture may be scaled again in training
-UPRIGHT = 1  # EXIF orientation of a picture that is stored as it is shown
+QUALITY = 95  # of encoded images, without chroma subsampling: they may be scaled again in training
+UPRIGHT = 1  # EXIF orientation of an image that is stored as it is shown
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error)  # all that Pillow raises of a file that is broken
 MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**30 // 12)  # what Pillow refuses to decode: 179 million; from half of it it warns
 HIDDEN = "a name that begins with a dot: a hidden file, or a Mac's companion of another one"
@@ -21,7 +21,7 @@ HIDDEN = "a name that begins with a dot: a hidden file, or a Mac's companion of 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class JpegImage:
-    """One picture ready for a tar."""
+    """An image to be stored."""
 
     content: bytes  # JPEG
     width: int  # pixels as stored
@@ -30,23 +30,23 @@ class JpegImage:
 
 
 def convert_to_jpeg(content: bytes, *, short_side: int = 0, longest_side: int = 0, matte: str = "white") -> JpegImage:
-    """A file's bytes as what is stored.
+    """Convert an image file.
 
     Args:
-        content: any image file that Pillow reads; of several pictures the first.
-        short_side, longest_side: pixels; a picture whose shorter or longer side is longer is made smaller. 0: never.
-        matte: colour behind clear parts.
+        content: bytes of any file that Pillow reads; of several images in it the first is used.
+        short_side, longest_side: pixels; an image whose shorter or longer side is longer is made smaller. 0: never.
+        matte: colour behind transparent parts.
 
     Raises:
-        ValueError: in one line, what keeps the file from being decoded.
+        ValueError: in one line, why the file cannot be decoded.
     """
     if not content:
         raise ValueError("the file is empty")
     try:
-        with _open_image(content) as picture:
-            picture.load()
-            pixels = _turn_upright(picture)
-            stands = pixels is picture and _is_plain_jpeg(picture)
+        with _open_image(content) as image:
+            image.load()
+            pixels = _turn_upright(image)
+            stands = pixels is image and _is_plain_jpeg(image)
             rgb = _convert_to_rgb(pixels, matte=matte)
     except UnidentifiedImageError as error:
         raise ValueError("not an image of a known format") from error
@@ -61,55 +61,55 @@ def convert_to_jpeg(content: bytes, *, short_side: int = 0, longest_side: int = 
 
 
 def _open_image(content: bytes) -> Image.Image:
-    """The picture, not yet decoded; a large one without Pillow's warning, for packing makes it smaller at once."""
+    """The image, not yet decoded; without Pillow's warning on large ones, as packing makes them smaller at once."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(io.BytesIO(content))
 
 
-def shrink(picture: Image.Image, *, short_side: int = 0, longest_side: int = 0) -> Image.Image:
-    """The picture itself, or a smaller one of the same shape whose sides are within these pixels. 0: any length."""
-    limits = ((short_side, min(picture.size)), (longest_side, max(picture.size)))
+def shrink(image: Image.Image, *, short_side: int = 0, longest_side: int = 0) -> Image.Image:
+    """The image itself, or a smaller one of the same aspect whose sides are within these pixels. 0: no limit."""
+    limits = ((short_side, min(image.size)), (longest_side, max(image.size)))
     limit, side = min((pair for pair in limits if pair[0] > 0), key=lambda pair: pair[0] / pair[1], default=(0, 0))
     if limit >= side:
-        return picture
-    size = tuple(max(1, round(length * limit / side)) for length in picture.size)
-    return picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+        return image
+    size = tuple(max(1, round(length * limit / side)) for length in image.size)
+    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 
-def encode_jpeg(picture: Image.Image, *, quality: int = QUALITY) -> bytes:
-    """An RGB picture as a baseline JPEG without chroma subsampling."""
+def encode_jpeg(image: Image.Image, *, quality: int = QUALITY) -> bytes:
+    """An RGB image as a baseline JPEG without chroma subsampling."""
     buffer = io.BytesIO()
-    picture.save(buffer, format="JPEG", quality=quality, subsampling="4:4:4")
+    image.save(buffer, format="JPEG", quality=quality, subsampling="4:4:4")
     return buffer.getvalue()
 
 
-def _is_plain_jpeg(picture: Image.Image) -> bool:
+def _is_plain_jpeg(image: Image.Image) -> bool:
     """True where every decoder gives the same pixels: 8-bit YCbCr."""
-    coded_rgb = picture.info.get("adobe_transform") == 0  # a marker that some decoders do not look at
-    return picture.format == "JPEG" and picture.mode == "RGB" and not coded_rgb
+    coded_rgb = image.info.get("adobe_transform") == 0  # a marker that some decoders do not look at
+    return image.format == "JPEG" and image.mode == "RGB" and not coded_rgb
 
 
-def _turn_upright(picture: Image.Image) -> Image.Image:
-    """The picture itself, or a copy turned as its EXIF says: some readers heed the tag and some do not."""
+def _turn_upright(image: Image.Image) -> Image.Image:
+    """The image itself, or a copy turned as its EXIF says: not all readers apply the tag."""
     try:
-        orientation = picture.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
-        return picture if orientation == UPRIGHT else ImageOps.exif_transpose(picture)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
+        return image if orientation == UPRIGHT else ImageOps.exif_transpose(image)
     except (SyntaxError, struct.error, ValueError):
-        return picture.copy()  # unreadable EXIF: as it lies, encoded anew without it
+        return image.copy()  # unreadable EXIF: as it lies, encoded anew without it
 
 
-def _convert_to_rgb(picture: Image.Image, *, matte: str) -> Image.Image:
-    if picture.mode == "RGB":
-        return picture
-    if picture.mode.startswith("I"):  # 16 bits, or 16 bits held in 32
-        grey = np.asarray(picture).astype(np.int64)
+def _convert_to_rgb(image: Image.Image, *, matte: str) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):  # 16 bits, or 16 bits held in 32
+        grey = np.asarray(image).astype(np.int64)
         if grey.min() < 0 or grey.max() > 65535:
             raise ValueError(f"pixels from {grey.min()} to {grey.max()}; 8 or 16 bits are read")
         return Image.fromarray((grey >> 8).astype(np.uint8)).convert("RGB")
-    if picture.mode == "F":
+    if image.mode == "F":
         raise ValueError("pixels are floating point numbers; 8 or 16 bits are read")
-    if picture.has_transparency_data:
-        clear = picture.convert("RGBA")
+    if image.has_transparency_data:
+        clear = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", clear.size, matte), clear).convert("RGB")
-    return picture.convert("RGB")
+    return image.convert("RGB")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tarpon.pipelines.decode_groups import DECODERS, DecodeGroups, group_size
+from tarpon.pipelines.decode_groups import DECODERS, DecodeGroups, choose_group_size
 
 WORK = [[1, 2], [3, 4], [5], [6, 7], [8, 9], [10]]
 GIB = 2**30
@@ -52,20 +52,20 @@ def test_no_work_is_no_group():
 
 
 def test_a_cpu_decodes_what_it_is_asked_for():
-    assert group_size(0, batch=2, sample_bytes=1, memory_bytes=None) == 1
-    assert group_size(3, batch=2, sample_bytes=1, memory_bytes=None) == 3
+    assert choose_group_size(0, batch=2, sample_bytes=1, memory_bytes=None) == 1
+    assert choose_group_size(3, batch=2, sample_bytes=1, memory_bytes=None) == 3
 
 
 def test_a_gpu_gives_all_decoders_work_within_its_memory():
     clip = 180 * 224 * 224 * 3 * 4  # bytes: 103 MiB
-    assert group_size(0, batch=2, sample_bytes=clip, memory_bytes=80 * GIB) == DECODERS // 2
-    assert group_size(0, batch=2, sample_bytes=clip, memory_bytes=16 * GIB) == 2  # 512 MiB hold two batches of 207 MiB
-    assert group_size(0, batch=2, sample_bytes=clip, memory_bytes=4 * GIB) == 1
-    assert group_size(0, batch=3, sample_bytes=1, memory_bytes=GIB) == 3
-    assert group_size(0, batch=64, sample_bytes=1, memory_bytes=GIB) == 1
-    assert group_size(5, batch=64, sample_bytes=clip, memory_bytes=GIB) == 5
+    assert choose_group_size(0, batch=2, sample_bytes=clip, memory_bytes=80 * GIB) == DECODERS // 2
+    assert choose_group_size(0, batch=2, sample_bytes=clip, memory_bytes=16 * GIB) == 2  # 512 MiB hold two batches of 207 MiB
+    assert choose_group_size(0, batch=2, sample_bytes=clip, memory_bytes=4 * GIB) == 1
+    assert choose_group_size(0, batch=3, sample_bytes=1, memory_bytes=GIB) == 3
+    assert choose_group_size(0, batch=64, sample_bytes=1, memory_bytes=GIB) == 1
+    assert choose_group_size(5, batch=64, sample_bytes=clip, memory_bytes=GIB) == 5
 
 
 def test_less_than_none_is_refused():
     with pytest.raises(ValueError, match="decode_batches=-1 must be 0"):
-        group_size(-1, batch=1, sample_bytes=1, memory_bytes=None)
+        choose_group_size(-1, batch=1, sample_bytes=1, memory_bytes=None)

@@ -11,7 +11,7 @@ import resource, sys
 from tarpon.pipelines import host_memory
 import numpy as np
 if sys.argv[1] == "kept":
-    assert host_memory.keep()
+    assert host_memory.keep_freed_memory()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     np.ones(40 * 2**20, np.uint8)

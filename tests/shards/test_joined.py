@@ -1,4 +1,4 @@
-"""Joined: what either part says of its own rows, under numbers that follow each other."""
+"""JoinedDatasets: each part's own rows, numbered one part after the other."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -35,6 +35,7 @@ def experts_reference(
     dropout: float = 0.0,
     seed: Tensor | None = None,
 ) -> Tensor:
+    """As `experts`, in plain PyTorch; any floating dtype."""
     hidden = F.gelu(stacked_linear(stacked_affine(normal, scale, shift), in_weight, in_bias))
     return torch.bmm(hash_dropout(hidden, dropout, seed), out_weight)
 
@@ -51,7 +52,7 @@ def experts(
     seed: Tensor | None = None,
     way: str | None = None,
 ) -> Tensor:
-    """All experts but for the last layer's bias and GELU, which `mmoe_mix` takes over.
+    """All experts but for the last layer's bias and GELU, which `mix` computes.
 
     Args:
         normal: (B, D) rows after a layer norm without affine part; float32 best keeps what the affine part adds.
@@ -98,7 +99,7 @@ def check_experts(normal: Tensor, scale: Tensor, shift: Tensor, in_weight: Tenso
 
 
 def _is_fused(way: str | None, normal: Tensor, in_weight: Tensor) -> bool:
-    """Asked inside of the operation, for a compiler must not follow the way into the table."""
+    """Whether the fused kernels run; decided inside the operation, because a compiler must not trace the table."""
     E, D, H = in_weight.shape
     sizes = {"rows": len(normal), "features": D, "hidden": H, "experts": E}
     return (way or choose_experts(dtype=in_weight.dtype, device=device_name(normal.device), **sizes)) == "fused"
@@ -117,7 +118,7 @@ def _experts(
     way: str | None,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The answer and, with `keep`, what the gradient needs: the first layer's product and hidden values, (E, B, H) both."""
+    """The output and, with `keep`, the first layer's product and hidden values for the gradient, all (E, B, H)."""
     from tarpon.models.ops.mmoe.experts_launch import Dropout, experts_forward
 
     tensors = (t.contiguous() for t in (normal, scale, shift, in_weight, in_bias, out_weight))
@@ -198,6 +199,7 @@ _experts.register_autograd(_gradients, setup_context=_save)
 
 
 def random_inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int) -> dict[str, object]:
+    """Arguments of both layers of all experts at a shape, drawn from a seed; those that take a gradient require it."""
     B, D, H, E = shape
     draw = make_normal_sampler(seed, device)
     tensors = {
@@ -213,6 +215,7 @@ def random_inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int) -
 
 
 def moved_bytes(shape: Shape, dtype: torch.dtype, *, backward: bool = False) -> int:
+    """Least bytes read and written, of the forward or the backward."""
     B, D, H, E = shape
     rows, weights, values = 4 * B * D, E * (D * H + H * H) * dtype.itemsize, E * B * H * dtype.itemsize
     # forward writes product, hidden values (read again) and answer; backward reads grad, product and hidden values, and
@@ -221,6 +224,7 @@ def moved_bytes(shape: Shape, dtype: torch.dtype, *, backward: bool = False) -> 
 
 
 def operations(shape: Shape, *, backward: bool = False) -> int:
+    """Multiplications and additions, of the forward or the backward."""
     B, D, H, E = shape
     return (4 if backward else 2) * B * E * H * (D + H)
 

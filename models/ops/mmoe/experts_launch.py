@@ -59,7 +59,7 @@ def experts_forward(
     fused: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The answer, and the first layer's product and hidden values (both empty without `keep`)."""
+    """The output, and the first layer's product and hidden values (both empty without `keep`)."""
     (E, D, H), B = in_weight.shape, len(normal)
     product, answer = (in_weight.new_empty(E, B, H) for _ in range(2))
     hidden = torch.empty_like(product) if keep else product  # in place, where no gradient will ask for the product

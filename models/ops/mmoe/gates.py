@@ -17,6 +17,7 @@ TEMPERATURE_MIN = 1e-6
 def gates_reference(
     normal: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, bias: Tensor, *, temperature: float
 ) -> Tensor:
+    """As `gates`, in plain PyTorch; any floating dtype."""
     folded = (scale[..., None] * weight).permute(1, 0, 2).flatten(1)  # (D, K*E)
     offset = bias + (shift[..., None] * weight).sum(1)
     scores = promote_to_float32(torch.addmm(offset.flatten(), normal.to(folded.dtype), folded))
@@ -109,6 +110,7 @@ _gates.register_autograd(_gradients, setup_context=_save)
 
 
 def random_inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int) -> dict[str, object]:
+    """Arguments of the gates at a shape, drawn from a seed; those that take a gradient require it."""
     B, D, E, K = shape
     draw = make_normal_sampler(seed, device)
     tensors = {
@@ -122,12 +124,14 @@ def random_inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int) -
 
 
 def moved_bytes(shape: Shape, dtype: torch.dtype, *, backward: bool = False) -> int:
+    """Least bytes read and written, of the forward or the backward."""
     B, D, E, K = shape
     rows, weights, out = 4 * B * D, (K * D * E + 2 * K * D) * dtype.itemsize, 4 * B * K * E
     return 2 * (rows + weights + out) if backward else rows + weights + out
 
 
 def operations(shape: Shape, *, backward: bool = False) -> int:
+    """Multiplications and additions, of the forward or the backward."""
     B, D, E, K = shape
     return (4 if backward else 2) * B * D * K * E
 

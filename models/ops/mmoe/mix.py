@@ -16,6 +16,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def mix_reference(hidden: Tensor, bias: Tensor, gates: Tensor) -> Tensor:
+    """As `mix`, in plain PyTorch; any floating dtype."""
     experts = F.gelu(hidden + bias[:, None])
     return torch.bmm(gates.to(experts.dtype), experts.transpose(0, 1))
 
@@ -105,6 +106,7 @@ _mix.register_autograd(_gradients, setup_context=_save)
 
 
 def random_inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int) -> dict[str, Tensor]:
+    """Arguments of the mixture at a shape, drawn from a seed; those that take a gradient require it."""
     B, H, E, K = shape
     draw = make_normal_sampler(seed, device)
     tensors = {
@@ -116,12 +118,14 @@ def random_inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int) -
 
 
 def moved_bytes(shape: Shape, dtype: torch.dtype, *, backward: bool = False) -> int:
+    """Least bytes read and written, of the forward or the backward."""
     B, H, E, K = shape
     experts, mixed, gates = E * B * H * dtype.itemsize, B * K * H * dtype.itemsize, 4 * B * K * E
     return (2 if backward else 1) * (experts + gates) + mixed  # backward reads and writes experts and gates
 
 
 def operations(shape: Shape, *, backward: bool = False) -> int:
+    """Multiplications and additions, of the forward or the backward."""
     B, H, E, K = shape
     return (4 if backward else 2) * B * K * E * H
 

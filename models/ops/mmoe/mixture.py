@@ -41,7 +41,7 @@ def mmoe_reference(
     eps: float = 1e-5,
     seed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """What `mmoe` must equal, and what trains on CPU. Without a seed dropout is PyTorch's own, which is faster there."""
+    """As `mmoe`, in plain PyTorch; used on a CPU. Without a seed dropout is PyTorch's own, which is faster there."""
     normal = F.layer_norm(x, x.shape[-1:], eps=eps)
     # The experts' affine parts go into the rows, the gates' into the weights: folded into W, which has more rows than a
     # batch, layer 1 took 187 ms forward + backward against 97 (B 256, D 1024, H 2048, E 4, two CPU cores).
@@ -113,7 +113,7 @@ def mmoe(
 
 
 def takes_library(x: Tensor, in_weight: Tensor, gate_bias: Tensor) -> bool:
-    """Whether the table says that plain PyTorch is fastest. Not while compiling, which must not follow the way into a table."""
+    """Whether the table says that plain PyTorch is fastest. False while compiling, which must not trace the table."""
     if torch.compiler.is_compiling():
         return False
     E, D, H = in_weight.shape
@@ -124,6 +124,7 @@ def takes_library(x: Tensor, in_weight: Tensor, gate_bias: Tensor) -> bool:
 
 
 def random_inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int) -> dict[str, object]:
+    """Arguments of the whole mixture of experts at a shape, drawn from a seed; those that take a gradient require it."""
     B, D, H, E, K = shape
     inner = expert_inputs((B, D, H, E), dtype=dtype, device=device, seed=seed)
     gate = gate_inputs((B, D, E, K), dtype=dtype, device=device, seed=seed + 1)
@@ -140,6 +141,7 @@ def random_inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int) -
 
 
 def moved_bytes(shape: Shape, dtype: torch.dtype, *, backward: bool = False) -> int:
+    """Least bytes read and written, of the forward or the backward."""
     B, D, H, E, K = shape
     rows, shares = 4 * B * D, 4 * B * K * E
     weights = (E * (D * H + H * H) + K * D * E) * dtype.itemsize
@@ -150,6 +152,7 @@ def moved_bytes(shape: Shape, dtype: torch.dtype, *, backward: bool = False) -> 
 
 
 def operations(shape: Shape, *, backward: bool = False) -> int:
+    """Multiplications and additions, of the forward or the backward."""
     B, D, H, E, K = shape
     gating = (4 if backward else 2) * B * K * E * (D + H)
     return expert_operations((B, D, H, E), backward=backward) + gating

@@ -1,4 +1,4 @@
-"""The mixture as it was published: every expert and every gate a module of its own, one after the other.
+"""The mixture as it was published, for timing: every expert and every gate a module of its own, one after the other.
 
 What `mmoe` is timed against beside the batched reference. B rows, D features, E experts, H features of an expert, K tasks.
 """

@@ -212,6 +212,7 @@ def _(dy, x, valid, weight, scale, shift, project, seed, h, mean, rstd, count, d
 
 
 def keep_for_backward(ctx, inputs, output) -> None:
+    """Save the tensors and settings that `backward` needs."""
     x, valid, weight, bias, scale, shift, project, project_bias, seed, *settings, _ = inputs
     ctx.save_for_backward(x, valid, weight, scale, shift, project, seed, *output[1:])
     ctx.settings = settings
@@ -220,6 +221,7 @@ def keep_for_backward(ctx, inputs, output) -> None:
 
 
 def backward(ctx, dy, *_):
+    """Gradients of the arguments of `block_op`, in order; None for those without one."""
     want_x = ctx.needs_input_grad[0]
     dx, dweight, dproject, vectors = block_backward_op(dy, *ctx.saved_tensors, *ctx.settings, want_x)
     dscale, dshift, dbias = (vectors[i].to(ctx.dtypes[i]) for i in range(3))

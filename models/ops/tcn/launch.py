@@ -134,7 +134,7 @@ def forward(
 
 
 def allocate_saved(call: Call, x: Tensor, *, save: bool, h: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Room for h (M, H) and a row's statistics (M,), or none; without a norm over clips there is no count."""
+    """Empty tensors for h (M, H), mean and rstd (M,) and count (0,); all of size 0 without `save`, h unless given."""
     if h is None:
         h = x.new_empty((call.batch, call.frames, call.hidden) if save else (0,))
     rows = call.rows if save and call.norm == "frame" else 0
@@ -143,6 +143,7 @@ def allocate_saved(call: Call, x: Tensor, *, save: bool, h: Tensor | None = None
 
 
 def run_one_pass(call, x, valid, weight, bias, scale, shift, project, project_bias, y, h, mean, rstd, *, save) -> None:
+    """Launch the kernel of the way "one_pass", which writes y, h, mean and rstd."""
     tile = call.choice.tiles["forward"]
     kernels.block_kernel[(cdiv(call.rows, tile.rows),)](
         x, valid, weight, bias, scale, shift, project, project_bias, y, h, mean, rstd,
@@ -232,6 +233,7 @@ def norm_gradient(call, dy, valid, scale, shift, h, mean, rstd, count, *, projec
 
 
 def input_gradient(call, dh, dskip, dy, valid, weight, project) -> Tensor:
+    """dx (B, T, C), by one kernel."""
     tile = call.choice.tiles["input_gradient"]
     dx = dh.new_empty(call.batch, call.frames, call.channels)
     gradients.input_gradient_kernel[(cdiv(call.rows, tile.rows) * cdiv(call.channels, tile.columns),)](
@@ -281,7 +283,7 @@ def clip_tile(call: Call) -> tuple[int, int]:
 
 
 def limit_depth(tile: Tile, inner: int) -> int:
-    """No deeper than the sum is long."""
+    """The tile's depth, at most the length of the sum."""
     return min(tile.depth, max(next_power(inner), 16))
 
 

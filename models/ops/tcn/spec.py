@@ -51,10 +51,12 @@ def run_published(
 
 
 def make_published_baseline(given: dict[str, object]) -> Baseline:
+    """The block of torch's own layers as a baseline."""
     return Baseline.of(run_published, given)
 
 
 def count_weights(shape: Shape) -> int:
+    """Numbers in the convolution's weight and the projection."""
     _, _, channels, hidden = shape
     return hidden * channels * (TAPS + (channels != hidden))
 
@@ -72,6 +74,7 @@ def operations(shape: Shape, *, backward: bool = False) -> int:
 
 
 def make_spec(name: str, *, norm: str) -> OpSpec:
+    """The record of the block with one norm, frame or clip."""
     shapes = [(2, 60, 256, 256), (2, 180, 512, 256), (8, 345, 256, 256), (16, 1800, 128, 128), (16, 1800, 256, 256)]
     return OpSpec(
         name=name,

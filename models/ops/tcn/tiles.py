@@ -42,7 +42,7 @@ def choose(op: str, shape: Shape, dtype: torch.dtype, *, limits: Limits, device:
 
 
 def heuristic(op: str, shape: Shape, dtype: torch.dtype, *, limits: Limits) -> Choice:
-    """What is expected to be fast, without a measurement.
+    """The choice expected to be fastest, without a measurement.
 
     "one_pass" only where 64 rows a program fill the GPU once: at 360 rows it would be 6 programs of 132 possible.
     """
@@ -71,7 +71,7 @@ def product_tile(rows: int, columns: int, *, limits: Limits) -> Tile:
 
 
 def can_one_pass(op: str, hidden: int) -> bool:
-    """Whether a program can hold all that a row's norm needs."""
+    """Whether a program can hold all channels of a row, as the norm needs."""
     return "one_pass" in WAYS[op] and next_power(hidden) <= ONE_PASS_COLUMNS
 
 
@@ -81,7 +81,7 @@ def whole_row_tile(hidden: int) -> dict[str, Tile]:
 
 
 def fit(choice: Choice, hidden: int, dtype: torch.dtype, *, limits: Limits) -> Choice:
-    """The same with fewer stages, and then shallower steps, where a program would want more shared memory than there is."""
+    """The choice with fewer stages, then shallower steps, where a program would exceed the shared memory."""
 
     def cut(name: str, tile: Tile) -> Tile:
         whole = choice.way == "one_pass" and name == "forward"
@@ -99,7 +99,7 @@ def fit(choice: Choice, hidden: int, dtype: torch.dtype, *, limits: Limits) -> C
 
 
 def candidates(op: str, shape: Shape, dtype: torch.dtype, *, limits: Limits) -> Mapping[str, Choice]:
-    """Name -> what there is to measure at a shape: every way that can do it, and tiles beside the heuristic's."""
+    """Name -> choice, of all to measure at a shape: every possible way, and tiles beside the heuristic's."""
     batch, frames, _, hidden = shape
     safe = heuristic(op, shape, dtype, limits=limits).tiles
     found: dict[str, Choice] = {}

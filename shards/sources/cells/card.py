@@ -1,4 +1,4 @@
-"""What a user of packed stacks should know: the card's own entries, and where a good score would not mean infection."""
+"""The card's entries of packed stacks, with warnings where a good score would not mean infection."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
@@ -33,7 +33,7 @@ def describe(rows: pa.Table, *, found: Scan, options: CellsSource) -> dict:
 
 
 def find_warnings(rows: pa.Table) -> Iterator[str]:
-    """One line for everything but the infection that tells the classes apart or that spoils the scores."""
+    """One line for each confounder that separates the classes without the infection, and for each split that lacks a class."""
     yield from _check_classes(rows)
     yield from _check_wells(rows)
     yield from _check_hours(rows)
@@ -41,7 +41,7 @@ def find_warnings(rows: pa.Table) -> Iterator[str]:
 
 
 def find_notes(units: Sequence[StackUnit]) -> Iterator[str]:
-    """What was met and taken as it is."""
+    """One line for each irregularity that was accepted."""
     other = [
         unit for unit in units if unit.place.last is not None and unit.shape.pages != unit.place.last - unit.place.first + 1
     ]
@@ -57,7 +57,7 @@ def find_notes(units: Sequence[StackUnit]) -> Iterator[str]:
 
 
 def _collect_values(rows: pa.Table, by: Sequence[str], what: str) -> dict[tuple, set]:
-    """The values of one column for every combination of others."""
+    """The values of column `what` for every combination of values of the columns `by`."""
     found: dict[tuple, set] = defaultdict(set)
     for *key, value in zip(*(rows[name].to_pylist() for name in (*by, what)), strict=True):
         found[tuple(key)].add(value)
@@ -73,7 +73,7 @@ def _check_classes(rows: pa.Table) -> Iterator[str]:
 
 
 def _check_wells(rows: pa.Table) -> Iterator[str]:
-    """The class is told by the well: unavoidable on a plate, and harmless only where test wells are new to the model."""
+    """Warnings where the well determines the class: unavoidable on a plate, harmless only if test wells are new."""
     wells = _collect_values(rows, ("label",), "well")
     alone = [label for label in range(len(CLASSES)) if len(wells[label,]) == 1]
     for label in alone:
@@ -97,8 +97,8 @@ def _check_hours(rows: pa.Table) -> Iterator[str]:
     hours = _collect_values(rows, ("label",), "hours")
     spans = [(min(hours[label,]), max(hours[label,])) for label in range(len(CLASSES)) if hours[label,]]
     if len(set(spans)) > 1:
-        told = ", ".join(f"{name} {first:g} to {last:g} h" for name, (first, last) in zip(CLASSES, spans, strict=True))
-        yield f"the classes were imaged over different hours ({told}): time tells the class. Train with match_windows"
+        hours_text = ", ".join(f"{name} {first:g} to {last:g} h" for name, (first, last) in zip(CLASSES, spans, strict=True))
+        yield f"the classes were imaged over different hours ({hours_text}): time tells the class. Train with match_windows"
 
 
 def _check_formats(rows: pa.Table) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""The published trainer's YAML: what of it packing takes, what training takes, what has no effect here, and what is refused.
+"""Reads the published trainer's YAML: keys for packing, keys for training, keys without effect here, and refused keys.
 
-Every key of the file is one of these, by name; one that is none is an error. The table is KEYS.
+Every key of the file must be in one of these tables (KEYS, ALIASES, REFUSED); any other key is an error.
 """
 
 import math
@@ -90,7 +90,7 @@ REFUSED = {
 
 @dataclass(frozen=True, kw_only=True)
 class CellsConfig:
-    """What packing takes from the file."""
+    """The options of packing in the file."""
 
     infected_dir: Path
     uninfected_dir: Path
@@ -103,7 +103,7 @@ class CellsConfig:
 
 
 def read_config(path: Path) -> CellsConfig:
-    """The packing part. ValueError, naming the key, for what is missing, wrong, unknown or refused."""
+    """The options of packing. ValueError, naming the key, for a missing, wrong, unknown or refused one."""
     known = _read(path)
     for key in ("data.infected_dir", "data.uninfected_dir"):
         if key not in known:
@@ -130,16 +130,16 @@ def read_config(path: Path) -> CellsConfig:
 
 
 def read_training_part(path: Path) -> dict[str, object]:
-    """The keys that training takes, flat and dotted as in KEYS, those of data.frames as `frames.<train|val|test>.<key>`.
+    """The options of training, flat and dotted as in KEYS, those of data.frames as `frames.<train|val|test>.<key>`.
 
-    A split's own sub-block goes before default, and that before what stands in data.frames itself. Unlike in the published
-    trainer, train's sub-block says nothing of val and test.
+    A split's own sub-block overrides default, and default what is in data.frames itself. Unlike in the published trainer,
+    train's sub-block has no effect on val and test. ValueError as in `read_config`.
     """
     return {key: value for key, value in _read(path).items() if KEYS.get(key, ("", TRAIN))[1] == TRAIN}
 
 
 def _read(path: Path) -> dict[str, object]:
-    """Every key of the file, flat, with its value as the kind says."""
+    """Every key of the file, flat, with its parsed value."""
     try:
         with open(path, encoding="utf-8") as file:
             held = yaml.safe_load(file)
@@ -210,7 +210,7 @@ def _describe_unknown(key: str, known: list[str] | None = None) -> str:
 
 
 def _parse(path: Path, key: str, value: object, kind: str) -> object:
-    """The value as its kind says; `1e-4`, which YAML reads as text, is a number."""
+    """The value parsed by its kind; `1e-4`, which YAML reads as text, is a number. ValueError naming file, key and kind."""
     plain = kind.rstrip("?")
     if value is None and plain != kind:
         return None
@@ -279,7 +279,7 @@ TYPE_NAMES = {
 }  # fmt: skip
 
 
-def _find_folder(path: Path, said: str) -> Path:
-    """Relative folders lie beside the file, or, where there is none, where the command is given."""
-    beside = path.parent / Path(said).expanduser()
-    return beside if beside.is_dir() or not Path(said).is_dir() else Path(said)
+def _find_folder(path: Path, text: str) -> Path:
+    """A relative folder is looked up beside the file, then in the working directory."""
+    beside = path.parent / Path(text).expanduser()
+    return beside if beside.is_dir() or not Path(text).is_dir() else Path(text)

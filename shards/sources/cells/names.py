@@ -1,4 +1,4 @@
-"""What a stack's file name says, and which stacks are one another's doubles."""
+"""Stack file names: plate, well, position and time points; and stacks that duplicate another."""
 
 import hashlib
 import re
@@ -13,12 +13,12 @@ NAME = (
     r"^(?P<plate>\d{8})?.*?_(?P<well>[A-Za-z]\d{1,3})_p(?P<position>\d+)"
     r"(?:_t(?P<t0>\d+)-(?P<t1>\d+))?(?=_|$)"
 )
-PROBE = 65536  # bytes in the middle of a file that tell most stacks of one size apart; the headers are often alike
+PROBE = 65536  # bytes in the middle of a file that differ between most stacks of one size; headers are often equal
 
 
 @dataclass(frozen=True, kw_only=True)
 class WellPosition:
-    """Where and when a stack was taken."""
+    """Plate, well and position of a stack, with its time points."""
 
     plate: str  # or date; empty where the name has none
     well: str  # lower case
@@ -28,17 +28,17 @@ class WellPosition:
 
     @property
     def stack(self) -> str:
-        """A short name: plate, well and position, of which no two stacks share all three."""
+        """A short unique name of plate, well and position."""
         return sanitise_key("_".join([*([self.plate] if self.plate else []), self.well, f"p{self.position}"]))
 
     @property
     def well_name(self) -> str:
-        """The well with its plate: wells of two plates are two wells."""
+        """The well's name with its plate: wells of two plates are different wells."""
         return f"{self.plate}_{self.well}" if self.plate else self.well
 
 
 def compile_pattern(text: str) -> re.Pattern:
-    """A compiled file name pattern. ValueError where it is none or lacks a group."""
+    """A compiled file name pattern; ValueError where it is no regular expression or lacks a group."""
     try:
         pattern = re.compile(text)
     except re.error as error:
@@ -52,24 +52,24 @@ def compile_pattern(text: str) -> re.Pattern:
 
 
 def read_name(stem: str, pattern: re.Pattern) -> WellPosition:
-    """ValueError where the name is not of the pattern."""
+    """The position that a file's name gives; ValueError where the name does not match the pattern."""
     found = pattern.search(stem)
     if not found or not found["well"] or not (found["position"] or "").isdigit():
         raise ValueError(
             "the name does not tell well and position, as _b2_p12_ does; give data.name_regex in the configuration"
         )
-    told = {name: found.groupdict().get(name) for name in ("plate", "t0", "t1")}
+    optional = {name: found.groupdict().get(name) for name in ("plate", "t0", "t1")}
     return WellPosition(
-        plate=told["plate"] or "",
+        plate=optional["plate"] or "",
         well=found["well"].lower(),
         position=int(found["position"]),
-        first=int(told["t0"] or 0),
-        last=int(told["t1"]) if told["t1"] else None,
+        first=int(optional["t0"] or 0),
+        last=int(optional["t1"]) if optional["t1"] else None,
     )
 
 
 def find_duplicate_positions(names: Sequence[str], places: Sequence[WellPosition], labels: Sequence[int]) -> dict[int, str]:
-    """Stacks of a place that another stack has, with the reason: all where the classes differ, else all but the first."""
+    """Index -> reason of stacks at a position that another stack has: all where the classes differ, else all but the first."""
     at: dict[str, list[int]] = defaultdict(list)
     for i, place in enumerate(places):
         at[place.stack].append(i)
@@ -79,7 +79,7 @@ def find_duplicate_positions(names: Sequence[str], places: Sequence[WellPosition
 
 
 def find_copies(paths: Sequence[Path], names: Sequence[str], labels: Sequence[int]) -> dict[int, str]:
-    """Stacks that are another file's bytes, with the reason. Only files of equal size are read."""
+    """Index -> reason of stacks with the same bytes as another. Only files of equal size are read."""
 
     def middle(path: Path) -> bytes:
         with open(path, "rb") as file:
@@ -91,16 +91,16 @@ def find_copies(paths: Sequence[Path], names: Sequence[str], labels: Sequence[in
 
     alike = [list(range(len(paths)))]
     for tell in (lambda path: path.stat().st_size, middle, whole):
-        told: dict[tuple, list[int]] = defaultdict(list)
+        sets: dict[tuple, list[int]] = defaultdict(list)
         for number, members in enumerate(alike):
             for i in members:
-                told[number, tell(paths[i])].append(i)
-        alike = [members for members in told.values() if len(members) > 1]
+                sets[number, tell(paths[i])].append(i)
+        alike = [members for members in sets.values() if len(members) > 1]
     return _explain_duplicates(alike, names, labels, "the same file as {}")
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file, in blocks: stacks may be larger than memory."""
+    """SHA-256 of a file, read in blocks: stacks may be larger than memory."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

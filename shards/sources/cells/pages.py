@@ -1,7 +1,7 @@
-"""A multi-page TIFF as pages in order, one at a time; their grey levels; and a page as a TIFF of its own.
+"""Reads multi-page TIFFs page by page, counts grey levels, and encodes single pages.
 
-tifffile writes to its log, and goes on, where a file is cut short: it then shows fewer pages than were saved. Here every such
-complaint is an error.
+Where a file is truncated, tifffile writes to its log and continues with fewer pages than were saved. Here every error in its
+log is an exception.
 """
 
 import io
@@ -20,12 +20,12 @@ from PIL import Image
 
 CHANNELS, DTYPES = (1, 3), {"uint8": 8, "uint16": 16}
 BROKEN = (OSError, ValueError, RuntimeError, LookupError, TypeError, ArithmeticError, struct.error)  # all that tifffile raises
-LOW, HIGH = 0.001, 0.999  # shares of a stack's pixels: its robust range leaves out hot pixels and dust
+LOW, HIGH = 0.001, 0.999  # quantiles of a stack's pixels: its robust range leaves out hot pixels and dust
 
 
 @dataclass(frozen=True, kw_only=True)
 class StackShape:
-    """What every page of a stack has."""
+    """Number of pages of a stack, and size and depth of each."""
 
     pages: int
     height: int  # pixels
@@ -35,16 +35,17 @@ class StackShape:
 
 
 class LevelHistogram:
-    """Counts the grey levels of a stack's pages, all channels together."""
+    """Histogram of the grey levels of a stack's pages, all channels together."""
 
     def __init__(self, bits: int) -> None:
         self.counts = np.zeros(2**bits, np.int64)
 
     def add(self, page: np.ndarray) -> None:
+        """Count a page's levels; (H, W) or (H, W, C) of the histogram's depth."""
         self.counts += np.bincount(page.ravel(), minlength=len(self.counts))
 
     def find_range(self) -> tuple[int, int]:
-        """The levels at or below which LOW and HIGH of the pixels lie; where those are one, the least and the greatest."""
+        """The LOW and HIGH quantiles of the levels; minimum and maximum where these are equal."""
         upto = np.cumsum(self.counts)
         low, high = (int(np.searchsorted(upto, share * upto[-1])) for share in (LOW, HIGH))
         if low == high:
@@ -54,7 +55,7 @@ class LevelHistogram:
 
 
 def read_shape(path: Path) -> StackShape:
-    """What a stack's headers say; no pixel is read. ValueError, in one line, for what cannot be packed."""
+    """Shape of a stack from its headers; no pixel is read. ValueError, in one line, for a file that cannot be packed."""
     with _open_series(path) as (_, _, shape):
         return shape
 
@@ -63,7 +64,7 @@ def read_pages(path: Path) -> Iterator[np.ndarray]:
     """Every page in order: (H, W) or (H, W, 3), uint8 or uint16, bright is high.
 
     Raises:
-        ValueError: in one line, what keeps the stack from being read; no page may be used then.
+        ValueError: in one line, why the stack cannot be read; pages yielded before must not be used.
     """
     with _open_series(path) as (tif, series, shape):
         inverted = series.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE
@@ -73,7 +74,7 @@ def read_pages(path: Path) -> Iterator[np.ndarray]:
 
 
 def resize_page(page: np.ndarray, *, side: int) -> np.ndarray:
-    """The page resized to `side` x `side` pixels at its own depth: bilinear, antialiased, as in training. 0: itself."""
+    """The page resized to `side` x `side` pixels at its depth: bilinear, antialiased, as in training. 0: unchanged."""
     if not side or page.shape[:2] == (side, side):
         return page
     planes = page.reshape(*page.shape[:2], -1).astype(np.float32)
@@ -82,9 +83,9 @@ def resize_page(page: np.ndarray, *, side: int) -> np.ndarray:
 
 
 def encode_tiff(page: np.ndarray) -> bytes:
-    """A page of `read_pages` as a TIFF of the same depth, bit for bit, uncompressed and in one strip.
+    """A page of `read_pages` as a lossless TIFF of the same depth, uncompressed and in one strip.
 
-    Of a megapixel of 16-bit microscopy DALI decodes this in 1.5 ms of a core, and the PNG, two thirds its size, in 34.
+    A megapixel of 16-bit microscopy decodes in DALI in 1.5 ms on one core; the PNG, two thirds its size, in 34 ms.
     """
     buffer = io.BytesIO()
     kind = "minisblack" if page.ndim == 2 else "rgb"
@@ -93,25 +94,25 @@ def encode_tiff(page: np.ndarray) -> bytes:
 
 
 def decode_tiff(content: bytes) -> np.ndarray:
-    """The pixels of such a TIFF. ValueError where it does not decode."""
+    """The pixels of a TIFF that `encode_tiff` made; ValueError where it does not decode."""
     try:
-        with _capture_errors() as said, tifffile.TiffFile(io.BytesIO(content)) as tif:
+        with _capture_errors() as errors, tifffile.TiffFile(io.BytesIO(content)) as tif:
             page = tif.asarray()
     except BROKEN as error:
         raise ValueError(_format_error(error)) from error
-    if said:
-        raise ValueError(said[0])
+    if errors:
+        raise ValueError(errors[0])
     return page
 
 
 @contextmanager
 def _open_series(path: Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPageSeries, StackShape]]:
-    """An open file with its one series of pages; all that goes wrong inside is a ValueError."""
+    """Context of an open file with its single series of pages; every error of tifffile inside becomes a ValueError."""
     try:
-        with _capture_errors() as said, tifffile.TiffFile(path) as tif:
+        with _capture_errors() as errors, tifffile.TiffFile(path) as tif:
             found = tif.series
-            if said:
-                raise ValueError(f"cut short or damaged ({said[0]})")
+            if errors:
+                raise ValueError(f"cut short or damaged ({errors[0]})")
             if len(found) != 1:
                 sizes = sorted({" x ".join(map(str, page.shape)) for page in tif.pages})
                 raise ValueError(f"pages of different shape ({', '.join(sizes[:4])})" if len(sizes) > 1 else "several series")
@@ -169,23 +170,23 @@ def _read_pixels(page: tifffile.TiffPage | tifffile.TiffFrame | None) -> np.ndar
 
 @contextmanager
 def _capture_errors() -> Iterator[list[str]]:
-    """What tifffile logs as an error in this thread, instead of logging it."""
-    said: list[str] = []
+    """Context that collects the errors tifffile logs in this thread, in place of logging them."""
+    errors: list[str] = []
     thread, logger = threading.get_ident(), logging.getLogger("tifffile")
 
     def take(record: logging.LogRecord) -> bool:
         if record.thread == thread and record.levelno >= logging.ERROR:
-            said.append(_format_error(record.getMessage()))
+            errors.append(_format_error(record.getMessage()))
             return False
         return True
 
     logger.addFilter(take)
     try:
-        yield said
+        yield errors
     finally:
         logger.removeFilter(take)
 
 
-def _format_error(said: object) -> str:
-    """One line without the names of tifffile's objects."""
-    return " ".join(re.sub(r"<tifffile\.[^>]*>", "", str(said)).split()) or type(said).__name__
+def _format_error(error: object) -> str:
+    """A message of tifffile in one line, without the names of its objects."""
+    return " ".join(re.sub(r"<tifffile\.[^>]*>", "", str(error)).split()) or type(error).__name__

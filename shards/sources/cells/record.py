@@ -1,4 +1,4 @@
-"""Folders of infected and uninfected stacks as one record, and how their pages are split."""
+"""The source record of folders of infected and uninfected stacks, and the split of their pages."""
 
 import pyarrow as pa
 
@@ -10,7 +10,7 @@ from tarpon.shards.split import assign_fold_splits
 
 
 def assign(rows: pa.Table, *, options: CellsSource, packing: Packing) -> list[str]:
-    """The split of every page, by group and stratified by class. ValueError where the folds cannot be used so."""
+    """The split of every page, by group and stratified by class. ValueError where a fold cannot be used."""
     splits = split_by_group(rows, encode_labels(rows), packing=packing)
     labels, fold = rows["label"].to_numpy(), rows["fold"].to_numpy()
     train, val, _ = packing.split

@@ -1,7 +1,7 @@
 """Folders of infected and uninfected time-lapse stacks -> one sample a page.
 
-A stack is one position of one well, a page one time point; the folder is the class. Pages are stored losslessly, all of them:
-which hours are trained on, and how grey levels are scaled, is chosen in training. What does not fit becomes a Fault.
+A stack is one position of one well, a page one time point; the folder is the class. All pages are stored, losslessly: hours and
+the scaling of grey levels are options of training. Files that cannot be used become Faults.
 """
 
 import json
@@ -66,7 +66,7 @@ JSON_COLUMNS = tuple(name for name, _ in SCHEMA.columns if name != "fold")
 
 @dataclass(frozen=True, kw_only=True)
 class CellsSource:
-    """What to read from the two folders, and how."""
+    """Options of reading the two folders."""
 
     frames_per_hour: float = 2.0
     name_regex: str = NAME
@@ -123,7 +123,7 @@ class StackUnit:
 
 
 def scan(infected: Path, uninfected: Path, source: CellsSource) -> Scan:
-    """The stacks of both folders, from names and headers, mixed by a fixed permutation so that every shard holds both classes.
+    """The stacks of both folders, from names and headers, in a fixed random order so that every shard has both classes.
 
     Raises:
         ValueError: a folder is missing, empty or given twice; a class has fewer groups than there are folds.
@@ -150,7 +150,7 @@ def scan(infected: Path, uninfected: Path, source: CellsSource) -> Scan:
 
 
 def _scan_folder(folder: Path, *, label: int, source: CellsSource) -> tuple[list[StackUnit], list[Fault]]:
-    """One class's stacks in order of name; hidden files are passed over."""
+    """One class's stacks in order of name; hidden files are ignored."""
     units, faults = [], []
     pattern = compile_pattern(source.name_regex)
     for path in sorted(folder.iterdir()):
@@ -179,13 +179,13 @@ def _make_unit(path: Path, name: str, label: int, pattern: re.Pattern, source: C
 def _find_group(name: str, place: WellPosition, group: str) -> str:
     known = {"stack": place.stack, "well": place.well_name, "plate": place.plate}
     if group in known:
-        told = known[group]
+        found_group = known[group]
     else:
         found = re.search(group, name)
-        told = found[1] if found else None
-    if not told:
+        found_group = found[1] if found else None
+    if not found_group:
         raise ValueError(f"the name does not tell the group ({group})")
-    return told
+    return found_group
 
 
 def _assign_folds(units: Sequence[StackUnit], *, folds: int, seed: int) -> list[StackUnit]:
@@ -197,7 +197,7 @@ def _assign_folds(units: Sequence[StackUnit], *, folds: int, seed: int) -> list[
 
 
 def make(unit: StackUnit) -> Iterator[Sample | Fault]:
-    """Every page of a stack as a sample, or what keeps the stack, or a page of one single level, from being used."""
+    """Every page of a stack as a sample; a fault for an unreadable stack, and for a page with a single grey level."""
     levels, pages, first = LevelHistogram(unit.shape.bits), [], (0, 0)
     try:
         for page in read_pages(Path(unit.path)):
@@ -236,21 +236,21 @@ def make(unit: StackUnit) -> Iterator[Sample | Fault]:
             "frame_min": least,
             "frame_max": most,
         }
-        told = json.dumps(row).encode()
+        entries = json.dumps(row).encode()
         yield Sample(
-            key=f"{unit.place.stack}_{number:04d}", files={"tif": content, "json": told}, row=row | {"fold": unit.fold}
+            key=f"{unit.place.stack}_{number:04d}", files={"tif": content, "json": entries}, row=row | {"fold": unit.fold}
         )
 
 
 def encode_labels(rows: pa.Table) -> np.ndarray:
-    """(rows, 2) of one page each, for the stratified split."""
+    """One-hot labels (rows, 2) float64, for the stratified split."""
     return np.eye(len(CLASSES))[rows["label"].to_numpy()]
 
 
 def select_hours(hours: np.ndarray, window: tuple[float, float], *, frames_per_hour: float, stride: int = 1) -> np.ndarray:
-    """Which pages lie in a window of hours, both ends included, every `stride`-th from its start.
+    """Pages in a window of hours, both ends included, every `stride`-th from its start.
 
-    As published, but that a window beyond a stack's end holds none of its pages (published: its last one).
+    As published, except that a window beyond a stack's end selects none of its pages (published: its last one).
 
     Args:
         hours: (N,) of pages of any stacks.

@@ -1,4 +1,4 @@
-"""FishNet's annotations: train.csv and test.csv as one Arrow table, with what is wrong with a row beside it."""
+"""Reads FishNet's annotations, train.csv and test.csv, as one Arrow table with a fault for each unusable row."""
 
 import csv
 from pathlib import Path
@@ -20,8 +20,8 @@ def read_rows(annotations: Path, *, order_column: str) -> tuple[pa.Table, list[F
 
     Returns:
         table of source (`<Folder>/<base name of image>`), split (train | test), line (of the file, the header is 1), fault
-        (what is wrong with the row, or ""), family, order, species, genus, feeding (null where blank), troph (float64), habitat
-        ((8,) int8); troph, feeding and habitat are null together. And lines that have another number of cells.
+        (why the row cannot be used, or ""), family, order, species, genus, feeding (null where blank), troph (float64), habitat
+        ((8,) int8); troph, feeding and habitat are null together. And a fault for each line with another number of cells.
 
     Raises:
         ValueError: a file or a column is missing, or a file is no CSV in UTF-8.
@@ -35,7 +35,7 @@ def read_rows(annotations: Path, *, order_column: str) -> tuple[pa.Table, list[F
 
 
 def _read_cells(path: Path, *, order_column: str) -> tuple[pa.Table, np.ndarray, list[Fault]]:
-    """The columns that are used, as stripped text, with the line of each row."""
+    """(the used columns as stripped text, line of each row, faults of lines with another number of cells)."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file; FishNet's annotations are train.csv and test.csv")
     with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
@@ -116,5 +116,5 @@ def _match(column: pa.ChunkedArray, pattern: str) -> np.ndarray:
 
 
 def _null_blanks(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Null for blanks."""
+    """Blank text as null."""
     return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)

@@ -1,7 +1,7 @@
 """FishNet's folder (`<Family>/<image>`, train.csv, test.csv) -> one sample an image.
 
-A row of the annotations and a file belong together when folder and base name agree; the folder is the family. Trophic level,
-feeding path and habitats are missing together on some rows: stored as null, never as zeros. What does not fit becomes a Fault.
+A row of the annotations and a file match when folder and base name agree; the folder is the family. Trophic level, feeding
+path and habitats are missing together on some rows: stored as null, never as zeros. Unusable files and rows become Faults.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ LABELS = tuple(name for name, _ in SCHEMA.columns if name not in ("width", "heig
 
 @dataclass(frozen=True, kw_only=True)
 class FishSource:
-    """What to read from a FishNet folder, and how."""
+    """Options of reading a FishNet folder."""
 
     order_column: str = (
         "NewOrder"  # NewOrder: up to its first slash, one a family; Order: as it stands, which differs by source
@@ -66,7 +66,7 @@ class FishSource:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageUnit:
-    """Some images with their rows."""
+    """Up to RUN images with their rows."""
 
     root: str
     rows: pa.Table  # source, split, LABELS, bytes, mtime_ns
@@ -83,9 +83,12 @@ class ImageUnit:
 
 
 def scan(root: Path, annotations: Path, source: FishSource) -> Scan:
-    """Join files and rows by name. Reads the annotations, and of images only those that equal another one in size.
+    """Match files and rows by name. Reads the annotations, and of the images only those of equal size.
 
-    The images are mixed over the units by a fixed permutation of their names, so that any few shards hold all families.
+    The images are in a fixed random order, so that any few shards hold all families.
+
+    Raises:
+        ValueError: a folder, file or column is missing.
     """
     for folder in (root, annotations):
         if not folder.is_dir():
@@ -108,7 +111,7 @@ def scan(root: Path, annotations: Path, source: FishSource) -> Scan:
 
 
 def list_files(root: Path) -> tuple[pa.Table, list[Fault]]:
-    """`<folder>/<file>` below the root as source, bytes, mtime_ns, in order of name; hidden folders are passed over."""
+    """Table of the files `<folder>/<file>` (source, bytes, mtime_ns) in order of name, and faults; ignores hidden folders."""
     found, faults = [], []
     for folder in sorted(os.scandir(root), key=lambda entry: entry.name):
         if folder.name.startswith("."):
@@ -133,7 +136,7 @@ def list_files(root: Path) -> tuple[pa.Table, list[Fault]]:
 
 
 def _match_files(rows: pa.Table, files: pa.Table) -> tuple[pa.Table, list[Fault]]:
-    """The sound rows that have one file each, in order of name, with bytes and mtime_ns; a fault for every other row."""
+    """The usable rows with one file each, in order of name, with bytes and mtime_ns; a fault for every other row."""
     counted = pc.value_counts(rows["source"])
     many = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
     fault = pc.case_when(
@@ -156,7 +159,7 @@ def _match_files(rows: pa.Table, files: pa.Table) -> tuple[pa.Table, list[Fault]
 
 
 def find_key_clashes(_root: Path, rows: pa.Table) -> dict[int, str]:
-    """Rows whose key another one before them has, with the reason."""
+    """Index -> reason of rows with the key of an earlier row."""
     first: dict[str, str] = {}
     found = {}
     for i, name in enumerate(rows["source"].to_pylist()):
@@ -166,7 +169,7 @@ def find_key_clashes(_root: Path, rows: pa.Table) -> dict[int, str]:
 
 
 def find_copied_images(root: Path, rows: pa.Table) -> dict[int, str]:
-    """Training images that are another file's bytes, with the reason; the test images are left as they were given.
+    """Index -> reason of training images with the same bytes as another file; test images are always kept.
 
     Of copies within one family the first in order of name stays, of copies in two families none: one label is wrong.
     """
@@ -189,7 +192,7 @@ def make_key(source: str) -> str:
 
 
 def make(unit: ImageUnit) -> Iterator[Sample | Fault]:
-    """Every image of a unit as a sample, or what keeps it from being one."""
+    """Every image of a unit as a sample, or its fault."""
     for listed in unit.rows.to_pylist():
         sample, fault = attempt(listed["source"], _make_sample, Path(unit.root), listed, unit.source.short_side)
         yield sample or fault
@@ -197,22 +200,22 @@ def make(unit: ImageUnit) -> Iterator[Sample | Fault]:
 
 def _make_sample(root: Path, listed: dict, short_side: int) -> Sample:
     content = (root / listed["source"]).read_bytes()
-    picture = images.convert_to_jpeg(content, short_side=short_side)
+    jpeg = images.convert_to_jpeg(content, short_side=short_side)
     row = {
         "group": listed["species"] or listed["source"],
         "split": listed["split"],
         "source": listed["source"],
         "source_sha256": hashlib.sha256(content).hexdigest(),
-        "width": picture.width,
-        "height": picture.height,
+        "width": jpeg.width,
+        "height": jpeg.height,
         **{name: listed[name] for name in LABELS},
     }
     entries = json.dumps({name: value for name, value in row.items() if name != "split"})
-    return Sample(key=make_key(listed["source"]), files={"jpg": picture.content, "json": entries.encode()}, row=row)
+    return Sample(key=make_key(listed["source"]), files={"jpg": jpeg.content, "json": entries.encode()}, row=row)
 
 
 def assign(rows: pa.Table, *, options: FishSource, packing: Packing) -> list[str]:
-    """test as the files say; validation cut from train, stratified by family, a species whole (see `hold_out`)."""
+    """The split of every row: test as in the files; validation cut from train by family, in whole species (see `hold_out`)."""
     splits = np.array(rows["split"].to_pylist(), "U5")
     train = np.flatnonzero(splits == "train")
     taken = rows.select(["family", "group"]).take(train).to_pydict()
@@ -226,7 +229,7 @@ def describe(rows: pa.Table, *, found: Scan, options: FishSource) -> dict:
 
 
 def describe_labels(rows: pa.Table) -> dict:
-    """The label names in the order of their indices, and what a user should know of the labels."""
+    """The card's entries: label names in the order of their indices, and counts of ambiguous families and shared species."""
     orders, species = defaultdict(set), defaultdict(set)
     for family, order, name, split in zip(
         *(rows[name].to_pylist() for name in ("family", "order", "species", "split")), strict=True

@@ -1,4 +1,4 @@
-"""Month first or day first: one rule a data set, found from all its dates or said by the user, never guessed."""
+"""The date rule of a data set, month first or day first: found from all its dates or given by the user, never guessed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,27 +12,27 @@ RULE_NAMES = {MONTH_FIRST: "month first", DAY_FIRST: "day first"}
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """Names of one data set whose day stands in two numbers."""
+    """Names of one data set whose dates have day and month as numbers, by the rules they allow."""
 
-    month_first: tuple[str, ...]  # those that only month first makes a day
-    day_first: tuple[str, ...]  # those that only day first makes a day
-    either: tuple[str, ...]  # two different days
+    month_first: tuple[str, ...]  # names that are a date only month first
+    day_first: tuple[str, ...]  # names that are a date only day first
+    either: tuple[str, ...]  # names that are two different dates
 
     @property
     def rule(self) -> str | None:
-        """What all of them allow and some demand; None where nothing or a contradiction is demanded."""
+        """The rule that all names allow and some require; None where none is required, or both are."""
         if bool(self.month_first) == bool(self.day_first):
             return None
         return MONTH_FIRST if self.month_first else DAY_FIRST
 
     @property
     def open(self) -> bool:
-        """A rule is needed, and these names do not give it."""
+        """True when a rule is needed and these names do not determine it."""
         return self.rule is None and bool(self.month_first or self.either)
 
 
 def parse_dates(text: str | None) -> tuple[str | None, Path | None]:
-    """`--dates` as (rule, CSV of folder,date): either, or both with a comma between."""
+    """`--dates` as (rule, CSV of folder,date): either, or both with a comma between; ValueError for anything else."""
     rule, path = None, None
     first, _, rest = (text or "").partition(",")
     if first in RULES:
@@ -45,7 +45,7 @@ def parse_dates(text: str | None) -> tuple[str | None, Path | None]:
 
 
 def collect_evidence(names: Iterable[str]) -> Evidence:
-    """What the names of a data set demand."""
+    """The evidence in the names of a data set."""
     days = {name: read_both_days(name) for name in sorted(set(names))}
     return Evidence(
         month_first=tuple(name for name, (first, other) in days.items() if first and not other),
@@ -55,10 +55,10 @@ def collect_evidence(names: Iterable[str]) -> Evidence:
 
 
 def decide_rules(names: Mapping[str, Sequence[str]], *, asked: str | None = None) -> tuple[dict[str, str], list[str]]:
-    """Data set -> rule, and lines that tell the choice.
+    """Data set -> rule, and lines that explain the choices.
 
-    A data set that demands a rule has it. One that demands none has what was asked for, else the one rule that the others
-    demand.
+    A data set that requires a rule gets it. One that requires none gets the rule that was asked for, else the only rule that
+    the others require.
 
     Args:
         names: data set -> all names that dates are read from.
@@ -102,5 +102,5 @@ def _describe_reason(own: Evidence, rule: str, asked: str | None) -> str:
     if own.rule:
         return f"{(own.month_first or own.day_first)[0]!r} can be nothing else"
     misfits = own.day_first if rule == MONTH_FIRST else own.month_first
-    said = "as --dates says" if asked else "as the other data sets demand"
-    return said + (f"; {len(misfits)} names such as {misfits[0]!r} are no day that way" if misfits else "")
+    reason = "as --dates says" if asked else "as the other data sets demand"
+    return reason + (f"; {len(misfits)} names such as {misfits[0]!r} are no day that way" if misfits else "")

@@ -1,6 +1,6 @@
-"""The day in the name of an outing's folder, in the spellings that field teams use.
+"""Reads dates in the names of outing folders, in the spellings that field teams use.
 
-Two numbers and a year (`3_5_2024`) are a day by one rule a data set, month first or day first, as `date_rules` finds it.
+Two numbers and a year (`3_5_2024`) are read by one rule per data set, month first or day first (see `date_rules`).
 """
 
 import csv
@@ -17,7 +17,7 @@ WORD = (
     r"|nov(?:ember)?|dec(?:ember)?)(?![a-z])"
 )
 DAY, GAP = r"(\d{1,2})(?:st|nd|rd|th)?", r"[-_./, ]"
-# the first spelling that gives a day there is; a year of four digits is surer than one of two, so that comes last
+# the first spelling that gives a calendar date wins; years of two digits are less certain and come last
 SPELLINGS = tuple(
     (re.compile(pattern, re.IGNORECASE), parts)
     for pattern, parts in (
@@ -37,13 +37,12 @@ MONTH_FIRST, DAY_FIRST = "month_first", "day_first"
 
 
 def read_day(name: str, *, rule: str | None = None) -> str:
-    """The day that a name tells, as `YYYY-MM-DD`, or "".
+    """The date in a name, as `YYYY-MM-DD`, or "".
 
-    A year of two digits is of this century, and is read at the start only. A day that no calendar has is none.
+    A year of two digits is of this century, and is read at the start of a name only. Impossible dates are ignored.
 
     Args:
-        rule: of a day in two numbers: month_first or day_first, and nothing else; None: of a name by itself, month first
-            where the calendar has that day, else day first.
+        rule: month_first or day_first, for dates in numbers; None: month first where that is a date, else day first.
     """
     for days in _parse_spellings(name):
         order = (rule,) if rule else (MONTH_FIRST, DAY_FIRST)
@@ -53,8 +52,7 @@ def read_day(name: str, *, rule: str | None = None) -> str:
 
 
 def read_both_days(name: str) -> tuple[str, str]:
-    """The day of a name whose day stands in two numbers, (read month first, read day first), each "" where the calendar has
-    none; ("", "") of any other name."""
+    """The two readings (month first, day first) of a date in numbers, each "" where it is no date; ("", "") for other names."""
     for days in _parse_spellings(name):
         if any(days.values()):
             return (days[MONTH_FIRST], days[DAY_FIRST]) if days["two"] else ("", "")
@@ -62,14 +60,14 @@ def read_both_days(name: str) -> tuple[str, str]:
 
 
 def _parse_spellings(name: str) -> Iterator[dict[str, str]]:
-    """What each spelling makes of a name, in their order: month_first, day_first, and `two` where these may differ."""
+    """The readings of a name by each spelling, in order: month_first, day_first, and `two` where these may differ."""
     name = name.strip()
     for spelling, parts in SPELLINGS:
         for found in spelling.finditer(name):
-            said = dict(zip(parts, found.groups(), strict=True))
-            year = int(said["y"]) + (2000 if len(said["y"]) == 2 else 0)
-            word = said["m"][:3].lower()
-            month, day = MONTHS.index(word) + 1 if word in MONTHS else int(said["m"]), int(said["d"])
+            parts_of_date = dict(zip(parts, found.groups(), strict=True))
+            year = int(parts_of_date["y"]) + (2000 if len(parts_of_date["y"]) == 2 else 0)
+            word = parts_of_date["m"][:3].lower()
+            month, day = MONTHS.index(word) + 1 if word in MONTHS else int(parts_of_date["m"]), int(parts_of_date["d"])
             two = parts == "mdy" and word not in MONTHS
             first, other = _format_iso(year, month, day), _format_iso(year, day, month)
             yield {MONTH_FIRST: first, DAY_FIRST: other if two else first, "two": "two" if two else ""}
@@ -83,7 +81,7 @@ def _format_iso(year: int, month: int, day: int) -> str:
 
 
 def read_days(path: Path) -> dict[str, tuple[str, int]]:
-    """folder -> (what its date says, line) of a CSV of `folder,date`, for folders whose names tell no day.
+    """folder -> (text of its date, line) of a CSV of `folder,date`, for folders whose names hold no date.
 
     Raises:
         ValueError: in one line, what is wrong with the file.

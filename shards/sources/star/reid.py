@@ -1,7 +1,7 @@
-"""Pictures of known animals -> one sample a picture. What stars and wildlife share: layout, copies, storing, the card.
+"""Images of known animals -> one sample an image. Common to stars and wildlife: schema, copies, storing, the card.
 
-The splits are decided when a folder is scanned, from its listed pictures; a picture that does not decode is found later, when
-it is stored, and `assign` mends what that takes away.
+Splits are decided in the scan, from the listed images; an image that does not decode is found later, when it is stored, and
+`assign` repairs the splits of its identity.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from tarpon.shards.sources.copies import find_copies
 from tarpon.shards.sources.star.split import group_indices, repair_splits
 
 RUN = 256  # images a unit
-NAMED = 72  # characters of a path that a key holds: a tar's header has room for 100
+NAMED = 72  # characters of a path in a key: a tar's header has room for 100
 MATTE = "black"  # behind cut-outs, as the padding of training
 JOIN = "__"  # between data set and individual
 PROTOCOL = (
@@ -60,7 +60,7 @@ LISTED = pa.schema(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageUnit:
-    """Some pictures with their rows."""
+    """Up to RUN images with their rows."""
 
     root: str
     rows: pa.Table  # LISTED
@@ -78,22 +78,23 @@ class ImageUnit:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReidScan:
-    """What a folder holds, ready to be packed: a `ReidScan` of `shards/source.py` with what the card tells."""
+    """A `Scan` of `shards/source.py` with entries of the card."""
 
     units: list[ImageUnit]
     faults: list[Fault]
-    stars: bool  # there are sea stars in it: not to be trained together with the star data set
-    notes: tuple[str, ...] = ()  # what a user should know, a line each
-    undated: tuple[str, ...] = ()  # folders whose names have digits and tell no day
+    stars: bool  # sea stars among them: not to be trained together with the star data set
+    notes: tuple[str, ...] = ()  # lines for the user
+    undated: tuple[str, ...] = ()  # folders whose names have digits and no date
 
 
 def check_side(longest_side: int) -> None:
+    """ValueError unless the side is 0 (keep the size) or 32 and more pixels."""
     if longest_side and longest_side < 32:
         raise ValueError(f"longest_side={longest_side} must be 0 (keep the size) or 32 and more pixels")
 
 
 def make_identity(dataset: str, name: str, *, joins: Sequence[str] = (JOIN,)) -> str:
-    """`<data set>__<individual>` of an individual's name, which may carry its data set and one of `joins` already."""
+    """`<data set>__<individual>` for an individual's name, which may already start with its data set and one of `joins`."""
     for front in (dataset + join for join in joins):
         if name.startswith(front) and len(name) > len(front):
             return dataset + JOIN + name.removeprefix(front)
@@ -109,21 +110,21 @@ def check_names(rows: Iterable[dict]) -> None:
 
 
 def make_group(identity: str, session: str, source: str) -> str:
-    """What no split may cut; a picture that is known to be of no session stands alone."""
+    """The group that no split divides: an identity's session; an image without a session is its own group."""
     return f"{identity}|{session or source}"
 
 
 def make_key(source: str) -> str:
-    """Path of a picture -> the sample's key: its end, readable, and a digest, as signs that a key may not hold are lost."""
+    """Path of an image -> the sample's key: the path's end, and a hash, because replaced characters could make keys equal."""
     name = sanitise_key(str(PurePosixPath(source).with_suffix("")).replace("/", "-"))
     return f"{name[-NAMED:]}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
 
 
 def drop_copies(root: Path, rows: Sequence[dict]) -> tuple[list[dict], list[Fault]]:
-    """The rows whose bytes no other row has, or that stand for their copies; a fault for every other one.
+    """The rows without copies, one row of each set of copies, and a fault for every other row.
 
-    Of copies of one identity the given test picture stays, else the earliest dated, else the first by name. Of copies under
-    two identities none does: one label is wrong.
+    Of copies of one identity the given test image stays, else the earliest dated, else the first by name. Of copies under two
+    identities none stays: one label is wrong.
     """
     reasons: dict[int, str] = {}
     for same in find_copies(root, np.array([row["bytes"] for row in rows], np.int64), [row["source"] for row in rows]):
@@ -139,9 +140,9 @@ def drop_copies(root: Path, rows: Sequence[dict]) -> tuple[list[dict], list[Faul
 
 
 def cut_units(root: Path, rows: Sequence[dict], *, longest_side: int) -> list[ImageUnit]:
-    """Rows of LISTED as units; other cells are passed over.
+    """Rows (the columns of LISTED; others are ignored) as units.
 
-    The pictures are mixed over the units by a fixed permutation of their names, so that any few shards hold many identities.
+    The images are in a fixed random order, so that any few shards hold many identities.
     """
     table = pa.Table.from_pylist(sorted(rows, key=lambda row: row["source"]), schema=LISTED)
     mixed = table.take(np.random.default_rng(0).permutation(len(table)))
@@ -151,7 +152,7 @@ def cut_units(root: Path, rows: Sequence[dict], *, longest_side: int) -> list[Im
 
 
 def make(unit: ImageUnit) -> Iterator[Sample | Fault]:
-    """Every picture of a unit as a sample, or what keeps it from being one."""
+    """Every image of a unit as a sample, or its fault."""
     for listed in unit.rows.to_pylist():
         sample, fault = attempt(listed["source"], _make_sample, Path(unit.root), listed, unit.longest_side)
         yield sample or fault
@@ -159,27 +160,27 @@ def make(unit: ImageUnit) -> Iterator[Sample | Fault]:
 
 def _make_sample(root: Path, listed: dict, longest_side: int) -> Sample:
     content = (root / listed["source"]).read_bytes()
-    picture = images.convert_to_jpeg(content, longest_side=longest_side, matte=MATTE)
+    jpeg = images.convert_to_jpeg(content, longest_side=longest_side, matte=MATTE)
     row = {
         "group": listed["group"],
         "split": listed["split"],
         "source": listed["source"],
         "source_sha256": hashlib.sha256(content).hexdigest(),
-        "width": picture.width,
-        "height": picture.height,
+        "width": jpeg.width,
+        "height": jpeg.height,
         **{name: listed[name] for name in LABELS},
     }
     entries = json.dumps({name: value for name, value in row.items() if name != "split"})
-    return Sample(key=make_key(listed["source"]), files={"jpg": picture.content, "json": entries.encode()}, row=row)
+    return Sample(key=make_key(listed["source"]), files={"jpg": jpeg.content, "json": entries.encode()}, row=row)
 
 
 def assign(rows: pa.Table, *, options: object, packing: Packing) -> list[str]:
-    """The splits that the scan decided, mended where an identity lost all its pictures of one to the quarantine."""
+    """The splits of the scan, repaired where an identity lost all its images of a split to the quarantine."""
     return repair_splits(*(rows[name].to_pylist() for name in ("identity", "split", "novel")))
 
 
 def describe(rows: pa.Table, *, found: ReidScan, options: object) -> dict:
-    """Who is in the data set and what can be asked of it."""
+    """The card's entries: data sets, identities by role, protocol, notes and warnings."""
     identity, split, group = (rows[name].to_pylist() for name in ("identity", "split", "group"))
     asked = {
         part: {
@@ -210,13 +211,13 @@ def _group_by_role(rows: pa.Table) -> dict[str, set[str]]:
 
 
 def _find_warnings(asked: Mapping[str, set[str]], group: Sequence[str], split: Sequence[str]) -> list[str]:
-    """What makes the numbers of this data set weaker than they look."""
-    told = []
+    """Reasons why scores on this data set are less meaningful than they look, a line each."""
+    found = []
     if not asked["test"]:
-        told.append("no identity can be tested: none has pictures of a later session")
+        found.append("no identity can be tested: none has pictures of a later session")
     if not asked["val"]:
-        told.append("no identity can be validated on: none trains on two sessions or more")
+        found.append("no identity can be validated on: none trains on two sessions or more")
     cut = sum({"test"} < {split[i] for i in places} for places in group_indices(group).values())
     if cut:
-        told.append(f"{cut} sessions are in test and in train or val, as the file says: scores are better than in the field")
-    return told
+        found.append(f"{cut} sessions are in test and in train or val, as the file says: scores are better than in the field")
+    return found

@@ -1,4 +1,4 @@
-"""The metadata table of a re-identification data set: one line a picture, paths relative to the data set's folder."""
+"""Reads the metadata table of a re-identification data set: one line an image, paths relative to the data set's folder."""
 
 import csv
 from collections import Counter
@@ -9,11 +9,11 @@ from tarpon.shards.quarantine import Fault
 from tarpon.shards.sources.images import HIDDEN
 
 Row = dict[str, str]
-BLANK = ("nan", "none", "null", "nat")  # how programs write a cell that is empty
+BLANK = ("nan", "none", "null", "nat")  # spellings of an empty cell
 
 
 def read_rows(path: Path, *, root: Path, needed: Sequence[str]) -> tuple[list[Row], set[str], list[Fault]]:
-    """The sound lines of a metadata file.
+    """The usable lines of a metadata file.
 
     Args:
         path: CSV in UTF-8 with `path`, or `folder` and `filename`, beside other columns.
@@ -21,8 +21,8 @@ def read_rows(path: Path, *, root: Path, needed: Sequence[str]) -> tuple[list[Ro
         needed: columns that must be there and may not be blank.
 
     Returns:
-        rows: the columns as stripped text, "" for what is blank, with `path` (normalised, / between names) and `line` (of the
-        file, the header is 1); the names of the columns; and a fault for every other line.
+        rows: the columns as stripped text, "" where blank, with `path` (normalised, / between names) and `line` (of the file,
+        the header is 1); the names of the columns; and a fault for every other line.
 
     Raises:
         ValueError: in one line: no such file, no CSV in UTF-8, a column is missing, or a path is absolute.
@@ -49,7 +49,7 @@ def read_rows(path: Path, *, root: Path, needed: Sequence[str]) -> tuple[list[Ro
 
 
 def match_files(rows: Sequence[Row], *, root: Path) -> tuple[list[dict], list[Fault]]:
-    """The rows that have one file each, with `bytes` and `mtime_ns`, in order of path; a fault for every other row."""
+    """The rows with one file each, with its `bytes` and `mtime_ns`, in order of path; a fault for every other row."""
     found, faults = [], []
     count = Counter(row["path"] for row in rows)
     for row in sorted(rows, key=lambda row: (row["path"], int(row["line"]))):
@@ -77,7 +77,7 @@ def _check_columns(path: Path, columns: set[str], needed: Sequence[str]) -> None
 
 
 def _parse_row(cells: dict, *, needed: Sequence[str]) -> tuple[Row, str]:
-    """A line's cells as text, or what is wrong with it."""
+    """(a line's cells as text, ""), or ({}, why it cannot be used)."""
     if None in cells or None in cells.values():
         return {}, "another number of cells than the header has"
     row = {name.strip(): "" if text.strip().lower() in BLANK else text.strip() for name, text in cells.items()}
@@ -95,11 +95,11 @@ def _is_absolute(path: str) -> bool:
     return PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute()
 
 
-def _advise_relative(path: Path, line: int, said: str, root: Path) -> str:
-    """One line: the path, and what to cut off so that it is below the root."""
+def _advise_relative(path: Path, line: int, given: str, root: Path) -> str:
+    """The message for an absolute path, with the prefix to cut off."""
     name = f"/{root.resolve().name}/"
-    front = said[: said.index(name) + len(name)] if name in said else said[: said.rindex("/") + 1]
+    front = given[: given.index(name) + len(name)] if name in given else given[: given.rindex("/") + 1]
     return (
-        f"{path}:{line}: path {said!r} is absolute; paths are relative to --root {root}, so that a data set can move: cut off "
+        f"{path}:{line}: path {given!r} is absolute; paths are relative to --root {root}, so that a data set can move: cut off "
         f"{front!r}, e.g. sed 's#{front}##' {path.name} > relative.csv"
     )

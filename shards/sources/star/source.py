@@ -1,7 +1,7 @@
-"""A star data set's folder (`[<DATASET>/]<individual>/<outing>/<image>`), or its metadata file -> one sample a picture.
+"""A star data set's folder (`[<DATASET>/]<individual>/<outing>/<image>`), or its metadata file -> one sample an image.
 
-A session is a day: folders of one day are one session. The day stands in the outing's name; where it does not, the pictures
-train and are no session. What does not fit becomes a Fault.
+A session is a day: folders of one day are one session. The date is in the outing's name; images without a date are in train and
+have no session. Files that cannot be used become Faults.
 """
 
 import os
@@ -29,7 +29,7 @@ METADATA = ("metadata_temporal.csv", "metadata.csv")
 
 @dataclass(frozen=True, kw_only=True)
 class StarSource:
-    """What to read from a star folder, and how to split it."""
+    """Options of reading and splitting a star folder."""
 
     split: str = "temporal"  # temporal: by day, here; given: as the metadata's split column says
     train_ratio: float = 0.8  # of an identity's days, the earliest
@@ -53,12 +53,12 @@ class StarSource:
 def scan(
     root: Path, source: StarSource, *, metadata: Path | None = None, dates: Path | None = None, rule: str | None = None
 ) -> reid.ReidScan:
-    """List the pictures and decide their splits. Reads only pictures that equal another one in size.
+    """List the images and decide their splits. Of the images only those of equal size are read.
 
     Args:
-        metadata: CSV of identity and path (or folder, filename); without it the tree tells.
-        dates: CSV of folder and date, for outings whose names tell none or a wrong one.
-        rule: month_first or day_first, for data sets whose dates do not tell.
+        metadata: CSV of identity and path (or folder, filename); None: the folder tree gives both.
+        dates: CSV of folder and date, for outings whose names have none or a wrong one.
+        rule: month_first or day_first, for data sets whose dates allow both.
 
     Raises:
         ValueError: in one line, what is wrong with a folder, a file or the options.
@@ -87,7 +87,7 @@ def scan(
 
 
 def list_files(root: Path) -> tuple[list[tuple[str, ...]], list[Fault]]:
-    """The pictures below the root as names from it, in order; hidden folders and other files at the top are passed over."""
+    """Path parts of the images below the root, sorted, and faults; hidden folders and other files at the top are ignored."""
     found, faults = [], []
     for folder, below, files in os.walk(root, followlinks=True):
         here = Path(folder).relative_to(root).parts
@@ -108,7 +108,7 @@ def list_files(root: Path) -> tuple[list[tuple[str, ...]], list[Fault]]:
 
 
 def _list_tree(root: Path) -> tuple[list[dict], list[Fault], list[str]]:
-    """Rows of all pictures that lie as deep as most. One level less than DEEP: the root is the data set."""
+    """(rows, faults, notes) of the images at the most common depth. One level less than DEEP: the root is the data set."""
     files, faults = list_files(root)
     depths = Counter(len(names) for names in files if len(names) in (DEEP - 1, DEEP))
     deep = max(depths, key=lambda depth: (depths[depth], depth), default=DEEP)
@@ -136,19 +136,19 @@ def _list_metadata(root: Path, path: Path, source: StarSource) -> tuple[list[dic
     listed, columns, faults = read_rows(path, root=root, needed=needed)
     listed, wrong = match_files(listed, root=root)
     rows, faults = [], faults + wrong
-    for said in listed:
-        name = said["identity"]
+    for line in listed:
+        name = line["identity"]
         front = name.partition(reid.JOIN)[0] if reid.JOIN in name else root.resolve().name
-        dataset = said.get("dataset") or front
-        split = said["split"].lower() if source.split == "given" else ""
+        dataset = line.get("dataset") or front
+        split = line["split"].lower() if source.split == "given" else ""
         if split and split not in SPLITS:
             reason = f"split {split!r} is not {', '.join(SPLITS)}"
-            faults.append(Fault(file=said["path"], row=int(said["line"]), reason=reason))
+            faults.append(Fault(file=line["path"], row=int(line["line"]), reason=reason))
             continue
-        own = {key: said[key] for key in ("species", "orientation") if said.get(key)}
+        own = {key: line[key] for key in ("species", "orientation") if line.get(key)}
         rows.append(
-            _make_row(said["path"], dataset=dataset, identity=reid.make_identity(dataset, name))
-            | {"bytes": said["bytes"], "mtime_ns": said["mtime_ns"], "split": split, "date": said.get("date", "")}
+            _make_row(line["path"], dataset=dataset, identity=reid.make_identity(dataset, name))
+            | {"bytes": line["bytes"], "mtime_ns": line["mtime_ns"], "split": split, "date": line.get("date", "")}
             | {"named": name, **own}
         )
     reid.check_names(rows)
@@ -164,30 +164,30 @@ def _make_row(path: str, *, dataset: str, identity: str) -> dict:
 
 
 def _assign_dates(rows: Sequence[dict], dates: Path | None, *, asked: str | None) -> tuple[list[Fault], list[str]]:
-    """Give every row its day and session: the file of dates first, then the row's own day, then its folder's name.
+    """Write date, session and group into the rows: from the file of dates, else the row's own date, else its folder's name.
 
     Returns:
-        A fault for every line of the file that no picture needs, and lines that tell which numbers are months.
+        A fault for every unused line of the file, and lines that explain the date rules.
     """
-    told = read_days(dates) if dates else {}
-    used, said = set(), []
+    dates_by_folder = read_days(dates) if dates else {}
+    used, texts = set(), []
     for row in rows:
         folder = PurePosixPath(row["outing"]).name
-        match = row["outing"] if row["outing"] in told else folder
-        if match in told:
+        match = row["outing"] if row["outing"] in dates_by_folder else folder
+        if match in dates_by_folder:
             used.add(match)
-            said.append(told[match][0])
+            texts.append(dates_by_folder[match][0])
         else:
-            said.append(row["date"] if read_day(row["date"]) else folder)
+            texts.append(row["date"] if read_day(row["date"]) else folder)
     names: dict[str, list[str]] = {}
-    for row, text in zip(rows, said, strict=True):
+    for row, text in zip(rows, texts, strict=True):
         names.setdefault(row["dataset"], []).append(text)
     rules, choices = decide_rules(names, asked=asked)
-    for row, text in zip(rows, said, strict=True):
+    for row, text in zip(rows, texts, strict=True):
         row["date"] = read_day(text, rule=rules[row["dataset"]])
         row["session"] = row["date"] or f"undated:{PurePosixPath(row['outing']).name}"
         row["group"] = reid.make_group(row["identity"], row["session"], row["source"])
-    lost = [(name, line) for name, (_, line) in told.items() if name not in used]
+    lost = [(name, line) for name, (_, line) in dates_by_folder.items() if name not in used]
     return [Fault(file=dates.name, row=line, reason=f"no pictures in a folder {name}") for name, line in lost], choices
 
 

@@ -1,7 +1,7 @@
-"""Train, validation and test of re-identification: by session within each identity, never by picture.
+"""Train, validation and test of re-identification: by session within each identity, never by single image.
 
-A query must find the same animal on another day, so of one identity some sessions are the gallery and later ones ask.
-Every function is pure; all draws are by hash of names, so the order of the rows changes nothing.
+A query must find the same animal on another day, so earlier sessions of an identity are in the gallery and later ones are
+queries. Every function is pure; random choices are by hash of names, so that the order of the rows has no effect.
 """
 
 import hashlib
@@ -12,26 +12,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-UNMOVED = -1  # unit of a picture of which is not known what it belongs with: it stays in train
+UNMOVED = -1  # unit of an image whose session is unknown: it stays in train
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageColumns:
-    """What is known of some pictures, a place each."""
+    """Columns of some images, one entry each."""
 
     identities: Sequence[str]
-    days: Sequence[str]  # YYYY-MM-DD, another text that tells days apart, or ""
-    clusters: Sequence[str]  # near duplicates, or ""
-    names: Sequence[str]  # each its own
+    days: Sequence[str]  # YYYY-MM-DD, another text that differs between days, or ""
+    clusters: Sequence[str]  # of near duplicates, or ""
+    names: Sequence[str]  # unique
 
-    def take(self, places: Sequence[int]) -> "ImageColumns":
+    def take(self, indices: Sequence[int]) -> "ImageColumns":
+        """The columns of some of the images."""
         columns = (self.identities, self.days, self.clusters, self.names)
-        identities, days, clusters, names = ([column[i] for i in places] for column in columns)
+        identities, days, clusters, names = ([column[i] for i in indices] for column in columns)
         return ImageColumns(identities=identities, days=days, clusters=clusters, names=names)
 
 
 def count_train_sessions(count: int, *, ratio: float) -> int:
-    """How many of `count` sessions in order of time are for training: at least one, and at most all but one.
+    """Number of sessions, of `count` in order of time, for training: at least one, and at most all but one.
 
     >>> [train_sessions(count, ratio=0.8) for count in (2, 3, 4, 5, 6)]
     [1, 2, 3, 4, 4]
@@ -47,21 +48,21 @@ def split_by_time(
     min_sessions: int = 2,
     novel: Iterable[str] = (),
 ) -> list[str]:
-    """The split of every picture: an identity's first days train, the last of these validates, the later days test.
+    """The split of every image: an identity's first days are train, the last of these val, the later days test.
 
     Args:
-        days: `YYYY-MM-DD`, or "" where the day is not known: such a picture trains and is no session.
-        min_sessions: an identity of fewer days trains with all it has.
-        novel: identities that are tested whole.
+        days: `YYYY-MM-DD`, or "" where unknown: such an image is in train and has no session.
+        min_sessions: identities of fewer days are in train entirely.
+        novel: identities that are in test entirely.
 
-    With one day to train on there is no validation. A test day is never before a training day of the same identity.
+    With a single training day there is no validation. A test day is never before a training day of the same identity.
     """
     splits = ["train"] * len(identities)
     held = set(novel)
     for identity, rows in group_indices(identities).items():
-        told = _split_days({days[i] for i in rows} - {""}, train_ratio=train_ratio, min_sessions=min_sessions)
+        split_of_day = _split_days({days[i] for i in rows} - {""}, train_ratio=train_ratio, min_sessions=min_sessions)
         for i in rows:
-            splits[i] = "test" if identity in held else told.get(days[i], "train")
+            splits[i] = "test" if identity in held else split_of_day.get(days[i], "train")
     return splits
 
 
@@ -87,7 +88,7 @@ def _split_days(days: set[str], *, train_ratio: float, min_sessions: int) -> dic
 
 
 def choose_novel(identities: Sequence[str], days: Sequence[str], *, min_sessions: int, share: float, seed: int) -> set[str]:
-    """Identities to hold out whole, drawn from those of `min_sessions` days or more; about `share` of them, never all.
+    """Identities to hold out entirely: about `share` of those with `min_sessions` days or more, never all.
 
     With a share above 0 and two such identities or more, at least one is drawn.
     """
@@ -105,10 +106,13 @@ def choose_novel(identities: Sequence[str], days: Sequence[str], *, min_sessions
 def assign_roles(
     identities: Sequence[str], splits: Sequence[str], sessions: Mapping[str, int], *, least: int = 2
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What every picture's identity is to the protocol: distractor, novel; (pictures,) bool each.
+    """Roles of every image's identity in the protocol: distractor and novel, (images,) bool each.
 
-    A distractor has fewer than `least` sessions (identity -> how many can be told apart) and trains with all it has: never
-    asked, but in the gallery. A novel one is in test only: it asks, and nothing in the gallery answers.
+    A distractor has fewer than `least` sessions and is in train entirely: in the gallery, never a query. A novel identity is in
+    test only: a query without a match in the gallery.
+
+    Args:
+        sessions: identity -> number of known sessions.
     """
     distractor, novel = np.zeros(len(splits), bool), np.zeros(len(splits), bool)
     for identity, rows in group_indices(identities).items():
@@ -119,9 +123,9 @@ def assign_roles(
 
 
 def repair_splits(identities: Sequence[str], splits: Sequence[str], novel: Sequence[bool]) -> list[str]:
-    """The splits, where an identity lost all it had to be found by: what is left of it takes that place.
+    """The splits, changed where an identity has no training images left: its val images become train, else its test images.
 
-    Without train its validation trains; without both its test does. Novel identities are left as they are.
+    Novel identities are unchanged.
     """
     mended = list(splits)
     for rows in group_indices(identities).values():
@@ -133,11 +137,11 @@ def repair_splits(identities: Sequence[str], splits: Sequence[str], novel: Seque
     return mended
 
 
-def find_units(pictures: ImageColumns) -> np.ndarray:
-    """What no split may cut, as a number for every picture, (pictures,) int64.
+def find_units(images: ImageColumns) -> np.ndarray:
+    """The unit of every image, which no split divides, (images,) int64.
 
-    Pictures of one identity belong together where day or cluster is the same, and so do all that are joined by others. A
-    picture with neither stands alone; where its identity has pictures with one, it is UNMOVED: it may be of the same day.
+    Images of one identity are connected when day or cluster is the same; a unit is a connected component. An image with neither
+    is its own unit; where its identity has images with one, it is UNMOVED: it may be of the same day.
     """
     above: dict[Hashable, Hashable] = {}
 
@@ -147,57 +151,57 @@ def find_units(pictures: ImageColumns) -> np.ndarray:
         return mark
 
     marks = []
-    for identity, day, cluster in zip(pictures.identities, pictures.days, pictures.clusters, strict=True):
-        own = [(identity, kind, said) for kind, said in (("day", day), ("cluster", cluster)) if said]
+    for identity, day, cluster in zip(images.identities, images.days, images.clusters, strict=True):
+        own = [(identity, kind, value) for kind, value in (("day", day), ("cluster", cluster)) if value]
         for mark in own:
             above[top(mark)] = top(own[0])
         marks.append(own[0] if own else None)
     known = {mark[0] for mark in marks if mark}
     numbers: dict[Hashable, int] = {}
     units = np.full(len(marks), UNMOVED, np.int64)
-    for i, (identity, mark) in enumerate(zip(pictures.identities, marks, strict=True)):
+    for i, (identity, mark) in enumerate(zip(images.identities, marks, strict=True)):
         if mark or identity not in known:
             units[i] = numbers.setdefault(top(mark) if mark else i, len(numbers))
     return units
 
 
-def count_units(pictures: ImageColumns, units: np.ndarray) -> dict[str, int]:
-    """identity -> its units."""
-    return {name: len(_group_by_unit(rows, units)) for name, rows in group_indices(pictures.identities).items()}
+def count_units(images: ImageColumns, units: np.ndarray) -> dict[str, int]:
+    """identity -> its number of units."""
+    return {name: len(_group_by_unit(rows, units)) for name, rows in group_indices(images.identities).items()}
 
 
-def split_by_day(pictures: ImageColumns, units: np.ndarray, *, ratio: float) -> list[str]:
-    """train or test of every picture: an identity's earliest units train, near `ratio` of its dated pictures.
+def split_by_day(images: ImageColumns, units: np.ndarray, *, ratio: float) -> list[str]:
+    """train or test of every image: an identity's earliest units are train, near `ratio` of its dated images.
 
-    Units without a day train, and so does an identity with fewer than two that have one.
+    Units without a day are train, and so are identities with fewer than two dated units.
     """
 
     def order(own: dict[int, list[int]]) -> list[int]:
-        first = {unit: min((pictures.days[i] for i in rows if pictures.days[i]), default="") for unit, rows in own.items()}
+        first = {unit: min((images.days[i] for i in rows if images.days[i]), default="") for unit, rows in own.items()}
         return sorted((unit for unit in own if first[unit]), key=lambda unit: first[unit])
 
-    return _cut_units(pictures, units, ratio=ratio, order=order)
+    return _cut_units(images, units, ratio=ratio, order=order)
 
 
-def split_by_hash(pictures: ImageColumns, units: np.ndarray, *, ratio: float, seed: int, clustered: bool = False) -> list[str]:
-    """train or test of every picture: units in drawn order, near `ratio` of an identity's pictures to train.
+def split_by_hash(images: ImageColumns, units: np.ndarray, *, ratio: float, seed: int, clustered: bool = False) -> list[str]:
+    """train or test of every image: units in hashed order, near `ratio` of an identity's images in train.
 
     Args:
-        clustered: units without a cluster train.
+        clustered: units without a cluster are train.
     """
 
     def order(own: dict[int, list[int]]) -> list[int]:
-        able = [unit for unit, rows in own.items() if not clustered or any(pictures.clusters[i] for i in rows)]
-        return sorted(able, key=lambda unit: _hash_unit(seed, pictures, own[unit]))
+        able = [unit for unit, rows in own.items() if not clustered or any(images.clusters[i] for i in rows)]
+        return sorted(able, key=lambda unit: _hash_unit(seed, images, own[unit]))
 
-    return _cut_units(pictures, units, ratio=ratio, order=order)
+    return _cut_units(images, units, ratio=ratio, order=order)
 
 
 def _cut_units(
-    pictures: ImageColumns, units: np.ndarray, *, ratio: float, order: Callable[[dict[int, list[int]]], list[int]]
+    images: ImageColumns, units: np.ndarray, *, ratio: float, order: Callable[[dict[int, list[int]]], list[int]]
 ) -> list[str]:
     splits = ["train"] * len(units)
-    for rows in group_indices(pictures.identities).values():
+    for rows in group_indices(images.identities).values():
         own = _group_by_unit(rows, units)
         ordered = order(own)
         if len(ordered) < 2:
@@ -209,22 +213,22 @@ def _cut_units(
     return splits
 
 
-def hold_out_units(pictures: ImageColumns, units: np.ndarray, *, share: float, seed: int) -> np.ndarray:
-    """Which training pictures validate: whole units, about `share` of all pictures.
+def hold_out_units(images: ImageColumns, units: np.ndarray, *, share: float, seed: int) -> np.ndarray:
+    """Training images to hold out for validation: whole units, about `share` of all images.
 
     Args:
-        pictures, units: of the training pictures alone. An identity's latest unit goes first; without days in drawn order.
+        images, units: of the training images only. An identity's latest unit is taken first; without days, in hashed order.
 
     Returns:
-        (pictures,) bool. An identity gives some where it has two units, or four pictures that each stand alone, and keeps
-        one at least. What rounding leaves over passes on to the next identity, so small ones give their part as well. Where
-        few can give, they give at most half of what they have, about.
+        (images,) bool. Images are taken from identities with two units or more, or with four images that are units of their
+        own; one unit at least stays. The rounding error is carried over to the next identity, so that small ones contribute.
+        Where few identities qualify, about half of their images are taken at most.
     """
     held = np.zeros(len(units), bool)
     able = []
-    for name, rows in group_indices(pictures.identities).items():
+    for name, rows in group_indices(images.identities).items():
         own = _group_by_unit(rows, units)
-        alone = not any(pictures.days[i] or pictures.clusters[i] for i in rows)
+        alone = not any(images.days[i] or images.clusters[i] for i in rows)
         if len(own) >= (4 if alone else 2):
             able.append((_hash_name(seed, name), own))
     total = sum(len(rows) for _, own in able for rows in own.values())
@@ -232,8 +236,8 @@ def hold_out_units(pictures: ImageColumns, units: np.ndarray, *, share: float, s
     owed = 0.0  # pictures
     for _, own in sorted(able, key=lambda item: item[0]):
         owed += rate * sum(map(len, own.values()))
-        order = sorted(own, key=lambda unit: _hash_unit(seed, pictures, own[unit]))
-        order.sort(key=lambda unit: max(pictures.days[i] for i in own[unit]), reverse=True)
+        order = sorted(own, key=lambda unit: _hash_unit(seed, images, own[unit]))
+        order.sort(key=lambda unit: max(images.days[i] for i in own[unit]), reverse=True)
         for unit in order[:-1]:
             if owed < len(own[unit]) / 2:
                 break
@@ -243,7 +247,7 @@ def hold_out_units(pictures: ImageColumns, units: np.ndarray, *, share: float, s
 
 
 def group_indices(names: Sequence[str]) -> dict[str, list[int]]:
-    """name -> its places, ascending; in order of first appearance."""
+    """name -> its indices, ascending; in order of first appearance."""
     found: dict[str, list[int]] = defaultdict(list)
     for i, name in enumerate(names):
         found[name].append(i)
@@ -251,7 +255,7 @@ def group_indices(names: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _group_by_unit(rows: Sequence[int], units: np.ndarray) -> dict[int, list[int]]:
-    """unit -> its pictures, of some; UNMOVED left out."""
+    """unit -> indices of its images among `rows`; UNMOVED is left out."""
     own: dict[int, list[int]] = defaultdict(list)
     for i in rows:
         if units[i] != UNMOVED:
@@ -263,5 +267,5 @@ def _hash_name(seed: int, name: str) -> bytes:
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()
 
 
-def _hash_unit(seed: int, pictures: ImageColumns, rows: Sequence[int]) -> bytes:
-    return _hash_name(seed, min(pictures.names[i] for i in rows))
+def _hash_unit(seed: int, images: ImageColumns, rows: Sequence[int]) -> bytes:
+    return _hash_name(seed, min(images.names[i] for i in rows))

@@ -48,7 +48,7 @@ def test_gpu_tests_collect():
 @pytest.mark.slow
 def test_check_and_benchmark_run_in_the_interpreter(tmp_path):
     code = f"""
-from tarpon.tools import bench_ops
+from tarpon.tools.bench import ops as bench_ops
 for op in ("temporal_block", "mmoe_gates"):
     options = dict(op=op, shapes="small", compile=False, seconds_a_figure=0.001, correct=True)
     assert bench_ops.run(**options, json={str(tmp_path)!r} + f"/{{op}}.json") == 0

@@ -19,7 +19,7 @@ class HeatedPage:
     """A page and why it was answered as it was."""
 
     image: np.ndarray  # (H, W) or (H, W, 3) uint8
-    heat: Mapping[str, np.ndarray]  # what is explained -> (H, W) in [0, 1], from `models.gradcam.heat_maps`
+    heat: Mapping[str, np.ndarray]  # what is explained -> (H, W) in [0, 1], from `models.pages.gradcam.compute_heat_maps`
     title: str
 
 
