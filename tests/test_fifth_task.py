@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FIFTH = ROOT / "tests" / "fifth_task"
 PAGE = ROOT / "docs" / "a-fifth-task.md"
 LAYERS = ("shards", "pipelines", "models", "train", "tools")
-IMPORTS = {"train/tasks/__init__.py": "tarpon.train.tasks.leaf.task", "tools/tasks.py": "tarpon.tools.leaf.tools"}
+TABLES = ["train/tasks/__init__.py", "tools/tasks.py"]
 PROMPT = "$ "
 OVERVIEW = "tarpon --help"
 FEATURES = "tarpon features shards --backbone test_vit --pretrained false --image_size 64 --resize 64 --out features"
@@ -41,11 +41,11 @@ def new_lines() -> dict[str, str]:
     return {where.partition(",")[0]: rest for where, rest in shown() if ", in " in where}
 
 
-def with_line(table: str, *, line: str, module: str) -> str:
-    """The text of a table's file with one entry more, and its import."""
-    opened, brace, rest = table.partition("] = {")
-    assert brace
-    return f"from {module} import LEAF\n{opened}{brace}\n{line}{rest}"
+def with_line(text: str, line: str) -> str:
+    """The text of a table's file with one entry more, the last."""
+    head, end, tail = text.partition("    }\n)\n")
+    assert end
+    return head + line + end + tail
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def tree(tmp_path_factory) -> Path:
             shutil.copytree(FIFTH / layer, site / "tarpon" / layer, dirs_exist_ok=True)
     for name, line in new_lines().items():
         path = site / "tarpon" / name
-        path.write_text(with_line(path.read_text(), line=line, module=IMPORTS[name]))
+        path.write_text(with_line(path.read_text(), line))
     return site
 
 
@@ -94,7 +94,7 @@ def test_page_shows_the_files_of_the_task():
     for where, code in shown():
         if ", in " not in where:
             assert code in (FIFTH / where).read_text(), f"{PAGE.name}: a block is not in {where}"
-    assert list(new_lines()) == list(IMPORTS)
+    assert list(new_lines()) == TABLES
     assert all(line.count("\n") == 1 for line in new_lines().values())
 
 

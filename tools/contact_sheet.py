@@ -16,8 +16,8 @@ def contact_sheet(pictures: Sequence[Image.Image], captions: Sequence[Sequence[s
     step = TILE + lines * LINE + GAP
     canvas = Image.new("RGB", (GAP + columns * (TILE + GAP), GAP + rows * step), PAPER)
     pen = ImageDraw.Draw(canvas)
-    for place, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
-        x, y = GAP + place % COLUMNS * (TILE + GAP), GAP + place // COLUMNS * step
+    for index, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        x, y = GAP + index % COLUMNS * (TILE + GAP), GAP + index // COLUMNS * step
         canvas.paste(_tile(picture), (x, y))
         for number, text in enumerate(caption):
             pen.text((x, y + TILE + number * LINE), _fit(text, font), fill=INK, font=font)

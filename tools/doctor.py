@@ -1,4 +1,4 @@
-"""`tarpon doctor`: what this machine has and lacks, said plainly; builds ahead what would otherwise stall the first run."""
+"""`tarpon doctor`: what this machine has and lacks; --build compiles now what the first training would compile."""
 
 import os
 import shutil
@@ -11,8 +11,8 @@ NEEDS = (
 )
 
 
-def missing() -> list[str]:
-    """One line for each thing that is not there."""
+def list_missing() -> list[str]:
+    """One line for each program that is missing."""
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
     return [f"missing: {what}; install it with `{how}`" for name, what, how in NEEDS if shutil.which(name, path=path) is None]
 
@@ -30,7 +30,7 @@ def run(*, build: bool = False) -> int:
         f"torch {torch.__version__}, {'GPU: ' + ', '.join(gpus) if gpus else 'no CUDA GPU: everything runs on the CPU'}, "
         f"{len(os.sched_getaffinity(0))} cores"
     )
-    lacking = [] if gpus else missing()
+    lacking = [] if gpus else list_missing()
     if lacking:
         raise ValueError("; ".join(lacking))
     if build and not gpus:

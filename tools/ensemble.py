@@ -1,4 +1,4 @@
-"""Several trained models as one: each answers the same rows, and the mean of their answers is scored like one model's.
+"""Ensembles: several trained models predict the same rows, and the mean of their predictions is scored like one model's.
 
 Probabilities are averaged, not the scores before them (deep ensembles, Lakshminarayanan et al., NeurIPS 2017).
 M members.
@@ -15,26 +15,26 @@ from torch import Tensor, nn
 
 from tarpon.train.task import Batch, Outputs, Problem
 
-Mean = Callable[[Tensor], Tensor]  # (M, ...) one output of every member -> (...) the ensemble's answer
+MeanFunction = Callable[[Tensor], Tensor]  # (M, ...) one output of every member -> (...) the ensemble's answer
 MATCH = 1e-4  # hours, or shares of a side: labels of one row computed for two input sizes may differ by so much
 
 
-def classes(scores: Tensor) -> Tensor:
-    """Scores before a softmax over the last axis -> those whose softmax is the mean of the members' probabilities."""
+def mean_class_scores(scores: Tensor) -> Tensor:
+    """Scores before a softmax (M, ..., C) -> those whose softmax is the mean of the members' probabilities (..., C)."""
     return _log_mean(F.log_softmax(scores, -1))
 
 
-def labels(scores: Tensor) -> Tensor:
-    """The same of scores before a sigmoid."""
+def mean_flag_scores(scores: Tensor) -> Tensor:
+    """Scores before a sigmoid (M, ...) -> those whose sigmoid is the mean of the members' probabilities (...)."""
     return _log_mean(F.logsigmoid(scores)) - _log_mean(F.logsigmoid(-scores))
 
 
-def values(answers: Tensor) -> Tensor:
-    """Numbers as they are."""
+def mean_values(answers: Tensor) -> Tensor:
+    """Numbers (M, ...) -> their mean (...)."""
     return answers.mean(0)
 
 
-def vectors(units: Tensor) -> Tensor:
+def join_vectors(units: Tensor) -> Tensor:
     """(M, ..., D) of length 1 -> (..., M x D) of length 1, whose cosines are the mean of the members' cosines."""
     return torch.cat(list(units), -1) / math.sqrt(len(units))
 
@@ -47,14 +47,14 @@ def _log_mean(log_p: Tensor) -> Tensor:
 class Averaging:
     """How a task's outputs are averaged."""
 
-    means: Mapping[str, Mean]  # output -> its mean; what is not here (gates) has none and is left out
-    masks: tuple[str, ...] = ()  # inputs that also tell what is scored (frames of a clip), not only what one network sees
+    means: Mapping[str, MeanFunction]  # output -> its mean; what is not here (gates) has none and is left out
+    masks: tuple[str, ...] = ()  # inputs that also say which frames are scored, so all members must have the same
 
 
 class Ensemble(nn.Module):
-    """The members' mean answer."""
+    """A network whose outputs are the means of its members' outputs."""
 
-    def __init__(self, members: Sequence[nn.Module], means: Mapping[str, Mean]) -> None:
+    def __init__(self, members: Sequence[nn.Module], means: Mapping[str, MeanFunction]) -> None:
         super().__init__()
         self.members, self._means = nn.ModuleList(members), means
 
@@ -62,11 +62,11 @@ class Ensemble(nn.Module):
         """Args: members: (M,) what each member's own forward takes. Returns: the outputs that all members have."""
         outs = [member(**own) for member, own in zip(self.members, members, strict=True)]
         return {
-            name: mean(torch.stack([out[name] for out in outs])) for name, mean in self._means.items() if in_all(name, outs)
+            name: mean(torch.stack([out[name] for out in outs])) for name, mean in self._means.items() if is_in_all(name, outs)
         }
 
 
-def in_all(name: str, outs: Sequence[Outputs]) -> bool:
+def is_in_all(name: str, outs: Sequence[Outputs]) -> bool:
     return all(name in out for out in outs)
 
 
@@ -83,7 +83,7 @@ class MemberBatches:
 
 
 def average(problems: Sequence[Problem], averaging: Averaging) -> Problem:
-    """The first member's problem, answered by all. Members may differ in network and input, not in rows and labels.
+    """The first member's problem with an ensemble as its model. Networks and inputs may differ, rows and labels may not.
 
     Args:
         problems: with trained weights, one at least; equal in micro-batch.

@@ -1,8 +1,8 @@
 """`tarpon evaluate RUN`: a run's best weights scored again, on its own shards or on others; several runs, and their mean."""
 
-import json as jsonlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from json import dumps, loads
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from tarpon.train.folder import read_encoders
 from tarpon.train.task import Problem
 from tarpon.train.tasks import TASKS
 
-MEAN = "mean"  # of several runs' answers: its column
+MEAN = "mean"  # the column of the ensemble
 
 
 def run(
@@ -52,19 +52,19 @@ def run(
         averaging = part_of_task(first.kind, "ensemble", where=str(next(iter(opened))))
         results[MEAN] = evaluate(average(problems, averaging), split)
     scores = {name: result.scalars for name, result in results.items()}
-    print("\n".join(compared(scores, title=f"{split} of {first.data}", kind=first.kind)))
-    *runs, told = results
+    print("\n".join(format_scores(scores, title=f"{split} of {first.data}", kind=first.kind)))
+    *runs, reported = results
     if json:
-        held = {split: scores[told]} | ({"runs": {name: scores[name] for name in runs}} if runs else {})
-        Path(json).write_text(jsonlib.dumps(held, indent=2) + "\n")
+        content = {split: scores[reported]} | ({"runs": {name: scores[name] for name in runs}} if runs else {})
+        Path(json).write_text(dumps(content, indent=2) + "\n")
     if predictions:
-        results[told].save(Path(predictions))
+        results[reported].save(Path(predictions))
     return 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Opened:
-    """A trained run met with its data, on one device."""
+class OpenedRun:
+    """A trained run with its data, on one device."""
 
     kind: str  # its task
     data: str
@@ -73,9 +73,19 @@ class Opened:
     problem: Problem  # with the best weights in its model
 
 
-def open_best(folder: Path, *, data: str | None = None, change: str | None = None, micro_batch: int | None = None) -> Opened:
-    """A run's problem with its best weights; data, change and micro_batch instead of the run's own."""
-    name = task_of(folder)
+def open_best(folder: Path, *, data: str | None = None, change: str | None = None, micro_batch: int | None = None) -> OpenedRun:
+    """A run's problem with its best weights loaded.
+
+    Args:
+        folder: of the run.
+        data: other shards or features than the run's own.
+        change: options that differ, name=value with blanks between.
+        micro_batch: rows of a batch; None: the run's own.
+
+    Raises:
+        ValueError: it is no run folder, or its task or an option is unknown.
+    """
+    name = read_task(folder)
     task = TASKS[name]
     settings, options = read_run(folder, task.options, parser_for(task.options, recipe=task.recipe(), task=name))
     if change:
@@ -83,17 +93,17 @@ def open_best(folder: Path, *, data: str | None = None, change: str | None = Non
         settings, options, _ = parse(parser_for(task.options, recipe=task.recipe(), task=name), task.options, words)
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     context = DistContext(rank=0, world=1, local_rank=0, local_world=1, device=device)
-    micro = micro_batch or settings.micro_batch
-    settings = replace(settings, data=data or settings.data, micro_batch=micro, global_batch=micro)
+    size = micro_batch or settings.micro_batch
+    settings = replace(settings, data=data or settings.data, micro_batch=size, global_batch=size)
     problem = task.build(settings, task.without_download(options), context, encoders=read_encoders(folder))
     best, _ = checkpoint.load_tensors(folder / checkpoint.BEST)
     checkpoint.load_weights(problem.model.to(device), best, name=str(folder / checkpoint.BEST))
-    return Opened(kind=name, data=settings.data, micro_batch=micro, options=options, problem=problem)
+    return OpenedRun(kind=name, data=settings.data, micro_batch=size, options=options, problem=problem)
 
 
-def open_all(folders: Sequence[Path], *, data: str | None, change: str | None) -> dict[str, Opened]:
-    """Folder -> opened run, in order; runs of one task, each once, their batches cut alike. ValueError otherwise."""
-    found: dict[str, Opened] = {}
+def open_all(folders: Sequence[Path], *, data: str | None, change: str | None) -> dict[str, OpenedRun]:
+    """Folder -> opened run, in order, all with the first one's micro-batch. ValueError for two tasks or a run given twice."""
+    found: dict[str, OpenedRun] = {}
     for folder in folders:
         if str(folder) in found:
             raise ValueError(f"{folder} is given twice; a mean takes each run once")
@@ -105,19 +115,19 @@ def open_all(folders: Sequence[Path], *, data: str | None, change: str | None) -
     return found
 
 
-def compared(scores: Mapping[str, Mapping[str, float]], *, title: str, kind: str) -> list[str]:
-    """A column a run, named by its folder, and a row a headline score."""
+def format_scores(scores: Mapping[str, Mapping[str, float]], *, title: str, kind: str) -> list[str]:
+    """Lines of a table: a column for each run, named by its folder, and a row for each headline score."""
     names = list(scores)
     head = [Path(name).name for name in names] if len(names) > 1 else [""]
     rows = [
-        (told, *(f"{scores[name][told]:.4f}" if told in scores[name] else "-" for name in names))
-        for told in headlines(kind)
-        if any(told in held for held in scores.values())
+        (score, *(f"{scores[name][score]:.4f}" if score in scores[name] else "-" for name in names))
+        for score in list_headlines(kind)
+        if any(score in values for values in scores.values())
     ]
     return list(table((title, *head), rows))
 
 
-def headlines(task: str) -> list[str]:
+def list_headlines(task: str) -> list[str]:
     """Names of the scores that are printed: the report's, each with its interval and its bar, and the loss."""
     scores = [name for name, *_ in sections_of(task).headlines]
     beside = ("{}", "{}_low", "{}_high", "majority_{}", "constant_{}")
@@ -130,11 +140,11 @@ def run_folder(path: Path) -> Path:
     return inside[0] if inside else path
 
 
-def task_of(folder: Path) -> str:
+def read_task(folder: Path) -> str:
     path = folder / "run.json"
     if not path.exists():
         raise ValueError(f"{folder}: no run.json here; give a run folder that train/launch.py wrote")
-    name = jsonlib.loads(path.read_text())["task"]
+    name = loads(path.read_text())["task"]
     if name not in TASKS:
         raise ValueError(f"{path}: task {name!r} is not one of {', '.join(TASKS)}")
     return name

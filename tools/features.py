@@ -38,7 +38,7 @@ LIBRARIES = {"tarpon", "torch", "timm", "numpy", "pyarrow", "nvidia-dali-cuda120
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How an image becomes a vector: all that a cache and a prediction must agree in."""
+    """How an image becomes a vector; a cache and a prediction from it must use the same recipe."""
 
     backbone: FrameBackbone
     resize: int = 256  # pixels, shorter side before the crop
@@ -49,7 +49,7 @@ class Recipe:
         return ImageEncoder(self.backbone, l2=self.l2, multi_scale=self.multi_scale)
 
     def loader(self, manifest: Manifest, reader: SampleReader, *, batch: int, device: int | None, threads: int) -> Loader:
-        """Batches of normalised crops; a bad image stops it, named: a cache has no row to put in its place."""
+        """Loader of normalised crops. A bad image stops it with an error that names it: a cache cannot leave a row out."""
         mean, std = self.backbone.normalisation()
         fields = ImageFields(column=COLUMN, mean=mean, std=std)
         feed = Feed(manifest, reader, fields, pool=np.arange(len(manifest)), budget=Budget(limit=0))
@@ -57,7 +57,7 @@ class Recipe:
         return Loader(graph, feed, device=device, threads=threads)
 
     def card(self, encoder: ImageEncoder) -> dict:
-        """The recipe as a cache's card tells it."""
+        """The recipe as fields of a cache's card."""
         mean, std = self.backbone.normalisation()
         return {
             "backbone": self.backbone.name,
@@ -76,7 +76,7 @@ class Recipe:
 
     @classmethod
     def from_card(cls, card: Mapping, *, weights: str | None = None, pretrained: bool = True) -> "Recipe":
-        """The recipe of a cache's card. Whether the weights are the same too, `check` tells."""
+        """The recipe of a cache's card; `check` compares the weights. ValueError for imported features, which have none."""
         if card.get("transform") is None:
             raise ValueError("these features were imported: how they were made is not known, so no image can join them")
         transform = card["transform"]
@@ -91,10 +91,12 @@ class Recipe:
             )
 
 
-def encode(encoder: ImageEncoder, loader: Loader, rows: np.ndarray, *, batch: int, device: torch.device) -> Iterator[Tensor]:
-    """Vectors of rows in their order, a batch at a time: (at most `batch`, D) float32 on the CPU. bfloat16 on a GPU."""
-    turns = plan.sequential_batches(len(rows), micro=batch, rank=0, world=1)
-    work = (np.where(turn >= 0, rows[turn], -1) for turn in turns)
+def encode_images(
+    encoder: ImageEncoder, loader: Loader, rows: np.ndarray, *, batch: int, device: torch.device
+) -> Iterator[Tensor]:
+    """Vectors of rows (N,) in their order: batches (at most `batch`, D) float32 on the CPU, computed in bfloat16 on a GPU."""
+    batches = plan.sequential_batches(len(rows), micro=batch, rank=0, world=1)
+    work = (np.where(places >= 0, rows[places], -1) for places in batches)
     for images in loader.run(request_images(work)):
         real = images["row"] >= 0
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
@@ -145,7 +147,7 @@ def run(
     ImageGraph(batch=batch, size=image_size, resize=resize)  # says what is wrong before the weights are fetched
     context = connect()
     encoder = recipe.encoder().to(context.device)
-    cache = FeatureCache(out=Path(out), card=card_of(recipe, encoder, manifest, context, dtype=dtype))
+    cache = FeatureCache(out=Path(out), card=make_card(recipe, encoder, manifest, context, dtype=dtype))
     if cache.check():
         if context.first:
             cache.clear()
@@ -154,7 +156,7 @@ def run(
     if context.first:
         cache.begin()
     wait_for_all(context)
-    took = fill(cache, recipe, encoder, manifest, context, batch=batch, threads=threads or share_of_cores(context))
+    took = write_chunks(cache, recipe, encoder, manifest, context, batch=batch, threads=threads or share_of_cores(context))
     wait_for_all(context)
     if context.first:
         cache.finish(select_labels(manifest))
@@ -162,8 +164,8 @@ def run(
     return 0
 
 
-def card_of(recipe: Recipe, encoder: ImageEncoder, manifest: Manifest, context: DistContext, *, dtype: str) -> dict:
-    """The card of the features of these shards, made here."""
+def make_card(recipe: Recipe, encoder: ImageEncoder, manifest: Manifest, context: DistContext, *, dtype: str) -> dict:
+    """The card of the features that are computed from these shards."""
     installed = {d.name: d.version for d in importlib.metadata.distributions() if d.name in LIBRARIES}
     return {
         **recipe.card(encoder),
@@ -177,7 +179,7 @@ def card_of(recipe: Recipe, encoder: ImageEncoder, manifest: Manifest, context: 
     }
 
 
-def fill(
+def write_chunks(
     cache: FeatureCache,
     recipe: Recipe,
     encoder: ImageEncoder,
@@ -187,23 +189,23 @@ def fill(
     batch: int,
     threads: int,
 ) -> str:
-    """Write the chunks that this process owes; returns rows/s and the share of the time it waited for images."""
+    """Write this process's chunks; returns one line: rows/s and the share of the time it waited for images."""
     chunks = cache.chunks(rank=context.rank, world=context.world)
     if not chunks:
         return "nothing was left to compute"
     rows = np.concatenate([np.arange(chunk.start, chunk.stop) for chunk in chunks])
     loader = recipe.loader(manifest, Reader(manifest), batch=batch, device=context.gpu, threads=threads)
-    begun, held, left = time.perf_counter(), [], iter(chunks)
+    begun, pending, left = time.perf_counter(), [], iter(chunks)
     chunk, have = next(left), 0
     with tqdm(total=len(rows), unit="row", desc="features", disable=not context.first) as bar:
-        for vectors in encode(encoder, loader, rows, batch=batch, device=context.device):
+        for vectors in encode_images(encoder, loader, rows, batch=batch, device=context.device):
             bar.update(len(vectors))
             while have + len(vectors) >= len(chunk):  # the batch ends this chunk, and may begin the next
                 last, vectors = vectors[: len(chunk) - have], vectors[len(chunk) - have :]
-                cache.write(chunk, torch.cat([*held, last]).numpy())
-                held, have = [], 0
+                cache.write(chunk, torch.cat([*pending, last]).numpy())
+                pending, have = [], 0
                 chunk = next(left, range(sys.maxsize))
-            held.append(vectors)
+            pending.append(vectors)
             have += len(vectors)
     seconds = time.perf_counter() - begun
     return f"{len(rows) / seconds:.0f} rows/s a process, {loader.wait_s / seconds:.0%} of the time waiting for images"
@@ -219,7 +221,7 @@ def share_of_cores(context: DistContext) -> int:
 
 
 def main(argv: Sequence[str]) -> int:
-    """As a script under a launcher, whose own words are left out."""
+    """Entry point under a launcher, whose own arguments are left out; returns the exit status."""
     from tarpon.tools import cli  # it imports this module when it runs the command
 
     return cli.main(["features", *(word for word in argv if not word.startswith("--local_rank"))])

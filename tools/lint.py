@@ -1,23 +1,21 @@
 """`tarpon lint`: prove that a packed data set is what its manifest says, byte for byte and frame for frame."""
 
-import json as jsonlib
 import multiprocessing
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from json import dumps
 
 from tqdm import tqdm
 
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.reader import Reader
-from tarpon.tools.lint_checks import LISTING_CHECKS, Finding, Kind, columns, list_tars, read_sample
+from tarpon.tools.lint_checks import LISTING_CHECKS, Finding, Kind, check_columns, list_tars, read_sample
 from tarpon.tools.tasks import part_of_kind
 
-CHUNK, CHUNKS = (
-    8,
-    32,
-)  # samples a process takes at a time, at least; how often it comes for more, at most: it opens the manifest
+CHUNK = 8  # samples of a job, at least
+CHUNKS = 32  # jobs of a process, at most: each opens the manifest
 SHOWN = 20  # findings of one check that are printed
 
 
@@ -48,7 +46,7 @@ def run(shards: str, *, json: bool = False) -> int:
     checks = _examine(manifest)
     if json:
         print(
-            jsonlib.dumps(
+            dumps(
                 {
                     "shards": shards,
                     "samples": len(manifest),
@@ -70,22 +68,22 @@ def _open(shards: str) -> Manifest:
     if "://" in shards:
         raise ValueError(f"{shards}: lint reads a local folder; copy the data set here first")
     manifest = open_manifest(shards)
-    kind_of(manifest)
+    checks_of(manifest)
     return manifest
 
 
-def kind_of(manifest: Manifest) -> Kind:
+def checks_of(manifest: Manifest) -> Kind:
     """What must hold of this kind of data set; ValueError where no task packs such."""
     return part_of_kind(manifest.card.get("kind"), "lint", where=str(manifest.root))
 
 
 def _examine(manifest: Manifest, *, workers: int | None = None) -> dict[str, list[Finding]]:
-    """Findings by check, in the order of checking; where the columns are wrong no other check can be made."""
-    kind = kind_of(manifest)
+    """Findings by check, in the order of checking; where the columns are wrong, no other check is made."""
+    kind = checks_of(manifest)
     found = {
         "columns": [
             Finding(check="columns", where=where, what=what)
-            for where, what in columns(manifest, kind.schema, nullable=kind.nullable)
+            for where, what in check_columns(manifest, kind.schema, nullable=kind.nullable)
         ]
     }
     if found["columns"]:
@@ -120,9 +118,9 @@ def _samples(manifest: Manifest, rows: Sequence[int], *, workers: int) -> Iterat
 
 
 def check_samples(shards: str, rows: Sequence[int]) -> list[Finding]:
-    """Findings of some rows. A sample whose bytes are not those that were packed is not looked into further."""
+    """Findings of some rows. A sample whose checksums differ is not checked further."""
     manifest = open_manifest(shards)
-    kind = kind_of(manifest)
+    kind = checks_of(manifest)
     reader, found = Reader(manifest, verify=False), []
     try:
         for row in rows:

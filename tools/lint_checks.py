@@ -1,4 +1,4 @@
-"""What must hold of any packed data set, whatever its kind: one function a claim, yielding what is wrong.
+"""Checks of any packed data set, whatever its kind: one function a check, yielding what is wrong.
 
 Checks of the whole set take a `Listing`; checks of one sample take a `Stored`, whose bytes already match their checksums.
 """
@@ -25,7 +25,7 @@ from tarpon.shards.writer import format_dali_index
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Finding:
-    """One thing that is not as it should be."""
+    """One thing that is wrong."""
 
     check: str
     where: str  # a file of the data set, or tar:key
@@ -35,12 +35,12 @@ class Finding:
         return f"{self.where}: {self.what}"
 
 
-Wrong = tuple[str, str]  # where, what
+WhereWhat = tuple[str, str]  # file or tar:key, what is wrong there
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stored:
-    """One sample as it lies in its tar."""
+    """One sample as stored in its tar."""
 
     key: str
     row: dict[str, object]  # the manifest's
@@ -50,7 +50,7 @@ class Stored:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Kind:
-    """What lint has to know about one kind of data set."""
+    """The checks of one kind of data set."""
 
     schema: Schema
     checks: dict[str, Callable[[Stored], Iterator[str]]]  # name -> what is wrong with a sample
@@ -87,7 +87,7 @@ def list_tars(manifest: Manifest, schema: Schema) -> Listing:
     return Listing(manifest=manifest, schema=schema, tars=tars, broken=broken)
 
 
-def columns(manifest: Manifest, schema: Schema, *, nullable: Collection[str] = ()) -> Iterator[Wrong]:
+def check_columns(manifest: Manifest, schema: Schema, *, nullable: Collection[str] = ()) -> Iterator[WhereWhat]:
     """The manifest has the kind's columns, of the kind's types, and the card the kind's components."""
     have, want = manifest.table.schema, schema.arrow()
     for name in want.names:
@@ -104,35 +104,35 @@ def columns(manifest: Manifest, schema: Schema, *, nullable: Collection[str] = (
         yield "dataset.json", f"components are {', '.join(listed)}, {', '.join(names)} are expected"
 
 
-def card(listing: Listing) -> Iterator[Wrong]:
+def check_card(listing: Listing) -> Iterator[WhereWhat]:
     """The card counts what the manifest holds."""
-    table, told = listing.manifest.table, listing.manifest.card
-    split = told.get("split", {})
-    for name, said, found in (
-        ("samples", told.get("samples"), len(table)),
-        ("shards", told.get("shards"), len(listing.tars) + len(listing.broken)),
-        ("splits", told.get("splits"), dict(Counter(table["split"].to_pylist()))),
+    table, card = listing.manifest.table, listing.manifest.card
+    split = card.get("split", {})
+    for name, stated, found in (
+        ("samples", card.get("samples"), len(table)),
+        ("shards", card.get("shards"), len(listing.tars) + len(listing.broken)),
+        ("splits", card.get("splits"), dict(Counter(table["split"].to_pylist()))),
         ("split.groups", split.get("groups"), len(set(table["group"].to_pylist()))),
     ):
-        if said != found:
-            yield "dataset.json", f"{name} is {said}, the data set has {found}"
+        if stated != found:
+            yield "dataset.json", f"{name} is {stated}, the data set has {found}"
 
 
-def quarantine(listing: Listing) -> Iterator[Wrong]:
+def check_quarantine(listing: Listing) -> Iterator[WhereWhat]:
     """The quarantine is readable and holds as many entries as the card says."""
     try:
         found = len(read_faults(listing.root / QUARANTINE))
     except (TypeError, ValueError) as error:
         yield QUARANTINE, f"is not one fault a line ({error})"
         return
-    said = listing.manifest.card.get("quarantined")
+    stated = listing.manifest.card.get("quarantined")
     if not (listing.root / QUARANTINE).is_file():
         yield QUARANTINE, "is missing"
-    elif found != said:
-        yield QUARANTINE, f"holds {found} entries, dataset.json says {said}"
+    elif found != stated:
+        yield QUARANTINE, f"holds {found} entries, dataset.json says {stated}"
 
 
-def keys(listing: Listing) -> Iterator[Wrong]:
+def check_keys(listing: Listing) -> Iterator[WhereWhat]:
     """Every key is there once and is one that WebDataset reads as a key."""
     for key, count in Counter(listing.manifest.table["key"].to_pylist()).items():
         if count > 1:
@@ -141,28 +141,28 @@ def keys(listing: Listing) -> Iterator[Wrong]:
             yield "manifest.parquet", f"key {key!r} holds a character that is not a letter, digit, hyphen or underscore"
 
 
-def splits(listing: Listing) -> Iterator[Wrong]:
+def check_splits(listing: Listing) -> Iterator[WhereWhat]:
     """No group and no source file is in two splits, and no split that was asked for is empty.
 
     A split that the source's own files gave (`split.given` of the card) may hold groups of others.
     """
-    table, told = listing.manifest.table, listing.manifest.card.get("split", {})
+    table, card = listing.manifest.table, listing.manifest.card.get("split", {})
     names = table["split"].to_pylist()
     for name in sorted(set(names) - set(SPLITS)):
         yield "manifest.parquet", f"split {name!r} is not one of {', '.join(SPLITS)}"
-    given = told.get("given", ())
+    given = card.get("given", ())
     for column, what, free in (("group", "", given), ("source_sha256", "one source file under two names: ", ())):
         try:
             check_leak(table[column].to_pylist(), names, given=free)
         except ValueError as error:
             yield "manifest.parquet", what + str(error)
-    ratios = told.get("ratios", (1, 1, 1))
+    ratios = card.get("ratios", (1, 1, 1))
     for name, ratio in zip(SPLITS, ratios, strict=True):
         if ratio > 0 and name not in names:
             yield "manifest.parquet", f"the {name} split is empty"
 
 
-def folds(listing: Listing) -> Iterator[Wrong]:
+def check_folds(listing: Listing) -> Iterator[WhereWhat]:
     """Where the data set has test folds, no group is in two of them."""
     table = listing.manifest.table
     if "fold" in table.column_names:
@@ -172,20 +172,20 @@ def folds(listing: Listing) -> Iterator[Wrong]:
             yield "manifest.parquet", str(error)
 
 
-def tars(listing: Listing) -> Iterator[Wrong]:
+def check_tars(listing: Listing) -> Iterator[WhereWhat]:
     """Every tar is there, and every component lies where the manifest says, with the size it says."""
     yield from listing.broken.items()
-    places = {
+    extents = {
         name: {member.name: (member.offset_data, member.size) for member in members} for name, members in listing.tars.items()
     }
     for component in listing.schema.components:
         column = component.column
         for shard, key, offset, size in _rows(listing, "shard", "key", f"{column}_offset", f"{column}_size"):
-            found = places.get(shard, {}).get(f"{key}.{component.name}")
+            found = extents.get(shard, {}).get(f"{key}.{component.name}")
             if not size:
                 if not component.optional:
                     yield f"{shard}:{key}", f"{component.name} has size 0 in the manifest; it is not optional"
-            elif shard in places and found != (offset, size):
+            elif shard in extents and found != (offset, size):
                 there = f"{found[1]} bytes at {found[0]}" if found else "not in the tar"
                 yield f"{shard}:{key}", f"{component.name} is {there}, the manifest says {size} bytes at {offset}"
 
@@ -195,8 +195,8 @@ def _rows(listing: Listing, *names: str) -> Iterator[tuple]:
     return zip(*(listing.manifest.table[name].to_pylist() for name in names), strict=True)
 
 
-def strangers(listing: Listing) -> Iterator[Wrong]:
-    """The tars hold nothing that the manifest does not know, and nothing twice."""
+def check_members(listing: Listing) -> Iterator[WhereWhat]:
+    """The tars hold no file that the manifest does not know, and none twice."""
     known: dict[str, set[str]] = {}
     for component in listing.schema.components:
         for shard, key, size in _rows(listing, "shard", "key", f"{component.column}_size"):
@@ -213,34 +213,34 @@ def strangers(listing: Listing) -> Iterator[Wrong]:
                 yield name, f"{member.name} is not a plain file"
 
 
-def index(listing: Listing) -> Iterator[Wrong]:
+def check_index(listing: Listing) -> Iterator[WhereWhat]:
     """Every tar has DALI's index beside it, and it says what the tar holds."""
     for name, members in listing.tars.items():
         path = (listing.root / name).with_suffix(".idx")
-        places: dict[str, dict[str, tuple[int, int]]] = {}
+        extents: dict[str, dict[str, tuple[int, int]]] = {}
         for member in members:
             key, _, component = member.name.partition(".")
-            places.setdefault(key, {})[component] = (member.offset_data, member.size)
+            extents.setdefault(key, {})[component] = (member.offset_data, member.size)
         if not path.is_file():
             yield path.name, "is missing"
-        elif path.read_text() != format_dali_index(places):
+        elif path.read_text() != format_dali_index(extents):
             yield path.name, f"does not agree with {name}"
 
 
 LISTING_CHECKS = {
-    "card": card,
-    "quarantine": quarantine,
-    "keys": keys,
-    "splits": splits,
-    "folds": folds,
-    "tars": tars,
-    "strangers": strangers,
-    "index": index,
+    "card": check_card,
+    "quarantine": check_quarantine,
+    "keys": check_keys,
+    "splits": check_splits,
+    "folds": check_folds,
+    "tars": check_tars,
+    "strangers": check_members,
+    "index": check_index,
 }
 
 
 def read_sample(manifest: Manifest, reader: Reader, schema: Schema, row: int) -> tuple[Stored, list[str]]:
-    """A row's bytes, and what is wrong with their checksums. `reader` does not verify by itself."""
+    """A row's sample, and what is wrong with its checksums; `reader` must not verify by itself."""
     fields = manifest.table.slice(row, 1).to_pylist()[0]
     files, wrong = {}, []
     for component in schema.components:
@@ -270,20 +270,20 @@ def load_array(sample: Stored, name: str, *, dtype: str, shape: tuple[int, ...])
     return array, []
 
 
-def told_alike(sample: Stored, component: str, names: Iterable[str], *, single: Collection[str] = ()) -> Iterator[str]:
-    """Which of the columns `names` a JSON in the tar lacks or tells otherwise; `single` are held in single precision."""
+def compare_json(sample: Stored, component: str, names: Iterable[str], *, single: Collection[str] = ()) -> Iterator[str]:
+    """Which columns `names` a JSON component lacks or states otherwise than the manifest; `single`: columns of float32."""
     found, wrong = load_json(sample, component)
     yield from wrong
     if wrong:
         return
     for name in names:
-        said, value = found.get(name), sample.row[name]
-        if name in single and isinstance(said, int | float):
-            said = float(np.float32(said))
+        stored, value = found.get(name), sample.row[name]
+        if name in single and isinstance(stored, int | float):
+            stored = float(np.float32(stored))
         if name not in found:
             yield f"{component}: {name} is missing"
-        elif said != value:
-            yield f"{component}: {name} is {said}, the manifest says {value}"
+        elif stored != value:
+            yield f"{component}: {name} is {stored}, the manifest says {value}"
 
 
 def load_json(sample: Stored, name: str) -> tuple[dict, list[str]]:

@@ -1,4 +1,4 @@
-"""What must hold of a stored picture, whatever it shows."""
+"""The check of a stored JPEG image, whatever it shows."""
 
 import io
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from tarpon.shards.sources.images import BROKEN
 from tarpon.tools.lint_checks import Stored
 
 
-def image(sample: Stored) -> Iterator[str]:
+def check_image(sample: Stored) -> Iterator[str]:
     """The image decodes, in the size that the manifest says, as an upright RGB JPEG."""
     row = sample.row
     try:

@@ -1,4 +1,4 @@
-"""What training left in a run folder, read into one record."""
+"""The files of a run folder, read into one record."""
 
 import json
 import zipfile
@@ -13,7 +13,7 @@ SUFFIXES = (".npz", ".parquet")  # of predictions: each task writes one of them
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What a run folder holds; a part that is missing is empty."""
+    """Content of a run folder; a part that is missing is empty."""
 
     name: str
     folder: Path
@@ -33,7 +33,7 @@ class Record:
 
 
 def read_run(run: Path) -> Record:
-    """Read a run folder; ValueError names what keeps it from being one."""
+    """Read a run folder; ValueError says which file is missing or wrong."""
     missing = [name for name in ("run.yaml", "metrics.jsonl") if not (run / name).is_file()]
     if missing:
         raise ValueError(

@@ -1,6 +1,6 @@
 """One self-contained HTML file of a run folder: the result first, then what it rests on.
 
-What is told of every task is here; what one task has to tell is in a module of its own and found through `tools/tasks.py`.
+The sections of every task are here; those of one task are in its own module, found through `tools/tasks.py`.
 """
 
 import os
@@ -113,9 +113,9 @@ def _result(record: Record, *, parts: ReportSections) -> str:
         return paragraph(
             "metrics.json has no scores yet, so there is no result to show: training has not finished.", kind="warn"
         )
-    told = [] if record.task else [paragraph(NO_TASK, kind="warn")]
+    notes = [] if record.task else [paragraph(NO_TASK, kind="warn")]
     if record.split == "val":
-        told.append(
+        notes.append(
             paragraph(
                 "There is no test split in this run. The scores are those of val, on which the best weights were "
                 "chosen, so they flatter the model.",
@@ -133,11 +133,11 @@ def _result(record: Record, *, parts: ReportSections) -> str:
         if name in scores
     ]
     if not boxes:
-        return "".join(told) + paragraph("This run has none of the headline scores; all its scores are listed below.")
+        return "".join(notes) + paragraph("This run has none of the headline scores; all its scores are listed below.")
     absent = [label for name, label, _ in parts.headlines if name not in scores]
     if absent:
-        told.append(paragraph(f"Not defined in this run: {', '.join(absent)}. Nothing was labelled, or nothing predicted."))
-    return cards(boxes) + parts.below(record) + "".join(told)
+        notes.append(paragraph(f"Not defined in this run: {', '.join(absent)}. Nothing was labelled, or nothing predicted."))
+    return cards(boxes) + parts.below(record) + "".join(notes)
 
 
 def _small_print(name: str, scores: Mapping[str, float], *, over: str) -> list[str]:

@@ -25,12 +25,12 @@ class TaskTools:
     """A task for the commands that serve every task. Targets are under tarpon.tools."""
 
     kind: str  # of the data sets it packs: `kind` in their dataset.json
-    lint: str | None = None  # -> checks.Kind: what must hold of a stored sample
+    lint: str | None = None  # -> lint_checks.Kind: what must hold of a stored sample
     look: str | None = None  # -> look.Preview: tables and a contact sheet of a data set
     report: str | None = None  # -> report.ReportSections: what the task adds to a report
     ensemble: str | None = None  # -> ensemble.Averaging: how the outputs of several runs are averaged
+    gpu: str | None = None  # -> gpu.checks.GpuChecks: what `tarpon gpu` prepares, compares and times
     benchmarks: Mapping[str, str] = field(default_factory=dict)  # "loader", "train" -> what `tarpon bench` times
-    gpu: str | None = None  # -> gpu.checks.GpuChecks: shards and batches of the task for `tarpon gpu`
     commands: Mapping[str, Command] = field(default_factory=dict)  # the task's own, by the words that call them
 
 

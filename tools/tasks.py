@@ -1,12 +1,16 @@
 """The tasks that the commands serve. A task more is one line here and one in `train/tasks/__init__.py`."""
 
-from tarpon.tools.cells.tools import CELLS
-from tarpon.tools.fish.tools import FISH
-from tarpon.tools.mouse.tools import MOUSE
-from tarpon.tools.star.tools import STAR
-from tarpon.tools.task import TaskTools, load
+from tarpon.tools.task import load
+from tarpon.train.registry import Registry
 
-TOOLS: dict[str, TaskTools] = {"mouse": MOUSE, "fish": FISH, "cells": CELLS, "star": STAR}
+TOOLS = Registry(  # name -> tarpon.tools.task.TaskTools
+    {
+        "mouse": "tarpon.tools.mouse.tools:MOUSE",
+        "fish": "tarpon.tools.fish.tools:FISH",
+        "cells": "tarpon.tools.cells.tools:CELLS",
+        "star": "tarpon.tools.star.tools:STAR",
+    }
+)
 
 
 def part_of_kind(kind: object, part: str, *, where: str) -> object:

@@ -1,4 +1,4 @@
-"""A training as a child process, for tools that need many: done once, gone on with after a kill."""
+"""Trainings as child processes, for commands that need many: each is done once and resumed after a kill."""
 
 import json
 import subprocess
@@ -10,13 +10,22 @@ from pathlib import Path
 SHOWN = 10  # last lines shown of a training that failed
 
 
-def trained(task: str, out: Path, words: Sequence[str]) -> dict[str, float]:
-    """Test scores of a run that is trained unless it already is."""
-    return finished(task, out, words)["test"]
+def train_and_score(task: str, out: Path, words: Sequence[str]) -> dict[str, float]:
+    """Test scores of a run, which is trained first unless it already is. ValueError where the training fails."""
+    return train_once(task, out, words)["test"]
 
 
-def finished(task: str, out: Path, words: Sequence[str]) -> dict:
-    """metrics.json of a run that is trained unless it already is."""
+def train_once(task: str, out: Path, words: Sequence[str]) -> dict:
+    """Content of metrics.json of a run, which is trained first unless it already is.
+
+    Args:
+        task: name in TASKS.
+        out: the run folder.
+        words: options of the training beside --out and --resume.
+
+    Raises:
+        ValueError: the training failed; with its last lines.
+    """
     if not (out / "metrics.json").exists():
         resume = ["--resume=true"] if (out / "checkpoints" / "last.safetensors").exists() else []
         if not resume:
@@ -26,6 +35,6 @@ def finished(task: str, out: Path, words: Sequence[str]) -> dict:
             [sys.executable, launch, task, *words, f"--out={out}", *resume], capture_output=True, text=True, check=False
         )
         if done.returncode:
-            said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-            raise ValueError(f"training {out.name} left with status {done.returncode}: {' | '.join(said[-SHOWN:])}")
+            output = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+            raise ValueError(f"training {out.name} left with status {done.returncode}: {' | '.join(output[-SHOWN:])}")
     return json.loads((out / "metrics.json").read_text())

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tarpon.tools.cells.ensemble import AVERAGING as CELLS
-from tarpon.tools.ensemble import Averaging, Ensemble, average, classes, labels, values, vectors
+from tarpon.tools.ensemble import Averaging, Ensemble, average, join_vectors, mean_class_scores, mean_flag_scores, mean_values
 from tarpon.tools.mouse.ensemble import AVERAGING as MOUSE
 from tarpon.tools.task import load
 from tarpon.tools.tasks import TOOLS
@@ -48,22 +48,22 @@ def problem(model, *, row=(0, 1), label=(0.0, 1.0), encoders=None, inputs=("x",)
 
 def test_probabilities_are_averaged_and_not_the_scores_before_them():
     probs = torch.tensor([[[0.9, 0.1]], [[0.2, 0.8]]])
-    assert classes(probs.log() + 3.0).softmax(-1).tolist() == [pytest.approx([0.55, 0.45])]
+    assert mean_class_scores(probs.log() + 3.0).softmax(-1).tolist() == [pytest.approx([0.55, 0.45])]
     yes = torch.tensor([[0.9, 0.5], [0.2, 0.5]])
-    assert labels(torch.logit(yes)).sigmoid().tolist() == pytest.approx([0.55, 0.5])
-    assert values(torch.tensor([[1.0], [4.0]])).tolist() == [2.5]
+    assert mean_flag_scores(torch.logit(yes)).sigmoid().tolist() == pytest.approx([0.55, 0.5])
+    assert mean_values(torch.tensor([[1.0], [4.0]])).tolist() == [2.5]
 
 
 def test_sure_models_stay_finite():
     scores = torch.tensor([[[200.0, -200.0]], [[-200.0, 200.0]]])
-    assert classes(scores).softmax(-1).tolist() == [pytest.approx([0.5, 0.5])]
-    assert torch.isfinite(labels(torch.tensor([[500.0], [500.0]]))).all()
+    assert mean_class_scores(scores).softmax(-1).tolist() == [pytest.approx([0.5, 0.5])]
+    assert torch.isfinite(mean_flag_scores(torch.tensor([[500.0], [500.0]]))).all()
 
 
 def test_one_member_answers_as_it_would_alone():
     scores = torch.randn(1, 5, 7)
-    torch.testing.assert_close(classes(scores).softmax(-1), scores[0].softmax(-1))
-    torch.testing.assert_close(labels(scores), scores[0])
+    torch.testing.assert_close(mean_class_scores(scores).softmax(-1), scores[0].softmax(-1))
+    torch.testing.assert_close(mean_flag_scores(scores), scores[0])
 
 
 def test_outputs_that_one_lacks_or_that_have_no_mean_are_left_out():
@@ -130,7 +130,7 @@ def test_other_classes_are_refused():
 
 def test_cosines_of_joined_vectors_are_the_mean_of_the_cosines():
     units = F.normalize(torch.randn(3, 5, 8, dtype=torch.float64), dim=-1)
-    joined = vectors(units)
+    joined = join_vectors(units)
     assert torch.allclose(joined.norm(dim=-1), torch.ones(5, dtype=torch.float64))
     assert torch.allclose(joined @ joined.T, (units @ units.transpose(1, 2)).mean(0))
 

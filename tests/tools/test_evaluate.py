@@ -114,7 +114,7 @@ def test_the_picture_has_the_best_and_the_worst(runs, capsys):
 def test_the_pages_shown_are_those_asked_for(runs):
     problem = evaluate.open_best(runs[0]).problem
     rows = load_rows(runs[0] / "predictions" / "test.npz")
-    alone = dict(gradcam.single_pages(problem, "test", [len(rows) - 1, 0, 7]))
+    alone = dict(gradcam.iterate_pages(problem, "test", [len(rows) - 1, 0, 7]))
     assert list(alone) == [0, 7, len(rows) - 1]
     assert isinstance(problem.model.eval(), PageReader)
     for place, batch in alone.items():
@@ -143,4 +143,4 @@ def test_gradcam_says_what_it_needs(runs, capsys):
 def test_grey_is_the_middle_page_as_it_was_before_normalising():
     clip = torch.zeros(1, 3, 3, 2, 2)
     clip[0, 1] = (torch.tensor([[0.0, 1.0], [0.2, 2.0]]) - 0.5) / 0.25
-    assert gradcam.grey(clip, mean=0.5, std=0.25).tolist() == [[0, 255], [51, 255]]
+    assert gradcam.to_grey(clip, mean=0.5, std=0.25).tolist() == [[0, 255], [51, 255]]

@@ -25,7 +25,7 @@ from tarpon.shards.manifest import Manifest, open_manifest, write_manifest
 from tarpon.shards.reader import Reader
 from tarpon.shards.schema import VERSION
 from tarpon.tools import cli
-from tarpon.tools.features import Recipe, encode
+from tarpon.tools.features import Recipe, encode_images
 
 SIZE, RESIZE = 32, 40
 OPTIONS = ["--backbone=test_vit", "--pretrained=false", f"--image_size={SIZE}", f"--resize={RESIZE}", "--threads=1"]
@@ -133,7 +133,7 @@ def test_a_prediction_makes_the_same_vectors_from_the_card(fish_shards, cached):
     recipe.check(encoder, table.card)
     rows = np.array([5, 3, 90])
     loader = recipe.loader(fish_shards, Reader(fish_shards), batch=2, device=None, threads=1)
-    vectors = torch.cat(list(encode(encoder, loader, rows, batch=2, device=torch.device("cpu"))))
+    vectors = torch.cat(list(encode_images(encoder, loader, rows, batch=2, device=torch.device("cpu"))))
     np.testing.assert_allclose(vectors, table.features[rows], atol=1e-3)
     with torch.no_grad():
         next(encoder.net.parameters()).view(-1)[0] += 1

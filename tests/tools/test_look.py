@@ -31,19 +31,19 @@ def test_bouts_are_counted_a_trial_at_a_time(mouse_shards):
 
 
 def test_picks_carry_their_label_share_out_the_classes_and_depend_on_the_seed(mouse_shards):
-    picks = look_mouse.picks(mouse_shards, count=24, seed=0)
+    picks = look_mouse.pick_frames(mouse_shards, count=24, seed=0)
     assert len(set(picks)) == 24
     assert all(mouse_shards.value(pick.row, "actions")[pick.frame] == pick.action for pick in picks)
     assert np.bincount([pick.action for pick in picks]).tolist() == [3] * 8
-    assert picks == look_mouse.picks(mouse_shards, count=24, seed=0)
-    assert picks != look_mouse.picks(mouse_shards, count=24, seed=1)
+    assert picks == look_mouse.pick_frames(mouse_shards, count=24, seed=0)
+    assert picks != look_mouse.pick_frames(mouse_shards, count=24, seed=1)
     assert len({pick.row for pick in picks}) > 2
 
 
 def test_fewer_frames_than_classes_and_more_than_a_data_set_has(mouse_shards):
-    assert len({pick.action for pick in look_mouse.picks(mouse_shards, count=5, seed=0)}) == 5
+    assert len({pick.action for pick in look_mouse.pick_frames(mouse_shards, count=5, seed=0)}) == 5
     total = int(mouse_shards.column("frames").sum())
-    assert len(set(look_mouse.picks(mouse_shards, count=total + 99, seed=0))) == total
+    assert len(set(look_mouse.pick_frames(mouse_shards, count=total + 99, seed=0))) == total
 
 
 def test_a_point_is_drawn_where_it_is_in_the_frame():

@@ -41,7 +41,7 @@ def trainer(context, mouse_shards):
     """(stage=, saved=) -> a small mouse problem under an engine, in bf16."""
 
     def make(*, stage: int, saved: tuple | None = None) -> Stepper:
-        return Stepper(context, mouse_shards.root, [*SMALL, f"--engine.zero_stage={stage}"], saved=saved)
+        return Stepper("mouse", context, mouse_shards.root, [*SMALL, f"--engine.zero_stage={stage}"], saved=saved)
 
     return make
 
@@ -104,10 +104,10 @@ def test_a_saved_state_goes_on_as_if_never_stopped(trainer, stage):
 
 
 def test_a_stopped_and_resumed_run_has_the_same_losses(mouse_shards, tmp_path):
-    straight, resumed = resume.losses(mouse_shards.root, tmp_path, SMALL)
+    straight, resumed = resume.train_both("mouse", mouse_shards.root, tmp_path, SMALL)
     assert list(straight) == list(range(1, resume.STEPS + 1))
     assert list(resumed) == list(straight)
-    assert resume.apart(straight, resumed) < 0.25
+    assert resume.relative_difference(straight, resumed) < 0.25
 
 
 def peak(one: Stepper) -> int:

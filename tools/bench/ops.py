@@ -3,10 +3,10 @@
 Needs PyTorch and Triton alone. Other programs call `check` (of `ops_check`) and `measure` (of `ops_timing`).
 """
 
-import json as json_format
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from json import dumps
 from pathlib import Path
 
 import torch
@@ -30,8 +30,8 @@ LIBRARY_WAYS = (EAGER, "published")  # what fused must not be slower than
 
 
 @dataclass(kw_only=True)
-class Journal:
-    """All that was found so far: on the terminal and in a log line by line, and as JSON, whole after every row."""
+class ResultsLog:
+    """The results so far: line by line on the terminal and in a log, and as a JSON file that is whole after every row."""
 
     path: Path | None
     where: dict[str, object]
@@ -54,8 +54,8 @@ class Journal:
         if self.path:
             lists = {name: [asdict(row) for row in getattr(self, name)] for name in ("rows", "checks", "candidates")}
             limits = self.limits and asdict(self.limits)
-            told = {"machine": self.where, "ceilings": limits, "ratios": ratios(self.rows), **lists}
-            atomic.write_text(self.path, json_format.dumps(told, indent=1) + "\n")
+            content = {"machine": self.where, "ceilings": limits, "ratios": compute_ratios(self.rows), **lists}
+            atomic.write_text(self.path, dumps(content, indent=1) + "\n")
 
     def add(self, row: Row | Check, *, to: str = "rows") -> None:
         getattr(self, to).append(row)
@@ -89,7 +89,7 @@ def run(
         json: file for all figures, written anew after each; the lines printed go to the same name with .log.
 
     Returns:
-        0, and 1 where something was not equal to float64; figures are figures, and a missed aim is said.
+        0, and 1 where something was not equal to float64; a missed aim is printed and changes nothing.
     """
     gpu = torch.cuda.is_available()
     check_options(op=op, shapes=shapes, dtype=dtype, seconds=min(seconds, seconds_a_figure), write_table=write_table, gpu=gpu)
@@ -97,7 +97,7 @@ def run(
     kind = DTYPES[("bf16" if gpu else "fp32") if dtype == "auto" else dtype]
     where = results.describe_machine(gpu=torch.cuda.get_device_name() if gpu else None)
     where |= {"dtype": str(kind).removeprefix("torch.")}
-    journal = Journal(path=Path(json) if json else None, where=where)
+    journal = ResultsLog(path=Path(json) if json else None, where=where)
     if journal.path:
         journal.path.parent.mkdir(parents=True, exist_ok=True)
         journal.log.unlink(missing_ok=True)
@@ -135,7 +135,7 @@ def check_options(*, op: str | None, shapes: str, dtype: str, seconds: float, wr
 
 
 def take_until(steps: Iterator[object], *, end: float) -> bool:
-    """Go on to the next step while there is time; whether all were made."""
+    """Go on to the next step while there is time; returns whether all steps were made."""
     while time.monotonic() < end:
         if next(steps, None) is None:
             return True
@@ -152,14 +152,14 @@ def list_shapes(names: Sequence[str], *, which: str) -> list[tuple[OpSpec, Shape
     return found + (others if which == "all" else [])
 
 
-def check_all(journal: Journal, *, device: str, names: Sequence[str]) -> Iterator[Check]:
+def check_all(journal: ResultsLog, *, device: str, names: Sequence[str]) -> Iterator[Check]:
     for row in check(device, ops=names):
         journal.add(row, to="checks")
         yield row
 
 
 def time_all(
-    journal: Journal,
+    journal: ResultsLog,
     shapes: Sequence[tuple[OpSpec, Shape]],
     *,
     dtype: torch.dtype,
@@ -178,18 +178,18 @@ def time_all(
                 return
 
 
-def measure_ceilings(journal: Journal, dtype: torch.dtype, *, device: str) -> Ceilings:
+def measure_ceilings(journal: ResultsLog, dtype: torch.dtype, *, device: str) -> Ceilings:
     limits = ceilings(dtype, device=device)
     copy, product = limits.bytes_per_s / 1e9, limits.operations_per_s / 1e12
     journal.say(f"ceilings measured here: copy {copy:.0f} GB/s, matrix product {product:.2f} T operations/s")
     return limits
 
 
-def fill_table(journal: Journal, *, dtype: torch.dtype, seconds: float) -> Iterator[object]:
+def fill_table(journal: ResultsLog, *, dtype: torch.dtype, seconds: float) -> Iterator[object]:
     """Lines of this GPU replace older ones of the same shape; the file is whole after each."""
     limits = journal.limits or measure_ceilings(journal, dtype, device="cuda")
-    tell: Callable[[Row], None] = lambda row: journal.add(row, to="candidates")  # noqa: E731
-    for line in measure_lines(dtype, limits=limits, seconds=seconds, tell=tell):
+    on_row: Callable[[Row], None] = lambda row: journal.add(row, to="candidates")  # noqa: E731
+    for line in measure_lines(dtype, limits=limits, seconds=seconds, on_row=on_row):
         key = (line.op, line.device, line.dtype, line.sizes)
         kept = [old for old in choices.TABLE if (old.op, old.device, old.dtype, old.sizes) != key]
         choices.write_table([*kept, line])
@@ -211,14 +211,14 @@ def describe_row(row: Row) -> str:
     return f"{row.op} {sizes} {row.way} {row.part}: {', '.join(figures)}{ceiling}{f', FAILED {row.error}' * bool(row.error)}"
 
 
-def times_of(rows: Sequence[Row]) -> dict[tuple[str, Shape, str], float]:
+def index_times(rows: Sequence[Row]) -> dict[tuple[str, Shape, str], float]:
     """(operation, shape, way) -> milliseconds of forward and backward, a graph's where there is one."""
     return {(row.op, row.shape, row.way): row.ms for row in rows if row.part == PARTS[1] and row.ms is not None}
 
 
-def ratios(rows: Sequence[Row]) -> dict[str, float]:
+def compute_ratios(rows: Sequence[Row]) -> dict[str, float]:
     """How much faster the fused operation is, forward and backward together, at every shape."""
-    times = times_of(rows)
+    times = index_times(rows)
     return {
         f"{op} {'x'.join(map(str, shape))} fused_over_{way}": ms / times[op, shape, FUSED]
         for (op, shape, way), ms in times.items()
@@ -230,7 +230,7 @@ def verdicts(rows: Sequence[Row], specs: Sequence[OpSpec], *, gpu: bool) -> Iter
     """Every operation's aims, and every shape at which fused is slower than the library; on a GPU only."""
     if not gpu:
         return
-    times = times_of(rows)
+    times = index_times(rows)
     for spec in specs:
         for shape, aims in spec.aims.items():
             name = f"{spec.name} {shape}, forward and backward, graph-replayed"
@@ -247,7 +247,7 @@ def verdicts(rows: Sequence[Row], specs: Sequence[OpSpec], *, gpu: bool) -> Iter
 
 def show_table(rows: Sequence[Row]) -> Iterator[str]:
     """Forward and backward of all ways, one line a shape and way."""
-    times = times_of(rows)
+    times = index_times(rows)
     cells = [
         (op, "x".join(map(str, shape)), way, f"{ms:.4f}", f"{times[op, shape, EAGER] / ms:.2f}")
         for (op, shape, way), ms in times.items()

@@ -1,4 +1,4 @@
-"""Whether fused operations are right on this device: beside float64 on the device itself, at default and at odd shapes.
+"""Correctness of fused operations on this device, compared with float64 on the device itself, at default and odd shapes.
 
 Needs PyTorch and Triton alone. On a CPU the same in small, in Triton's interpreter where TRITON_INTERPRET=1.
 """
@@ -39,25 +39,25 @@ Case = tuple[OpSpec, Shape, torch.dtype, str]
 
 
 def check(device: str, *, ops: Sequence[str] = tuple(OPS)) -> Iterator[Check]:
-    """Every operation, a row for each output and gradient as soon as it is known; what fails is told in its row.
+    """Every operation, a row for each output and gradient as soon as it is known; an error becomes a row.
 
     Args:
         device: "cuda" | "cpu".
         ops: names in OPS.
     """
     for spec, shape, dtype, way in cases(device, ops=ops):
-        told = {"op": spec.name, "shape": shape, "dtype": str(dtype).removeprefix("torch."), "way": way}
+        case = {"op": spec.name, "shape": shape, "dtype": str(dtype).removeprefix("torch."), "way": way}
         try:
             with nullcontext() if way == CHOSEN else force_choice(spec.name, Choice(way=way)):
                 found = compare(spec, shape, dtype=dtype, device=device)
         except (RuntimeError, ValueError, TritonError) as error:
             line = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}"
-            yield Check(**told, name="", discrepancy=None, tolerance=None, ok=False, error=line)
+            yield Check(**case, name="", discrepancy=None, tolerance=None, ok=False, error=line)
             if "CUDA error" in line and "out of memory" not in line:
                 return  # the GPU answers nothing more to this process
             continue
         for one in found:
-            yield Check(**told, name=one.name, discrepancy=one.discrepancy, tolerance=one.tolerance, ok=one.ok)
+            yield Check(**case, name=one.name, discrepancy=one.discrepancy, tolerance=one.tolerance, ok=one.ok)
 
 
 def cases(device: str, *, ops: Sequence[str] = tuple(OPS)) -> list[Case]:

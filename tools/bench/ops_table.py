@@ -1,4 +1,4 @@
-"""Fills the table that chooses between the ways of an operation (`models/ops/choices.py`) with what this GPU takes."""
+"""Fills the table that chooses between the ways of an operation (`models/ops/choices.py`) with times of this GPU."""
 
 from collections.abc import Callable, Iterator
 
@@ -38,15 +38,15 @@ def choose_line(
     return TableRow(op=op, device=device, dtype=name, sizes=key_sizes(op, shape), choice=best, ms=ms)
 
 
-def measure_lines(dtype: torch.dtype, *, limits: Ceilings, seconds: float, tell: Callable[[Row], None]) -> Iterator[TableRow]:
-    """A line for each shape of each operation, default shapes first; every row is told before."""
+def measure_lines(dtype: torch.dtype, *, limits: Ceilings, seconds: float, on_row: Callable[[Row], None]) -> Iterator[TableRow]:
+    """A line for each shape of each operation, default shapes first; `on_row` gets every row before."""
     device = torch.cuda.get_device_name()
     for op in ORDER:
         spec = OPS[op]
         for shape in dict.fromkeys((*spec.defaults, *spec.shapes)):
             choices, rows = ways_to_time(op, shape, dtype), []
             for row in measure_choices(spec, shape, choices, dtype=dtype, limits=limits, seconds=seconds):
-                tell(row)
+                on_row(row)
                 rows.append(row)
             if any(row.ms is not None for row in rows):
                 yield choose_line(op, shape, dtype, choices, rows, device=device)

@@ -69,7 +69,7 @@ def measure(
     compiled: bool = True,
     seconds: float = 0.1,
 ) -> Iterator[Row]:
-    """All ways of one operation at one shape, row by row as they are known: fused, eager, its rivals, then the compiled ones.
+    """Time all ways of one operation at one shape, a row at a time: fused, eager, its rivals, then the compiled ones.
 
     Args:
         device: "cuda" | "cpu".
@@ -121,7 +121,7 @@ def time_way(
     limits: Ceilings,
     seconds: float,
 ) -> Row:
-    """One row; what fails is told in it."""
+    """Time one way; an error becomes part of its row."""
     backward = part == PARTS[1]
     moved = spec.moved_bytes(shape, dtype) + (spec.moved_bytes(shape, dtype, backward=True) if backward else 0)
     operations = spec.operations(shape) + (spec.operations(shape, backward=True) if backward else 0)

@@ -53,7 +53,7 @@ class Timing:
             )
 
 
-MakeSteps = Callable[..., Generator[int, None, None]]  # yields how many units each step delivered, for as long as it is asked
+MakeSteps = Callable[..., Generator[int, None, None]]  # yields the number of units of each step, endlessly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Comparison:
-    """What is compared, and what is made of it."""
+    """What is compared, and how the figures are judged."""
 
     unit: str  # of what is counted
     variants: tuple[Variant, ...]
@@ -111,7 +111,7 @@ def _child(pipe: object, make: MakeSteps, arguments: dict, timing: Timing) -> No
 
 
 def measure_rate(steps: Iterator[int], *, seconds: float) -> float:
-    """Units a second over at least one step and at least this time."""
+    """Units a second, over at least one step and at least `seconds`."""
     begun, count = time.perf_counter(), 0
     while True:
         count += next(steps)
@@ -145,7 +145,7 @@ def _peak_kib(pid: int) -> int:
 
 
 def describe_machine(*, gpu: str | None = None) -> dict[str, object]:
-    """What the figures depend on. `gpu` is its name, where one was used."""
+    """The machine and the versions that the figures depend on. `gpu` is its name, where one was used."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
     there = {name: version for name, version in installed.find_versions(PACKAGES).items() if version is not None}
@@ -161,7 +161,7 @@ def describe_machine(*, gpu: str | None = None) -> dict[str, object]:
 
 
 def format_report(rows: Sequence[Row], ratios: dict[str, float], where: dict[str, object]) -> Iterator[str]:
-    """The table for people."""
+    """Lines for a terminal: the machine, a line for each row, the ratios."""
     yield (
         f"{where['cpu']}, {where['cores']} cores, {where['memory_gib']} GiB, GPU: {where['gpu'] or 'none'}, "
         f"load average at the start {where['load_average'][0]}"
@@ -176,6 +176,6 @@ def format_report(rows: Sequence[Row], ratios: dict[str, float], where: dict[str
 
 
 def write_json(path: Path, rows: Sequence[Row], ratios: dict[str, float], where: dict[str, object]) -> None:
-    """The same for programs: {"rows": [...], "ratios": {...}, "machine": {...}}."""
+    """The same as JSON: {"rows": [...], "ratios": {...}, "machine": {...}}."""
     content = {"rows": [asdict(row) for row in rows], "ratios": ratios, "machine": where}
     atomic.write_text(path, json.dumps(content, indent=2) + "\n")

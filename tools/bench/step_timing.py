@@ -1,4 +1,4 @@
-"""A training timed step by step in a process of its own: how fast, where a step's time goes, and what memory it takes."""
+"""Times a training step by step in a process of its own: its speed, the parts of a step, and its memory."""
 
 import itertools
 import math
@@ -22,7 +22,7 @@ SYNCHRONIZED_STEPS = 10  # more steps on a GPU that wait for it after each part:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trainer:
-    """A training that is ready to go, whoever wrote it."""
+    """A training that is ready to be stepped."""
 
     batches: Iterator[Mapping[str, Tensor]]  # endless
     forward: Callable[[Mapping[str, Tensor]], Tensor]  # batch -> loss
@@ -35,7 +35,7 @@ class Trainer:
 
 @dataclass(frozen=True, kw_only=True)
 class StepTiming:
-    """What one process found."""
+    """The figures of one process."""
 
     per_second: float  # rows
     parts: dict[str, float]  # mean seconds of a step in each of PARTS
@@ -57,7 +57,7 @@ class Variant:
 
 
 def time_in_process(variant: Variant, *, steps: int, warm_up: int) -> StepTiming:
-    """Drive a variant in a fresh process; what it raises is raised here."""
+    """Build a variant and time it in a fresh process; its exceptions are raised here, RuntimeError where the process dies."""
     # spawn, as a fork would inherit threads
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 ANGLE, JITTER = 15, 0.2  # degrees; brightness, contrast and saturation within 1 +- this
-LEAST = 1e-6  # grey levels: keeps a page of one level from being divided by nothing
+EPSILON = 1e-6  # grey levels: keeps a page of one level from being divided by nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def read_page(stack: Path, page: int) -> np.ndarray:
         pixels = file.pages[page].asarray().astype(np.float32)
     pixels = pixels[..., 0] if pixels.ndim == 3 else pixels
     pixels -= pixels.min()
-    pixels *= 255 / max(pixels.max(), LEAST)
+    pixels *= 255 / max(pixels.max(), EPSILON)
     return pixels.astype(np.uint8)
 
 
@@ -95,7 +95,7 @@ def _single_thread(_worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def loader(dataset: StackPages, *, batch: int, workers: int, pin: bool = False) -> Iterator[list[torch.Tensor]]:
+def make_loader(dataset: StackPages, *, batch: int, workers: int, pin: bool = False) -> Iterator[list[torch.Tensor]]:
     """Endless batches of [pages (B, C, H, W), label (B,), hours (B,)]."""
     # fork, PyTorch's usual way on Linux, said because a spawned process hands "spawn" on to its own workers
     return iter(

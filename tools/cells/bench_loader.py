@@ -35,7 +35,7 @@ READY = "tarpon, pages packed at the size"
 GREY, STILL = "the same, of one channel", "tarpon, nothing varied"
 AIM = 4.0  # of tarpon over the baseline
 NAME = "20251023bench_s5_{well}_p{position}_t0-{last}_ec.tiff"
-LEVEL, SHAPES, NOISE = 11000, 2500, 140  # grey levels: medium, sd of what is to be seen, sd of the camera's noise
+MEDIUM_LEVEL, SHAPES, NOISE = 11000, 2500, 140  # grey levels: medium, sd of what is to be seen, sd of the camera's noise
 COARSE = 6  # pixels: sd of the blur that makes shapes of noise
 CONFIG = "data: {infected_dir: infected, uninfected_dir: uninfected}\n"
 PLAIN = PageAugment(flip_p=0, angle=0, brightness_p=0, contrast_p=0, noise_p=0)
@@ -73,10 +73,10 @@ def prepare(
     with tempfile.TemporaryDirectory(prefix="tarpon-bench-") as folder:
         ready = None
         if shards is None:
-            config, shards = made_up(Path(folder), stacks=stacks, pages=pages, side=side, workers=cores)
-            ready = packed(Path(folder), to=Path(folder) / "ready", size=size, pages=pages, workers=cores)
+            config, shards = write_stacks(Path(folder), stacks=stacks, pages=pages, side=side, workers=cores)
+            ready = pack_stacks(Path(folder), to=Path(folder) / "ready", size=size, pages=pages, workers=cores)
         setup = Setup(shards=shards, config=config, size=size, batch=batch, device=device, cores=cores)
-        sources(open_manifest(shards, kind="cells"), setup)  # folders that do not belong to the shards are told
+        locate_pages(open_manifest(shards, kind="cells"), setup)  # folders that do not belong to the shards are told
         ways = [(TARPON, setup, True)]
         ways += [(READY, replace(setup, shards=ready), True)] if ready else []
         ways += [(STILL, setup, False)] if stages else []
@@ -92,20 +92,20 @@ def prepare(
                 "tarpon_over_grey_baseline": (TARPON, GREY),
                 **({"ready_over_baseline": (READY, BASELINE)} if ready else {}),
             },
-            verdict=verdict,
+            verdict=describe_verdict,
         )
 
 
-def verdict(speed: dict[str, float]) -> str:
-    told = []
+def describe_verdict(speed: dict[str, float]) -> str:
+    lines = []
     for name in (TARPON, READY):
         if name in speed:
             ratio = speed[name] / speed[BASELINE]
-            told.append(f"{name}: {ratio:.1f} times the pages of the usual way, {'met' if ratio >= AIM else 'MISSED'}")
-    return f"The aim is {AIM:g}. {'; '.join(told)}."
+            lines.append(f"{name}: {ratio:.1f} times the pages of the usual way, {'met' if ratio >= AIM else 'MISSED'}")
+    return f"The aim is {AIM:g}. {'; '.join(lines)}."
 
 
-def made_up(folder: Path, *, stacks: int, pages: int, side: int, workers: int) -> tuple[str, str]:
+def write_stacks(folder: Path, *, stacks: int, pages: int, side: int, workers: int) -> tuple[str, str]:
     """Write plain 16-bit stacks and pack them as they are, all for training; returns the configuration and the shards."""
     if stacks < 2:
         raise ValueError(f"stacks={stacks} must be 2 or more: one of each class")
@@ -115,28 +115,28 @@ def made_up(folder: Path, *, stacks: int, pages: int, side: int, workers: int) -
         path = folder / ("uninfected", "infected")[number % 2] / name
         path.parent.mkdir(exist_ok=True)
         shapes = ndimage.gaussian_filter(rng.standard_normal((side, side), np.float32), COARSE)
-        still = LEVEL + SHAPES * shapes / shapes.std()
+        still = MEDIUM_LEVEL + SHAPES * shapes / shapes.std()
         with tifffile.TiffWriter(path) as file:
             for _ in range(pages):
                 page = still + NOISE * rng.standard_normal((side, side), np.float32)
                 file.write(page.clip(0, 65535).astype(np.uint16), photometric="minisblack", metadata=None, contiguous=False)
     (folder / "cells.yaml").write_text(CONFIG)
-    return str(folder / "cells.yaml"), packed(folder, to=folder / "shards", size=0, pages=pages, workers=workers)
+    return str(folder / "cells.yaml"), pack_stacks(folder, to=folder / "shards", size=0, pages=pages, workers=workers)
 
 
-def packed(folder: Path, *, to: Path, size: int, pages: int, workers: int) -> str:
-    """The stacks of `made_up` as shards, all for training; size: pixels that pages are stretched to, 0 as they are."""
-    chosen = source.CellsSource(side=size)
+def pack_stacks(folder: Path, *, to: Path, size: int, pages: int, workers: int) -> str:
+    """Pack the stacks of `write_stacks`, all for training; size: pixels that pages are stretched to, 0: as they are."""
+    options = source.CellsSource(side=size)
     packing = Packing(out=to, split=(1, 0, 0), workers=workers, shard_size=2 * pages)
-    found = CELLS.scan(folder / "infected", folder / "uninfected", chosen)
-    pack(CELLS, found, options=chosen, packing=packing, progress=False)
+    found = CELLS.scan(folder / "infected", folder / "uninfected", options)
+    pack(CELLS, found, options=options, packing=packing, progress=False)
     return str(to)
 
 
-def sources(manifest: Manifest, setup: Setup) -> list[baseline_loader.Page]:
+def locate_pages(manifest: Manifest, setup: Setup) -> list[baseline_loader.Page]:
     """The training pages as places in the source stacks; ValueError when those are other folders."""
-    said = read_config(Path(setup.config))
-    folders = {"infected": said.infected_dir, "uninfected": said.uninfected_dir}
+    settings = read_config(Path(setup.config))
+    folders = {"infected": settings.infected_dir, "uninfected": settings.uninfected_dir}
     rows = manifest.rows("train")
     if not len(rows):
         raise ValueError(f"{setup.shards}: the train split is empty; nothing to load")
@@ -185,11 +185,11 @@ def tarpon_steps(*, setup: Setup, augment: bool) -> Iterator[int]:
 
 def baseline_steps(*, setup: Setup, channels: int) -> Iterator[int]:
     """Pages of each batch that the usual way delivers."""
-    pages = sources(open_manifest(setup.shards, kind="cells"), setup)
+    pages = locate_pages(open_manifest(setup.shards, kind="cells"), setup)
     options = CellsOptions()
     dataset = baseline_loader.StackPages(pages, size=setup.size, mean=options.mean, std=options.std, channels=channels)
     on_gpu = setup.device is not None
-    for batch in baseline_loader.loader(dataset, batch=setup.batch, workers=setup.cores, pin=on_gpu):
+    for batch in baseline_loader.make_loader(dataset, batch=setup.batch, workers=setup.cores, pin=on_gpu):
         if on_gpu:
             batch = [value.to(setup.device, non_blocking=True) for value in batch]
         batch[0].expand(-1, 3, -1, -1).contiguous()

@@ -1,5 +1,5 @@
 """How several cells runs answer as one."""
 
-from tarpon.tools.ensemble import Averaging, classes, values
+from tarpon.tools.ensemble import Averaging, mean_class_scores, mean_values
 
-AVERAGING = Averaging(means={"label": classes, "hours": values})
+AVERAGING = Averaging(means={"label": mean_class_scores, "hours": mean_values})

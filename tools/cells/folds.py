@@ -5,7 +5,7 @@ from pathlib import Path
 from tarpon.shards.manifest import open_manifest
 from tarpon.tools.cells.report import HEADLINES
 from tarpon.tools.table import table
-from tarpon.tools.trainings import trained
+from tarpon.tools.trainings import train_and_score
 from tarpon.train.tasks.cells.folds import write_folds
 
 
@@ -24,16 +24,16 @@ def cells(*, data: str, out: str, config: str | None = None, change: str | None 
     words = [*(["--config", config] if config else []), *(f"--{word}" for word in (change or "").split()), f"--data={data}"]
     folds = [Path(out) / f"fold-{k}" for k in range(count)]
     for k, folder in enumerate(folds):
-        found = (folder / "metrics.json").exists()
-        scores = trained("cells", folder, [*words, f"--fold={k}"])
-        told = ", ".join(f"{label} {scores[name]:.3f}" for name, label, _ in HEADLINES if name in scores)
-        print(f"fold {k}{' (trained before)' if found else ''}: {told}", flush=True)
-    print("\n".join(summed_up(write_folds(Path(out), folds))))
+        trained_before = (folder / "metrics.json").exists()
+        scores = train_and_score("cells", folder, [*words, f"--fold={k}"])
+        text = ", ".join(f"{label} {scores[name]:.3f}" for name, label, _ in HEADLINES if name in scores)
+        print(f"fold {k}{' (trained before)' if trained_before else ''}: {text}", flush=True)
+    print("\n".join(format_summary(write_folds(Path(out), folds))))
     print(f"folds: {Path(out) / 'cv_summary.json'}")
     return 0
 
 
-def summed_up(content: dict) -> list[str]:
+def format_summary(content: dict) -> list[str]:
     """Means over folds beside the pooled result, and what to beware of.
 
     Args:

@@ -41,15 +41,15 @@ def run(run: str, *, stacks: int = 3, split: str = "test", data: str | None = No
     rows = load_rows(path)
     best, worst = best_and_worst(rows, count=stacks)
     wanted = [*best.tolist(), *worst.tolist()]
-    pages = heated_pages(opened.problem, split, rows, wanted, mean=opened.options.mean, std=opened.options.std)
-    drawn = [pages[place] for place in wanted]
+    pages = explain_pages(opened.problem, split, rows, wanted, mean=opened.options.mean, std=opened.options.std)
+    drawn = [pages[index] for index in wanted]
     out = folder / GRADCAM
     atomic.write_bytes(out, style.png(draw_heated(drawn[: len(best)], drawn[len(best) :])))
     print(f"{len(best)} best and {len(worst)} worst pages: {out}")
     return 0
 
 
-def heated_pages(
+def explain_pages(
     problem: Problem, split: str, rows: PageRows, wanted: Sequence[int], *, mean: float, std: float
 ) -> dict[int, HeatedPage]:
     """Place in `rows` -> that page with its heat.
@@ -59,34 +59,34 @@ def heated_pages(
         mean, std: that grey levels of 0..1 were normalised with.
     """
     found: dict[int, HeatedPage] = {}
-    for place, batch in single_pages(problem, split, wanted):
-        if int(batch["label"]) != rows.label[place] or abs(float(batch["hours"]) - rows.clock[place]) > 1e-3:
+    for index, batch in iterate_pages(problem, split, wanted):
+        if int(batch["label"]) != rows.label[index] or abs(float(batch["hours"]) - rows.clock[index]) > 1e-3:
             raise ValueError(f"{split} no longer holds the pages that were predicted; the shards were packed anew: train again")
         heat = {
             name: gradcam.compute_heat_maps(problem.model, batch["clip"], batch["valid"], of=of)[0].cpu().numpy()
             for name, of in EXPLAINED.items()
         }
-        found[place] = HeatedPage(image=grey(batch["clip"], mean=mean, std=std), heat=heat, title=page_title(rows, place))
+        found[index] = HeatedPage(image=to_grey(batch["clip"], mean=mean, std=std), heat=heat, title=page_title(rows, index))
     if len(found) < len(set(wanted)):
         raise ValueError(f"{split} has fewer pages than were predicted; the shards were packed anew: train again")
     return found
 
 
-def single_pages(problem: Problem, split: str, wanted: Sequence[int]) -> Iterator[tuple[int, Mapping[str, Tensor]]]:
+def iterate_pages(problem: Problem, split: str, wanted: Sequence[int]) -> Iterator[tuple[int, Mapping[str, Tensor]]]:
     """(place in the split, batch of that page alone); no further than to the last one."""
     first, left = 0, sorted(set(wanted))
     for batch in problem.data.split(split):
         real: Batch = {name: value[batch["row"] >= 0] for name, value in batch.items()}
         count = len(real["row"])
-        for place in (place for place in left if first <= place < first + count):
-            yield place, {name: value[place - first : place - first + 1] for name, value in real.items()}
+        for index in (index for index in left if first <= index < first + count):
+            yield index, {name: value[index - first : index - first + 1] for name, value in real.items()}
         first += count
-        left = [place for place in left if place >= first]
+        left = [index for index in left if index >= first]
         if not left:
             return
 
 
-def grey(clip: Tensor, *, mean: float, std: float) -> np.ndarray:
+def to_grey(clip: Tensor, *, mean: float, std: float) -> np.ndarray:
     """clip (1, W, 3, H, W') normalised -> (H, W') uint8 of the middle page as the network sees it."""
     page = clip[0, clip.shape[1] // 2, 0].float() * std + mean
     return (page.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

@@ -1,20 +1,20 @@
-"""What must hold of one stored page of cells."""
+"""Checks of one stored page of cells."""
 
 from collections.abc import Iterator
 
 from tarpon.shards.sources.cells import source
 from tarpon.shards.sources.cells.pages import decode_tiff
-from tarpon.tools.lint_checks import Kind, Stored, told_alike
+from tarpon.tools.lint_checks import Kind, Stored, compare_json
 
-TOLD = ("group", "source", "source_sha256", *source.JSON_COLUMNS)
+COPIED = ("group", "source", "source_sha256", *source.JSON_COLUMNS)
 
 
-def meta(sample: Stored) -> Iterator[str]:
+def check_meta(sample: Stored) -> Iterator[str]:
     """The JSON in the tar says what the manifest row says."""
-    return told_alike(sample, "json", TOLD, single=("hours",))
+    return compare_json(sample, "json", COPIED, single=("hours",))
 
 
-def labels(sample: Stored) -> Iterator[str]:
+def check_labels(sample: Stored) -> Iterator[str]:
     """Class, time and fold are ones that the card knows, and the class is that of the source's folder."""
     row, card = sample.row, sample.card
     names = card.get("classes", [])
@@ -30,7 +30,7 @@ def labels(sample: Stored) -> Iterator[str]:
         yield f"fold is {row['fold']}; the card has {folds} folds"
 
 
-def image(sample: Stored) -> Iterator[str]:
+def check_image(sample: Stored) -> Iterator[str]:
     """The page decodes, in the size, depth and range that the manifest says."""
     row = sample.row
     try:
@@ -45,7 +45,7 @@ def image(sample: Stored) -> Iterator[str]:
         yield f"levels {page.min()} to {page.max()}, the manifest says {row['frame_min']} to {row['frame_max']}"
 
 
-def levels(sample: Stored) -> Iterator[str]:
+def check_levels(sample: Stored) -> Iterator[str]:
     """The ranges are ranges, within what the depth can hold."""
     for low, high in (("low", "high"), ("first_low", "first_high")):
         least, most = sample.row[low], sample.row[high]
@@ -53,4 +53,6 @@ def levels(sample: Stored) -> Iterator[str]:
             yield f"{low} to {high} is {least} to {most} at {sample.row['bits']} bits"
 
 
-CELLS = Kind(schema=source.SCHEMA, checks={"meta": meta, "labels": labels, "image": image, "levels": levels})
+CELLS = Kind(
+    schema=source.SCHEMA, checks={"meta": check_meta, "labels": check_labels, "image": check_image, "levels": check_levels}
+)

@@ -13,7 +13,7 @@ from tarpon.tools.look import Preview
 from tarpon.tools.table import table
 
 
-def tables(manifest: Manifest) -> Iterator[str]:
+def format_tables(manifest: Manifest) -> Iterator[str]:
     """Lines on classes, wells, formats, folds, and what to beware of."""
     yield from _classes(manifest)
     yield ""
@@ -78,7 +78,7 @@ def _folds(manifest: Manifest) -> Iterator[str]:
     yield from table(["fold", *(f"{name} stacks" for name in manifest.card["classes"])], rows)
 
 
-def picks(manifest: Manifest, *, count: int, seed: int) -> list[int]:
+def pick_rows(manifest: Manifest, *, count: int, seed: int) -> list[int]:
     """`count` rows at most: lines of one stack over time, stacks of the classes by turns; no row twice."""
     rng = np.random.default_rng(seed)
     label, stack, page = (manifest.column(name) for name in ("label", "stack", "page"))
@@ -98,10 +98,10 @@ def picks(manifest: Manifest, *, count: int, seed: int) -> list[int]:
     return taken
 
 
-def sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
+def draw_sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
     """A PNG: pages by hour, their grey levels scaled by the range of their stack."""
     reader, pictures, captions = Reader(manifest), [], []
-    for row in picks(manifest, count=count, seed=seed):
+    for row in pick_rows(manifest, count=count, seed=seed):
         known = manifest.table.slice(row, 1).to_pylist()[0]
         page = decode_tiff(reader.read(row, "tif")).astype(float)
         scaled = np.clip((page - known["low"]) / (known["high"] - known["low"]), 0, 1)
@@ -111,4 +111,4 @@ def sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
     return contact_sheet(pictures, captions)
 
 
-PREVIEW = Preview(tables=tables, sheet=sheet)
+PREVIEW = Preview(tables=format_tables, sheet=draw_sheet)

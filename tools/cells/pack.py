@@ -34,33 +34,33 @@ def cells(
             times as fast. 0: every page is kept pixel for pixel.
         workers: processes; 0: one a core.
     """
-    said = read_config(Path(config))
-    seed = said.split_seed if seed is None else seed
-    ratios = said.split if split is None else shares(split)
-    chosen = CellsSource(
-        frames_per_hour=said.frames_per_hour,
-        name_regex=said.name_regex,
+    settings = read_config(Path(config))
+    seed = settings.split_seed if seed is None else seed
+    ratios = settings.split if split is None else shares(split)
+    options = CellsSource(
+        frames_per_hour=settings.frames_per_hour,
+        name_regex=settings.name_regex,
         group=group,
-        folds=said.folds if folds is None else folds,
+        folds=settings.folds if folds is None else folds,
         seed=seed,
         side=side,
     )
-    for line in said.unused:
+    for line in settings.unused:
         print(f"note: {config}: {line}")
     return run(
         CELLS,
-        (said.infected_dir, said.uninfected_dir),
-        options=chosen,
+        (settings.infected_dir, settings.uninfected_dir),
+        options=options,
         out=out,
         split=ratios,
         seed=seed,
         workers=workers,
-        tables=closing,
+        tables=format_packed,
         counted=lambda manifest: f"{len(manifest)} pages of {manifest.card['stacks']} stacks",
     )
 
 
-def closing(manifest: Manifest) -> list[str]:
+def format_packed(manifest: Manifest) -> list[str]:
     """What was packed by split and fold, and what to beware of."""
     split, fold, label, stack, group = (manifest.column(name) for name in ("split", "fold", "label", "stack", "group"))
     parts = [(name, split == name) for name in SPLITS] + [(f"fold {k}", fold == k) for k in range(manifest.card["folds"])]

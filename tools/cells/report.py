@@ -37,7 +37,7 @@ NO_ROWS = "There are no predictions in this run folder, so there is nothing to s
 SECTIONS = ("Validation", "Stacks", "Windows of time", "Hours", "Calibration")
 
 
-def sections(record: Record, *, frames: None = None) -> list[tuple[str, str]]:
+def build_sections(record: Record, *, frames: None = None) -> list[tuple[str, str]]:
     """(heading, HTML) in reading order, of the split that is reported."""
     if record.split not in record.predictions:
         return [(heading, paragraph(NO_ROWS)) for heading in SECTIONS]
@@ -56,17 +56,17 @@ def rewrite(run: Path) -> None:
     write_outputs(run)
 
 
-def warnings(record: Record) -> list[str]:
+def list_warnings(record: Record) -> list[str]:
     """What a reader must know before the scores: what else than infection may tell the classes apart."""
-    found, held = [], {split: load_rows(path) for split, path in record.predictions.items()}
-    manifest = shards(record)
+    found, by_split = [], {split: load_rows(path) for split, path in record.predictions.items()}
+    manifest = open_shards(record)
     if manifest is not None:
         found += [f"The shards warn: {line}." for line in manifest.card.get("warnings", ())]
-    wells = find_one_well_classes(*held.values()) if manifest is None else ()
+    wells = find_one_well_classes(*by_split.values()) if manifest is None else ()
     if wells:
         found.append(
             f"Class and well cannot be told apart: all {' and all '.join(wells)} stacks of "
-            f"{' and '.join(held)} come from one well. What sets that well apart (background, light, density) may pass for "
+            f"{' and '.join(by_split)} come from one well. What sets that well apart (background, light, density) may pass for "
             f"infection; the scores hold within these wells only."
         )
     clock = record.metrics.get(record.split, {}).get("auc_clock", 0.5)
@@ -78,29 +78,29 @@ def warnings(record: Record) -> list[str]:
     return found
 
 
-def how_split(record: Record) -> str:
+def describe_split(record: Record) -> str:
     """HTML on what stands in which split, and whether test wells are new to the model."""
-    held = {split: load_rows(record.predictions[split]) for split in SPLITS if split in record.predictions}
+    by_split = {split: load_rows(record.predictions[split]) for split in SPLITS if split in record.predictions}
     parts = [
         paragraph(
             f"{split}: {len(rows):,} pages of {len(set(rows.stack))} stacks in {len(set(rows.well))} wells, "
             f"{(rows.label == 1).mean():.0%} of the pages infected."
         )
-        for split, rows in held.items()
+        for split, rows in by_split.items()
     ]
-    manifest = shards(record)
+    manifest = open_shards(record)
     if manifest is None:
         return "".join(parts) + paragraph(
             "The shards are not at hand, so what was trained on cannot be looked at.", kind="soft"
         )
     card = manifest.card
     parts.append(paragraph(f"The data were split by {card['group']}: all pages of one {card['group']} are on one side."))
-    if "test" in held:
-        tested = set(held["test"].stack)
+    if "test" in by_split:
+        tested = set(by_split["test"].stack)
         inside = np.isin(manifest.column("stack"), list(tested))
         others = set(np.array(manifest.column("well"))[~inside])
-        seen = sorted(set(held["test"].well) & others)
-        wells = len(set(held["test"].well))
+        seen = sorted(set(by_split["test"].well) & others)
+        wells = len(set(by_split["test"].well))
         parts.append(
             paragraph(
                 f"{len(seen)} of the {wells} wells tested have other stacks in train or validation: the test does not tell "
@@ -113,7 +113,7 @@ def how_split(record: Record) -> str:
     return "".join(parts)
 
 
-def shards(record: Record) -> Manifest | None:
+def open_shards(record: Record) -> Manifest | None:
     """What the run was trained on; None where it is no longer at hand."""
     try:
         return open_manifest(yaml.safe_load(record.config)["data"], kind="cells")
@@ -131,21 +131,21 @@ def _validation(record: Record) -> str:
 
 
 def _stacks(rows: PageRows) -> str:
-    records = sorted(score_stacks(rows), key=lambda held: (held["accuracy"], -held["mae"]))
+    records = sorted(score_stacks(rows), key=lambda stack: (stack["accuracy"], -stack["mae"]))
     lines = [
         (
-            held["stack"],
-            held["well"],
-            CONDITIONS[held["label"]],
-            f"{held['rows']:,}",
-            number(held["accuracy"]),
-            number(held["prob"]),
-            number(held["mae"], digits=2),
-            f"{held['bias']:+.2f}",
+            stack["stack"],
+            stack["well"],
+            CONDITIONS[stack["label"]],
+            f"{stack['rows']:,}",
+            number(stack["accuracy"]),
+            number(stack["prob"]),
+            number(stack["mae"], digits=2),
+            f"{stack['bias']:+.2f}",
         )
-        for held in records[:MAX_STACKS]
+        for stack in records[:MAX_STACKS]
     ]
-    perfect = sum(held["accuracy"] == 1 for held in records)
+    perfect = sum(stack["accuracy"] == 1 for stack in records)
     words = (
         f"{perfect} of {len(records)} stacks have every page in the right class. The worst first: by pages right, then error."
     )
@@ -217,8 +217,8 @@ def _heat(record: Record) -> str:
         return paragraph(
             f"No {GRADCAM} in the run folder; `tarpon gradcam RUN` makes it, then write the report again.", kind="soft"
         )
-    with Image.open(path) as held:
-        pixels = np.asarray(held.convert("RGB"))
+    with Image.open(path) as stored:
+        pixels = np.asarray(stored.convert("RGB"))
     height, width = pixels.shape[:2]
     figure = Figure(figsize=(width / 110, height / 110))  # pixel for pixel at the resolution figures are drawn in
     axes = figure.add_axes((0, 0, 1, 1))
@@ -230,9 +230,9 @@ def _heat(record: Record) -> str:
 SECTIONS_OF_RUN = ReportSections(
     unit="page",
     headlines=HEADLINES,
-    sections=sections,
+    sections=build_sections,
     has_curve=has_curve,
-    split=how_split,
-    warnings=warnings,
+    split=describe_split,
+    warnings=list_warnings,
     rewrite=rewrite,
 )

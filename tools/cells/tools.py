@@ -8,8 +8,8 @@ CELLS = TaskTools(
     look="cells.look:PREVIEW",
     report="cells.report:SECTIONS_OF_RUN",
     ensemble="cells.ensemble:AVERAGING",
+    gpu="cells.gpu_checks:CHECKS",
     benchmarks={"loader": "cells.bench_loader:BENCHMARK"},
-    gpu="cells.gpu:CHECKS",
     commands={
         "demo cells": Command(target="cells.demo.command:cells", does="write a synthetic infection experiment of TIFF stacks"),
         "pack cells": Command(target="cells.pack:cells", does="folders of infected and uninfected TIFF stacks -> shards"),

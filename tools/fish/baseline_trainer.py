@@ -65,7 +65,7 @@ class GatedMMoE(nn.Module):
         return out
 
 
-def losses(out: Mapping[str, Tensor], labels: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+def sum_losses(out: Mapping[str, Tensor], labels: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     """Weighted sum of each attribute's mean over the rows where it is known.
 
     Args:
@@ -87,13 +87,13 @@ def losses(out: Mapping[str, Tensor], labels: Mapping[str, Tensor], weights: Map
     return total
 
 
-def dataset(features: np.ndarray, labels: Mapping[str, np.ndarray], rows: np.ndarray) -> TensorDataset:
+def make_dataset(features: np.ndarray, labels: Mapping[str, np.ndarray], rows: np.ndarray) -> TensorDataset:
     """Vectors as float32 and labels of these rows, copied into memory."""
     vectors = torch.from_numpy(features[rows].astype(np.float32))
     return TensorDataset(vectors, *(torch.from_numpy(label[rows]) for label in labels.values()))
 
 
-def loader(data: TensorDataset, *, batch: int, workers: int, pin: bool = False) -> DataLoader:
+def make_loader(data: TensorDataset, *, batch: int, workers: int, pin: bool = False) -> DataLoader:
     # fork, PyTorch's usual way on Linux, said because a spawned process hands "spawn" on to its own workers
     return DataLoader(
         data,
@@ -106,7 +106,7 @@ def loader(data: TensorDataset, *, batch: int, workers: int, pin: bool = False) 
     )
 
 
-def endless(batches: DataLoader, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+def iterate_batches(batches: DataLoader, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """Epoch after epoch: features (B, D) and each label by its name."""
     while True:
         for features, *labels in batches:

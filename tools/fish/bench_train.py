@@ -110,15 +110,15 @@ def random_labels(rows: int, classes: dict[str, list[str]], draw: np.random.Gene
     })  # fmt: skip
 
 
-def tarpon(*, work: Workload, resident: bool) -> Trainer:
+def make_tarpon(*, work: Workload, resident: bool) -> Trainer:
     """Training as `train/launch.py fish` does it, step for step; `resident` on its first batch over and over."""
     torch.set_num_threads(work.threads)
     run, options = work.read()
-    place = connect()
+    context = connect()
     empty = own_mib()
-    problem = task.build(run, options, place)
+    problem = task.build(run, options, context)
     data_mib = own_mib() - empty - weights_mib(problem.model)
-    engine = Engine.of(run, place, problem.model, problem.groups)
+    engine = Engine.of(run, context, problem.model, problem.groups)
     batches = problem.data.batches(0, 0)
     if resident:
         batches = itertools.repeat({name: value.clone() for name, value in next(batches).items()})
@@ -126,16 +126,16 @@ def tarpon(*, work: Workload, resident: bool) -> Trainer:
     engine.set_rate(run.optim.lr, backbone=True)
     return Trainer(
         batches=batches,
-        forward=as_the_loop(problem, engine, run),
+        forward=make_forward(problem, engine, run),
         backward=engine.backward,
         advance=engine.step,
         close=disconnect,
-        device=place.device,
+        device=context.device,
         data_mib=data_mib,
     )
 
 
-def as_the_loop(problem: Problem, engine: Engine, run: Run) -> Callable[[Batch], Tensor]:
+def make_forward(problem: Problem, engine: Engine, run: Run) -> Callable[[Batch], Tensor]:
     """Batch -> loss, with what the loop does beside it in every step."""
     meter, steps = Meter(), itertools.count()
 
@@ -150,16 +150,16 @@ def as_the_loop(problem: Problem, engine: Engine, run: Run) -> Callable[[Batch],
     return go
 
 
-def usual(*, work: Workload, workers: int) -> Trainer:
+def make_baseline(*, work: Workload, workers: int) -> Trainer:
     """The baseline, with as many workers in its DataLoader."""
     torch.set_num_threads(work.threads)
     run, options = work.read()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     empty = own_mib()
-    names, outputs, data = usual_data(open_features(work.features), options)
+    names, outputs, data = read_baseline_data(open_features(work.features), options)
     data_mib = own_mib() - empty
     torch.manual_seed(run.seed)
-    loader = baseline_trainer.loader(data, batch=work.batch, workers=workers, pin=device.type == "cuda")
+    loader = baseline_trainer.make_loader(data, batch=work.batch, workers=workers, pin=device.type == "cuda")
     model = baseline_trainer.GatedMMoE(
         data.tensors[0].shape[1], outputs, experts=work.experts, hidden=work.hidden, tower=work.tower
     ).to(device)
@@ -171,14 +171,14 @@ def usual(*, work: Workload, workers: int) -> Trainer:
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             out = model(batch["features"])
-        return baseline_trainer.losses({name: value.float() for name, value in out.items()}, batch, weights)
+        return baseline_trainer.sum_losses({name: value.float() for name, value in out.items()}, batch, weights)
 
     def advance() -> None:
         adam.step()
         adam.zero_grad()
 
     return Trainer(
-        batches=baseline_trainer.endless(loader, names),
+        batches=baseline_trainer.iterate_batches(loader, names),
         forward=forward,
         backward=Tensor.backward,
         advance=advance,
@@ -188,10 +188,10 @@ def usual(*, work: Workload, workers: int) -> Trainer:
     )
 
 
-def usual_data(table: FeatureTable, options: FishOptions) -> tuple[tuple[str, ...], dict[str, int], TensorDataset]:
+def read_baseline_data(table: FeatureTable, options: FishOptions) -> tuple[tuple[str, ...], dict[str, int], TensorDataset]:
     """Names of the labels, task -> width of its output, and the training rows in memory."""
     labels = read_labels(table, options, table.card["classes"])
-    data = baseline_trainer.dataset(table.features, labels, table.split("train"))
+    data = baseline_trainer.make_dataset(table.features, labels, table.split("train"))
     return tuple(labels), output_widths(options, table.card["classes"]), data
 
 
@@ -201,12 +201,12 @@ def weights_mib(model: nn.Module) -> float:
 
 def variants(work: Workload) -> Iterator[Variant]:
     """Tarpon, the baseline in several forms, and Tarpon without its loader."""
-    yield Variant(kind="tarpon", name="tarpon", make=tarpon, arguments={"work": work, "resident": False})
+    yield Variant(kind="tarpon", name="tarpon", make=make_tarpon, arguments={"work": work, "resident": False})
     for workers in WORKERS:
         name = f"modules + DataLoader, {workers} workers"
-        yield Variant(kind="baseline", name=name, make=usual, arguments={"work": work, "workers": workers})
+        yield Variant(kind="baseline", name=name, make=make_baseline, arguments={"work": work, "workers": workers})
     arguments = {"work": work, "resident": True}
-    yield Variant(kind="resident", name="tarpon on one resident batch", make=tarpon, arguments=arguments)
+    yield Variant(kind="resident", name="tarpon on one resident batch", make=make_tarpon, arguments=arguments)
 
 
 BENCHMARK = TrainBenchmark(write_table=write_table, workload=Workload, variants=variants)

@@ -28,11 +28,13 @@ def write_annotated(
         path = out / (name if name.lower().endswith((".jpg", ".jpeg")) else f"{name}.jpg")
         path.parent.mkdir(parents=True, exist_ok=True)
         with Image.open(io.BytesIO(pictures[name].content)) as picture:
-            captioned(picture.convert("RGB"), lines_of(row, habitats=habitats, threshold=threshold)).save(path, quality=90)
+            add_caption(picture.convert("RGB"), caption_lines(row, habitats=habitats, threshold=threshold)).save(
+                path, quality=90
+            )
 
 
-def lines_of(row: Mapping[str, object], *, habitats: Sequence[str], threshold: float) -> list[str]:
-    """The answers of one row as lines of the band."""
+def caption_lines(row: Mapping[str, object], *, habitats: Sequence[str], threshold: float) -> list[str]:
+    """One row of predictions as lines of text."""
     lives = [f"{name} {row[f'{name}_prob']:.2f}" for name in habitats if row[f"{name}_prob"] >= threshold]
     feeding = f", {row['feeding']} {row['feeding_prob']:.2f}" if "feeding" in row else ""
     return [
@@ -43,7 +45,7 @@ def lines_of(row: Mapping[str, object], *, habitats: Sequence[str], threshold: f
     ]
 
 
-def captioned(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
+def add_caption(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
     """The picture with a white band of text below; never scaled."""
     width = max(picture.width, WIDTH)
     canvas = Image.new("RGB", (width, picture.height + len(lines) * LINE + 2 * MARGIN), PAPER)

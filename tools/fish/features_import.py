@@ -50,11 +50,11 @@ def run(folder: str, *, annotations: str, out: str, order_column: str = "NewOrde
         raise ValueError(f"dtype={dtype!r} must be {' or '.join(DTYPES)}")
     if order_column not in source.ORDERS:
         raise ValueError(f"order_column={order_column!r} must be {' or '.join(source.ORDERS)}")
-    told = read_metadata(Path(folder))
-    sources, splits, vectors = read_published(Path(folder), told)
-    labels, taken, lost = join(sources, splits, Path(annotations), order_column=order_column)
+    metadata = read_metadata(Path(folder))
+    sources, splits, vectors = read_published(Path(folder), metadata)
+    labels, taken, lost = join_labels(sources, splits, Path(annotations), order_column=order_column)
     vectors = vectors[taken]
-    cache = FeatureCache(out=Path(out), card=card_of(told, labels, vectors, order_column=order_column, dtype=dtype))
+    cache = FeatureCache(out=Path(out), card=make_card(metadata, labels, vectors, order_column=order_column, dtype=dtype))
     if cache.check():
         cache.clear()
         print(f"{out} holds these features already")
@@ -78,16 +78,16 @@ def read_metadata(folder: Path) -> dict:
         raise ValueError(f"{path}: cannot be read ({error}); give the folder that holds the published features") from error
 
 
-def read_published(folder: Path, told: dict) -> tuple[list[str], np.ndarray, np.ndarray]:
+def read_published(folder: Path, metadata: dict) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Every file's rows: sources (`<family>/<file>`), splits and (N, D) float32 vectors."""
-    classes = {number: name for name, number in told.get("class_to_idx", {}).items()}
+    classes = {number: name for name, number in metadata.get("class_to_idx", {}).items()}
     sources, splits, blocks = [], [], []
     for split in SPLITS:
         path = folder / f"{split}_features.pt"
         if not path.exists() and split not in NEEDED:
             continue
         vectors, labels, paths = read_file(path)
-        names = [source_of(text) for text in paths]
+        names = [last_two_parts(text) for text in paths]
         for name, label in zip(names, labels, strict=True):
             if classes and classes.get(label) != name.partition("/")[0]:
                 raise ValueError(f"{path}: {name} is labelled {classes.get(label, label)}; metadata.json is of other files")
@@ -105,8 +105,8 @@ def read_published(folder: Path, told: dict) -> tuple[list[str], np.ndarray, np.
 def read_file(path: Path) -> tuple[np.ndarray, list[int], list[str]]:
     """(N, D) float32 vectors, N family indices and N paths of one published file."""
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-        vectors, labels, paths = held["features"].float().numpy(), held["labels"].tolist(), list(held["paths"])
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        vectors, labels, paths = content["features"].float().numpy(), content["labels"].tolist(), list(content["paths"])
     except UNREADABLE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path}: not a file of published features ({reason[:200]})") from error
@@ -115,13 +115,13 @@ def read_file(path: Path) -> tuple[np.ndarray, list[int], list[str]]:
     return vectors, labels, paths
 
 
-def source_of(path: str) -> str:
+def last_two_parts(path: str) -> str:
     """The last two parts of a path, of any machine: what a row of the annotations is found by."""
     parts = PurePosixPath(path.replace("\\", "/")).parts
     return "/".join(parts[-2:])
 
 
-def join(
+def join_labels(
     sources: Sequence[str], splits: np.ndarray, annotations: Path, *, order_column: str
 ) -> tuple[pa.Table, np.ndarray, list[str]]:
     """Labels of the vectors that have one sound row each, their places among all, and the sources of the others."""
@@ -130,12 +130,12 @@ def join(
     counted = pc.value_counts(rows["source"])
     once = counted.field("values").filter(pc.equal(counted.field("counts"), 1))
     rows = rows.filter(pc.and_(pc.equal(rows["fault"], ""), pc.is_in(rows["source"], value_set=once)))
-    place = pc.index_in(pa.array(sources, pa.string()), value_set=rows["source"])
-    found = place.is_valid().to_numpy(zero_copy_only=False)
+    positions = pc.index_in(pa.array(sources, pa.string()), value_set=rows["source"])
+    found = positions.is_valid().to_numpy(zero_copy_only=False)
     taken = np.flatnonzero(found)
     if not len(taken):
         raise ValueError(f"none of {len(sources)} vectors has a row in {annotations}; e.g. {sources[0]}")
-    rows = rows.take(place.drop_null())
+    rows = rows.take(positions.drop_null())
     names = rows["source"].to_pylist()
     labels = pa.table({
         "key": [source.make_key(name) for name in names],
@@ -146,12 +146,12 @@ def join(
     return labels, taken, [sources[i] for i in np.flatnonzero(~found)]
 
 
-def card_of(told: dict, labels: pa.Table, vectors: np.ndarray, *, order_column: str, dtype: str) -> dict:
+def make_card(metadata: dict, labels: pa.Table, vectors: np.ndarray, *, order_column: str, dtype: str) -> dict:
     """What is known of the vectors, and what is not."""
     rows = "\n".join(pc.binary_join_element_wise(labels["split"], labels["source"], " ").to_pylist())
     lengths = np.linalg.norm(vectors, axis=1)
     return {
-        "backbone": told.get("hub_name"),
+        "backbone": metadata.get("hub_name"),
         "weights_sha256": None,
         "transform": None,
         "l2": bool((np.abs(lengths - 1) < LENGTH_TOLERANCE).all()),  # seen, not told
@@ -166,8 +166,8 @@ def card_of(told: dict, labels: pa.Table, vectors: np.ndarray, *, order_column: 
         "imported": {
             "vectors_sha256": hashlib.sha256(np.ascontiguousarray(vectors)).hexdigest(),
             "order_column": order_column,
-            "transform": told.get("transform"),
-            "weights": PurePosixPath(str(told.get("weights", "")).replace("\\", "/")).name,
+            "transform": metadata.get("transform"),
+            "weights": PurePosixPath(str(metadata.get("weights", "")).replace("\\", "/")).name,
             "unknown": list(UNKNOWN),
         },
         "versions": installed.find_versions(("tarpon", "torch", "numpy", "pyarrow")),

@@ -1,24 +1,24 @@
-"""What must hold of one stored fish image."""
+"""Checks of one stored fish image."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from tarpon.shards.sources.fish import source
-from tarpon.tools.lint_checks import Kind, Stored, told_alike
-from tarpon.tools.lint_image import image
+from tarpon.tools.lint_checks import Kind, Stored, compare_json
+from tarpon.tools.lint_image import check_image
 
-TOLD = ("group", "source", "source_sha256", *(name for name, _ in source.SCHEMA.columns))
+COPIED = ("group", "source", "source_sha256", *(name for name, _ in source.SCHEMA.columns))
 NAMES = {"family": "families", "order": "orders", "feeding": "feeding"}  # column -> list of names in the card
 ATTRIBUTES = ("troph", "feeding", "habitat")
 
 
-def meta(sample: Stored) -> Iterator[str]:
+def check_meta(sample: Stored) -> Iterator[str]:
     """The JSON in the tar says what the manifest row says, missing values included."""
-    return told_alike(sample, "json", TOLD, single=("troph",))
+    return compare_json(sample, "json", COPIED, single=("troph",))
 
 
-def labels(sample: Stored) -> Iterator[str]:
+def check_labels(sample: Stored) -> Iterator[str]:
     """Names are those of the card; the attributes are there or missing together."""
     row = sample.row
     for column, listed in NAMES.items():
@@ -33,4 +33,5 @@ def labels(sample: Stored) -> Iterator[str]:
         yield f"troph is {row['troph']}"
 
 
-FISH = Kind(schema=source.SCHEMA, checks={"meta": meta, "labels": labels, "image": image}, nullable=frozenset(source.NULLABLE))
+CHECKS = {"meta": check_meta, "labels": check_labels, "image": check_image}
+FISH = Kind(schema=source.SCHEMA, checks=CHECKS, nullable=frozenset(source.NULLABLE))

@@ -19,7 +19,7 @@ from tarpon.tools.table import table
 SHOWN = 15  # families that are listed
 
 
-def tables(manifest: Manifest) -> Iterator[str]:
+def format_tables(manifest: Manifest) -> Iterator[str]:
     """Lines on families, orders, habitats, and what is missing."""
     yield from _families(manifest)
     yield ""
@@ -30,13 +30,13 @@ def tables(manifest: Manifest) -> Iterator[str]:
     yield from _images(manifest)
 
 
-def frequency(manifest: Manifest) -> list[tuple[str, int]]:
+def count_families(manifest: Manifest) -> list[tuple[str, int]]:
     """Families with their images, the largest first, equal ones by name."""
     return sorted(Counter(manifest.table["family"].to_pylist()).items(), key=lambda item: (-item[1], item[0]))
 
 
 def _families(manifest: Manifest) -> Iterator[str]:
-    ranked, card = frequency(manifest), manifest.card
+    ranked, card = count_families(manifest), manifest.card
     counts = np.array([count for _, count in ranked])
     quarters = ", ".join(f"{value:g}" for value in np.quantile(counts, [0.25, 0.5, 0.75]))
     yield (
@@ -58,17 +58,17 @@ def _families(manifest: Manifest) -> Iterator[str]:
 
 
 def _habitats(manifest: Manifest) -> Iterator[str]:
-    held = manifest.table.filter(pc.is_valid(manifest.table["habitat"]))
-    if not len(held):
+    labelled = manifest.table.filter(pc.is_valid(manifest.table["habitat"]))
+    if not len(labelled):
         return
-    on = np.array(held["habitat"].to_pylist()).mean(0)
+    on = np.array(labelled["habitat"].to_pylist()).mean(0)
     yield from table(
         ["habitat", "share of labelled"], [[n, float(p)] for n, p in zip(manifest.card["habitats"], on, strict=True)]
     )
-    troph = held["troph"].to_numpy()
-    feeding = Counter(held["feeding"].to_pylist()).most_common()
+    troph = labelled["troph"].to_numpy()
+    feeding = Counter(labelled["feeding"].to_pylist()).most_common()
     yield f"trophic level: {troph.min():.2f} to {troph.max():.2f}, mean {troph.mean():.3f}, sd {troph.std():.3f}"
-    yield "feeding: " + ", ".join(f"{name} {count / len(held):.1%}" for name, count in feeding)
+    yield "feeding: " + ", ".join(f"{name} {count / len(labelled):.1%}" for name, count in feeding)
 
 
 def _missing(manifest: Manifest) -> Iterator[str]:
@@ -83,10 +83,10 @@ def _images(manifest: Manifest) -> Iterator[str]:
     yield f"images: {sides}, {size.sum() / 2**20:.1f} MiB, {size.mean() / 1024:.0f} KiB each"
 
 
-def picks(manifest: Manifest, *, count: int, seed: int) -> list[int]:
+def pick_rows(manifest: Manifest, *, count: int, seed: int) -> list[int]:
     """`count` rows at most, shared out evenly over the families, the largest family first; no row twice."""
     rng = np.random.default_rng(seed)
-    members: dict[str, list[int]] = {name: [] for name, _ in frequency(manifest)}
+    members: dict[str, list[int]] = {name: [] for name, _ in count_families(manifest)}
     families = manifest.table["family"].to_pylist()
     for row in rng.permutation(len(manifest)).tolist():
         members[families[row]].append(row)
@@ -95,14 +95,14 @@ def picks(manifest: Manifest, *, count: int, seed: int) -> list[int]:
     while len(taken) < min(count, len(manifest)):
         taken += [rows[turn] for rows in members.values() if turn < len(rows)]
         turn += 1
-    place = {name: rank for rank, name in enumerate(members)}
-    return sorted(taken[:count], key=lambda row: place[families[row]])
+    rank_of = {name: rank for rank, name in enumerate(members)}
+    return sorted(taken[:count], key=lambda row: rank_of[families[row]])
 
 
-def sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
+def draw_sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
     """A PNG: images with family, order, trophic level and split."""
     reader, pictures, captions = Reader(manifest), [], []
-    for row in picks(manifest, count=count, seed=seed):
+    for row in pick_rows(manifest, count=count, seed=seed):
         with Image.open(io.BytesIO(reader.read(row, "jpg"))) as picture:
             pictures.append(picture.convert("RGB"))
         known = manifest.table.slice(row, 1).to_pylist()[0]
@@ -112,4 +112,4 @@ def sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
     return contact_sheet(pictures, captions)
 
 
-PREVIEW = Preview(tables=tables, sheet=sheet)
+PREVIEW = Preview(tables=format_tables, sheet=draw_sheet)

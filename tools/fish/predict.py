@@ -24,9 +24,9 @@ from tarpon.shards.features import DTYPES
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.sources.fish.source import FishSource
 from tarpon.shards.sources.images import JpegImage, convert_to_jpeg
-from tarpon.tools.features import Recipe, encode
+from tarpon.tools.features import Recipe, encode_images
 from tarpon.tools.fish.captions import write_annotated
-from tarpon.tools.loose_images import LooseImages, images_in, pictures_of
+from tarpon.tools.loose_images import LooseImages, list_images, read_pictures
 from tarpon.train.checkpoint import load_weights
 from tarpon.train.tasks.fish.export import load
 from tarpon.train.tasks.fish.heads import CLASSES, FLAGS, HEADS
@@ -39,7 +39,7 @@ BATCHES = 4  # a chunk: encoded images of this many batches are held, and as man
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Answerer:
+class FishPredictor:
     """A trained model and the backbone before it."""
 
     model: nn.Module  # (B, D) float32 -> task -> (B, width)
@@ -94,14 +94,14 @@ def fish(
         raise ValueError(f"batch={batch} must be at least 1 and threads={threads} at least 0")
     if annotated and Path(annotated).resolve().is_relative_to(root.resolve()):
         raise ValueError(f"annotated={annotated} lies in images={images}: the next prediction would take the copies for images")
-    names = images_in(root)
-    answerer = load_answerer(Path(checkpoint), weights=weights, pretrained=pretrained)
+    names = list_images(root)
+    answerer = load_predictor(Path(checkpoint), weights=weights, pretrained=pretrained)
     threads = threads or len(os.sched_getaffinity(0))
     target.parent.mkdir(parents=True, exist_ok=True)
     begun, faults = time.perf_counter(), []
     schema = answerer.schema()
     with atomic.replace(target) as draft, WRITERS[target.suffix](draft, schema) as writer:
-        for pictures, table in answers(answerer, root, names, faults, batch=batch, threads=threads):
+        for pictures, table in predict_images(answerer, root, names, faults, batch=batch, threads=threads):
             writer.write_table(table)
             if annotated:
                 write_annotated(Path(annotated), pictures, table, habitats=answerer.encoders["habitats"], threshold=THRESHOLD)
@@ -112,68 +112,67 @@ def fish(
     return 1 if faults else 0
 
 
-def load_answerer(path: Path, *, weights: str | None = None, pretrained: bool = True) -> Answerer:
+def load_predictor(path: Path, *, weights: str | None = None, pretrained: bool = True) -> FishPredictor:
     """Model and backbone of an exported checkpoint, in evaluation mode, on the GPU where there is one.
 
     Raises:
         ValueError: the file is no fish checkpoint, its features were imported, or the backbone's weights are others.
     """
-    held = load(path)
-    options, card = held["args"]["task"], held["features"]
+    checkpoint = load(path)
+    options, card = checkpoint["args"]["task"], checkpoint["features"]
     recipe = Recipe.from_card(card, weights=weights, pretrained=pretrained)
     encoder = recipe.encoder()
     recipe.check(encoder, card)
-    model = build_model(
-        FishModel(**options["model"]), held["dim"], held["outputs"], uncertainty=options["loss"]["uncertainty_weighting"]
-    )
-    load_weights(model, held["model_state_dict"], name=str(path))
+    uncertainty = options["loss"]["uncertainty_weighting"]
+    model = build_model(FishModel(**options["model"]), checkpoint["dim"], checkpoint["outputs"], uncertainty=uncertainty)
+    load_weights(model, checkpoint["model_state_dict"], name=str(path))
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    return Answerer(
+    return FishPredictor(
         model=model.to(device).eval(),
         encoder=encoder.to(device),
         recipe=recipe,
-        encoders=held["encoders"],
-        tasks=tuple(held["outputs"]),
+        encoders=checkpoint["encoders"],
+        tasks=tuple(checkpoint["outputs"]),
         stored=np.dtype(DTYPES[card["dtype"]].to_pandas_dtype()),
         device=device,
     )
 
 
-def answers(
-    answerer: Answerer, root: Path, names: Sequence[str], faults: list[str], *, batch: int, threads: int
+def predict_images(
+    answerer: FishPredictor, root: Path, names: Sequence[str], faults: list[str], *, batch: int, threads: int
 ) -> Iterator[tuple[Mapping[str, JpegImage], pa.Table]]:
     """Chunk by chunk the readable images and a row for each; what cannot be read is added to `faults`, with its name."""
     listed = Manifest(root=str(root), card={}, table=pa.table({"key": names}))
     loose = LooseImages()
     loader = answerer.recipe.loader(listed, loose, batch=batch, device=answerer.device.index, threads=threads)
-    for rows, read in pictures_of(root, names, size=BATCHES * batch, threads=threads, read=picture_of):
+    for rows, read in read_pictures(root, names, size=BATCHES * batch, threads=threads, read=read_picture):
         faults += [f"{names[row]}: {found}" for row, found in zip(rows, read, strict=True) if isinstance(found, str)]
         sound = {row: found for row, found in zip(rows, read, strict=True) if isinstance(found, JpegImage)}
         if not sound:
             continue
         loose.held = {row: picture.content for row, picture in sound.items()}
         kept = [names[row] for row in sound]
-        vectors = vectors_of(answerer, loader, np.array(list(sound)), batch=batch)
-        yield dict(zip(kept, sound.values(), strict=True)), answer(answerer, kept, vectors)
+        vectors = encode_pictures(answerer, loader, np.array(list(sound)), batch=batch)
+        yield dict(zip(kept, sound.values(), strict=True)), predict_vectors(answerer, kept, vectors)
 
 
-def vectors_of(answerer: Answerer, loader: Loader, rows: np.ndarray, *, batch: int) -> Tensor:
+def encode_pictures(answerer: FishPredictor, loader: Loader, rows: np.ndarray, *, batch: int) -> Tensor:
     """(B, D) float32 on the device, with the precision that the trained features were stored in."""
-    parts = list(encode(answerer.encoder, loader, rows, batch=batch, device=answerer.device))
+    parts = list(encode_images(answerer.encoder, loader, rows, batch=batch, device=answerer.device))
     stored = torch.cat(parts).numpy().astype(answerer.stored)
     return torch.from_numpy(stored.astype(np.float32)).to(answerer.device)
 
 
 @torch.no_grad()
-def answer(answerer: Answerer, names: Sequence[str], vectors: Tensor) -> pa.Table:
+def predict_vectors(answerer: FishPredictor, names: Sequence[str], vectors: Tensor) -> pa.Table:
     """Names and vectors (B, D) of images -> the table's rows."""
     out = answerer.model(features=vectors)
     columns: list[pa.Array | np.ndarray] = [pa.array(names, pa.string())]
     for name in answerer.tasks:
         head, scores = HEADS[name], out[name].float()
         if head.kind == CLASSES:
-            prob, place = scores.softmax(1).max(1)
-            columns += [pa.array([answerer.encoders[head.names][i] for i in place.tolist()], pa.string()), prob.cpu().numpy()]
+            prob, best = scores.softmax(1).max(1)
+            columns += [pa.array([answerer.encoders[head.names][i] for i in best.tolist()], pa.string()), prob.cpu().numpy()]
         elif head.kind == FLAGS:
             columns += list(scores.sigmoid().cpu().numpy().T)
         else:
@@ -181,7 +180,7 @@ def answer(answerer: Answerer, names: Sequence[str], vectors: Tensor) -> pa.Tabl
     return pa.table([pa.array(column) for column in columns], schema=answerer.schema())
 
 
-def picture_of(path: Path) -> JpegImage | str:
+def read_picture(path: Path) -> JpegImage | str:
     try:
         return convert_to_jpeg(path.read_bytes(), short_side=FishSource().short_side)
     except (ValueError, OSError) as error:

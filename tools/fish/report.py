@@ -32,7 +32,7 @@ WORST_ROWS = 3  # true images that a family needs for it
 NO_ROWS = "There are no predictions in this run folder, so there is nothing to show here."
 
 
-def sections(record: Record, *, frames: None = None) -> list[tuple[str, str]]:
+def build_sections(record: Record, *, frames: None = None) -> list[tuple[str, str]]:
     """(heading, HTML) in reading order, of the split that is reported."""
     if record.split not in record.predictions:
         return [(heading, paragraph(NO_ROWS)) for heading in ("Families", "Orders", "Habitats", "Trophic level", "Gates")]
@@ -52,7 +52,7 @@ def has_curve(name: str) -> bool:
     return name in CURVES or (name.startswith("f1_habitat_") and not name.endswith(("_low", "_high")))
 
 
-def how_split(record: Record) -> str:
+def describe_split(record: Record) -> str:
     """HTML on which rows are in which split, counted in the features that the run was trained on."""
     try:
         features = open_features(yaml.safe_load(record.config)["data"])
@@ -94,10 +94,10 @@ def _families(rows: AttributeRows) -> str:
     if not support.sum():
         return paragraph("No row has a known family.")
     images, limits = rows.names.train_images, (rows.names.common, rows.names.rare)
-    said = {"common": f"{limits[0]} or more", "medium": f"{limits[1]} to {limits[0] - 1}", "rare": f"1 to {limits[1] - 1}"}
-    said["unseen"] = "none"
+    ranges = {"common": f"{limits[0]} or more", "medium": f"{limits[1]} to {limits[0] - 1}", "rare": f"1 to {limits[1] - 1}"}
+    ranges["unseen"] = "none"
     lines = [
-        (name, said[name], f"{(members & (support > 0)).sum():,}", *_rates(support[members], hits[members]))
+        (name, ranges[name], f"{(members & (support > 0)).sum():,}", *_rates(support[members], hits[members]))
         for name, members in rows.names.buckets().items()
         if name != "unseen" or support[members].sum()
     ]
@@ -222,4 +222,10 @@ def _gates(rows: AttributeRows) -> str:
     return paragraph(words) + embed_figure(attributes.gates(rows), caption="Mean weight of each expert in each task's mix.")
 
 
-SECTIONS_OF_RUN = ReportSections(unit="image", headlines=HEADLINES, sections=sections, has_curve=has_curve, split=how_split)
+SECTIONS_OF_RUN = ReportSections(
+    unit="image",
+    headlines=HEADLINES,
+    sections=build_sections,
+    has_curve=has_curve,
+    split=describe_split,
+)

@@ -8,8 +8,8 @@ FISH = TaskTools(
     look="fish.look:PREVIEW",
     report="fish.report:SECTIONS_OF_RUN",
     ensemble="fish.ensemble:AVERAGING",
+    gpu="fish.gpu_checks:CHECKS",
     benchmarks={"train": "fish.bench_train:BENCHMARK"},
-    gpu="fish.gpu:CHECKS",
     commands={
         "features extract": Command(
             target="fish.features_published:run", does="the same by the published names, packing what is not"

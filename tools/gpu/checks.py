@@ -1,34 +1,25 @@
-"""What a task brings to `tarpon gpu`, found through `tools/tasks.py`."""
+"""What a task brings to `tarpon gpu`: small shards, batches to compare, and further steps of the parts."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from tarpon.tools.gpu.step_runner import Step
 from tarpon.tools.task import load
 from tarpon.tools.tasks import TOOLS
 
-if TYPE_CHECKING:
-    from torch import Tensor
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class GpuChecks:
-    """A task's part of a visit. Heavy imports belong inside its functions: steps are listed on any machine."""
+    """One task on a GPU. Heavy imports belong inside the functions, so that steps can be listed on any machine."""
 
-    prepare: Callable[..., None]  # (folder for shards, folder for labs, small=) -> draws a lab and packs it
-    shards: str  # folder below the first one whose batches are compared
-    batches: Callable[[Path, int | None], "Iterator[dict[str, Tensor]]"]  # (shards, GPU or None) -> its first batches
-    # (shards, window=, batch=, side=, device=, alone=) -> endless steps of its loader, or of decoding alone, to be timed; only
-    # of the one task whose loader and training are timed, which packs a folder `<task>_<codec>` for each codec
-    loader_steps: Callable[..., Iterator] | None = None
+    prepare: Callable[..., None]  # (folder, labs=, small=): draw a lab below `labs` and pack it below `folder`
+    shards: str  # name of the shards below the prepared folder that batches are read from
+    batches: Callable[[Path, int | None], Iterator[dict]]  # (shards, GPU ordinal; None: CPU) -> a few batches of tensors
+    pipeline_steps: Callable[[], list[Step]] = list  # further steps of the part `pipelines`
+    train_steps: Callable[[], list[Step]] = list  # steps of the part `train`
 
 
-def checks() -> dict[str, GpuChecks]:
-    """Task -> what it brings, in the order of the table."""
+def load_checks() -> dict[str, GpuChecks]:
+    """Task -> its checks, of all tasks that have some."""
     return {name: load(tools.gpu) for name, tools in TOOLS.items() if tools.gpu}
-
-
-def timed() -> str:
-    """The task whose loader and training are timed."""
-    return next(name for name, found in checks().items() if found.loader_steps)

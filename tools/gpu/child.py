@@ -1,4 +1,4 @@
-"""A command within a time limit, its output handed on as it comes, watched for memory; it leaves nothing running."""
+"""Runs a command within a time limit: output passed on as it comes, peak memory measured, no process left behind."""
 
 import os
 import signal
@@ -18,13 +18,13 @@ END_S = 5.0  # between asking and forcing
 LOG_BYTES = 12 * 2**20  # of a log; what comes after is shown but not kept
 
 
-class Failed(RuntimeError):
-    """A command did not do what it was asked."""
+class ProcessFailed(RuntimeError):
+    """A command left with an error, or its time was over."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
-    """How a command ended."""
+class ProcessResult:
+    """How a command ended, and what memory it took."""
 
     status: int | None  # None: it was ended for its time; below 0: by that signal
     host_mib: float  # peak of the command and all below it, looked at every WATCH_S
@@ -33,7 +33,7 @@ class Ended:
 
 
 class Log:
-    """A file that output is added to at once, and shown; a process that is killed loses nothing of it."""
+    """An unbuffered log file whose content is also printed; a killed process loses nothing of it."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ class Log:
         self._left = LOG_BYTES - self._file.tell()
 
     def write(self, content: bytes) -> None:
-        show(content)
+        write_stdout(content)
         if self._left > 0:
             self._file.write(content[: self._left])
             self._left -= len(content)
@@ -49,21 +49,21 @@ class Log:
                 self._file.write(b"\n(the log is full)\n")
 
 
-def show(content: bytes) -> None:
+def write_stdout(content: bytes) -> None:
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
 
 
-def call(
+def run_process(
     words: Sequence[str],
     *,
     seconds: float,
-    write: Callable[[bytes], object] = show,
+    write: Callable[[bytes], object] = write_stdout,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     watch: bool = True,
-) -> Ended:
-    """Run a command to its end or for its time.
+) -> ProcessResult:
+    """Run a command until it ends or its time is over.
 
     Args:
         write: what to do with its output, standard and error, as it comes.
@@ -88,22 +88,22 @@ def call(
     finally:
         _end(process)
         pump.join(END_S)
-    return Ended(
+    return ProcessResult(
         status=None if late else process.returncode, host_mib=host, gpu_mib=gpu, last=last[0] if last else "it said nothing"
     )
 
 
-def must(words: Sequence[str], *, seconds: float, **options: object) -> Ended:
-    """As `call`; Failed unless the command leaves with status 0 in time."""
-    ended = call(words, seconds=seconds, **options)
+def run_checked(words: Sequence[str], *, seconds: float, **options: object) -> ProcessResult:
+    """As `run_process`; ProcessFailed unless the command leaves with status 0 in time."""
+    ended = run_process(words, seconds=seconds, **options)
     if ended.status != 0:
         what = " ".join(Path(word).name for word in words[1:4])
-        raise Failed(f"{what} {how(ended.status, seconds=seconds)}: {ended.last.strip()[:300]}")
+        raise ProcessFailed(f"{what} {describe_status(ended.status, seconds=seconds)}: {ended.last.strip()[:300]}")
     return ended
 
 
-def how(status: int | None, *, seconds: float) -> str:
-    """A status in words."""
+def describe_status(status: int | None, *, seconds: float) -> str:
+    """An exit status in words; None: the time was over."""
     if status is None:
         return f"was ended after {seconds:.0f} s"
     return f"was ended by signal {-status}" if status < 0 else f"left with status {status}"

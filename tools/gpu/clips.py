@@ -1,4 +1,4 @@
-"""Small clips of a moving square, encoded on the spot in every codec that a GPU may decode."""
+"""Small clips of a moving square, drawn and encoded here in every codec that a GPU may decode."""
 
 import io
 
@@ -9,12 +9,15 @@ from tarpon.shards.sources.video.clips import CODECS
 
 SIZES = (128, 160, 512)  # pixels; decoders of GPUs have least sizes
 FRAMES = 24
-AV1 = (("libsvtav1", {"preset": "12", "crf": "20"}), ("libaom-av1", {"cpu-used": "8", "crf": "20"}))  # the first there is
+AV1_ENCODERS = (
+    ("libsvtav1", {"preset": "12", "crf": "20"}),
+    ("libaom-av1", {"cpu-used": "8", "crf": "20"}),
+)  # the first there is
 ALL = ("vp9", "mjpeg", "h264", "hevc", "av1")
 
 
-def drawn(size: int) -> np.ndarray:
-    """(FRAMES, size, size, 3) uint8: a bright square wandering over a gradient."""
+def draw_frames(size: int) -> np.ndarray:
+    """(FRAMES, size, size, 3) uint8: a bright square moving over a gradient."""
     ramp = np.linspace(20, 120, size, dtype=np.uint8)
     frames = np.repeat(np.stack([np.tile(ramp, (size, 1))] * 3, -1)[None], FRAMES, 0)
     side = size // 4
@@ -24,10 +27,10 @@ def drawn(size: int) -> np.ndarray:
     return frames
 
 
-def encoded(codec: str, frames: np.ndarray) -> bytes:
-    """An mp4; ValueError where this PyAV has no encoder for the codec."""
+def encode_clip(codec: str, frames: np.ndarray) -> bytes:
+    """frames (T, H, W, 3) uint8 -> an mp4; ValueError where this PyAV has no encoder for the codec."""
     known = CODECS.get(codec)
-    ways = [(known.encoder, known.options)] if known else [way for way in AV1 if way[0] in av.codecs_available]
+    ways = [(known.encoder, known.options)] if known else [way for way in AV1_ENCODERS if way[0] in av.codecs_available]
     if not ways:
         raise ValueError(f"this PyAV encodes no {codec}")
     encoder, options = ways[0]

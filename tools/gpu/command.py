@@ -38,26 +38,26 @@ def run(
     Returns:
         0, or 1 when a part failed or did not fit.
     """
-    check(part=part, device=device, seconds=seconds, minutes=minutes)
+    check_options(part=part, device=device, seconds=seconds, minutes=minutes)
     if prepare is not None:
-        from tarpon.tools.gpu import shards as made
+        from tarpon.tools.gpu import prepared_shards
 
-        print(made.prepare(Path(prepare)))
+        print(prepared_shards.prepare(Path(prepare)))
         return 0
     if collect is not None:
-        return sum_up(Path(collect), Path(out or "docs/benchmarks"))
+        return write_summary(Path(collect), Path(out or "docs/benchmarks"))
     folder, given = Path(out or "runs/gpu"), None if shards is None else Path(shards)
     if dry_run:
-        print("\n".join(plan.shown(out=folder, shards=given, device=device)))
+        print("\n".join(plan.describe_plan(out=folder, shards=given, device=device)))
         return 0
     if device == "gpu":
-        needs_gpu()
+        require_gpu()
     names = list(PARTS) if part is None else [part]
-    return go(names, out=folder, seconds=seconds, minutes=minutes, device=device, shards=given)
+    return run_parts(names, out=folder, seconds=seconds, minutes=minutes, device=device, shards=given)
 
 
-def check(*, part: str | None, device: str, seconds: float | None, minutes: float) -> None:
-    """ValueError for what cannot be meant."""
+def check_options(*, part: str | None, device: str, seconds: float | None, minutes: float) -> None:
+    """ValueError for an option that has no such value."""
     if part is not None and part not in PARTS:
         raise ValueError(f"part={part!r} must be one of {', '.join(PARTS)}")
     if device not in ("gpu", "cpu"):
@@ -66,23 +66,23 @@ def check(*, part: str | None, device: str, seconds: float | None, minutes: floa
         raise ValueError(f"minutes={minutes} and seconds={seconds} must be above 0")
 
 
-def needs_gpu() -> None:
+def require_gpu() -> None:
     import torch
 
     if not torch.cuda.is_available():
         raise ValueError("no NVIDIA GPU here that PyTorch sees; --device cpu runs every part in small, `make test` is for CPUs")
 
 
-def sum_up(folder: Path, out: Path) -> int:
-    told = summary.collected([folder])
-    if not told["rows"] and not told["steps"]:
+def write_summary(folder: Path, out: Path) -> int:
+    record = summary.collect([folder])
+    if not record["rows"] and not record["steps"]:
         raise ValueError(f"{folder}: no rows of a part below it ({', '.join(f'{name}.jsonl' for name in PARTS)})")
-    place = summary.write(told, out)
-    print("\n".join([*summary.markdown(told), f"written: {place} and {place.with_suffix('.md')}"]))
+    path = summary.write(record, out)
+    print("\n".join([*summary.markdown(record), f"written: {path} and {path.with_suffix('.md')}"]))
     return 0
 
 
-def go(names: list[str], *, out: Path, seconds: float | None, minutes: float, device: str, shards: Path | None) -> int:
+def run_parts(names: list[str], *, out: Path, seconds: float | None, minutes: float, device: str, shards: Path | None) -> int:
     """Parts in order, each within its own time and what is left of all; the summary is written after each."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that a part is ended with us
     log, ends, well = Log(out / LOG), time.monotonic() + 60 * minutes, True
@@ -90,8 +90,8 @@ def go(names: list[str], *, out: Path, seconds: float | None, minutes: float, de
         for name in names:
             given = min(PARTS[name].seconds if seconds is None else seconds, ends - time.monotonic())
             well &= run_part(name, out=out, seconds=given, device=device, shards=shards, log=log)
-            summary.write(summary.collected([out]), out)
+            summary.write(summary.collect([out]), out)
     finally:
-        place = summary.write(summary.collected([out]), out)
-    log.write(f"written: {place} and {place.with_suffix('.md')}\n".encode())
+        path = summary.write(summary.collect([out]), out)
+    log.write(f"written: {path} and {path.with_suffix('.md')}\n".encode())
     return 0 if well else 1

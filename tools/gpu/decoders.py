@@ -1,4 +1,4 @@
-"""How busy the GPU's video decoders are while something runs, from nvidia-smi."""
+"""How busy the GPU's video decoders are while something else runs, from nvidia-smi."""
 
 import shutil
 import subprocess
@@ -7,14 +7,14 @@ from types import TracebackType
 QUERY = ["nvidia-smi", "--query-gpu=utilization.decoder,utilization.gpu", "--format=csv,noheader,nounits", "-lms", "200"]
 
 
-class Watching:
-    """Between enter and exit, `told` fills; where nvidia-smi is missing or tells nothing, that is what is told."""
+class DecoderMonitor:
+    """A context manager; after it, `usage` holds the figures, or the reason why nvidia-smi gave none."""
 
     def __init__(self) -> None:
-        self.told: dict[str, object] = {"decoder_use": "nvidia-smi is not there"}
+        self.usage: dict[str, object] = {"decoder_use": "nvidia-smi is not there"}
         self._process: subprocess.Popen | None = None
 
-    def __enter__(self) -> "Watching":
+    def __enter__(self) -> "DecoderMonitor":
         if shutil.which(QUERY[0]):
             self._process = subprocess.Popen(QUERY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         return self
@@ -24,11 +24,14 @@ class Watching:
             return
         self._process.terminate()
         printed, _ = self._process.communicate(timeout=10)
-        self.told = read(printed)
+        self.usage = parse_usage(printed)
 
 
-def read(printed: str) -> dict[str, object]:
-    """Percent of the decoders and of the multiprocessors, a line each; the mean of all units together is what NVML tells."""
+def parse_usage(printed: str) -> dict[str, object]:
+    """What nvidia-smi printed -> mean and highest use of the decoders and mean use of the multiprocessors, percent.
+
+    NVML gives the mean over all decoder units.
+    """
     pairs = []
     for line in printed.splitlines():
         try:

@@ -1,4 +1,4 @@
-"""What a part found, one JSON line at a time: each is on disk before the next thing is begun."""
+"""The results of a part as JSON lines; each line is on disk before the next step is begun."""
 
 import json
 import os
@@ -17,13 +17,13 @@ class Journal:
     def __init__(self, out: Path, part: str, *, since: float = float("inf")) -> None:
         out.mkdir(parents=True, exist_ok=True)
         self._path, self._part = out / f"{part}.jsonl", part
-        told = list(read(self._path))
-        self._done = {row["name"] for row in told if row["kind"] == "step" and row["ok"]}
-        self._tried = {row["name"] for row in told if row["kind"] == "begin" and row["at"] >= since}
+        rows = list(read_rows(self._path))
+        self._done = {row["name"] for row in rows if row["kind"] == "step" and row["ok"]}
+        self._tried = {row["name"] for row in rows if row["kind"] == "begin" and row["at"] >= since}
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (open as long as the process)
         self._whole_lines()
 
-    def over(self, step: str, *, done: bool = False) -> bool:
+    def is_over(self, step: str, *, done: bool = False) -> bool:
         """Whether a step is done, or was tried since; with `done` the first alone."""
         return step in self._done or (not done and step in self._tried)
 
@@ -41,7 +41,7 @@ class Journal:
             self._file.write("\n")
 
 
-def read(path: Path) -> Iterator[dict]:
+def read_rows(path: Path) -> Iterator[dict]:
     """Rows of a journal; a line that was cut off is left out. None of a file that is not there."""
     if not path.exists():
         return

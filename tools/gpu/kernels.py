@@ -11,7 +11,7 @@ import sys
 from dataclasses import asdict
 from functools import cache, partial
 
-from tarpon.tools.gpu.steps import Rows, Step, Visit, main
+from tarpon.tools.gpu.step_runner import Rows, Step, Visit, main
 
 PART = "kernels"
 PACKAGES = (
@@ -26,18 +26,18 @@ SECONDS = 0.1  # that each figure's calls take together
 
 
 def steps() -> list[Step]:
-    """Correctness of all before the time of any; the shapes that the aims are about before the others."""
+    """Correctness of all operations before the time of any; default shapes before others."""
     return [
-        Step(name="machine", make=machine, seconds=5),
-        Step(name="ceilings", make=ceilings, seconds=5),
-        *(Step(name=f"exact {op}", make=partial(exact, op=op), seconds=10) for op in OPS),
-        *(Step(name=f"time {op}", make=partial(timed, op=op, which="default"), seconds=10) for op in OPS),
-        *(Step(name=f"time {op}, other shapes", make=partial(timed, op=op, which="other"), seconds=10) for op in OPS),
+        Step(name="machine", make=describe_machine, seconds=5),
+        Step(name="ceilings", make=report_ceilings, seconds=5),
+        *(Step(name=f"exact {op}", make=partial(check_accuracy, op=op), seconds=10) for op in OPS),
+        *(Step(name=f"time {op}", make=partial(time_op, op=op, which="default"), seconds=10) for op in OPS),
+        *(Step(name=f"time {op}, other shapes", make=partial(time_op, op=op, which="other"), seconds=10) for op in OPS),
     ]
 
 
-def machine(visit: Visit) -> Rows:
-    """Facts; what is missing is one too."""
+def describe_machine(visit: Visit) -> Rows:
+    """Facts of this machine; a missing program or library is a fact too."""
     import torch
 
     from tarpon.models.ops.launch import INTERPRETED
@@ -46,24 +46,24 @@ def machine(visit: Visit) -> Rows:
 
     on_gpu = torch.cuda.is_available()
     name = torch.cuda.get_device_name() if on_gpu else None
-    yield fact("machine", results.describe_machine(gpu=name))
-    yield fact("versions", installed.find_versions(PACKAGES))
-    yield fact("interpreted", INTERPRETED)
-    yield fact("torch", {"version": torch.__version__, "cuda": torch.version.cuda, "python": sys.version.split()[0]})
+    yield make_fact("machine", results.describe_machine(gpu=name))
+    yield make_fact("versions", installed.find_versions(PACKAGES))
+    yield make_fact("interpreted", INTERPRETED)
+    yield make_fact("torch", {"version": torch.__version__, "cuda": torch.version.cuda, "python": sys.version.split()[0]})
     for library in LIBRARIES:
-        yield fact(library, loads(library))
-    yield fact("nvidia-smi", printed("nvidia-smi"))
-    yield fact("decoders", printed("nvidia-smi", "-q", "-d", "UTILIZATION"))
+        yield make_fact(library, can_load(library))
+    yield make_fact("nvidia-smi", run_program("nvidia-smi"))
+    yield make_fact("decoders", run_program("nvidia-smi", "-q", "-d", "UTILIZATION"))
     if on_gpu:
-        told = torch.cuda.get_device_properties(0)
-        yield fact("device", {field: getattr(told, field) for field in dir(told) if not field.startswith("_")})
+        properties = torch.cuda.get_device_properties(0)
+        yield make_fact("device", {field: getattr(properties, field) for field in dir(properties) if not field.startswith("_")})
 
 
-def fact(name: str, value: object) -> dict:
+def make_fact(name: str, value: object) -> dict:
     return {"kind": "fact", "name": name, "value": value}
 
 
-def loads(library: str) -> bool | str:
+def can_load(library: str) -> bool | str:
     """Whether a shared library can be loaded, or why not."""
     try:
         ctypes.CDLL(library)
@@ -72,7 +72,7 @@ def loads(library: str) -> bool | str:
     return True
 
 
-def printed(*words: str) -> str:
+def run_program(*words: str) -> str:
     """What a program prints, or why it does not."""
     if shutil.which(words[0]) is None:
         return f"{words[0]} is not there"
@@ -81,48 +81,53 @@ def printed(*words: str) -> str:
 
 
 @cache
-def limits(device: str) -> object:
-    """bench_ops_timing.Ceilings of the type that is timed."""
-    from tarpon.tools.bench import ops_timing as bench_ops_timing
+def measure_ceilings(device: str) -> object:
+    """ops_timing.Ceilings in the dtype that is timed, measured once a process."""
+    from tarpon.tools.bench import ops_timing
 
-    return bench_ops_timing.ceilings(timed_type(device), device=device)
+    return ops_timing.ceilings(choose_dtype(device), device=device)
 
 
-def timed_type(device: str) -> object:
+def choose_dtype(device: str) -> object:
     import torch
 
     return torch.bfloat16 if device == "cuda" else torch.float32
 
 
-def ceilings(visit: Visit) -> Rows:
-    yield {"kind": "ceilings", "name": str(timed_type(visit.torch_device)), **asdict(limits(visit.torch_device))}
+def report_ceilings(visit: Visit) -> Rows:
+    yield {"kind": "ceilings", "name": str(choose_dtype(visit.torch_device)), **asdict(measure_ceilings(visit.torch_device))}
 
 
-def exact(visit: Visit, *, op: str) -> Rows:
-    """Forward and every gradient beside float64 on the same device: the shapes of the aims, odd ones, other ways and types."""
+def check_accuracy(visit: Visit, *, op: str) -> Rows:
+    """Forward and every gradient against float64 on the same device: default and odd shapes, all ways, all dtypes."""
     from tarpon.tools.bench.ops_check import check
 
     for row in check(visit.torch_device, ops=(op,)):
-        told = asdict(row)
-        value = told.pop("name")
+        fields = asdict(row)
+        value = fields.pop("name")
         name = f"{op} {'x'.join(map(str, row.shape))} {row.dtype} {row.way} {value}".strip()
-        yield {"kind": "exact", "name": name, "value": value, **told}
+        yield {"kind": "exact", "name": name, "value": value, **fields}
 
 
-def timed(visit: Visit, *, op: str, which: str) -> Rows:
-    """Fused, eager, rivals and what is compiled of them; on a GPU by the host's calls and replayed as a graph."""
-    from tarpon.models.ops import OPS as SPECS
+def time_op(visit: Visit, *, op: str, which: str) -> Rows:
+    """Times of the fused, the eager, the rival and the compiled ways; on a GPU called from the host and replayed as a graph."""
+    from tarpon.models import ops
     from tarpon.tools.bench.ops_timing import measure
 
-    spec, device = SPECS[op], visit.torch_device
+    spec, device = ops.OPS[op], visit.torch_device
     other = [shape for shape in spec.shapes if shape not in spec.defaults]
     shapes = (spec.defaults if which == "default" else other) if visit.gpu else spec.small_shapes[:1]
-    options = {"dtype": timed_type(device), "device": device, "compiled": visit.gpu, "seconds": SECONDS if visit.gpu else 0.01}
+    options = {
+        "dtype": choose_dtype(device),
+        "device": device,
+        "compiled": visit.gpu,
+        "seconds": SECONDS if visit.gpu else 0.01,
+    }
     for shape in shapes:
-        for row in measure(spec, shape, limits=limits(device), **options):
-            told = asdict(row)
-            name = f"{op} {'x'.join(map(str, shape))} {row.way} {told['part']}"
-            yield {"kind": "time", "name": name, "pass": told.pop("part"), "ms": row.ms, "ok": not row.error, **told}
+        for row in measure(spec, shape, limits=measure_ceilings(device), **options):
+            fields = asdict(row)
+            name = f"{op} {'x'.join(map(str, shape))} {row.way} {fields['part']}"
+            yield {"kind": "time", "name": name, "pass": fields.pop("part"), "ms": row.ms, "ok": not row.error, **fields}
 
 
 if __name__ == "__main__":

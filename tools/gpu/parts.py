@@ -6,12 +6,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tarpon.tools.gpu.child import Log, call, how
-from tarpon.tools.gpu.journal import Journal, read
-from tarpon.tools.gpu.steps import FAILED, Step
+from tarpon.tools.gpu.child import Log, describe_status, run_process
+from tarpon.tools.gpu.journal import Journal, read_rows
+from tarpon.tools.gpu.step_runner import FAILED, Step
 
 LOG = "gpu.log"
-LEAST_S = 5.0  # a part is not begun with less time left
+MIN_S = 5.0  # a part is not begun with less time left
 TRIES = 8  # a part that ended its process is begun anew, past the step that did it
 
 
@@ -39,7 +39,7 @@ PARTS = {
 
 
 def run_part(name: str, *, out: Path, seconds: float, device: str, shards: Path | None, log: Log) -> bool:
-    """True when all of it was well. What it finds is in `out` whatever becomes of it.
+    """Run a part in a process of its own, again past a step that ended the process; True when all of it was well.
 
     Args:
         seconds: after which it is ended.
@@ -52,35 +52,35 @@ def run_part(name: str, *, out: Path, seconds: float, device: str, shards: Path 
     died = False
     for _ in range(TRIES):
         left = ends - time.monotonic()
-        if left < min(LEAST_S, seconds):
+        if left < min(MIN_S, seconds):
             break
-        tried = attempts(out, name, since=begun)
-        status = call([*words, f"--seconds={left}"], seconds=left, write=log.write, watch=False).status
-        told = how(status, seconds=seconds)
+        tried = count_attempts(out, name, since=begun)
+        status = run_process([*words, f"--seconds={left}"], seconds=left, write=log.write, watch=False).status
+        ending = describe_status(status, seconds=seconds)
         if status in (0, FAILED, None):
             break
         died = True
-        left_off(out, name, since=begun, said=told)
-        if attempts(out, name, since=begun) == tried:
+        record_unfinished(out, name, since=begun, said=ending)
+        if count_attempts(out, name, since=begun) == tried:
             break  # it did not come to a step
-        log.write(f"== {name} {told}: it goes on after that step\n".encode())
+        log.write(f"== {name} {ending}: it goes on after that step\n".encode())
     if status is None:
-        left_off(out, name, since=begun, said=f"ended after {seconds:.0f} s")
+        record_unfinished(out, name, since=begun, said=f"ended after {seconds:.0f} s")
     elif status not in (0, FAILED):
-        Journal(out, name).write("error", name, ok=False, said=how(status, seconds=seconds))
+        Journal(out, name).write("error", name, ok=False, said=describe_status(status, seconds=seconds))
     well = status == 0 and not died
-    log.write(f"== {name}: {'well' if well else how(status, seconds=seconds)}\n".encode())
+    log.write(f"== {name}: {'well' if well else describe_status(status, seconds=seconds)}\n".encode())
     return well
 
 
-def attempts(out: Path, part: str, *, since: float) -> int:
-    """Steps that were begun."""
-    return sum(row["kind"] == "begin" and row["at"] >= since for row in read(out / f"{part}.jsonl"))
+def count_attempts(out: Path, part: str, *, since: float) -> int:
+    """Number of steps begun since then."""
+    return sum(row["kind"] == "begin" and row["at"] >= since for row in read_rows(out / f"{part}.jsonl"))
 
 
-def left_off(out: Path, part: str, *, since: float, said: str) -> None:
-    """A row for every step that was begun and has not ended."""
-    rows = [row for row in read(out / f"{part}.jsonl") if row["at"] >= since]
+def record_unfinished(out: Path, part: str, *, since: float, said: str) -> None:
+    """Write a failed row for every step that was begun since and has not ended."""
+    rows = [row for row in read_rows(out / f"{part}.jsonl") if row["at"] >= since]
     ended = {row["name"] for row in rows if row["kind"] == "step"}
     journal = Journal(out, part)
     for name in dict.fromkeys(row["name"] for row in rows if row["kind"] == "begin"):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tarpon.tools.gpu.journal import read
+from tarpon.tools.gpu.journal import read_rows
 from tarpon.tools.gpu.parts import PARTS
 from tarpon.tools.table import table
 
@@ -28,8 +28,8 @@ CALLS = (
 )
 
 
-def mib(folder: Path | None) -> str:
-    """Size of all files below it."""
+def folder_size(folder: Path | None) -> str:
+    """Size of all files below a folder, in words."""
     if folder is None:
         return "not given"
     if not folder.exists():
@@ -37,25 +37,30 @@ def mib(folder: Path | None) -> str:
     return f"{sum(path.stat().st_size for path in folder.rglob('*') if path.is_file()) / 2**20:.1f} MiB"
 
 
-def shown(*, out: Path, shards: Path | None, device: str) -> Iterator[str]:
-    """The calls; then every step with the seconds expected of it, and those it took the last time in `out`."""
+def describe_plan(*, out: Path, shards: Path | None, device: str) -> Iterator[str]:
+    """Lines: the calls; then every step with its expected seconds, and those it took the last time in `out`."""
     rows = []
     for number, call in enumerate(CALLS, start=1):
-        carried = ", ".join(f"{name} ({mib(shards)})" if name == "shards" else name for name in call.carries)
+        carried = ", ".join(f"{name} ({folder_size(shards)})" if name == "shards" else name for name in call.carries)
         rows.append((number, ", ".join(call.parts), carried, f"{call.seconds():.0f}"))
     yield from table(("call", "parts", "carries", "seconds"), rows)
     yield f"together {sum(call.seconds() for call in CALLS):.0f} s, starting of the machine not counted"
     yield ""
     took = {
-        (name, row["name"]): row["seconds"] for name in PARTS for row in read(out / f"{name}.jsonl") if row["kind"] == "step"
+        (name, row["name"]): row["seconds"]
+        for name in PARTS
+        for row in read_rows(out / f"{name}.jsonl")
+        if row["kind"] == "step"
     }
     for name, part in PARTS.items():
-        expected = [(step.name, f"{step.seconds:.0f}", last(took.get((name, step.name)))) for step in part.steps(name)]
+        expected = [
+            (step.name, f"{step.seconds:.0f}", format_seconds(took.get((name, step.name)))) for step in part.steps(name)
+        ]
         total = sum(float(row[1]) for row in expected)
         yield f"{name}: {part.does}; needs {part.needs}; expected {total:.0f} s, given {part.seconds:.0f}"
         yield from table(("step", "expected s", f"took s ({device})"), expected)
         yield ""
 
 
-def last(seconds: float | None) -> str:
+def format_seconds(seconds: float | None) -> str:
     return "" if seconds is None else f"{seconds:.1f}"

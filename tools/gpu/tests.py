@@ -5,16 +5,16 @@ import sys
 from pathlib import Path
 
 from tarpon.tools.gpu.journal import Journal
-from tarpon.tools.gpu.steps import POISONED, Rows, Step, Visit, device_is_lost, main
+from tarpon.tools.gpu.step_runner import DEVICE_LOST, Rows, Step, Visit, device_is_lost, main
 
 PART = "tests"
 ROOT = Path(__file__).resolve().parents[2]  # of the checkout: the tests are no part of the package
 SMALL = "tests/test_layers.py"  # on a CPU, where none of the marked ones can run
-TOLD = 3000  # last characters of a failure that its row holds
+FAILURE_CHARS = 3000  # last characters of a failure that its row holds
 
 
 def steps() -> list[Step]:
-    return [Step(name="tests", make=tested, seconds=150, resumes=True)]
+    return [Step(name="tests", make=run_tests, seconds=150, resumes=True)]
 
 
 class Results:
@@ -24,7 +24,7 @@ class Results:
         self._journal, self._visit, self.failed, self.passed = journal, visit, 0, 0
 
     def pytest_collection_modifyitems(self, config, items: list) -> None:
-        left = [item for item in items if not self._journal.over(item.nodeid)]
+        left = [item for item in items if not self._journal.is_over(item.nodeid)]
         config.hook.pytest_deselected(items=[item for item in items if item not in left])
         items[:] = left
 
@@ -36,18 +36,19 @@ class Results:
             return
         self.failed += report.failed
         self.passed += report.passed
-        said = report.longreprtext[-TOLD:] if report.failed or report.skipped else ""
+        message = report.longreprtext[-FAILURE_CHARS:] if report.failed or report.skipped else ""
         ok = None if report.skipped else report.passed
-        self._journal.write("step", report.nodeid, ok=ok, outcome=report.outcome, seconds=round(report.duration, 2), said=said)
+        seconds = round(report.duration, 2)
+        self._journal.write("step", report.nodeid, ok=ok, outcome=report.outcome, seconds=seconds, said=message)
         if report.failed and device_is_lost():
-            os._exit(POISONED)  # the remaining tests go on in another process
+            os._exit(DEVICE_LOST)  # the remaining tests go on in another process
 
     def pytest_runtest_teardown(self, item) -> None:
-        if self._visit.left() < 0:
+        if self._visit.seconds_left() < 0:
             item.session.shouldstop = "the time is over"
 
 
-def tested(visit: Visit) -> Rows:
+def run_tests(visit: Visit) -> Rows:
     import pytest
 
     if not (ROOT / "tests").is_dir():
@@ -56,8 +57,8 @@ def tested(visit: Visit) -> Rows:
     chosen = ["-m", "gpu", str(ROOT / "tests")] if visit.gpu else ["-m", "not gpu and not slow", str(ROOT / SMALL)]
     words = ["-v", "-ra", "-p", "no:cacheprovider", "--rootdir", str(ROOT)]
     status = pytest.main([*words, *chosen], plugins=[results])
-    said = f"{results.passed} passed, {results.failed} failed, status {int(status)}"
-    yield {"kind": "check", "name": "gpu tests", "ok": status == 0 and results.passed > 0, "said": said}
+    message = f"{results.passed} passed, {results.failed} failed, status {int(status)}"
+    yield {"kind": "check", "name": "gpu tests", "ok": status == 0 and results.passed > 0, "said": message}
 
 
 if __name__ == "__main__":

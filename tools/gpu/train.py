@@ -1,131 +1,18 @@
-"""Part `train`: how fast a training goes, from shards and on a resident batch; freezing in bf16; a stop and a resume."""
+"""Part `train`: how fast a training goes, from shards and on a resident batch; freezing in bf16; a stop and a resume.
+
+The steps are those that the tasks bring (`GpuChecks.train_steps`).
+"""
 
 import sys
-import tempfile
-from functools import cache, partial
-from pathlib import Path
 
-from tarpon.tools.gpu import shards
-from tarpon.tools.gpu.steps import Rows, Step, Visit, main
-from tarpon.tools.gpu.workload import Workload
+from tarpon.tools.gpu.checks import load_checks
+from tarpon.tools.gpu.step_runner import Step, main
 
 PART = "train"
-RESIDENT = "resident batch"
-CPU = Workload(backbone="test_vit", size=32, frames=8, batch=1, steps=4, warm_up=2, log_every=1, dtype="fp32")
-SMALL_SIZE = 64  # pixels of the checks of weights
-APART = 0.25  # of a step, that a resumed run may differ by
 
 
 def steps() -> list[Step]:
-    return [
-        Step(name="resident", make=resident, seconds=30),
-        Step(name="from shards h264", make=partial(from_shards, codec="h264"), seconds=40),
-        Step(name="from shards vp9", make=partial(from_shards, codec="vp9"), seconds=40),
-        Step(name="freeze and unfreeze", make=freezing, seconds=10),
-        Step(name="resume", make=resumed, seconds=20),
-    ]
-
-
-@cache
-def context() -> object:
-    """This process, alone; it stays connected, as DeepSpeed cannot join another group in one process."""
-    from tarpon.train.engine import connect
-
-    return connect()
-
-
-def workload(visit: Visit) -> Workload:
-    import torch
-
-    if not visit.gpu:
-        return CPU
-    return Workload.on(torch.cuda.get_device_properties(0).total_memory / 2**30)
-
-
-def resident(visit: Visit) -> Rows:
-    """The same steps on one batch that stays on the device: what training could reach with no loading at all."""
-    import torch
-
-    from tarpon.tools.gpu.stepper import Stepper
-
-    work = workload(visit)
-    one = Stepper(context(), shards.coded(visit, "vp9"), work.words_alone())
-    rate = one.speed(steps=work.steps, warm_up=work.warm_up)
-    peak = torch.cuda.max_memory_allocated() / 2**20 if visit.gpu else None
-    yield {"kind": "speed", "name": RESIDENT, "per_second": rate, "unit": "frames", "torch_mib": peak}
-    del one
-    if visit.gpu:
-        torch.cuda.empty_cache()  # the next training is another process
-
-
-def from_shards(visit: Visit, *, codec: str) -> Rows:
-    """As people start it, in a process of its own."""
-    from tarpon.tools.gpu.journal import read
-    from tarpon.tools.gpu.workload import trained
-
-    folder = shards.coded(visit, codec)
-    if not visit.gpu and codec == "h264":
-        yield {"kind": "fact", "name": f"from shards {codec}", "value": "DALI decodes it on a GPU alone"}
-        return
-    with tempfile.TemporaryDirectory(prefix="tarpon_gpu_") as out:
-        row = trained(folder, Path(out) / "run", workload(visit), seconds=max(visit.left(), 1))
-    top = [told["per_second"] for told in read(visit.out / f"{PART}.jsonl") if told["name"] == RESIDENT]
-    share = {"of_resident": row["per_second"] / top[-1]} if top else {}
-    yield {"kind": "speed", "name": f"from shards {codec}", **row, **share}
-
-
-def tiny(visit: Visit) -> list[str]:
-    """Options of a network that is quick and has every kind of layer."""
-    on_gpu = visit.gpu
-    return [
-        f"--model.backbone.name={'vit_tiny_patch16_224' if on_gpu else 'test_vit'}",
-        "--model.backbone.pretrained=false",
-        f"--model.backbone.image_size={SMALL_SIZE if on_gpu else 32}",
-        "--model.hidden=32",
-        "--window.train_frames=16",
-        "--window.val_frames=120",
-        f"--engine.dtype={'bf16' if on_gpu else 'fp32'}",
-        "--engine.compile=off",
-        "--optim.lr=1e-3",
-        "--schedule.kind=constant",
-        "--schedule.warmup_epochs=0",
-        "--freeze_backbone_epochs=0",
-        "--early_stop_patience=0",
-        "--eval_every=1000",
-        "--micro_batch=1",
-        "--global_batch=1",
-    ]
-
-
-def freezing(visit: Visit) -> Rows:
-    """A frozen backbone stays to the bit while the rest learns; after the thaw nearly all of it moves."""
-    from tarpon.tools.gpu.stepper import Stepper, moved
-
-    one = Stepper(context(), shards.coded(visit, "vp9"), tiny(visit))
-    one.freeze(True)
-    backbone, rest = one.weights("backbone"), one.weights("rest")
-    one.steps(4)
-    still = max(moved(backbone, one.weights("backbone")).values())
-    yield {"kind": "check", "name": "frozen backbone", "ok": still == 0, "said": f"moved by {still:g} at most"}
-    most = max(moved(rest, one.weights("rest")).values())
-    yield {"kind": "check", "name": "the rest while it is frozen", "ok": most > 1e-4, "said": f"moved by {most:.2e} at most"}
-    one.freeze(False)
-    one.steps(4)
-    changes = list(moved(backbone, one.weights("backbone")).values())
-    share = sum(change > 1e-4 for change in changes) / len(changes)
-    said = f"{share:.0%} of its parameters moved; bf16 {one.engine.bf16}"
-    yield {"kind": "check", "name": "thawed backbone", "ok": share > 0.8, "said": said}
-
-
-def resumed(visit: Visit) -> Rows:
-    from tarpon.tools.gpu import resume
-
-    context()  # this process stays connected for both trainings
-    with tempfile.TemporaryDirectory(prefix="tarpon_gpu_") as folder:
-        straight, again = resume.losses(shards.coded(visit, "vp9"), Path(folder), tiny(visit))
-    off = resume.apart(straight, again)
-    said = f"losses after the stop differ by {off:.3f} of a step, {APART} allowed"
-    yield {"kind": "check", "name": "resumed run", "ok": off < APART, "said": said, "straight": straight, "resumed": again}
+    return [step for checks in load_checks().values() for step in checks.train_steps()]
 
 
 if __name__ == "__main__":

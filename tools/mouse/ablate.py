@@ -8,7 +8,7 @@ from scipy.stats import t as student
 from tqdm import tqdm
 
 from tarpon.shards import atomic
-from tarpon.tools.trainings import trained
+from tarpon.tools.trainings import train_and_score
 
 MOUSE: dict[str, tuple[str, ...]] = {  # what differs from the recipe
     "as in the recipe": (),
@@ -47,16 +47,16 @@ def mouse(
     """
     if seeds < 2:
         raise ValueError(f"seeds={seeds} must be at least 2: an interval needs more than one run")
-    marks = marked(Path(into)) if into else None
+    marks = split_at_marks(Path(into)) if into else None
     common = ["--config", config, f"--data={data}", *([f"--epochs={epochs}"] if epochs else [])]
     scores = {
         name: [
-            trained("mouse", Path(out) / f"{slug(name)}-{seed}", [*common, *words, f"--seed={seed}"])
+            train_and_score("mouse", Path(out) / f"{slug(name)}-{seed}", [*common, *words, f"--seed={seed}"])
             for seed in range(1, seeds + 1)
         ]
         for name, words in tqdm(MOUSE.items(), desc="variants")
     }
-    lines = markdown(scores, MOUSE_SCORES)
+    lines = format_markdown(scores, MOUSE_SCORES)
     print("\n".join(lines))
     if marks:
         before, after = marks
@@ -68,7 +68,7 @@ def slug(name: str) -> str:
     return "_".join("".join(c if c.isalnum() else " " for c in name).split())
 
 
-def marked(path: Path) -> tuple[str, str]:
+def split_at_marks(path: Path) -> tuple[str, str]:
     """What stands before and after the place for the table, with its marks."""
     text = path.read_text() if path.exists() else ""
     before, first, rest = text.partition("<!-- ablation -->")
@@ -78,7 +78,7 @@ def marked(path: Path) -> tuple[str, str]:
     return before + first, last + after
 
 
-def markdown(scores: Mapping[str, Sequence[Mapping[str, float]]], names: Mapping[str, str]) -> list[str]:
+def format_markdown(scores: Mapping[str, Sequence[Mapping[str, float]]], names: Mapping[str, str]) -> list[str]:
     """Mean and 95% t interval (Student 1908) over seeds of every score of every variant; a dash where it has none."""
     lines = [f"| | {' | '.join(names.values())} |", "|---" * (len(names) + 1) + "|"]
     for variant, runs in scores.items():

@@ -95,19 +95,19 @@ class Drawer:
         if points is None or number >= len(points):
             return
         radius = max(4, self.unit // 3)  # less would lose its colour, which is stored at half the size
-        for place, point in enumerate(points[number]):
+        for index, point in enumerate(points[number]):
             if not np.isfinite(point[:2]).all() or (not own and point[2] < SEEN):
                 continue
             x, y = (float(value) * self.scale for value in point[:2])
-            colour = class_colours(len(points[number]))[place]
+            colour = class_colours(len(points[number]))[index]
             pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour, outline=WHITE)
 
     def _words(self, pen: ImageDraw.ImageDraw, number: int) -> None:
         action, top = int(self.labelled.actions[number]), self.shown[1]
         sure = float(self.labelled.probs[number, action])
         pen.rectangle((0, top + self.unit // 2, self.unit, top + self.unit // 2 + self.unit), fill=self.colours[action])
-        said = f"{self.labelled.classes[action]} {sure:.2f}   frame {number}   {float(number / self.labelled.fps):.2f} s"
-        pen.text((2 * self.unit, top + self.unit // 3), said, font=self.font, fill=WHITE)
+        label = f"{self.labelled.classes[action]} {sure:.2f}   frame {number}   {float(number / self.labelled.fps):.2f} s"
+        pen.text((2 * self.unit, top + self.unit // 3), label, font=self.font, fill=WHITE)
 
     def _strip(self, canvas: Image.Image, pen: ImageDraw.ImageDraw, number: int) -> None:
         """A line a class, with the seconds around the frame; the bright line in the middle is now."""
@@ -116,10 +116,10 @@ class Drawer:
         at = number + np.round(np.linspace(-reach, reach, width)).astype(int)
         there = (at >= 0) & (at < len(self.labelled.actions))
         actions = np.where(there, self.labelled.actions[at.clip(0, len(self.labelled.actions) - 1)], -1)
-        for place, name in enumerate(self.labelled.classes):
-            y = top + place * self.unit
-            pen.text((self.unit // 4, y - self.unit // 8), name, font=self.font, fill=self.colours[place])
-            line = np.where((actions == place)[:, None], self.colours[place], np.where(there[:, None], (40, 40, 40), (0, 0, 0)))
+        for index, name in enumerate(self.labelled.classes):
+            y = top + index * self.unit
+            pen.text((self.unit // 4, y - self.unit // 8), name, font=self.font, fill=self.colours[index])
+            line = np.where((actions == index)[:, None], self.colours[index], np.where(there[:, None], (40, 40, 40), (0, 0, 0)))
             block = np.broadcast_to(line.astype(np.uint8), (self.unit - 1, width, 3))
             canvas.paste(Image.fromarray(np.ascontiguousarray(block)), (left, y))
         now = left + width // 2

@@ -59,7 +59,7 @@ class VideoWindows(Dataset):
         )
         first = int(pixels.min())
         clip = read_frames(cut.video, first=cut.first + first, count=int(pixels.max()) - first + 1, size=self.size)
-        clip = augmented(clip[pixels - first], cut.draw, noise_sd=self.noise_sd, seed=index)
+        clip = augment_clip(clip[pixels - first], cut.draw, noise_sd=self.noise_sd, seed=index)
         clip -= self.mean
         clip /= self.std
         # no copy here: collating the batch lays the clip out anew
@@ -74,17 +74,17 @@ def read_frames(path: Path, *, first: int, count: int, size: int) -> np.ndarray:
     try:
         capture.set(cv2.CAP_PROP_POS_FRAMES, first)
         clip = np.empty((count, size, size, 3), np.uint8)
-        for place in range(count):
+        for index in range(count):
             ready, frame = capture.read()
             if not ready:
-                raise ValueError(f"{path}: OpenCV reads no frame {first + place}")
-            cv2.resize(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), (size, size), dst=clip[place])
+                raise ValueError(f"{path}: OpenCV reads no frame {first + index}")
+            cv2.resize(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), (size, size), dst=clip[index])
     finally:
         capture.release()
     return clip
 
 
-def augmented(clip: np.ndarray, draw: ClipDraw, *, noise_sd: float, seed: int) -> np.ndarray:
+def augment_clip(clip: np.ndarray, draw: ClipDraw, *, noise_sd: float, seed: int) -> np.ndarray:
     """(T, H, W, 3) uint8 -> float32 in 0..1 with the draw's brightness, contrast and noise."""
     result = clip.astype(np.float32)
     result *= 1 / 255
@@ -110,7 +110,7 @@ def _single_thread(_worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def loader(dataset: VideoWindows, *, batch: int, workers: int, pin: bool = False) -> Iterator[list[torch.Tensor]]:
+def make_loader(dataset: VideoWindows, *, batch: int, workers: int, pin: bool = False) -> Iterator[list[torch.Tensor]]:
     """Endless batches of [clip (B, T, 3, H, W), actions (B, T)]."""
     # fork, PyTorch's usual way on Linux, said because a spawned process hands "spawn" on to its own workers: those leave
     # through the interpreter's end and abort when their queue's thread is just then moving a clip into shared memory

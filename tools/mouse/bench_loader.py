@@ -83,8 +83,8 @@ def prepare(
     )
     manifest = open_manifest(shards, kind="mouse")
     check_clips(manifest, device=device)
-    cuts(setup, amount=1)  # folders that do not belong to the shards are told
-    resized = resizes(manifest, usable_rows(manifest), size=size)
+    list_cuts(setup, amount=1)  # folders that do not belong to the shards are told
+    resized = needs_resize(manifest, find_usable_rows(manifest), size=size)
     graphs = {**(STAGES if stages else {}), DECODE: ALONE}
     yield Comparison(
         unit="frames",
@@ -94,26 +94,26 @@ def prepare(
             *(Variant(name=n, make=dali_steps, arguments={"setup": setup, "switches": s}) for n, s in graphs.items()),
         ),
         ratios={"tarpon_over_baseline": (TARPON, BASELINE), "tarpon_over_decode": (TARPON, DECODE)},
-        verdict=lambda speed: verdict(speed, resizes=resized),
+        verdict=lambda speed: describe_verdict(speed, resizes=resized),
     )
 
 
-def verdict(speed: dict[str, float], *, resizes: bool) -> str:
+def describe_verdict(speed: dict[str, float], *, resizes: bool) -> str:
     """What takes the time, in one sentence: seconds a frame add up over the stages."""
     share = min(speed[TARPON] / speed[DECODE], 1.0)
     ratio = speed[TARPON] / speed[BASELINE]
-    told = f"Tarpon delivers {ratio:.1f} times the frames of the usual way; "
+    text = f"Tarpon delivers {ratio:.1f} times the frames of the usual way; "
     if share >= 0.5:
-        return told + f"decoding binds, with {share:.0%} of its time a frame: fewer pixels (--short_side) make it quicker."
+        return text + f"decoding binds, with {share:.0%} of its time a frame: fewer pixels (--short_side) make it quicker."
     if resizes:
-        return told + (
+        return text + (
             f"resizing, noise and normalising bind, with {1 - share:.0%} of its time a frame: packing at the "
             f"model's size (--short_side) saves the resizing."
         )
-    return told + f"noise and normalising bind, with {1 - share:.0%} of its time a frame."
+    return text + f"noise and normalising bind, with {1 - share:.0%} of its time a frame."
 
 
-def usable_rows(manifest: Manifest) -> np.ndarray:
+def find_usable_rows(manifest: Manifest) -> np.ndarray:
     """Training rows that have actions, of the commonest stored size: bare decoding can only batch frames of one size."""
     rows = manifest.rows("train")
     sizes = list(zip(*(manifest.column(name)[rows].tolist() for name in ("clip_width", "clip_height")), strict=True))
@@ -127,12 +127,12 @@ def usable_rows(manifest: Manifest) -> np.ndarray:
     return rows
 
 
-def resizes(manifest: Manifest, rows: np.ndarray, *, size: int) -> bool:
-    """Whether `usable_rows`, all of one size, have another size than is delivered."""
+def needs_resize(manifest: Manifest, rows: np.ndarray, *, size: int) -> bool:
+    """Whether the usable rows, all of one size, have another size than is delivered."""
     return {int(manifest.value(rows[0], name)) for name in ("clip_width", "clip_height")} != {size}
 
 
-def windows(manifest: Manifest, rows: np.ndarray, setup: Setup) -> Iterator[list[ClipRequest]]:
+def iterate_windows(manifest: Manifest, rows: np.ndarray, setup: Setup) -> Iterator[list[ClipRequest]]:
     """Endless batches of training windows, drawn as in training."""
     draw = TrainWindows(
         manifest=manifest,
@@ -156,8 +156,10 @@ def _points(manifest: Manifest) -> int:
 def dali_steps(*, setup: Setup, switches: dict[str, bool]) -> Iterator[int]:
     """Frames of each batch that Tarpon's loader delivers; `switches` turn stages of the graph off."""
     manifest = open_manifest(setup.shards)
-    rows = usable_rows(manifest)
-    graph = ClipGraph(size=setup.size, batch=setup.batch, **{"resize": resizes(manifest, rows, size=setup.size), **switches})
+    rows = find_usable_rows(manifest)
+    graph = ClipGraph(
+        size=setup.size, batch=setup.batch, **{"resize": needs_resize(manifest, rows, size=setup.size), **switches}
+    )
     points = _points(manifest)
     fields = ClipFields(
         frames=setup.window,
@@ -172,7 +174,7 @@ def dali_steps(*, setup: Setup, switches: dict[str, bool]) -> Iterator[int]:
     feed = Feed(manifest, Reader(manifest), fields, pool=rows, budget=Budget(0))
     warnings.filterwarnings("ignore", message="The external source node")  # a stage turned off leaves its inputs unused
     loader = Loader(graph, feed, device=setup.device, threads=setup.cores)
-    for batch in loader.run(windows(manifest, rows, setup)):
+    for batch in loader.run(iterate_windows(manifest, rows, setup)):
         _wait(setup.device)
         yield batch["clip"].shape[0] * batch["clip"].shape[1]
 
@@ -180,10 +182,10 @@ def dali_steps(*, setup: Setup, switches: dict[str, bool]) -> Iterator[int]:
 def baseline_steps(*, setup: Setup) -> Iterator[int]:
     """Frames of each batch that the usual way delivers."""
     dataset = baseline_loader.VideoWindows(
-        cuts(setup, amount=CUTS), frames=setup.window, size=setup.size, mean=MEAN, std=STD, noise_sd=AUGMENT.noise_sd
+        list_cuts(setup, amount=CUTS), frames=setup.window, size=setup.size, mean=MEAN, std=STD, noise_sd=AUGMENT.noise_sd
     )
     on_gpu = setup.device is not None
-    for clip, actions in baseline_loader.loader(dataset, batch=setup.batch, workers=setup.cores, pin=on_gpu):
+    for clip, actions in baseline_loader.make_loader(dataset, batch=setup.batch, workers=setup.cores, pin=on_gpu):
         if on_gpu:
             clip, actions = clip.to(setup.device, non_blocking=True), actions.to(setup.device, non_blocking=True)
         _wait(setup.device)
@@ -195,16 +197,16 @@ def _wait(device: int | None) -> None:
         torch.cuda.synchronize(device)  # a batch counts when it is there
 
 
-def cuts(setup: Setup, *, amount: int) -> list[baseline_loader.Cut]:
+def list_cuts(setup: Setup, *, amount: int) -> list[baseline_loader.Cut]:
     """The first windows that Tarpon delivers, as places in the source videos; ValueError when those are other folders."""
     manifest = open_manifest(setup.shards, kind="mouse")
-    told = manifest.card["settings"]
+    settings = manifest.card["settings"]
     options = source.MouseSource(
-        pose="none", keypoints=tuple(told["keypoints"]), trial_frames=told["trial_frames"], offset=told["offset"]
+        pose="none", keypoints=tuple(settings["keypoints"]), trial_frames=settings["trial_frames"], offset=settings["offset"]
     )
     units, _ = source.scan(Path(setup.videos), Path(setup.annotations), options)
     files = {(unit.name(), entry.trial): (entry, unit.counting) for unit in units for entry in unit.trials}
-    batches = windows(manifest, usable_rows(manifest), setup)
+    batches = iterate_windows(manifest, find_usable_rows(manifest), setup)
     labels: dict[int, source.Labels] = {}
     result = []
     for window in islice(chain.from_iterable(batches), amount):
@@ -226,13 +228,13 @@ def cuts(setup: Setup, *, amount: int) -> list[baseline_loader.Cut]:
 
 
 def _labels(files: dict[tuple[str, int], tuple], row: dict, *, options: source.MouseSource, setup: Setup) -> source.Labels:
-    place = (row["source"], row["trial"])
-    if place not in files:
+    key = (row["source"], row["trial"])
+    if key not in files:
         raise ValueError(
             f"{row['source']} trial {row['trial']} is in {setup.shards} but not in {setup.videos} and "
             f"{setup.annotations}; give the folders that were packed"
         )
-    entry, proven = files[place]
+    entry, proven = files[key]
     (labels,) = source.read_trials(entry, options, video=row["source"], fps=row["fps"], frames=lambda: 0, proven=proven)
     if labels.first != row["first_frame"] or labels.actions.tolist() != row["actions"]:
         raise ValueError(f"{entry.path} is not what {setup.shards} was packed from; give the folders that were packed")

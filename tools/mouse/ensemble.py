@@ -1,5 +1,5 @@
 """How several mouse runs answer as one."""
 
-from tarpon.tools.ensemble import Averaging, classes, values
+from tarpon.tools.ensemble import Averaging, mean_class_scores, mean_values
 
-AVERAGING = Averaging(means={"action": classes, "keypoints": values}, masks=("valid",))
+AVERAGING = Averaging(means={"action": mean_class_scores, "keypoints": mean_values}, masks=("valid",))

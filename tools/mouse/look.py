@@ -22,7 +22,7 @@ SURE = 0.9  # likelihood from which a point is drawn full
 INK, PAPER = "#222222", "#FFFFFF"
 
 
-def tables(manifest: Manifest) -> Iterator[str]:
+def format_tables(manifest: Manifest) -> Iterator[str]:
     """Lines of the class table and of the video summary."""
     classes = manifest.card["classes"]
     head, rows = ["class"], [[name] for name in (*classes, "unlabelled")]
@@ -30,9 +30,9 @@ def tables(manifest: Manifest) -> Iterator[str]:
         frames, bouts = count_classes(manifest, split)
         head += [f"{split} frames", "share", "bouts"]
         labelled = max(int(frames[:-1].sum()), 1)
-        for place, row in enumerate(rows):
-            last = place == len(classes)
-            row += [int(frames[place]), "" if last else float(frames[place] / labelled), "" if last else int(bouts[place])]
+        for index, row in enumerate(rows):
+            last = index == len(classes)
+            row += [int(frames[index]), "" if last else float(frames[index] / labelled), "" if last else int(bouts[index])]
     yield from table(head, rows)
     yield ""
     yield from _videos(manifest)
@@ -93,7 +93,7 @@ class Pick:
     action: int  # -1 unlabelled
 
 
-def picks(manifest: Manifest, *, count: int, seed: int) -> list[Pick]:
+def pick_frames(manifest: Manifest, *, count: int, seed: int) -> list[Pick]:
     """`count` frames at most, shared out evenly over the classes that occur, in class order; no frame twice.
 
     The trial is drawn first, then the frame, so that one long bout does not fill a class.
@@ -110,8 +110,8 @@ def picks(manifest: Manifest, *, count: int, seed: int) -> list[Pick]:
     queues = {}
     for action, by_row in sorted(frames.items()):
         rank = [
-            (turn, place, row, int(frame))
-            for place, row in enumerate(rng.permutation(list(by_row)))
+            (turn, index, row, int(frame))
+            for index, row in enumerate(rng.permutation(list(by_row)))
             for turn, frame in enumerate(by_row[row][:count])
         ]
         queues[action] = [Pick(row=int(row), frame=frame, action=action) for _, _, row, frame in sorted(rank)]
@@ -121,9 +121,9 @@ def picks(manifest: Manifest, *, count: int, seed: int) -> list[Pick]:
     return sorted(taken[:count], key=lambda pick: pick.action)
 
 
-def sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
+def draw_sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
     """A PNG: labelled frames with their points, captioned with action, frame and key; the points' names below."""
-    chosen = picks(manifest, count=count, seed=seed)
+    chosen = pick_frames(manifest, count=count, seed=seed)
     pictures = _decode(manifest, chosen)
     columns, rows = min(COLUMNS, len(chosen)), -(-len(chosen) // COLUMNS)
     width, step = GAP + columns * (TILE + GAP), TILE + CAPTION + GAP
@@ -131,8 +131,8 @@ def sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
     lines = _legend_lines(names, width=width - 2 * GAP)
     canvas = Image.new("RGB", (width, GAP + rows * step + 20 * len(lines) + GAP), PAPER)
     pen = ImageDraw.Draw(canvas)
-    for place, (pick, picture) in enumerate(zip(chosen, pictures, strict=True)):
-        x, y = GAP + place % COLUMNS * (TILE + GAP), GAP + place // COLUMNS * step
+    for index, (pick, picture) in enumerate(zip(chosen, pictures, strict=True)):
+        x, y = GAP + index % COLUMNS * (TILE + GAP), GAP + index // COLUMNS * step
         canvas.paste(picture, (x, y))
         _caption(pen, manifest, pick, x=x, y=y + TILE)
     for number, line in enumerate(lines):
@@ -228,4 +228,4 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(size)
 
 
-PREVIEW = Preview(tables=tables, sheet=sheet)
+PREVIEW = Preview(tables=format_tables, sheet=draw_sheet)

@@ -37,7 +37,7 @@ MAX_BOUTS = 50  # of the rare class, told one by one
 PALETTE = 128  # colours of the frame figures, so that a report with photographs stays small
 
 
-def sections(record: Record, *, frames: Frames | None = None) -> list[tuple[str, str]]:
+def build_sections(record: Record, *, frames: Frames | None = None) -> list[tuple[str, str]]:
     """(heading, HTML) in reading order, of the split that is reported.
 
     Args:
@@ -55,7 +55,7 @@ def sections(record: Record, *, frames: Frames | None = None) -> list[tuple[str,
     ]
 
 
-def stored_frames(record: Record) -> Frames | None:
+def open_frames(record: Record) -> Frames | None:
     """Pictures of trials from the run's shards; None, said aloud, where the shards are gone."""
     try:
         manifest = open_manifest(yaml.safe_load(record.config)["data"])
@@ -195,7 +195,7 @@ def _keypoints(trials: Sequence[Trial], *, classes: Sequence[str], points: Seque
             "For each trial frames at fixed places and the frame with the largest error."
         )
     )
-    return "".join([*parts, *(_point_frames(answered[place], classes=classes, frames=frames) for place in spread)])
+    return "".join([*parts, *(_point_frames(answered[index], classes=classes, frames=frames) for index in spread)])
 
 
 def _point_table(counts: np.ndarray, *, points: Sequence[str]) -> str:
@@ -227,15 +227,21 @@ def _point_frames(trial: Trial, *, classes: Sequence[str], frames: Frames) -> st
     return embed_figure(drawn, caption=f"{trial.key} (group {trial.group})", colours=PALETTE)
 
 
-def beside(record: Record) -> dict[str, str]:
+def compare_with_majority(record: Record) -> dict[str, str]:
     """Headline -> what it must be read against."""
-    scores, told = record.metrics.get(record.split, {}), {}
+    scores, notes = record.metrics.get(record.split, {}), {}
     if "macro_f1_low" not in scores:
-        told["macro_f1"] = "no interval: it takes two groups or more"
+        notes["macro_f1"] = "no interval: it takes two groups or more"
     supports = [value for key, value in scores.items() if key.startswith("support_")]
     if sum(supports):
-        told["accuracy"] = f"always the commonest class: {max(supports) / sum(supports):.3f}"
-    return told
+        notes["accuracy"] = f"always the commonest class: {max(supports) / sum(supports):.3f}"
+    return notes
 
 
-SECTIONS_OF_RUN = ReportSections(unit="trial", headlines=HEADLINES, sections=sections, frames=stored_frames, beside=beside)
+SECTIONS_OF_RUN = ReportSections(
+    unit="trial",
+    headlines=HEADLINES,
+    sections=build_sections,
+    frames=open_frames,
+    beside=compare_with_majority,
+)

@@ -8,8 +8,8 @@ MOUSE = TaskTools(
     look="mouse.look:PREVIEW",
     report="mouse.report:SECTIONS_OF_RUN",
     ensemble="mouse.ensemble:AVERAGING",
+    gpu="mouse.gpu_checks:CHECKS",
     benchmarks={"loader": "mouse.bench_loader:BENCHMARK"},
-    gpu="mouse.gpu:CHECKS",
     commands={
         "demo mouse": Command(target="mouse.demo.command:mouse", does="write a synthetic mouse lab folder"),
         "pack mouse": Command(target="mouse.pack:mouse", does="a lab folder of videos, points and labels -> shards"),

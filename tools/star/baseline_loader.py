@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def pillow(size: int) -> Callable[[Path], Tensor]:
+def make_pillow_reader(size: int) -> Callable[[Path], Tensor]:
     """File -> (3, S, S) float32, by the published training on WildlifeReID-10k."""
     from torchvision import transforms
 
@@ -43,7 +43,7 @@ def pillow(size: int) -> Callable[[Path], Tensor]:
     return read
 
 
-def albumentations(size: int) -> Callable[[Path], Tensor]:
+def make_albumentations_reader(size: int) -> Callable[[Path], Tensor]:
     """File -> (3, S, S) float32, by the published training on sea stars, in the arguments of Albumentations 2."""
     import albumentations as A
     import cv2
@@ -92,7 +92,7 @@ def albumentations(size: int) -> Callable[[Path], Tensor]:
     return read
 
 
-READERS = {"pillow": pillow, "albumentations": albumentations}
+READERS = {"pillow": make_pillow_reader, "albumentations": make_albumentations_reader}
 
 
 class Photographs(Dataset):
@@ -126,7 +126,7 @@ def _single_thread(_worker: int) -> None:
     cv2.setNumThreads(0)
 
 
-def loader(dataset: Photographs, *, batch: int, workers: int, pin: bool = False) -> Iterator[Tensor]:
+def make_loader(dataset: Photographs, *, batch: int, workers: int, pin: bool = False) -> Iterator[Tensor]:
     """Endless batches (B, 3, S, S)."""
     # fork, PyTorch's usual way on Linux, said because a spawned process hands "spawn" on to its own workers
     return iter(

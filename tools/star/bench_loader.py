@@ -68,11 +68,11 @@ def prepare(
         if importlib.util.find_spec(name) is None:
             raise ValueError(f"the baselines need {name}: pip install 'tarpon[bench]'")
     with tempfile.TemporaryDirectory(prefix="tarpon-bench-") as folder:
-        shards = shards or made_up(Path(folder), photos=photos, workers=cores)
+        shards = shards or write_photographs(Path(folder), photos=photos, workers=cores)
         files = Path(folder) / "files"
         write_files(open_manifest(shards, kind="reid"), files, batch=batch)
         setup = Setup(shards=shards, files=str(files), size=size, batch=batch, device=device, cores=cores)
-        sets = {WILDLIFE: wildlife(), UNDERWATER: underwater(), **(parts() if stages else {})}
+        sets = {WILDLIFE: wildlife(), UNDERWATER: underwater(), **(list_parts() if stages else {})}
         yield Comparison(
             unit="photos",
             variants=(
@@ -83,19 +83,19 @@ def prepare(
                 "tarpon_over_torchvision": (WILDLIFE, PILLOW),
                 "tarpon_over_albumentations": (UNDERWATER, ALBUMENTATIONS),
             },
-            verdict=verdict,
+            verdict=describe_verdict,
         )
 
 
-def verdict(speed: dict[str, float]) -> str:
-    told = []
+def describe_verdict(speed: dict[str, float]) -> str:
+    lines = []
     for name, (baseline, aim) in AIMS.items():
         ratio = speed[name] / speed[baseline]
-        told.append(f"{name}: {ratio:.1f} times {baseline}; the aim is {aim:g}: {'met' if ratio >= aim else 'MISSED'}.")
-    return "\n".join(told)
+        lines.append(f"{name}: {ratio:.1f} times {baseline}; the aim is {aim:g}: {'met' if ratio >= aim else 'MISSED'}.")
+    return "\n".join(lines)
 
 
-def parts() -> dict[str, PhotoAugment | None]:
+def list_parts() -> dict[str, PhotoAugment | None]:
     """Evaluation, nothing drawn, and each set without one of its kinds."""
     sets = {WILDLIFE: wildlife(), UNDERWATER: underwater()}
     without = {
@@ -107,15 +107,15 @@ def parts() -> dict[str, PhotoAugment | None]:
     return {EVALUATION: None, STILL: PhotoAugment(), **without}
 
 
-def made_up(folder: Path, *, photos: int, workers: int) -> str:
+def write_photographs(folder: Path, *, photos: int, workers: int) -> str:
     """Write photographs of noise at all scales, as detailed as real ones, and pack them all for training."""
     rng, side = np.random.default_rng(0), LONGEST + 100
     layers = [draw_smooth_noise(rng, side, sd).astype(np.float32) for sd in OCTAVES]
     for number in range(photos):
         picture = np.full((SHORTER, LONGEST, 3), 110, np.float32)
-        for place, layer in enumerate(layers):
+        for level, layer in enumerate(layers):
             top, left = rng.integers(0, side - SHORTER), rng.integers(0, side - LONGEST)
-            tone = rng.uniform(0.5, 1, 3) * CONTRAST / (2 if place < 2 else 1)
+            tone = rng.uniform(0.5, 1, 3) * CONTRAST / (2 if level < 2 else 1)
             picture += layer[top : top + SHORTER, left : left + LONGEST, None] * tone
         path = folder / "stars" / f"star_{number:04d}" / "2024-05-01" / "photo.jpg"
         path.parent.mkdir(parents=True)
@@ -148,12 +148,12 @@ def tarpon_steps(*, setup: Setup, augment: PhotoAugment | None) -> Iterator[int]
     feed = Feed(manifest, Reader(manifest), fields, pool=rows, budget=Budget(0))
     graph = PhotoGraph(batch=setup.batch, size=setup.size, augment=augment is not None)
     loader = Loader(graph, feed, device=setup.device, threads=setup.cores)
-    for batch in loader.run(endless(rows, augment, batch=setup.batch)):
+    for batch in loader.run(iterate_requests(rows, augment, batch=setup.batch)):
         _wait(setup.device)
         yield len(batch["row"])
 
 
-def endless(rows: np.ndarray, augment: PhotoAugment | None, *, batch: int) -> Iterator[list[PhotoRequest]]:
+def iterate_requests(rows: np.ndarray, augment: PhotoAugment | None, *, batch: int) -> Iterator[list[PhotoRequest]]:
     """Batches of shuffled rows, epoch after epoch."""
     rng, epoch, augments = np.random.default_rng(0), 0, () if augment is None else (augment,)
     while True:
@@ -167,7 +167,7 @@ def endless(rows: np.ndarray, augment: PhotoAugment | None, *, batch: int) -> It
 def baseline_steps(*, setup: Setup, reader: str) -> Iterator[int]:
     """Photographs of each batch that the usual way delivers."""
     dataset = baseline_loader.Photographs(sorted(Path(setup.files).iterdir()), reader=reader, size=setup.size)
-    for batch in baseline_loader.loader(dataset, batch=setup.batch, workers=setup.cores, pin=setup.device is not None):
+    for batch in baseline_loader.make_loader(dataset, batch=setup.batch, workers=setup.cores, pin=setup.device is not None):
         ready = batch if setup.device is None else batch.to(setup.device, non_blocking=True)
         _wait(setup.device)
         yield len(ready)

@@ -52,21 +52,21 @@ def run(
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise ValueError(f"device={device!r} must be cpu, or cuda where PyTorch sees an NVIDIA GPU")
     where = results.describe_machine(gpu=torch.cuda.get_device_name() if device == "cuda" else None)
-    given = made_up(queries, gallery, dim=dim, photographs=photographs)
+    given = make_embeddings(queries, gallery, dim=dim, photographs=photographs)
     common = {"top": top, "strip_bytes": strip_mib * MIB, "device": device}
     ways = {"search": partial(search, **common)}
     if rerank:
         ways["re-ranked"] = partial(reranking.rerank, **common)
     rows = [measure(name, way, given, device=device) for name, way in ways.items()]
     print(f"{queries:,} x {gallery:,} x {dim}; all pairs as float32 would take {4 * queries * gallery / MIB:,.0f} MiB")
-    print("\n".join(report(rows, where)))
+    print("\n".join(format_report(rows, where)))
     if json:
         Path(json).parent.mkdir(parents=True, exist_ok=True)
         write_json(Path(json), {"rows": rows, "sizes": sizes, "machine": where})
     return 0
 
 
-def made_up(queries: int, gallery: int, *, dim: int, photographs: int) -> tuple[torch.Tensor, torch.Tensor, dict]:
+def make_embeddings(queries: int, gallery: int, *, dim: int, photographs: int) -> tuple[torch.Tensor, torch.Tensor, dict]:
     """(Q, D) and (G, D) embeddings about their animals' centres, and their labels by argument name."""
     animals, made = max(gallery // photographs, 1), torch.Generator().manual_seed(0)
     labels = {"query_labels": np.arange(queries) % animals, "gallery_labels": np.arange(gallery) % animals}
@@ -78,7 +78,7 @@ def made_up(queries: int, gallery: int, *, dim: int, photographs: int) -> tuple[
 def measure(name: str, way: Callable[..., Retrieval], given: tuple, *, device: str) -> dict[str, float | str]:
     """Seconds, queries a second, peak MiB more than before it began, and mAP of one search."""
     query, known, labels = given
-    before, begun = restart_peak(device), time.perf_counter()
+    before, begun = reset_peak(device), time.perf_counter()
     found = way(query, known, **labels)
     took = time.perf_counter() - begun
     return {
@@ -90,14 +90,14 @@ def measure(name: str, way: Callable[..., Retrieval], given: tuple, *, device: s
     }
 
 
-def report(rows: Sequence[dict], where: dict[str, object]) -> Iterator[str]:
+def format_report(rows: Sequence[dict], where: dict[str, object]) -> Iterator[str]:
     """The table for people."""
     yield f"{where['cpu']}, {torch.get_num_threads()} threads, GPU: {where['gpu'] or 'none'}, load {where['load_average'][0]}"
     cells = [[f"{row[name]:{form}}" for name, form in COLUMNS.items()] for row in rows]
     yield from table(["way", "seconds", "queries/s", "peak MiB more", "mAP"], cells)
 
 
-def restart_peak(device: str) -> float:
+def reset_peak(device: str) -> float:
     """Forget the peak so far; MiB that are held now."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()

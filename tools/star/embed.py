@@ -25,7 +25,7 @@ from tarpon.shards.quarantine import Budget
 from tarpon.shards.sampling import plan
 from tarpon.shards.sources.images import JpegImage, convert_to_jpeg
 from tarpon.shards.sources.star.reid import MATTE
-from tarpon.tools.loose_images import LooseImages, pictures_of
+from tarpon.tools.loose_images import LooseImages, read_pictures
 from tarpon.train.checkpoint import load_weights
 from tarpon.train.config import Run, parser_for
 from tarpon.train.engine import DistContext
@@ -99,21 +99,21 @@ def load_embedder(path: Path, *, batch: int, threads: int, flips: bool) -> Embed
         ValueError: in one line, when the file is no star checkpoint.
     """
     path = path / export.NAME if path.is_dir() else path
-    held = export.load(path)
+    checkpoint = export.load(path)
     parser = parser_for(StarOptions, recipe=None, task="star")
-    made = parser.instantiate_classes(parser.parse_object({**held["args"]["run"], **held["args"]["rebuild"]}))
+    made = parser.instantiate_classes(parser.parse_object({**checkpoint["args"]["run"], **checkpoint["args"]["rebuild"]}))
     run, options = (owner(**{field.name: made[field.name] for field in fields(owner)}) for owner in (Run, StarOptions))
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     context = DistContext(rank=0, world=1, local_rank=0, local_world=1, device=device)
-    model = build_model(run, options, context, identities=len(held["identities"]))
-    load_weights(model, held["model_state_dict"], name=str(path))
-    taught = held.get("novelty")
+    model = build_model(run, options, context, identities=len(checkpoint["identities"]))
+    load_weights(model, checkpoint["model_state_dict"], name=str(path))
+    novelty = checkpoint.get("novelty")
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Embedder(
         model=model.to(device).eval(),
         backbone=options.model.backbone,
-        novelty=Novelty(**taught) if taught else None,
+        novelty=Novelty(**novelty) if novelty else None,
         sha256=digest,
         device=device,
         batch=batch,
@@ -127,24 +127,24 @@ def embed_files(embedder: Embedder, root: Path, names: Sequence[str], *, longest
     listed, loose = Manifest(root=str(root), card={}, table=pa.table({"key": names})), LooseImages()
     loader, faults = embedder.loader(listed, loose, np.arange(len(names))), []
     rows, parts = [], []
-    read = partial(picture_of, longest_side=longest_side)
-    for places, found in pictures_of(root, names, size=BATCHES * embedder.batch, threads=embedder.threads, read=read):
-        given = dict(zip(places, found, strict=True))
-        faults += [(names[place], reason) for place, reason in given.items() if isinstance(reason, str)]
-        loose.held = {place: picture.content for place, picture in given.items() if isinstance(picture, JpegImage)}
+    read = partial(read_picture, longest_side=longest_side)
+    for positions, found in read_pictures(root, names, size=BATCHES * embedder.batch, threads=embedder.threads, read=read):
+        given = dict(zip(positions, found, strict=True))
+        faults += [(names[position], reason) for position, reason in given.items() if isinstance(reason, str)]
+        loose.held = {position: picture.content for position, picture in given.items() if isinstance(picture, JpegImage)}
         if loose.held:
             rows.append(np.array(list(loose.held), np.int64))
             parts.append(embedder.embed(loader, rows[-1]))
     row = np.concatenate(rows) if rows else np.empty(0, np.int64)
-    return Embedded(row=row, vectors=joined(parts), faults=faults)
+    return Embedded(row=row, vectors=concatenate(parts), faults=faults)
 
 
-def joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def concatenate(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Vectors of several parts, one after the other."""
     return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
 
 
-def picture_of(path: Path, *, longest_side: int) -> JpegImage | str:
+def read_picture(path: Path, *, longest_side: int) -> JpegImage | str:
     """The picture as packing would have stored it, or why it cannot be."""
     try:
         return convert_to_jpeg(path.read_bytes(), longest_side=longest_side, matte=MATTE)
@@ -152,16 +152,16 @@ def picture_of(path: Path, *, longest_side: int) -> JpegImage | str:
         return str(error)
 
 
-def vector_columns(vectors: Mapping[str, np.ndarray]) -> dict[str, pa.Array]:
+def make_vector_columns(vectors: Mapping[str, np.ndarray]) -> dict[str, pa.Array]:
     """(N, D) float32 each -> columns of lists of D."""
     return {
-        name: pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(held, np.float32).ravel()), held.shape[1])
-        for name, held in vectors.items()
+        name: pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values, np.float32).ravel()), values.shape[1])
+        for name, values in vectors.items()
     }
 
 
-def vectors_in(table: pa.Table) -> dict[str, np.ndarray]:
-    """`vector_columns`, back again."""
+def read_vectors(table: pa.Table) -> dict[str, np.ndarray]:
+    """The inverse of `make_vector_columns`: columns of lists of D -> (N, D) float32 each."""
     return {
         name: np.concatenate([chunk.flatten().to_numpy() for chunk in table[name].chunks]).reshape(len(table), -1)
         for name in VECTORS

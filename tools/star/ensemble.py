@@ -1,5 +1,5 @@
 """How several star runs answer as one."""
 
-from tarpon.tools.ensemble import Averaging, vectors
+from tarpon.tools.ensemble import Averaging, join_vectors
 
-AVERAGING = Averaging(means={"embedding": vectors, "embedding_flips": vectors})
+AVERAGING = Averaging(means={"embedding": join_vectors, "embedding_flips": join_vectors})

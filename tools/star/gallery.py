@@ -17,8 +17,8 @@ from tarpon.shards import atomic
 from tarpon.shards.manifest import MANIFEST, SPLITS, Manifest, open_manifest
 from tarpon.shards.reader import Reader
 from tarpon.shards.sources.star.source import StarSource
-from tarpon.tools.loose_images import images_in
-from tarpon.tools.star.embed import Embedder, embed_files, vector_columns, vectors_in
+from tarpon.tools.loose_images import list_images
+from tarpon.tools.star.embed import Embedder, embed_files, make_vector_columns, read_vectors
 from tarpon.train.tasks.star.data import FLANKS
 
 NOTE = b"tarpon.gallery"  # the kept file's metadata of this name
@@ -35,7 +35,7 @@ class Gallery:
     faults: list[tuple[str, str]] = field(default_factory=list)  # name and reason of what could not be read
 
 
-def longest_side(gallery: str | None) -> int:
+def find_longest_side(gallery: str | None) -> int:
     """Pixels that new photographs are brought down to: as those of the gallery were, else as packing does by default."""
     usual = StarSource().longest_side
     packed = gallery is not None and is_packed(gallery)
@@ -95,14 +95,14 @@ class _Shards:
 class _Folder:
     def __init__(self, root: str) -> None:
         self._root = Path(root)
-        self._names = [name for name in images_in(self._root) if "/" in name]
+        self._names = [name for name in list_images(self._root) if "/" in name]
         if not self._names:
             raise ValueError(f"{root}: neither shards nor folders of animals; a gallery folder is <animal>/<photograph>")
 
     def fingerprint(self) -> str:
         stats = ((name, (self._root / name).stat()) for name in self._names)
-        told = json.dumps([[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats])
-        return hashlib.sha256(told.encode()).hexdigest()
+        listing = json.dumps([[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats])
+        return hashlib.sha256(listing.encode()).hexdigest()
 
     def embed(self, embedder: Embedder) -> Gallery:
         found = embed_files(embedder, self._root, self._names, longest_side=StarSource().longest_side)
@@ -115,7 +115,11 @@ class _Folder:
 
 
 def _save(path: Path, gallery: Gallery) -> None:
-    columns = {"identity": pa.array(gallery.identity), "picture": pa.array(gallery.picture), **vector_columns(gallery.vectors)}
+    columns = {
+        "identity": pa.array(gallery.identity),
+        "picture": pa.array(gallery.picture),
+        **make_vector_columns(gallery.vectors),
+    }
     note = json.dumps({"format": FORMAT, "faults": gallery.faults})
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic.replace(path) as draft:
@@ -126,4 +130,4 @@ def _load(path: Path) -> Gallery:
     table = pq.read_table(path)
     note = json.loads(table.schema.metadata[NOTE])
     named = {name: table[name].to_numpy().astype(str) for name in ("identity", "picture")}
-    return Gallery(**named, vectors=vectors_in(table), faults=[(name, reason) for name, reason in note["faults"]])
+    return Gallery(**named, vectors=read_vectors(table), faults=[(name, reason) for name, reason in note["faults"]])

@@ -16,7 +16,7 @@ from tarpon.shards.json_file import write_json
 from tarpon.shards.manifest import open_manifest
 from tarpon.tools.evaluate import open_best
 from tarpon.tools.table import table
-from tarpon.tools.trainings import finished
+from tarpon.tools.trainings import train_once
 from tarpon.train.config import UsageError, one_line, parse, parser_for
 from tarpon.train.evaluate import evaluate
 from tarpon.train.spelling import translate_options
@@ -86,38 +86,38 @@ def star(
         epochs: of every training, instead of the recipes'.
         dry_run: list the runs, their folders and commands, and train nothing.
     """
-    names = chosen("strategies", strategies, STRATEGIES), chosen("losses", losses, LOSSES)
-    grid = list(planned(data, Path(out), wildlife, *names, common=common(config, change, epochs)))
-    check(grid, data=data, wildlife=wildlife)
+    names = parse_names("strategies", strategies, STRATEGIES), parse_names("losses", losses, LOSSES)
+    grid = list(plan_experiments(data, Path(out), wildlife, *names, shared=common_options(config, change, epochs)))
+    check_grid(grid, data=data, wildlife=wildlife)
     if dry_run:
-        print("\n".join(listed(grid)))
+        print("\n".join(list_commands(grid)))
         return 0
     results: list[dict] = []
     for number, experiment in enumerate(grid, start=1):
         states = ", ".join(f"{training.out} {training.state()}" for training in experiment.trainings)
         print(f"{experiment.name} ({number} of {len(grid)}): {states}", flush=True)
         try:
-            results.append(attempt(experiment, wildlife=wildlife))
+            results.append(run_experiment(experiment, wildlife=wildlife))
         except (ValueError, OSError) as error:  # the others are not lost with it
             print(f"{experiment.name} FAILED: {one_line(str(error), limit=1000)}", file=sys.stderr, flush=True)
             continue
-        write(Path(out) / "results.json", results, asked=len(grid))
-    write(Path(out) / "results_final.json", results, asked=len(grid))
-    atomic.write_text(Path(out) / "results.csv", csv_text(results))
-    print("\n".join(["", *told_table(results), "", f"grid: {Path(out) / 'results_final.json'}"]))
-    if failed := [one.name for one in grid if one.name not in {held["name"] for held in results}]:
+        write_results(Path(out) / "results.json", results, asked=len(grid))
+    write_results(Path(out) / "results_final.json", results, asked=len(grid))
+    atomic.write_text(Path(out) / "results.csv", format_csv(results))
+    print("\n".join(["", *format_table(results), "", f"grid: {Path(out) / 'results_final.json'}"]))
+    if failed := [one.name for one in grid if one.name not in {entry["name"] for entry in results}]:
         print(f"{len(failed)} of {len(grid)} failed: {', '.join(failed)}; run the same command again to go on", file=sys.stderr)
     return 1 if failed else 0
 
 
-def attempt(experiment: Experiment, *, wildlife: str | None) -> dict:
+def run_experiment(experiment: Experiment, *, wildlife: str | None) -> dict:
     """The experiment's entry of results.json, after whatever training is still to be done. ValueError where one fails."""
-    spent = sum(run(training) for training in experiment.trainings)
-    apart = by_dataset(experiment.trainings[-1].out, wildlife) if wildlife else {}
-    return result(experiment, seconds=spent, wildlife=apart)
+    spent = sum(run_training(training) for training in experiment.trainings)
+    scores = score_by_dataset(experiment.trainings[-1].out, wildlife) if wildlife else {}
+    return make_entry(experiment, seconds=spent, wildlife=scores)
 
 
-def chosen(option: str, words: str, known: Mapping[str, tuple[str, ...]]) -> list[str]:
+def parse_names(option: str, words: str, known: Mapping[str, tuple[str, ...]]) -> list[str]:
     """Names by comma, each once, in the order of the table they are from."""
     asked = {word.strip() for word in words.split(",")} - {""}
     if not asked or (wrong := sorted(asked - known.keys())):
@@ -125,14 +125,14 @@ def chosen(option: str, words: str, known: Mapping[str, tuple[str, ...]]) -> lis
     return [name for name in known if name in asked]
 
 
-def common(config: str | None, change: str | None, epochs: int | None) -> tuple[str, ...]:
+def common_options(config: str | None, change: str | None, epochs: int | None) -> tuple[str, ...]:
     """Words of every training, those that go before others last."""
     words = [*([f"--config={config}"] if config else []), *(f"--{word}" for word in (change or "").split())]
     return (*words, *([] if epochs is None else [f"--epochs={epochs}"]))
 
 
-def planned(
-    data: str, out: Path, wildlife: str | None, strategies: Sequence[str], losses: Sequence[str], *, common: Sequence[str]
+def plan_experiments(
+    data: str, out: Path, wildlife: str | None, strategies: Sequence[str], losses: Sequence[str], *, shared: Sequence[str]
 ) -> Iterator[Experiment]:
     """The experiments, loss by loss within each strategy. A strategy of two trainings has a folder for each."""
     recipes = Path(find_spec("tarpon.train.launch").origin).parent / "recipes" / "star"
@@ -142,7 +142,7 @@ def planned(
             parts = STRATEGIES[strategy]
             for part in parts:
                 folder = out / name / part if len(parts) > 1 else out / name
-                words = [f"--config={recipes / RECIPES.get(part, part)}.yaml", *common, f"--strategy={part}", *LOSSES[loss]]
+                words = [f"--config={recipes / RECIPES.get(part, part)}.yaml", *shared, f"--strategy={part}", *LOSSES[loss]]
                 words += [f"--data={wildlife if part == 'pretrain' else data}"]
                 words += [f"--wildlife={wildlife}"] if part == "cotrain" else []
                 words += [f"--checkpoint={trainings[-1].out}"] if trainings else []
@@ -150,7 +150,7 @@ def planned(
             yield Experiment(name=name, strategy=strategy, loss=loss, trainings=tuple(trainings))
 
 
-def check(grid: Sequence[Experiment], *, data: str, wildlife: str | None) -> None:
+def check_grid(grid: Sequence[Experiment], *, data: str, wildlife: str | None) -> None:
     """What every run would fail on, before the first of them. ValueError in one line."""
     if not open_manifest(data, kind="reid").card["evaluable"]["test"]:
         raise ValueError(f"{data}: no animal can be tested, and the grid compares test scores; pack data with later sessions")
@@ -171,7 +171,7 @@ def check(grid: Sequence[Experiment], *, data: str, wildlife: str | None) -> Non
                 raise UsageError(f"{experiment.name}: {error}") from error
 
 
-def listed(grid: Sequence[Experiment]) -> Iterator[str]:
+def list_commands(grid: Sequence[Experiment]) -> Iterator[str]:
     """Name, then folder, state and command of each training."""
     launch = find_spec("tarpon.train.launch").origin
     yield f"{len(grid)} runs"
@@ -183,26 +183,26 @@ def listed(grid: Sequence[Experiment]) -> Iterator[str]:
             yield f"    {command}"
 
 
-def run(training: Training, *, now: Callable[[], float] = time.time) -> float:
+def run_training(training: Training, *, now: Callable[[], float] = time.time) -> float:
     """Train what is not trained yet; seconds that went into the weights, those before a kill too."""
     if training.state() != "done":
-        held = {"before": seconds(training.out), "begun": now()}
+        clock = {"before": training_seconds(training.out), "begun": now()}
         training.out.mkdir(parents=True, exist_ok=True)
-        write_json(training.out / CLOCK, held)
-    finished("star", training.out, training.words)
-    return seconds(training.out)
+        write_json(training.out / CLOCK, clock)
+    train_once("star", training.out, training.words)
+    return training_seconds(training.out)
 
 
-def seconds(folder: Path) -> float:
+def training_seconds(folder: Path) -> float:
     """From when a training was begun to its last checkpoint, or its end, whatever came after; 0 where no grid began it."""
     if not (folder / CLOCK).exists():
         return 0.0
-    held = json.loads((folder / CLOCK).read_text())
+    clock = json.loads((folder / CLOCK).read_text())
     written = [path for path in (folder / "metrics.json", folder / "checkpoints" / "last.safetensors") if path.exists()]
-    return held["before"] + max(0.0, max((path.stat().st_mtime for path in written), default=0.0) - held["begun"])
+    return clock["before"] + max(0.0, max((path.stat().st_mtime for path in written), default=0.0) - clock["begun"])
 
 
-def by_dataset(folder: Path, wildlife: str) -> dict[str, dict[str, float]]:
+def score_by_dataset(folder: Path, wildlife: str) -> dict[str, dict[str, float]]:
     """Scores of a run's best weights on the wildlife test split, each data set by itself and their mean; scored once."""
     path = folder / PER_DATASET
     if not path.exists():
@@ -210,25 +210,25 @@ def by_dataset(folder: Path, wildlife: str) -> dict[str, dict[str, float]]:
         problem = open_best(folder, data=wildlife, change="search.flips=false search.rerank=false").problem
         scores = evaluate(problem, "test").scalars if "test" in problem.splits else {}
         names = open_manifest(wildlife, kind="reid").card["datasets"]
-        write_json(path, apart(scores, names))
+        write_json(path, scores_by_dataset(scores, names))
     return json.loads(path.read_text())
 
 
-def apart(scores: Mapping[str, float], names: Sequence[str]) -> dict[str, dict[str, float]]:
+def scores_by_dataset(scores: Mapping[str, float], names: Sequence[str]) -> dict[str, dict[str, float]]:
     """Data set -> mAP and rank1, of those with enough test photographs; `_average` over them."""
     ends = {"mAP": "map", "rank1": "cmc_1"}
     if len(names) == 1 and scores:
-        one = {told: scores[end] for told, end in ends.items()}
+        one = {score: scores[end] for score, end in ends.items()}
         return {names[0]: one, AVERAGE: one}
-    places = {name: name for name in names} | {AVERAGE: "macro"}
+    suffixes = {name: name for name in names} | {AVERAGE: "macro"}
     return {
-        name: {told: scores[f"{end}_{place}"] for told, end in ends.items()}
-        for name, place in places.items()
-        if f"map_{place}" in scores and scores.get(f"queries_{place}", MIN_QUERIES) >= MIN_QUERIES  # as published
+        name: {score: scores[f"{end}_{suffix}"] for score, end in ends.items()}
+        for name, suffix in suffixes.items()
+        if f"map_{suffix}" in scores and scores.get(f"queries_{suffix}", MIN_QUERIES) >= MIN_QUERIES  # as published
     }
 
 
-def result(experiment: Experiment, *, seconds: float, wildlife: Mapping[str, Mapping[str, float]]) -> dict:
+def make_entry(experiment: Experiment, *, seconds: float, wildlife: Mapping[str, Mapping[str, float]]) -> dict:
     """An entry of results.json, under the published names; the scores are those of plain search on the stars' test split."""
     folder = experiment.trainings[-1].out
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -249,27 +249,27 @@ def result(experiment: Experiment, *, seconds: float, wildlife: Mapping[str, Map
     }
 
 
-def write(path: Path, results: Sequence[dict], *, asked: int) -> None:
-    held = {"timestamp": time.strftime("%Y-%m-%dT%H:%M:%S"), "num_experiments": asked, "results": list(results)}
-    write_json(path, held)
+def write_results(path: Path, results: Sequence[dict], *, asked: int) -> None:
+    content = {"timestamp": time.strftime("%Y-%m-%dT%H:%M:%S"), "num_experiments": asked, "results": list(results)}
+    write_json(path, content)
 
 
-def csv_text(results: Sequence[dict]) -> str:
+def format_csv(results: Sequence[dict]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, "wildlife_mAP", "wildlife_rank1"])
-    for held in results:
-        mean = held["wildlife_per_dataset"].get(AVERAGE, {})
-        writer.writerow([*(held[name] for name in COLUMNS), mean.get("mAP", ""), mean.get("rank1", "")])
+    for entry in results:
+        mean = entry["wildlife_per_dataset"].get(AVERAGE, {})
+        writer.writerow([*(entry[name] for name in COLUMNS), mean.get("mAP", ""), mean.get("rank1", "")])
     return text.getvalue()
 
 
-def told_table(results: Sequence[dict]) -> Iterator[str]:
+def format_table(results: Sequence[dict]) -> Iterator[str]:
     head = ("run", "star mAP", "CMC@1", "CMC@5", "best epoch", "minutes", "wildlife mAP")
     rows = []
-    for held in results:
-        mean = held["wildlife_per_dataset"].get(AVERAGE)
-        scores = (f"{held[name]:.4f}" for name in ("star_mAP", "star_rank1", "star_rank5"))
-        minutes, wild = f"{held['total_time_seconds'] / 60:.1f}", f"{mean['mAP']:.4f}" if mean else "-"
-        rows.append((held["name"], *scores, held["best_epoch"], minutes, wild))
+    for entry in results:
+        mean = entry["wildlife_per_dataset"].get(AVERAGE)
+        scores = (f"{entry[name]:.4f}" for name in ("star_mAP", "star_rank1", "star_rank5"))
+        minutes, wild = f"{entry['total_time_seconds'] / 60:.1f}", f"{mean['mAP']:.4f}" if mean else "-"
+        rows.append((entry["name"], *scores, entry["best_epoch"], minutes, wild))
     return table(head, rows)

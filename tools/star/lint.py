@@ -1,21 +1,21 @@
-"""What must hold of one stored picture of a known animal."""
+"""Checks of one stored photograph of a known animal."""
 
 from collections.abc import Iterator
 
 from tarpon.shards.sources.star import reid
 from tarpon.shards.sources.star.dates import read_day
-from tarpon.tools.lint_checks import Kind, Stored, told_alike
-from tarpon.tools.lint_image import image
+from tarpon.tools.lint_checks import Kind, Stored, compare_json
+from tarpon.tools.lint_image import check_image
 
-TOLD = ("group", "source", "source_sha256", *(name for name, _ in reid.SCHEMA.columns))
+COPIED = ("group", "source", "source_sha256", *(name for name, _ in reid.SCHEMA.columns))
 
 
-def meta(sample: Stored) -> Iterator[str]:
+def check_meta(sample: Stored) -> Iterator[str]:
     """The JSON in the tar says what the manifest row says."""
-    return told_alike(sample, "json", TOLD)
+    return compare_json(sample, "json", COPIED)
 
 
-def labels(sample: Stored) -> Iterator[str]:
+def check_labels(sample: Stored) -> Iterator[str]:
     """Identity, data set, day, session, group and the part in the protocol fit together."""
     row = sample.row
     if not row["identity"].startswith(row["dataset"] + reid.JOIN):
@@ -34,4 +34,4 @@ def labels(sample: Stored) -> Iterator[str]:
         yield f"a novel animal is in {row['split']}: it would be in the gallery"
 
 
-REID = Kind(schema=reid.SCHEMA, checks={"meta": meta, "labels": labels, "image": image})
+REID = Kind(schema=reid.SCHEMA, checks={"meta": check_meta, "labels": check_labels, "image": check_image})

@@ -18,12 +18,12 @@ from tarpon.tools.table import table
 SHOWN = 20  # data sets that are listed
 
 
-def tables(manifest: Manifest) -> Iterator[str]:
+def format_tables(manifest: Manifest) -> Iterator[str]:
     """Lines on data sets, the protocol, sessions in time, and what to beware of."""
     card = manifest.card
     yield from _datasets(manifest)
     yield ""
-    yield from pack.splits(manifest)
+    yield from pack.format_splits(manifest)
     yield f"{card['protocol']}."
     yield (
         f"asked: {card['evaluable']['val']} identities in validation, {card['evaluable']['test']} in test; sea stars: "
@@ -31,7 +31,7 @@ def tables(manifest: Manifest) -> Iterator[str]:
     )
     yield ""
     yield from _sessions(manifest)
-    yield from pack.undated(manifest)
+    yield from pack.format_undated(manifest)
     yield from (f"note: {line}" for line in card["notes"])
     yield from (f"WARNING: {line}" for line in card["warnings"])
 
@@ -78,7 +78,7 @@ def _days(dates: np.ndarray) -> np.ndarray:
     return dates[dates != ""].astype("datetime64[D]")
 
 
-def picks(manifest: Manifest, *, count: int, seed: int) -> list[int]:
+def pick_rows(manifest: Manifest, *, count: int, seed: int) -> list[int]:
     """`count` rows at most: a line of the sheet an identity, its sessions first, those that are asked in test before others."""
     rng = np.random.default_rng(seed)
     identity, split, group = (manifest.column(name).tolist() for name in ("identity", "split", "group"))
@@ -98,10 +98,10 @@ def picks(manifest: Manifest, *, count: int, seed: int) -> list[int]:
     return taken[:count]
 
 
-def sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
+def draw_sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
     """A PNG: pictures with identity, session and split, those of an identity beside each other."""
     reader, pictures, captions = Reader(manifest), [], []
-    for row in picks(manifest, count=count, seed=seed):
+    for row in pick_rows(manifest, count=count, seed=seed):
         with Image.open(io.BytesIO(reader.read(row, "jpg"))) as picture:
             pictures.append(picture.convert("RGB"))
         known = manifest.table.slice(row, 1).to_pylist()[0]
@@ -111,4 +111,4 @@ def sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
     return contact_sheet(pictures, captions)
 
 
-PREVIEW = Preview(tables=tables, sheet=sheet)
+PREVIEW = Preview(tables=format_tables, sheet=draw_sheet)

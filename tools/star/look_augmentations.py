@@ -21,7 +21,7 @@ SHEET = "augmentations.png"
 COLUMN = "jpg"
 
 
-def kinds() -> dict[str, PhotoAugment]:
+def list_kinds() -> dict[str, PhotoAugment]:
     """Name -> what varies that and nothing else; the whole sets come last."""
     still = replace(underwater(), **{name: 0.0 for name in vars(PhotoAugment()) if name.endswith("_p")}, crop_area=(1.0, 1.0))
     no_affine = {"scale": (1.0, 1.0), "shift": 0.0, "angle": 0.0, "shear": 0.0}
@@ -52,7 +52,7 @@ def kinds() -> dict[str, PhotoAugment]:
     }
 
 
-def augmentations(manifest: Manifest, *, size: int, seed: int) -> bytes:
+def draw_sheet(manifest: Manifest, *, size: int, seed: int) -> bytes:
     """A PNG: a line of each kind, the photograph as evaluation sees it and its draws.
 
     Args:
@@ -61,17 +61,17 @@ def augmentations(manifest: Manifest, *, size: int, seed: int) -> bytes:
     rows = np.random.default_rng(seed).permutation(len(manifest))
     work: list[PhotoRequest] = []
     captions = []
-    for place, (name, augment) in enumerate(kinds().items()):
-        line = np.repeat(rows[place % len(rows)], COLUMNS - 1)
+    for number, (name, augment) in enumerate(list_kinds().items()):
+        line = np.repeat(rows[number % len(rows)], COLUMNS - 1)
         drawn = request_photos(
-            line, augments=(augment,), seed=seed, slots=range(place * COLUMNS, place * COLUMNS + COLUMNS - 1)
+            line, augments=(augment,), seed=seed, slots=range(number * COLUMNS, number * COLUMNS + COLUMNS - 1)
         )
         work += [PhotoRequest(row=int(line[0])), *drawn]
         captions += [(f"{name}: none",), *((name,) for _ in drawn)]
-    return contact_sheet(delivered(manifest, work, size=size), captions)
+    return contact_sheet(render(manifest, work, size=size), captions)
 
 
-def delivered(manifest: Manifest, work: list[PhotoRequest], *, size: int) -> list[Image.Image]:
+def render(manifest: Manifest, work: list[PhotoRequest], *, size: int) -> list[Image.Image]:
     """The pictures as the training graph delivers them, before they are normalised."""
     fields, reader = PhotoFields(size=size, mean=(0.0,) * 3, std=(1 / 255,) * 3), Reader(manifest)
     feed = Feed(manifest, reader, fields, pool=np.arange(len(manifest)), budget=Budget(0))
@@ -106,6 +106,6 @@ def run(shards: str, *, out: str | None = None, size: int = 384, seed: int = 0) 
     if out is None and "://" in shards:
         raise ValueError(f"{shards} is remote: name a local picture to write (--out FILE.png)")
     path = Path(out) if out else Path(shards) / SHEET
-    atomic.write_bytes(path, augmentations(manifest, size=size, seed=seed))
+    atomic.write_bytes(path, draw_sheet(manifest, size=size, seed=seed))
     print(f"picture: {path}")
     return 0

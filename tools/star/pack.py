@@ -61,7 +61,7 @@ def star(
         seed=chosen.seed,
         given=("test",) if split == "given" else (),
         workers=workers,
-        tables=closing,
+        tables=format_packed,
         listing={"metadata": _below(metadata, root) if metadata else None, "dates": days, "rule": rule},
     )
 
@@ -117,7 +117,7 @@ def wildlife(
         seed=seed,
         given=("test",) if split_strategy in ("original", "recommended") else (),
         workers=workers,
-        tables=closing,
+        tables=format_packed,
     )
 
 
@@ -130,11 +130,11 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(sorted({name.strip() for name in text.split(",")} - {""}))
 
 
-def closing(manifest: Manifest) -> Iterator[str]:
+def format_packed(manifest: Manifest) -> Iterator[str]:
     """What was packed by split, which folders tell no day, and what to beware of."""
     card = manifest.card
-    yield from undated(manifest)
-    yield from splits(manifest)
+    yield from format_undated(manifest)
+    yield from format_splits(manifest)
     yield ""
     yield f"{card['protocol']}."
     yield (
@@ -145,7 +145,7 @@ def closing(manifest: Manifest) -> Iterator[str]:
     yield from (f"WARNING: {line}" for line in card["warnings"])
 
 
-def splits(manifest: Manifest) -> Iterator[str]:
+def format_splits(manifest: Manifest) -> Iterator[str]:
     """Pictures, identities and sessions of each split, and of distractors and novel animals."""
     split, identity, group = (manifest.column(name) for name in ("split", "identity", "group"))
     parts = [(name, split == name) for name in SPLITS]
@@ -156,7 +156,7 @@ def splits(manifest: Manifest) -> Iterator[str]:
     yield from table(("split", "pictures", "identities", "sessions"), rows)
 
 
-def undated(manifest: Manifest) -> Iterator[str]:
+def format_undated(manifest: Manifest) -> Iterator[str]:
     """Folders whose names have digits and tell no day, with their pictures: these train and are no session."""
     folders = manifest.card["undated"]
     if not folders:

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import torch
 
 from tarpon.shards import atomic
-from tarpon.tools.loose_images import images_in
-from tarpon.tools.star.embed import Embedded, embed_files, load_embedder, vector_columns
-from tarpon.tools.star.gallery import Gallery, longest_side, open_gallery
+from tarpon.tools.loose_images import list_images
+from tarpon.tools.star.embed import Embedded, embed_files, load_embedder, make_vector_columns
+from tarpon.tools.star.gallery import Gallery, find_longest_side, open_gallery
 from tarpon.tools.table import table
 from tarpon.train.tasks.star.metrics.embeddings import VECTORS
 from tarpon.train.tasks.star.metrics.open_set import Novelty
@@ -27,7 +27,7 @@ DECISIONS = ("known", "new")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Matched:
+class Matches:
     """What a gallery says of the readable photographs."""
 
     names: list[str]  # of Q photographs
@@ -65,21 +65,21 @@ def star(
     """
     if top < 1 or batch < 1 or threads < 0:
         raise ValueError(f"top={top} and batch={batch} must be at least 1, threads={threads} at least 0")
-    names, target = images_in(Path(images)), Path(out)
+    names, target = list_images(Path(images)), Path(out)
     threads = threads or len(os.sched_getaffinity(0))
     embedder = load_embedder(Path(checkpoint), batch=batch, threads=threads, flips=flips)
     target.mkdir(parents=True, exist_ok=True)
     wanted = [name.strip() for name in splits.split(",") if name.strip()]
     known = open_gallery(gallery, embedder, splits=wanted, kept=target) if gallery else None
-    found = embed_files(embedder, Path(images), names, longest_side=longest_side(gallery))
+    found = embed_files(embedder, Path(images), names, longest_side=find_longest_side(gallery))
     if len(found.row):
-        print("\n".join(_written(target, found, known, embedder.novelty, names=names, top=top)))
-    for line in _unread(found.faults, [] if known is None else known.faults):
+        print("\n".join(_write_outputs(target, found, known, embedder.novelty, names=names, top=top)))
+    for line in _format_unread(found.faults, [] if known is None else known.faults):
         print(line)
     return 0 if len(found.row) else 1
 
 
-def _written(
+def _write_outputs(
     out: Path, found: Embedded, known: Gallery | None, novelty: Novelty | None, *, names: Sequence[str], top: int
 ) -> Iterator[str]:
     """Write the files; lines on what they hold."""
@@ -88,9 +88,9 @@ def _written(
     if known is not None:
         matched = match(kept, found, known, novelty, top=top)
         _write_matches(out / MATCHES, matched)
-        yield from _nearest(matched)
+        yield from _format_nearest(matched)
         yield ""
-        yield from _decided(matched, novelty, flips=VECTORS[1] in found.vectors)
+        yield from _format_decisions(matched, novelty, flips=VECTORS[1] in found.vectors)
         yield (
             f"{out / MATCHES}: the {matched.nearest.shape[1]} nearest of {len(known.identity):,} photographs of "
             f"{len(set(known.identity)):,} animals"
@@ -98,13 +98,13 @@ def _written(
     yield f"{out / EMBEDDINGS}: {len(kept):,} of {len(names):,} photographs"
 
 
-def match(names: Sequence[str], found: Embedded, gallery: Gallery, novelty: Novelty | None, *, top: int) -> Matched:
+def match(names: Sequence[str], found: Embedded, gallery: Gallery, novelty: Novelty | None, *, top: int) -> Matches:
     """The nearest photographs of the gallery, by embeddings over mirror images where there are some; the decision always by
     plain ones, from which it was learnt."""
     plain = _search(found, gallery, VECTORS[0], top=top)
     shown = _search(found, gallery, VECTORS[1], top=top) if VECTORS[1] in found.vectors else plain
     count = min(top, len(gallery.identity))
-    return Matched(
+    return Matches(
         names=list(names),
         gallery=gallery,
         nearest=shown.nearest[:, :count],
@@ -115,7 +115,7 @@ def match(names: Sequence[str], found: Embedded, gallery: Gallery, novelty: Nove
 
 
 def _search(found: Embedded, gallery: Gallery, vectors: str, *, top: int) -> Retrieval:
-    queries, known = (torch.from_numpy(held.vectors[vectors]) for held in (found, gallery))
+    queries, known = (torch.from_numpy(embedded.vectors[vectors]) for embedded in (found, gallery))
     nobody = np.full(len(queries), -1)  # nothing in the gallery is known to be the same animal
     labels = np.zeros(len(known), np.int64)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -123,34 +123,34 @@ def _search(found: Embedded, gallery: Gallery, vectors: str, *, top: int) -> Ret
 
 
 def _write_embeddings(path: Path, found: Embedded, names: Sequence[str]) -> None:
-    columns = {"row": pa.array(found.row), "file": pa.array(names, pa.string()), **vector_columns(found.vectors)}
+    columns = {"row": pa.array(found.row), "file": pa.array(names, pa.string()), **make_vector_columns(found.vectors)}
     with atomic.replace(path) as draft:
         pq.write_table(pa.table(columns), draft, compression="zstd")
 
 
-def _write_matches(path: Path, matched: Matched) -> None:
+def _write_matches(path: Path, matched: Matches) -> None:
     with atomic.replace(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for query, name in enumerate(matched.names):
-            told = _told(matched, query)
+            novelty = _format_novelty(matched, query)
             for rank, (item, value) in enumerate(zip(matched.nearest[query], matched.similarity[query], strict=True), start=1):
                 known = matched.gallery.identity[item], f"{value:.6f}", matched.gallery.picture[item]
-                writer.writerow([name, rank, *known, *told])
+                writer.writerow([name, rank, *known, *novelty])
 
 
-def _told(matched: Matched, query: int) -> tuple[str, str]:
+def _format_novelty(matched: Matches, query: int) -> tuple[str, str]:
     """Probability that the animal is new, and the decision; empty where neither is known."""
     if matched.new is None or matched.decided is None:
         return "", ""
     return f"{matched.new[query]:.4f}", DECISIONS[int(matched.decided[query])]
 
 
-def _nearest(matched: Matched) -> Iterator[str]:
+def _format_nearest(matched: Matches) -> Iterator[str]:
     rows = []
     for query, name in enumerate(matched.names[:SHOWN]):
         item = matched.nearest[query, 0]
-        probability, decision = _told(matched, query)
+        probability, decision = _format_novelty(matched, query)
         similarity = f"{matched.similarity[query, 0]:.3f}"
         rows.append([name, matched.gallery.identity[item], similarity, matched.gallery.picture[item], probability, decision])
     yield from table(["photograph", "nearest animal", "similarity", "its photograph", "P(new)", "decision"], rows)
@@ -158,7 +158,7 @@ def _nearest(matched: Matched) -> Iterator[str]:
         yield f"... and {len(matched.names) - SHOWN:,} more in {MATCHES}"
 
 
-def _decided(matched: Matched, novelty: Novelty | None, *, flips: bool) -> Iterator[str]:
+def _format_decisions(matched: Matches, novelty: Novelty | None, *, flips: bool) -> Iterator[str]:
     if novelty is None or matched.decided is None:
         yield "no decision on new animals: validation of this run could not teach it; new_animal and decision are empty"
         return
@@ -171,7 +171,7 @@ def _decided(matched: Matched, novelty: Novelty | None, *, flips: bool) -> Itera
         yield "the decision goes by plain similarity, from which it was learnt; the matches go by mirror images"
 
 
-def _unread(photographs: Sequence[tuple[str, str]], gallery: Sequence[tuple[str, str]]) -> Iterator[str]:
+def _format_unread(photographs: Sequence[tuple[str, str]], gallery: Sequence[tuple[str, str]]) -> Iterator[str]:
     rows = [[name, reason] for name, reason in photographs] + [[f"gallery: {name}", reason] for name, reason in gallery]
     if rows:
         yield ""

@@ -45,7 +45,7 @@ SECTIONS = ("Ways of searching", "Hardest photographs", "Animals", "Outings", "D
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Searched:
+class SearchedRun:
     """A run's reported split, searched again."""
 
     split: str
@@ -53,17 +53,17 @@ class Searched:
     novelty: Novelty | None  # learnt on validation
 
 
-def sections(record: Record, *, frames: None = None) -> list[tuple[str, str]]:
+def build_sections(record: Record, *, frames: None = None) -> list[tuple[str, str]]:
     """(heading, HTML) in reading order, of the split that is reported."""
     if not record.predictions:
         return [(heading, paragraph(NO_ROWS)) for heading in SECTIONS]
-    own, manifest = searched(record.folder), shards(record.config)
+    own, manifest = search_run(record.folder), open_shards(record.config)
     parts = (
         _ways(own),
         _review(record),
         _animals(own),
         _outings(own),
-        report_data.datasets(own.found, manifest),
+        report_data.format_datasets(own.found, manifest),
         _new(own),
     )
     return list(zip(SECTIONS, parts, strict=True))
@@ -74,27 +74,27 @@ def has_curve(name: str) -> bool:
     return name in CURVES
 
 
-def warnings(record: Record) -> Sequence[str]:
+def list_warnings(record: Record) -> Sequence[str]:
     """What a reader must know before the scores: the card's own."""
-    manifest = shards(record.config)
+    manifest = open_shards(record.config)
     return [] if manifest is None else [f"The shards warn: {line}." for line in manifest.card.get("warnings", ())]
 
 
-def beside(record: Record) -> Mapping[str, str]:
+def compare_with_chance(record: Record) -> Mapping[str, str]:
     """Headline -> what a random order of the same gallery would score, exactly."""
     if not record.predictions:
         return {}
-    plain = searched(record.folder).found.plain
+    plain = search_run(record.folder).found.plain
     return {
         name: f"a random order: {value:.3f}" for name, value in random_order_scores(plain.matches, plain.candidates).items()
     }
 
 
-def below(record: Record) -> str:
+def describe_protocol(record: Record) -> str:
     """The protocol, who was asked among whom, and the way to the review sheet."""
     if not record.predictions:
         return ""
-    own = searched(record.folder)
+    own = search_run(record.folder)
     found, plain = own.found, own.found.plain
     asked = (
         f"Asked: {plain.valid.sum():,} photographs of {len(set(found.query_values('identity')[plain.valid])):,} animals, among "
@@ -107,43 +107,43 @@ def below(record: Record) -> str:
     return paragraph(f"Protocol: {found.rows.protocol}.") + paragraph(asked) + (sheet if _reviewed(record) else "")
 
 
-def how_split(record: Record) -> str:
+def describe_split(record: Record) -> str:
     """HTML on how the splits were made, from the card of the shards."""
-    manifest = shards(record.config)
+    manifest = open_shards(record.config)
     if manifest is None:
         return paragraph("The shards are not at hand, so how they were split cannot be looked at.", kind="soft")
-    return report_data.how_split(manifest)
+    return report_data.describe_split(manifest)
 
 
 def rewrite(run: Path) -> None:
     """Tables, summary, figures and the review sheet of the run folder, made again from what it holds."""
-    own, search_options = searched(run), how_searched(run)
+    own, search_options = search_run(run), read_search_options(run)
     write_outputs(run, own.found, split=own.split, novelty=own.novelty, reranking=search_options.reranking)
-    manifest = shards((run / "run.yaml").read_text(encoding="utf-8"))
-    told = review.write(run / review.NAME, own.found, name=run.resolve().name, split=own.split, manifest=manifest)
-    print(told)
+    manifest = open_shards((run / "run.yaml").read_text(encoding="utf-8"))
+    line = review.write_review(run / review.NAME, own.found, name=run.resolve().name, split=own.split, manifest=manifest)
+    print(line)
 
 
-def searched(run: Path) -> Searched:
+def search_run(run: Path) -> SearchedRun:
     """The search of a run folder, made once for each state of its files."""
     files = [run / "run.yaml", *sorted((run / "predictions").glob("*.parquet"))]
-    return _searched(run.resolve(), tuple((path.name, path.stat().st_mtime_ns) for path in files))
+    return _search(run.resolve(), tuple((path.name, path.stat().st_mtime_ns) for path in files))
 
 
 @lru_cache(maxsize=1)
-def _searched(run: Path, _state: tuple[tuple[str, int], ...]) -> Searched:
+def _search(run: Path, _state: tuple[tuple[str, int], ...]) -> SearchedRun:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    split, found, novelty = find_run(run, how_searched(run), device=device)
-    return Searched(split=split, found=found, novelty=novelty)
+    split, found, novelty = find_run(run, read_search_options(run), device=device)
+    return SearchedRun(split=split, found=found, novelty=novelty)
 
 
-def how_searched(run: Path) -> SearchOptions:
+def read_search_options(run: Path) -> SearchOptions:
     """As the run's own test split was searched."""
     _, options = read_run(run, StarOptions, parser_for(StarOptions, recipe=STAR.recipe(), task="star"))
     return options.search.search_options(rerank=True, within_dataset=options.strategy == PRETRAIN)
 
 
-def shards(config: str) -> Manifest | None:
+def open_shards(config: str) -> Manifest | None:
     """What the run was searched on, by the text of its run.yaml; None where it is no longer at hand."""
     try:
         return open_manifest(yaml.safe_load(config)["data"], kind="reid")
@@ -151,7 +151,7 @@ def shards(config: str) -> Manifest | None:
         return None
 
 
-def _ways(own: Searched) -> str:
+def _ways(own: SearchedRun) -> str:
     found, plain = own.found, own.found.plain
     named = {WAYS[name]: search for name, search in found.variants().items()}
     made = {name: score(search, identities=found.query_values("identity"), resamples=0) for name, search in named.items()}
@@ -189,20 +189,20 @@ def _review(record: Record) -> str:
     return paragraph(words) + link_paragraph(review.NAME, "Open the review sheet")
 
 
-def _animals(own: Searched) -> str:
+def _animals(own: SearchedRun) -> str:
     found = own.found
     named = {"identities": found.query_values("identity"), "outings": found.query_values("outing")}
     records = score_identities(found.plain, **named)[::-1]
     lines = [
         (
-            str(held["identity"]),
-            f"{held['num_queries']:,}",
-            *(number(held[name]) for name in SHARES),
-            *(number(held[name], digits=1) for name in ("mean_rank", "best_rank", "worst_rank")),
+            str(record["identity"]),
+            f"{record['num_queries']:,}",
+            *(number(record[name]) for name in SHARES),
+            *(number(record[name], digits=1) for name in ("mean_rank", "best_rank", "worst_rank")),
         )
-        for held in records[:SHOWN]
+        for record in records[:SHOWN]
     ]
-    perfect = sum(held["cmc_1"] == 1 for held in records)
+    perfect = sum(record["cmc_1"] == 1 for record in records)
     words = f"{perfect} of {len(records)} animals are the nearest match of every one of their photographs. The worst first."
     header = ("animal", "photographs", *LABELS, "mean rank", "best", "worst")
     figure = retrieval.ranks(found.plain, identities=named["identities"], split=own.split)
@@ -210,18 +210,18 @@ def _animals(own: Searched) -> str:
     return paragraph(words + _cut(records)) + table(header, lines) + embed_figure(figure, caption=caption)
 
 
-def _outings(own: Searched) -> str:
+def _outings(own: SearchedRun) -> str:
     found = own.found
     records = score_folders(found.plain, identities=found.query_values("identity"), outings=found.query_values("outing"))[::-1]
     lines = [
         (
-            str(held["folder"]),
-            f"{held['num_identities']:,}",
-            f"{held['num_queries']:,}",
-            *(number(held[name]) for name in SHARES),
-            f"{held['mean_rank']:.1f}",
+            str(record["folder"]),
+            f"{record['num_identities']:,}",
+            f"{record['num_queries']:,}",
+            *(number(record[name]) for name in SHARES),
+            f"{record['mean_rank']:.1f}",
         )
-        for held in records[:SHOWN]
+        for record in records[:SHOWN]
     ]
     words = (
         "An outing is the folder that a photograph lies in. The worst first: light, water or distance of that day may be why."
@@ -233,7 +233,7 @@ def _cut(records: Sequence[object]) -> str:
     return f" The {SHOWN} worst of {len(records):,} are listed; the CSV file has all." if len(records) > SHOWN else ""
 
 
-def _new(own: Searched) -> str:
+def _new(own: SearchedRun) -> str:
     found, new = own.found, own.found.new
     best = None if new is None else new.best
     caption = "Highest similarity of each photograph to its own animal, and to any other animal of the gallery."
@@ -241,7 +241,7 @@ def _new(own: Searched) -> str:
     return _decision(own) + _open_set(own) + embed_figure(figure, caption=caption)
 
 
-def _decision(own: Searched) -> str:
+def _decision(own: SearchedRun) -> str:
     novelty, plain = own.novelty, own.found.plain
     if novelty is None:
         return paragraph(
@@ -257,7 +257,7 @@ def _decision(own: Searched) -> str:
     return paragraph(words)
 
 
-def _open_set(own: Searched) -> str:
+def _open_set(own: SearchedRun) -> str:
     scores = score_open_set(own.found)
     if not scores:
         words = f"No animal of {own.split} was held out of the gallery, so how well new animals are told could not be measured"
@@ -276,12 +276,12 @@ def _open_set(own: Searched) -> str:
 SECTIONS_OF_RUN = ReportSections(
     unit="photograph",
     headlines=HEADLINES,
-    sections=sections,
+    sections=build_sections,
     has_curve=has_curve,
-    split=how_split,
-    warnings=warnings,
+    split=describe_split,
+    warnings=list_warnings,
     over="identities",
-    beside=beside,
-    below=below,
+    beside=compare_with_chance,
+    below=describe_protocol,
     rewrite=rewrite,
 )

@@ -25,15 +25,15 @@ RULES: dict[str, str] = {  # the card's setting -> how the split was made
 }
 
 
-def how_split(manifest: Manifest) -> str:
+def describe_split(manifest: Manifest) -> str:
     """HTML: the rule, who is in which split, how much later the tested pictures are, and distractors and new animals."""
     card = manifest.card
     settings = card.get("settings", {})
     rule = settings.get("split") or settings.get("split_strategy") or ""
-    said = RULES.get(rule, rule) or "the card does not say how"
+    text_of_rule = RULES.get(rule, rule) or "the card does not say how"
     ratio = settings.get("train_ratio")
     share = f" ({ratio:.0%} train)" if isinstance(ratio, float) and rule not in ("given", "original") else ""
-    parts = [paragraph(f"Split {rule}{share}: {said}.") if rule else paragraph(f"Split: {said}.")]
+    parts = [paragraph(f"Split {rule}{share}: {text_of_rule}.") if rule else paragraph(f"Split: {text_of_rule}.")]
     identity, split = manifest.column("identity"), manifest.column("split")
     group = manifest.column("group")
     lines = [
@@ -74,16 +74,16 @@ def _others(card: Mapping[str, object]) -> str:
     )
 
 
-def datasets(found: SearchResult, manifest: Manifest | None) -> str:
+def format_datasets(found: SearchResult, manifest: Manifest | None) -> str:
     """Each data set: what it holds, where the shards are at hand, and how it was searched."""
     plain, of = found.plain, found.query_values("dataset")
     gallery = found.rows.dataset[found.gallery]
     lines = []
     for name in np.unique(found.rows.dataset).tolist():
-        asked, held = plain.valid & (of == name), _held(manifest, name)
+        asked, counts = plain.valid & (of == name), _held(manifest, name)
         precision, first = plain.average_precision[asked], plain.hit(1)[asked]
         scores = (number(float(values.mean()) if len(values) else np.nan) for values in (precision, first))
-        lines.append((name, *held, f"{(gallery == name).sum():,}", f"{asked.sum():,}", *scores))
+        lines.append((name, *counts, f"{(gallery == name).sum():,}", f"{asked.sum():,}", *scores))
     header = ("data set", *HELD, "in the gallery", "asked", "mAP", "CMC@1")
     words = (
         "" if manifest is not None else paragraph("The shards are not at hand, so what they hold is not counted.", kind="soft")

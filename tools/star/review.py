@@ -36,20 +36,20 @@ overflow-wrap:anywhere}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Shown:
+class SheetShards:
     """Where the pictures, days and distractors of the sheet come from."""
 
     manifest: Manifest
     reader: Reader
     rows: np.ndarray  # (N,) int64 row in the manifest of each row of the embeddings
 
-    def value(self, place: int, column: str) -> object:
-        return self.manifest.value(int(self.rows[place]), column)
+    def value(self, index: int, column: str) -> object:
+        return self.manifest.value(int(self.rows[index]), column)
 
-    def picture(self, place: int) -> bytes | None:
+    def picture(self, index: int) -> bytes | None:
         """A small JPEG; None where the shard no longer gives it."""
         try:
-            content = self.reader.read(int(self.rows[place]), "jpg")
+            content = self.reader.read(int(self.rows[index]), "jpg")
         except BadSample:
             return None
         with Image.open(io.BytesIO(content)) as whole:
@@ -61,7 +61,7 @@ class Shown:
         return buffer.getvalue()
 
 
-def write(
+def write_review(
     path: Path,
     found: SearchResult,
     *,
@@ -77,8 +77,8 @@ def write(
         name: of the run.
         manifest: the shards that were searched; None: pictures, days and the mark of distractors are left out.
     """
-    shown = None if manifest is None else met(found, manifest)
-    queries = hardest(found, count=count)
+    shown = None if manifest is None else match_rows(found, manifest)
+    queries = find_hardest(found, count=count)
     rows = "".join(_row(found, query, number, matches=matches, shown=shown) for number, query in enumerate(queries, start=1))
     if shown is not None:
         shown.reader.close()
@@ -91,22 +91,22 @@ def write(
     return f"review: {path}, the {len(queries)} hardest of {int(found.plain.valid.sum())} photographs. {absent}".rstrip()
 
 
-def met(found: SearchResult, manifest: Manifest) -> Shown | None:
+def match_rows(found: SearchResult, manifest: Manifest) -> SheetShards | None:
     """The embeddings' rows in the shards; None where these hold other pictures now."""
     rows = found.rows.row
     if rows.max(initial=-1) >= len(manifest) or not np.array_equal(manifest.column("key")[rows].astype(str), found.rows.key):
         return None
-    return Shown(manifest=manifest, reader=Reader(manifest), rows=rows)
+    return SheetShards(manifest=manifest, reader=Reader(manifest), rows=rows)
 
 
-def hardest(found: SearchResult, *, count: int) -> list[int]:
+def find_hardest(found: SearchResult, *, count: int) -> list[int]:
     """(n,) queries whose first match comes latest; of those alike, the lowest average precision first, then in order of row."""
     plain = found.plain
     order = np.lexsort((plain.average_precision, -plain.first_rank))
     return [int(query) for query in order if plain.valid[query]][:count]
 
 
-def first_match(found: SearchResult, query: int) -> tuple[int, float]:
+def find_first_match(found: SearchResult, query: int) -> tuple[int, float]:
     """Place in `rows` of the most similar photograph of the query's own animal, and its similarity (plain cosine)."""
     rows, at = found.rows, found.query[query]
     own = found.gallery[(rows.identity[found.gallery] == rows.identity[at]) & (found.gallery != at)]
@@ -139,18 +139,18 @@ def _words(found: SearchResult, queries: Sequence[int], *, split: str) -> str:
     )
 
 
-def _row(found: SearchResult, query: int, number: int, *, matches: int, shown: Shown | None) -> str:
+def _row(found: SearchResult, query: int, number: int, *, matches: int, shown: SheetShards | None) -> str:
     plain, rows = found.plain, found.rows
     asked, rank = int(found.query[query]), int(plain.first_rank[query])
     tiles = [_tile(found, asked, kind="asked", head="asked", shown=shown)]
-    places = plain.nearest[query][:matches]
-    for place, item in enumerate(places[places >= 0], start=1):
+    nearest = plain.nearest[query][:matches]
+    for index, item in enumerate(nearest[nearest >= 0], start=1):
         at = int(found.gallery[item])
         right = rows.identity[at] == rows.identity[asked]
-        head = f"{place}. {'right' if right else 'wrong'}, {plain.similarity[query, place - 1]:.3f}"
+        head = f"{index}. {'right' if right else 'wrong'}, {plain.similarity[query, index - 1]:.3f}"
         tiles.append(_tile(found, at, kind="right" if right else "wrong", head=head, shown=shown))
     if rank > len(tiles) - 1:
-        at, similarity = first_match(found, query)
+        at, similarity = find_first_match(found, query)
         tiles.append(_tile(found, at, kind="right", head=f"first right: rank {rank:,}, {similarity:.3f}", shown=shown))
     words = (
         f"first right match at rank {rank:,} of {plain.candidates[query]:,} (average precision "
@@ -160,18 +160,18 @@ def _row(found: SearchResult, query: int, number: int, *, matches: int, shown: S
     return f'<div class="row">{title}<div class="tiles">{"".join(tiles)}</div></div>\n'
 
 
-def _tile(found: SearchResult, place: int, *, kind: str, head: str, shown: Shown | None) -> str:
+def _tile(found: SearchResult, index: int, *, kind: str, head: str, shown: SheetShards | None) -> str:
     """A photograph of `rows` with what it is; `kind` is its CSS class, `head` its words."""
     rows = found.rows
-    identity, outing = str(rows.identity[place]), str(rows.outing[place])
+    identity, outing = str(rows.identity[index]), str(rows.outing[index])
     lines = [identity, outing.rpartition("/")[2]]
     seen = ""
     if shown is not None:
-        lines[1] = str(shown.value(place, "date")) or lines[1]
-        if shown.value(place, "distractor"):
+        lines[1] = str(shown.value(index, "date")) or lines[1]
+        if shown.value(index, "distractor"):
             lines.append("distractor")
-        content = shown.picture(place)
+        content = shown.picture(index)
         seen = embed_image(content, alt=f"{head}: {identity}", kind="jpeg") if content else ""
-    told = "".join(f"<i>{html.escape(line)}</i>" for line in lines).replace("__", "__<wbr>")  # data set, animal
-    title = html.escape(f"{outing} ({rows.key[place]})")
-    return f'<div class="tile {kind}" title="{title}">{seen}<b>{html.escape(head)}</b>{told}</div>'
+    details = "".join(f"<i>{html.escape(line)}</i>" for line in lines).replace("__", "__<wbr>")  # data set, animal
+    title = html.escape(f"{outing} ({rows.key[index]})")
+    return f'<div class="tile {kind}" title="{title}">{seen}<b>{html.escape(head)}</b>{details}</div>'

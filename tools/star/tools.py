@@ -8,8 +8,8 @@ STAR = TaskTools(
     look="star.look:PREVIEW",
     report="star.report:SECTIONS_OF_RUN",
     ensemble="star.ensemble:AVERAGING",
+    gpu="star.gpu_checks:CHECKS",
     benchmarks={"loader": "star.bench_loader:BENCHMARK"},
-    gpu="star.gpu:CHECKS",
     commands={
         "demo star": Command(target="star.demo.command:star", does="write photographs of drawn sea stars over many dates"),
         "demo wildlife": Command(

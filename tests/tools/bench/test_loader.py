@@ -37,7 +37,7 @@ def setup(mouse_lab, mouse_shards):
 def test_both_ways_deliver_the_same_pictures_and_labels(setup, mouse_shards):
     """Drops, roll, brightness and contrast included; noise aside, which each draws for itself."""
     augment = ClipAugment(brightness_p=1, contrast_p=1, drop_p=1, noise_p=0, roll_p=1, jitter_sd=0)
-    cut = bench_loader_mouse.cuts(setup, amount=1)[0]
+    cut = bench_loader_mouse.list_cuts(setup, amount=1)[0]
     manifest = mouse_shards
     row = next(
         row
@@ -73,7 +73,7 @@ def test_both_ways_deliver_the_same_pictures_and_labels(setup, mouse_shards):
 def test_the_baselines_noise_has_the_asked_strength():
     clip = np.full((4, 32, 32, 3), 128, np.uint8)
     draw = draw_clip(ClipAugment(brightness_p=0, contrast_p=0, noise_p=1), seed=0, epoch=0, slot=0, frames=4, points=1)
-    result = baseline_loader.augmented(clip, draw, noise_sd=0.02, seed=1)
+    result = baseline_loader.augment_clip(clip, draw, noise_sd=0.02, seed=1)
     assert result.std() == pytest.approx(0.02, rel=0.05)
     assert result.mean() == pytest.approx(128 / 255, abs=1e-3)
 
@@ -81,7 +81,7 @@ def test_the_baselines_noise_has_the_asked_strength():
 def test_without_augmentation_the_baseline_delivers_the_frames_as_they_are():
     clip = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=-1)
     draw = draw_clip(NO_AUGMENT, seed=0, epoch=0, slot=0, frames=1, points=1)
-    assert np.allclose(baseline_loader.augmented(clip, draw, noise_sd=0.02, seed=0) * 255, clip, atol=1e-4)
+    assert np.allclose(baseline_loader.augment_clip(clip, draw, noise_sd=0.02, seed=0) * 255, clip, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -124,10 +124,12 @@ def test_other_folders_than_the_packed_ones_are_refused_before_timing(setup, tmp
 
 def test_the_verdict_names_what_binds():
     speed = {bench_loader_mouse.TARPON: 300.0, bench_loader_mouse.BASELINE: 100.0, bench_loader_mouse.DECODE: 1000.0}
-    assert "3.0 times" in bench_loader_mouse.verdict(speed, resizes=True)
-    assert "resizing, noise and normalising bind, with 70%" in bench_loader_mouse.verdict(speed, resizes=True)
-    assert "noise and normalising bind" in bench_loader_mouse.verdict(speed, resizes=False)
-    assert "decoding binds, with 75%" in bench_loader_mouse.verdict(speed | {bench_loader_mouse.DECODE: 400.0}, resizes=True)
+    assert "3.0 times" in bench_loader_mouse.describe_verdict(speed, resizes=True)
+    assert "resizing, noise and normalising bind, with 70%" in bench_loader_mouse.describe_verdict(speed, resizes=True)
+    assert "noise and normalising bind" in bench_loader_mouse.describe_verdict(speed, resizes=False)
+    assert "decoding binds, with 75%" in bench_loader_mouse.describe_verdict(
+        speed | {bench_loader_mouse.DECODE: 400.0}, resizes=True
+    )
 
 
 HOLDER = """

@@ -155,7 +155,7 @@ def test_an_aim_is_judged_by_the_graphs_time_and_a_slow_shape_is_named():
     assert [line.rpartition(" ")[2] for line in told[:2]] == ["met", "MISSED"]
     assert len(told) == 3
     assert "(2, 3): fused is slower than eager" in told[2]
-    assert bench_ops.ratios(rows)["scaled 4x8 fused_over_eager"] == pytest.approx(4 / 1.9)
+    assert bench_ops.compute_ratios(rows)["scaled 4x8 fused_over_eager"] == pytest.approx(4 / 1.9)
     assert list(bench_ops.verdicts(rows, [SPEC], gpu=False)) == []
     assert "was not measured" in next(bench_ops.verdicts(rows[3:], [SPEC], gpu=True))
 
@@ -211,7 +211,7 @@ def test_every_line_is_in_the_file_before_the_next_is_measured(tmp_path, monkeyp
         bench_ops, "measure_lines", lambda *args, **options: iter([line(2, "library_products"), line(3, "fused")])
     )
     limits = ops_timing.Ceilings(bytes_per_s=1.0, operations_per_s=1.0)
-    journal = bench_ops.Journal(path=None, where={}, limits=limits)
+    journal = bench_ops.ResultsLog(path=None, where={}, limits=limits)
     counts = [len(choices.read_table(path)) for _ in bench_ops.fill_table(journal, dtype=torch.bfloat16, seconds=0.1)]
     assert counts == [2, 3]
     assert [one.choice.way for one in choices.read_table(path)] == ["fused", "library_products", "fused"]

@@ -78,7 +78,7 @@ def test_both_sides_have_one_loss():
     labels["habitat"][3], labels["troph"][3] = -1, torch.nan
     labels["order"][5] = -1
     weights = FishOptions().task_weights()
-    theirs = baseline_trainer.losses(out, labels, weights)
+    theirs = baseline_trainer.sum_losses(out, labels, weights)
     facts = train_facts(labels, classes={"family": 9, "order": 5}, balanced=False)
     ours = sum(attribute_losses(out, {**labels, "row": torch.arange(12)}, facts=facts, weights=weights).values())
     assert theirs.item() == pytest.approx(ours.item(), rel=1e-6)
@@ -108,7 +108,7 @@ def test_the_table_is_as_uneven_as_fishnet(table):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_baseline_learns_and_meets_every_training_row(work, table, workers):
-    trainer = bench_train.usual(work=work, workers=workers)
+    trainer = bench_train.make_baseline(work=work, workers=workers)
     batches = list(itertools.islice(trainer.batches, -(-2550 // 32)))
     met = np.concatenate([batch["features"].numpy() for batch in batches]).astype(np.float16)
     assert np.array_equal(np.unique(met, axis=0), np.unique(table.features[table.split("train")], axis=0))
@@ -118,7 +118,7 @@ def test_the_baseline_learns_and_meets_every_training_row(work, table, workers):
 
 
 def test_tarpon_trains_the_same_network_and_meets_other_rows_each_step(work):
-    trainer = bench_train.tarpon(work=work, resident=False)
+    trainer = bench_train.make_tarpon(work=work, resident=False)
     one, two = next(trainer.batches), next(trainer.batches)
     assert len(set(one["row"].tolist()) | set(two["row"].tolist())) == 64
     spell = step_timing.time_steps(trainer, steps=20, warm_up=1)
@@ -128,7 +128,7 @@ def test_tarpon_trains_the_same_network_and_meets_other_rows_each_step(work):
 
 
 def test_resident_means_one_batch(work):
-    trainer = bench_train.tarpon(work=work, resident=True)
+    trainer = bench_train.make_tarpon(work=work, resident=True)
     assert next(trainer.batches) is next(trainer.batches)
 
 

@@ -21,14 +21,14 @@ from tarpon.train.tasks.cells.rows import training_order
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory) -> bench_loader.Setup:
     """Two stacks of three pages of 64 pixels."""
-    config, shards = bench_loader.made_up(tmp_path_factory.mktemp("bench"), stacks=2, pages=3, side=64, workers=1)
+    config, shards = bench_loader.write_stacks(tmp_path_factory.mktemp("bench"), stacks=2, pages=3, side=64, workers=1)
     return bench_loader.Setup(shards=shards, config=config, size=32, batch=2, device=None, cores=1)
 
 
 def test_both_ways_deliver_the_same_pictures_and_labels(setup):
     """As stored, each page by its own extremes; resizing and the 8 bits of the baseline aside."""
     manifest = open_manifest(setup.shards)
-    pages = bench_loader.sources(manifest, setup)
+    pages = bench_loader.locate_pages(manifest, setup)
     backbone = FrameBackbone(name="resnet50", pretrained=False, image_size=32)
     options = CellsOptions(model=CellsModel(backbone=backbone), contrast="frame")
     labels, clock = (np.asarray(manifest.column(name)) for name in ("label", "hours"))

@@ -63,9 +63,9 @@ def test_shards_without_folds_are_refused_before_any_training(cells_shards, tmp_
 
 def test_confounded_wells_are_said():
     content = {"num_folds": 2, "aggregated_metrics": {"auc": {"mean": 0.5, "std": None}}, "pooled": {}}
-    said = folds.summed_up(content | {"one_well_classes": ("infected",)})
+    said = folds.format_summary(content | {"one_well_classes": ("infected",)})
     assert said[-1].startswith("WARNING: all infected stacks come from one well")
-    assert not any("WARNING" in line for line in folds.summed_up(content | {"one_well_classes": ()}))
+    assert not any("WARNING" in line for line in folds.format_summary(content | {"one_well_classes": ()}))
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from tarpon.tools.cells import look as look_cells
 
 def test_picks_show_stacks_over_time_and_both_classes(cells_shards):
     stack, page, label = (cells_shards.column(name) for name in ("stack", "page", "label"))
-    picks = look_cells.picks(cells_shards, count=24, seed=0)
+    picks = look_cells.pick_rows(cells_shards, count=24, seed=0)
     assert len(set(picks)) == 24
     lines = [picks[i : i + 6] for i in range(0, 24, 6)]
     for line in lines:
@@ -18,10 +18,10 @@ def test_picks_show_stacks_over_time_and_both_classes(cells_shards):
         assert page[line].tolist() == sorted(page[line])
         assert (page[line].min(), page[line].max()) == (0, 7)
     assert [label[line[0]] for line in lines] == [1, 0, 1, 0]
-    assert picks == look_cells.picks(cells_shards, count=24, seed=0)
-    assert picks != look_cells.picks(cells_shards, count=24, seed=1)
-    assert len(look_cells.picks(cells_shards, count=1, seed=0)) == 1
-    assert len(set(look_cells.picks(cells_shards, count=9999, seed=0))) == 72  # six of each stack
+    assert picks == look_cells.pick_rows(cells_shards, count=24, seed=0)
+    assert picks != look_cells.pick_rows(cells_shards, count=24, seed=1)
+    assert len(look_cells.pick_rows(cells_shards, count=1, seed=0)) == 1
+    assert len(set(look_cells.pick_rows(cells_shards, count=9999, seed=0))) == 72  # six of each stack
 
 
 def test_run_prints_the_tables_and_writes_the_picture(cells_shards, tmp_path, capsys):

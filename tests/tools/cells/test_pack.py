@@ -6,7 +6,7 @@ import yaml
 from tarpon.shards.manifest import open_manifest
 from tarpon.shards.sources.cells.source import CellsSource
 from tarpon.tools import cli
-from tarpon.tools.cells.pack import closing
+from tarpon.tools.cells.pack import format_packed
 
 PACK = ["--workers", "1"]
 
@@ -43,7 +43,7 @@ def test_one_well_a_class_is_said_and_kept(tmp_path, pack_cells):
     words = ["demo", "cells", "--out", str(lab), "--stacks", "6", "--pages", "2", "--size", "48", "--confounded"]
     assert cli.main(words) == 0
     manifest, _ = pack_cells(lab, tmp_path / "out")
-    text = "\n".join(closing(manifest))
+    text = "\n".join(format_packed(manifest))
     assert "WARNING: every infected stack is from well 20251023_b2" in text
     assert "WARNING: every uninfected stack is from well 20251023_c4" in text
     with pytest.raises(ValueError, match=r"2 group\(s\) cannot fill train, val, test without a leak"):

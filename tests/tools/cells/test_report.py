@@ -108,20 +108,20 @@ def test_the_warning_stands_above_the_result(page):
 
 def test_wells_that_differ_between_the_splits_are_not_confounded(tmp_path):
     folder = make_run(tmp_path / "run", rows={"val": rows_of(wells=("b3", "c3"))})
-    assert report.warnings(read_run(folder)) == []
+    assert report.list_warnings(read_run(folder)) == []
 
 
 def test_the_card_and_the_clock_warn(tmp_path, cells_lab, pack_cells):
     manifest, _ = pack_cells(cells_lab, tmp_path / "shards")  # split by stack: wells stand on both sides
     rows = rows_of(wells=("b2", "b3", "c2", "c3"), first=4.0)
-    warned = report.warnings(read_run(make_run(tmp_path / "run", data=manifest.root, rows={"test": rows})))
+    warned = report.list_warnings(read_run(make_run(tmp_path / "run", data=manifest.root, rows={"test": rows})))
     assert warned[0].startswith("The shards warn: no well holds both classes")
     assert "The clock alone" in warned[-1]
     assert len(warned) == 2
 
 
 def test_shards_of_several_wells_split_by_well_raise_no_warning(tmp_path, cells_shards):
-    assert report.warnings(read_run(make_run(tmp_path / "run", data=cells_shards.root))) == []
+    assert report.list_warnings(read_run(make_run(tmp_path / "run", data=cells_shards.root))) == []
 
 
 def test_the_split_tells_whether_test_wells_are_new(tmp_path, cells_shards):
@@ -132,7 +132,7 @@ def test_the_split_tells_whether_test_wells_are_new(tmp_path, cells_shards):
         named = {"stack": np.repeat(tested, COUNT), "well": np.full(len(rows), well[0])}
         rows = PageRows(**{name: getattr(rows, name) for name in (*rows.arrays(), "clamp_range")} | named)
         folder = make_run(tmp_path / f"run_{seen}", data=cells_shards.root, rows={"test": rows})
-        words = report.how_split(read_run(folder))
+        words = report.describe_split(read_run(folder))
         assert ('class="warn"' in words) == seen
         assert ("1 of the 1 wells tested have other stacks" in words) == seen
         assert ("None of the 1 wells tested" in words) != seen
@@ -160,7 +160,7 @@ def test_heat_is_shown_where_it_was_made(page, tmp_path):
     assert "tarpon gradcam RUN" in page[1]["Where it looks"][0]
     folder = make_run(tmp_path / "run")
     Image.fromarray(np.full((60, 110, 3), 200, np.uint8)).save(folder / report.GRADCAM)
-    assert "<img" in dict(report.sections(read_run(folder)))["Where it looks"]
+    assert "<img" in dict(report.build_sections(read_run(folder)))["Where it looks"]
 
 
 def test_a_run_that_has_just_begun_is_sentences(tmp_path):

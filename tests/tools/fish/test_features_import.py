@@ -12,7 +12,7 @@ import torch
 from tarpon.shards.features import open_features
 from tarpon.tools import cli
 from tarpon.tools.features import Recipe
-from tarpon.tools.fish.features_import import source_of
+from tarpon.tools.fish.features_import import last_two_parts
 
 DIM = 6
 
@@ -136,5 +136,5 @@ def twice(paths: list[str]) -> list[str]:
 
 
 def test_names_are_found_in_paths_of_any_machine():
-    assert source_of("/data/fish/Labridae/a.b.jpg") == "Labridae/a.b.jpg"
-    assert source_of("C:\\fish\\Labridae\\a.jpg") == "Labridae/a.jpg"
+    assert last_two_parts("/data/fish/Labridae/a.b.jpg") == "Labridae/a.b.jpg"
+    assert last_two_parts("C:\\fish\\Labridae\\a.jpg") == "Labridae/a.jpg"

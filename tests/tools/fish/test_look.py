@@ -14,7 +14,7 @@ from tarpon.tools.fish import look as look_fish
 
 
 def test_families_by_frequency(fish_shards):
-    ranked = look_fish.frequency(fish_shards)
+    ranked = look_fish.count_families(fish_shards)
     assert sum(count for _, count in ranked) == len(fish_shards)
     assert [count for _, count in ranked] == sorted((count for _, count in ranked), reverse=True)
     assert ranked[0][0] == "Labridae"
@@ -22,13 +22,13 @@ def test_families_by_frequency(fish_shards):
 
 def test_picks_are_shared_out_over_families(fish_shards):
     families = fish_shards.table["family"].to_pylist()
-    picks = look_fish.picks(fish_shards, count=12, seed=0)
+    picks = look_fish.pick_rows(fish_shards, count=12, seed=0)
     assert len({families[row] for row in picks}) == 12
     assert families[picks[0]] == "Labridae"
-    assert picks == look_fish.picks(fish_shards, count=12, seed=0)
-    assert picks != look_fish.picks(fish_shards, count=12, seed=1)
-    assert sorted(look_fish.picks(fish_shards, count=9999, seed=0)) == list(range(len(fish_shards)))
-    assert Counter(families[row] for row in look_fish.picks(fish_shards, count=20, seed=0)).most_common(1)[0][1] <= 3
+    assert picks == look_fish.pick_rows(fish_shards, count=12, seed=0)
+    assert picks != look_fish.pick_rows(fish_shards, count=12, seed=1)
+    assert sorted(look_fish.pick_rows(fish_shards, count=9999, seed=0)) == list(range(len(fish_shards)))
+    assert Counter(families[row] for row in look_fish.pick_rows(fish_shards, count=20, seed=0)).most_common(1)[0][1] <= 3
 
 
 def test_run_prints_the_tables_and_writes_the_picture(fish_lab, fish_shards, tmp_path, capsys):

@@ -14,7 +14,7 @@ from tarpon.shards.features import open_features
 from tarpon.shards.sources.images import JpegImage
 from tarpon.tools import cli
 from tarpon.tools.fish import predict as predict_fish
-from tarpon.tools.loose_images import images_in, natural, pictures_of
+from tarpon.tools.loose_images import list_images, natural_key, read_pictures
 from tarpon.train import launch
 from tarpon.train.tasks.fish import export
 
@@ -78,8 +78,8 @@ def test_every_packed_image_gets_the_answer_of_its_cached_vector_and_bad_ones_ar
     for reason in ("the file is empty", "not an image of a known format", "does not decode"):
         assert sum(reason in line for line in bad) == 1
     names = table["image"].to_pylist()
-    assert len(set(names)) == len(names) == len(images_in(fish_lab / "images")) - 3
-    assert names == sorted(names, key=natural)
+    assert len(set(names)) == len(names) == len(list_images(fish_lab / "images")) - 3
+    assert names == sorted(names, key=natural_key)
     habitats, card = features.card["classes"]["habitats"], features.card["classes"]
     assert table.column_names == [
         *("image", "family", "family_prob", "order", "order_prob"),
@@ -194,7 +194,7 @@ def test_images_are_read_one_chunk_ahead_and_no_further(few, tmp_path):
     names = [f"{i}.jpg" for i in range(9)]
     for name in names[:6]:
         shutil.copy(few / "img10.jpg", tmp_path / name)
-    stream = pictures_of(tmp_path, names, size=3, threads=1, read=predict_fish.picture_of)
+    stream = read_pictures(tmp_path, names, size=3, threads=1, read=predict_fish.read_picture)
     found = [next(stream)]
     for name in names[6:]:
         shutil.copy(few / "img10.jpg", tmp_path / name)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tarpon.tools.gpu.shards import DONE
+from tarpon.tools.gpu.prepared_shards import DONE
 
 
 @pytest.fixture(scope="session")

@@ -80,10 +80,10 @@ def test_stopped_in_the_middle_nothing_is_lost_and_the_next_run_goes_on(tmp_path
 
 @pytest.mark.slow
 def test_what_is_to_be_carried_is_small(tmp_path):
-    from tarpon.tools.gpu import shards
+    from tarpon.tools.gpu import prepared_shards
 
-    said = shards.prepare(tmp_path / "carried")
+    said = prepared_shards.prepare(tmp_path / "carried")
     held = sum(path.stat().st_size for path in (tmp_path / "carried").rglob("*") if path.is_file())
     assert held < 10 * 2**20, said
     names = {path.name for path in (tmp_path / "carried").iterdir()}
-    assert names == {"mouse_vp9", "mouse_mjpeg", "mouse_h264", "fish", "cells", "star", shards.DONE}
+    assert names == {"mouse_vp9", "mouse_mjpeg", "mouse_h264", "fish", "cells", "star", prepared_shards.DONE}

@@ -10,7 +10,7 @@ from tarpon.tools.gpu.parts import PARTS, run_part
 
 PART = """
 import os, sys, time
-from tarpon.tools.gpu.steps import Step, main
+from tarpon.tools.gpu.step_runner import Step, main
 def fine(visit):
     yield {"kind": "check", "name": "fine", "ok": True}
 def dies(visit):
@@ -30,13 +30,13 @@ sys.exit(main("kernels", steps, sys.argv[1:]))
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """(steps, seconds) -> well?, with a part made of these steps."""
-    call = parts.call
+    call = parts.run_process
 
     def go(steps: str, seconds: float = 60.0) -> bool:
         def instead(words, **options):
             return call([sys.executable, "-c", PART.replace("STEPS", steps), *words[4:]], **options)
 
-        monkeypatch.setattr(parts, "call", instead)
+        monkeypatch.setattr(parts, "run_process", instead)
         return run_part("kernels", out=tmp_path, seconds=seconds, device="cpu", shards=None, log=Log(tmp_path / "gpu.log"))
 
     return go

@@ -16,7 +16,7 @@ def test_mean_and_interval_by_hand():
 
 def test_a_score_that_a_run_lacks_is_a_dash():
     scores = {"all": [{"a": 0.5, "b": 0.1}, {"a": 0.7, "b": 0.3}], "less": [{"a": 0.5}, {"a": 0.5}]}
-    assert ablate.markdown(scores, {"a": "A", "b": "B"}) == [
+    assert ablate.format_markdown(scores, {"a": "A", "b": "B"}) == [
         "| | A | B |",
         "|---|---|---|",
         "| all | 0.600 ± 1.271 | 0.200 ± 1.271 |",
@@ -33,7 +33,7 @@ def test_every_variant_has_a_folder_of_its_own():
 def test_the_place_in_the_text_is_found_before_any_training(tmp_path):
     path = tmp_path / "doc.md"
     path.write_text("before\n<!-- ablation -->\nold\n<!-- /ablation -->\nafter\n")
-    assert ablate.marked(path) == ("before\n<!-- ablation -->", "<!-- /ablation -->\nafter\n")
+    assert ablate.split_at_marks(path) == ("before\n<!-- ablation -->", "<!-- /ablation -->\nafter\n")
     path.write_text("nothing here\n")
     with pytest.raises(ValueError, match="no lines <!-- ablation -->"):
         ablate.mouse(data="nowhere", into=str(path))

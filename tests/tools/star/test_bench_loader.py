@@ -21,7 +21,7 @@ SIZE, PHOTOS = 48, 6
 def setup(tmp_path_factory) -> bench_loader.Setup:
     """Six photographs, packed, and as files."""
     folder = tmp_path_factory.mktemp("bench")
-    shards = bench_loader.made_up(folder, photos=PHOTOS, workers=1)
+    shards = bench_loader.write_photographs(folder, photos=PHOTOS, workers=1)
     bench_loader.write_files(open_manifest(shards, kind="reid"), folder / "files", batch=2)
     return bench_loader.Setup(shards=shards, files=str(folder / "files"), size=SIZE, batch=2, device=None, cores=1)
 
@@ -52,7 +52,7 @@ def test_a_baseline_delivers_normalised_squares_that_vary(setup, reader):
     assert shown.dtype == torch.float32
     assert 0.2 < shown.std() < 2
     assert (shown[0] - shown[1]).abs().mean() > 0.1
-    batch = next(baseline_loader.loader(dataset, batch=4, workers=0))
+    batch = next(baseline_loader.make_loader(dataset, batch=4, workers=0))
     assert batch.shape == (4, 3, SIZE, SIZE)
 
 
@@ -65,7 +65,7 @@ def test_tarpon_delivers_batch_after_batch(setup, name):
 
 def test_an_epoch_has_every_photograph_once_and_the_next_other_draws(setup):
     rows = np.arange(6)
-    batches = list(itertools.islice(bench_loader.endless(rows, bench_loader.wildlife(), batch=2), 6))
+    batches = list(itertools.islice(bench_loader.iterate_requests(rows, bench_loader.wildlife(), batch=2), 6))
     first, second = batches[:3], batches[3:]
     for epoch in (first, second):
         assert sorted(shot.row for batch in epoch for shot in batch) == list(range(6))
@@ -74,7 +74,7 @@ def test_an_epoch_has_every_photograph_once_and_the_next_other_draws(setup):
 
 
 def test_parts_switch_one_kind_off_each():
-    made = bench_loader.parts()
+    made = bench_loader.list_parts()
     assert made[bench_loader.EVALUATION] is None
     assert made[f"{bench_loader.UNDERWATER} but clahe_p"].clahe_p == 0
     assert made[f"{bench_loader.UNDERWATER} but clahe_p"].spatter_p == bench_loader.underwater().spatter_p
@@ -101,7 +101,7 @@ def test_the_verdict_is_by_each_sets_own_aim():
         bench_loader.WILDLIFE: 190.0, bench_loader.PILLOW: 100.0,
         bench_loader.UNDERWATER: 290.0, bench_loader.ALBUMENTATIONS: 100.0,
     }  # fmt: skip
-    one, other = bench_loader.verdict(speed).splitlines()
+    one, other = bench_loader.describe_verdict(speed).splitlines()
     assert "1.9 times Pillow" in one
     assert "met" in one
     assert "2.9 times OpenCV" in other

@@ -134,32 +134,32 @@ def with_stars(wild_shards, tmp_path):
 
 def test_the_time_before_a_kill_counts_as_far_as_it_was_kept(tmp_path):
     """Begun at 100, last checkpoint at 130, killed at 200, begun again at 1000, through at 1050: 80 seconds of work."""
-    assert grid.seconds(tmp_path) == 0
+    assert grid.training_seconds(tmp_path) == 0
     (tmp_path / grid.CLOCK).write_text(json.dumps({"before": 0, "begun": 100}))
-    assert grid.seconds(tmp_path) == 0
+    assert grid.training_seconds(tmp_path) == 0
     (tmp_path / "checkpoints").mkdir()
     last = tmp_path / "checkpoints" / "last.safetensors"
     last.touch()
     os.utime(last, (130, 130))
-    assert grid.seconds(tmp_path) == 30
-    (tmp_path / grid.CLOCK).write_text(json.dumps({"before": grid.seconds(tmp_path), "begun": 1000}))
-    assert grid.seconds(tmp_path) == 30
+    assert grid.training_seconds(tmp_path) == 30
+    (tmp_path / grid.CLOCK).write_text(json.dumps({"before": grid.training_seconds(tmp_path), "begun": 1000}))
+    assert grid.training_seconds(tmp_path) == 30
     (tmp_path / "metrics.json").touch()
     os.utime(tmp_path / "metrics.json", (1050, 1050))
-    assert grid.seconds(tmp_path) == 80
+    assert grid.training_seconds(tmp_path) == 80
 
 
 def test_scores_by_data_set():
     scores = {"map": 0.3, "cmc_1": 0.2, "map_A": 0.4, "cmc_1_A": 0.5, "map_B": 0.2, "cmc_1_B": 0.1}
     scores |= {"map_macro": 0.3, "cmc_1_macro": 0.3}
-    found = grid.apart(scores, ["A", "B", "C"])  # C has too few to be scored
+    found = grid.scores_by_dataset(scores, ["A", "B", "C"])  # C has too few to be scored
     assert found == {name: {"mAP": scores[f"map_{end}"], "rank1": scores[f"cmc_1_{end}"]}
                      for name, end in (("A", "A"), ("B", "B"), ("_average", "macro"))}  # fmt: skip
     few = scores | {"map_C": 0.9, "cmc_1_C": 0.9, "queries_C": 3.0, "queries_A": 4.0}
-    assert grid.apart(few, ["A", "B", "C"]) == found
+    assert grid.scores_by_dataset(few, ["A", "B", "C"]) == found
     alone = {"mAP": 0.3, "rank1": 0.2}
-    assert grid.apart({"map": 0.3, "cmc_1": 0.2}, ["A"]) == {"A": alone, "_average": alone}
-    assert grid.apart({}, ["A"]) == {}
+    assert grid.scores_by_dataset({"map": 0.3, "cmc_1": 0.2}, ["A"]) == {"A": alone, "_average": alone}
+    assert grid.scores_by_dataset({}, ["A"]) == {}
 
 
 @pytest.mark.slow
@@ -167,8 +167,8 @@ def test_one_that_fails_does_not_lose_the_others_and_an_unfinished_one_goes_on(s
     """Circle has a spoilt checkpoint; triplet was left after two of its steps, as by a kill."""
     out = tmp_path / "runs"
     words = ("--strategies", "star_only", "--epochs", "1", "--wildlife", str(wild_shards.root))
-    (broken, left) = grid.planned(
-        str(star_shards.root), out, None, ["star_only"], list(grid.LOSSES), common=grid.common(None, TINY, 1)
+    (broken, left) = grid.plan_experiments(
+        str(star_shards.root), out, None, ["star_only"], list(grid.LOSSES), shared=grid.common_options(None, TINY, 1)
     )
     (left,), (broken,) = left.trainings, broken.trainings
     assert launch.main(["star", *left.words, f"--out={left.out}", "--steps=2"]) == 0

@@ -30,9 +30,9 @@ MOVES = ("flips", "quarter turns", "crop", "turn", "scale, shift, shear", "persp
 HOLES = ("coarse dropout", "erasing")
 
 
-@pytest.mark.parametrize("name", [name for name in look_augmentations.kinds() if name not in ("wildlife", "underwater")])
+@pytest.mark.parametrize("name", [name for name in look_augmentations.list_kinds() if name not in ("wildlife", "underwater")])
 def test_a_kind_varies_what_it_says_and_nothing_else(name):
-    draws = [draw_photo(look_augmentations.kinds()[name], seed=0, epoch=0, slot=slot) for slot in range(20)]
+    draws = [draw_photo(look_augmentations.list_kinds()[name], seed=0, epoch=0, slot=slot) for slot in range(20)]
     for field in OPTIONAL:
         assert all((getattr(draw, field) is not None) == (DOES.get(name) == field) for draw in draws), field
     assert any(not np.allclose(draw.matrix, np.eye(3)) for draw in draws) == (name in MOVES)
@@ -43,14 +43,14 @@ def test_the_sheet_has_a_line_for_each_kind(fish_shards, tmp_path, capsys):
     out = tmp_path / "sheet.png"
     assert cli.main(["look", "augmentations", fish_shards.root, "--out", str(out), "--size", "64"]) == 0
     picture = Image.open(io.BytesIO(out.read_bytes()))
-    lines = len(look_augmentations.kinds())
+    lines = len(look_augmentations.list_kinds())
     assert picture.width > COLUMNS * TILE
     assert picture.height > lines * TILE
     assert str(out) in capsys.readouterr().out
 
 
 def test_pictures_are_grey_levels_of_the_graph(fish_shards):
-    (picture,) = look_augmentations.delivered(fish_shards, [PhotoRequest(row=0)], size=96)
+    (picture,) = look_augmentations.render(fish_shards, [PhotoRequest(row=0)], size=96)
     assert picture.size == (96, 96)
     assert np.asarray(picture).max() > 100
 

@@ -81,7 +81,7 @@ def test_look_tells_who_is_there(shards, tmp_path, capsys):
     assert "Undated" in text
     with Image.open(tmp_path / "sheet.png") as picture:
         assert picture.width > 1000
-    picks = look.picks(shards, count=12, seed=0)
+    picks = look.pick_rows(shards, count=12, seed=0)
     assert len(set(picks)) == 12
     first = [shards.value(row, "identity") for row in picks[:6]]
     assert len(set(first)) == 1

@@ -154,8 +154,8 @@ def test_a_run_that_has_just_begun_is_sentences(star_run, tmp_path):
 
 def test_a_search_is_made_again_only_where_the_run_has_changed(star_run, tmp_path):
     folder = copied(star_run, tmp_path / "run")
-    first = report.searched(folder)
-    assert report.searched(folder) is first
+    first = report.search_run(folder)
+    assert report.search_run(folder) is first
     (folder / "predictions" / "test.parquet").unlink()
-    assert report.searched(folder).split == "val"
+    assert report.search_run(folder).split == "val"
     assert read_run(folder).predictions == {"val": folder / "predictions" / "val.parquet"}

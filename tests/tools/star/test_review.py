@@ -51,25 +51,25 @@ def tiles(path):
 def test_the_latest_found_come_first_and_those_never_found_are_left_out():
     found = hand_made()
     assert found.plain.first_rank.tolist() == [1, 2, 3, 0]
-    assert review.hardest(found, count=40) == [2, 1, 0]
-    assert review.hardest(found, count=2) == [2, 1]
+    assert review.find_hardest(found, count=40) == [2, 1, 0]
+    assert review.find_hardest(found, count=2) == [2, 1]
 
 
 def test_of_those_found_alike_the_lowest_precision_comes_first():
     found = hand_made()
     alike = replace(found.plain, first_rank=np.array([2, 2, 2, 0]), average_precision=np.array([0.5, 0.4, 0.6, np.nan]))
-    assert review.hardest(replace(found, plain=alike), count=3) == [1, 0, 2]
+    assert review.find_hardest(replace(found, plain=alike), count=3) == [1, 0, 2]
 
 
 def test_the_first_match_is_the_most_similar_photograph_of_the_own_animal():
-    place, similarity = review.first_match(hand_made(), 0)
+    place, similarity = review.find_first_match(hand_made(), 0)
     assert place == 0
     assert similarity == pytest.approx(np.cos(np.deg2rad(2)))
 
 
 def test_matches_are_called_what_they_are_and_the_first_right_one_is_shown_beyond_them(tmp_path):
     path = tmp_path / "review.html"
-    said = review.write(path, hand_made(), name="r", split="val", manifest=None, matches=2)
+    said = review.write_review(path, hand_made(), name="r", split="val", manifest=None, matches=2)
     assert "the 3 hardest of 3 photographs" in said
     assert said.endswith("left out.")
     (title, latest), (_, second), (_, easy) = tiles(path)
@@ -84,7 +84,7 @@ def test_matches_are_called_what_they_are_and_the_first_right_one_is_shown_beyon
 
 def test_names_are_escaped(tmp_path):
     path = tmp_path / "review.html"
-    review.write(path, hand_made(), name="<r>", split="val", manifest=None)
+    review.write_review(path, hand_made(), name="<r>", split="val", manifest=None)
     words = path.read_text()
     assert "c<i>" not in words
     assert "c&lt;i&gt;" in words
@@ -96,8 +96,8 @@ def test_names_are_escaped(tmp_path):
 @pytest.fixture(scope="module")
 def sheet(star_run, tmp_path_factory):
     path = tmp_path_factory.mktemp("sheet") / "review.html"
-    found = report.searched(star_run.folder).found
-    review.write(path, found, name="r", split="test", manifest=star_run.shards)
+    found = report.search_run(star_run.folder).found
+    review.write_review(path, found, name="r", split="test", manifest=star_run.shards)
     return path, found
 
 
@@ -107,7 +107,7 @@ def test_every_tile_of_a_run_has_its_small_picture_and_its_day(sheet, star_run):
     assert len(rows) == min(review.COUNT, int(found.plain.valid.sum()))
     assert all(seen for _, told in rows for *_, seen in told)
     assert {len(told) for _, told in rows} <= {1 + review.MATCHES, 2 + review.MATCHES}
-    queries = review.hardest(found, count=review.COUNT)
+    queries = review.find_hardest(found, count=review.COUNT)
     for query, (_, told) in zip(queries, rows, strict=True):
         assert told[0][2][1] == star_run.shards.value(found.rows.row[found.query[query]], "date")
     content = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', path.read_text())
@@ -133,6 +133,6 @@ def test_distractors_are_marked_and_no_others(sheet, star_run):
 
 def test_shards_packed_anew_are_not_looked_at(sheet, star_run):
     _, found = sheet
-    assert review.met(found, star_run.shards) is not None
+    assert review.match_rows(found, star_run.shards) is not None
     other = star_run.shards.table.slice(1)
-    assert review.met(found, replace(star_run.shards, table=other)) is None
+    assert review.match_rows(found, replace(star_run.shards, table=other)) is None

@@ -1,5 +1,5 @@
 """How several leaf runs answer as one."""
 
-from tarpon.tools.ensemble import Averaging, classes
+from tarpon.tools.ensemble import Averaging, mean_class_scores
 
-AVERAGING = Averaging(means={"species": classes})
+AVERAGING = Averaging(means={"species": mean_class_scores})

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tarpon.shards.sources.leaf.source import SCHEMA
 from tarpon.tools.lint_checks import Kind, Stored
-from tarpon.tools.lint_image import image
+from tarpon.tools.lint_image import check_image
 
 
 def labels(sample: Stored) -> Iterator[str]:
@@ -16,4 +16,4 @@ def labels(sample: Stored) -> Iterator[str]:
         yield f"species is {species}, the source is {sample.row['source']}"
 
 
-LEAF = Kind(schema=SCHEMA, checks={"labels": labels, "image": image})
+LEAF = Kind(schema=SCHEMA, checks={"labels": labels, "image": check_image})

@@ -1,4 +1,4 @@
-"""A short training of the task that is timed, from shards, as people start it, and its speed once it goes steadily."""
+"""A short training of the mouse task from shards, as people start it, and its speed once it goes steadily."""
 
 import importlib.util
 import json
@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tarpon.tools.gpu.checks import timed
-from tarpon.tools.gpu.child import Failed, must
+from tarpon.tools.gpu.child import ProcessFailed, run_checked
 
 LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE", "MASTER_ADDR", "MASTER_PORT")
 ROOMY_GIB = 40  # of GPU memory: 360 frames of 224 pixels through a ViT-S keep about 20 GiB for the backward
@@ -41,13 +40,13 @@ class Workload:
         """For a GPU with this much memory."""
         return cls(frames_per_pass=None if gpu_gib >= ROOMY_GIB else 60)
 
-    def words(self, shards: Path, out: Path) -> list[str]:
+    def options(self, shards: Path, out: Path) -> list[str]:
         """The training's options."""
-        return [f"--data={shards}", f"--out={out}", *self.words_alone()]
+        return [f"--data={shards}", f"--out={out}", *self.settings()]
 
-    def words_alone(self) -> list[str]:
-        """The same without what is read and written."""
-        options = {
+    def settings(self) -> list[str]:
+        """The same options without `--data` and `--out`."""
+        values = {
             "steps": self.steps,
             "micro_batch": self.batch,
             "global_batch": self.batch,
@@ -63,29 +62,35 @@ class Workload:
             "window.val_frames": max(self.frames, 180),  # few windows: what follows the training is not timed
         }
         if self.frames_per_pass is not None:
-            options["model.backbone.frames_per_pass"] = self.frames_per_pass
-        return [f"--{name}={value}" for name, value in options.items()]
+            values["model.backbone.frames_per_pass"] = self.frames_per_pass
+        return [f"--{name}={value}" for name, value in values.items()]
 
 
-def trained(shards: Path, out: Path, work: Workload, *, seconds: float) -> dict:
+def train_in_child(shards: Path, out: Path, work: Workload, *, seconds: float) -> dict:
     """Frames a second after the warm-up, the share of time it waited for data, peaks of memory."""
     # found, not imported: importing it would load DeepSpeed here
     launch = importlib.util.find_spec("tarpon.train.launch").origin
-    ended = must([sys.executable, launch, timed(), *work.words(shards, out)], seconds=seconds, env=alone())
+    words = [sys.executable, launch, "mouse", *work.options(shards, out)]
+    ended = run_checked(words, seconds=seconds, env=clean_environment())
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return {"unit": "frames", **steady(lines, warm_up=work.warm_up), "peak_mib": ended.host_mib, "gpu_mib": ended.gpu_mib}
+    return {
+        "unit": "frames",
+        **summarise_speed(lines, warm_up=work.warm_up),
+        "peak_mib": ended.host_mib,
+        "gpu_mib": ended.gpu_mib,
+    }
 
 
-def alone() -> dict[str, str]:
-    """This environment without what tells a process that others train with it."""
+def clean_environment() -> dict[str, str]:
+    """This environment without the variables by which a launcher makes a process one of many."""
     return {name: value for name, value in os.environ.items() if name not in LAUNCHED}
 
 
-def steady(lines: Iterable[dict], *, warm_up: int) -> dict[str, float]:
+def summarise_speed(lines: Iterable[dict], *, warm_up: int) -> dict[str, float]:
     """Frames a second, and the share of time spent waiting for data, after the warm-up; from lines of equally many steps."""
     counted = [line for line in lines if line["step"] > warm_up and "frames_per_s" in line]
     if not counted:
-        raise Failed(f"the run logged no speed after step {warm_up}")
+        raise ProcessFailed(f"the run logged no speed after step {warm_up}")
     seconds = [1 / line["frames_per_s"] for line in counted]  # a frame
     waited = [line["loader/wait_share"] * each for line, each in zip(counted, seconds, strict=True)]
     return {"per_second": len(seconds) / sum(seconds), "wait_share": sum(waited) / sum(seconds)}

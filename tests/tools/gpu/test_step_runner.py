@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from tarpon.tools.gpu.journal import Journal, read
-from tarpon.tools.gpu.steps import Step, Visit, main, take
+from tarpon.tools.gpu.journal import Journal, read_rows
+from tarpon.tools.gpu.step_runner import Step, Visit, main, run_steps
 
 
 def step(name: str, *rows: dict, seconds: float = 0.0, fails: Exception | None = None, resumes: bool = False) -> Step:
@@ -23,7 +23,7 @@ def step(name: str, *rows: dict, seconds: float = 0.0, fails: Exception | None =
 
 def go(tmp_path, steps: list[Step], *, ends: float = float("inf"), since: float = float("inf")) -> int:
     visit = Visit(out=tmp_path, device="cpu", ends=ends)
-    return take(steps, visit, Journal(tmp_path, "x", since=since))
+    return run_steps(steps, visit, Journal(tmp_path, "x", since=since))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA error"), AssertionError(), KeyError("k")])
@@ -75,13 +75,13 @@ def test_a_line_that_a_kill_cut_off_costs_only_itself(tmp_path):
     with open(tmp_path / "x.jsonl", "a") as file:
         file.write('{"kind": "check", "na')
     Journal(tmp_path, "x").write("check", "next")
-    assert [row["name"] for row in read(tmp_path / "x.jsonl")] == ["whole", "next"]
-    assert list(read(tmp_path / "none.jsonl")) == []
+    assert [row["name"] for row in read_rows(tmp_path / "x.jsonl")] == ["whole", "next"]
+    assert list(read_rows(tmp_path / "none.jsonl")) == []
 
 
 SLEEPER = """
 import sys, time
-from tarpon.tools.gpu.steps import Step, main
+from tarpon.tools.gpu.step_runner import Step, main
 def make(visit):
     yield {"kind": "check", "name": "done"}
     time.sleep(60)
