@@ -59,11 +59,11 @@ def build(run: Run, options: LeafOptions, context: DistContext, *, encoders: dic
         metric=lambda split: SpeciesMetric(encoders["classes"], keys=keys, groups=groups),
         figures=draw_split,
         select="macro_f1",
-        frames=lambda batch: len(batch["row"]),
+        count=lambda batch: len(batch["row"]),
         unit="pictures",
         fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}",
         encoders=encoders,
-        say=(f"data      {manifest.root}: {len(manifest)} pictures of {', '.join(encoders['classes'])}",),
+        summary_lines=(f"data      {manifest.root}: {len(manifest)} pictures of {', '.join(encoders['classes'])}",),
         export=lambda folder, best, scores: None,
     )
 
