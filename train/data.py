@@ -23,13 +23,13 @@ TRAIN = "train"
 
 
 class EpochOrder(Protocol):
-    """What is asked of a plan: `EpochPlan`, `IdentityPlan` and `MixedPlan` have it."""
+    """Interface of a plan; `EpochPlan`, `IdentityPlan` and `MixedPlan` have it."""
 
-    def steps(self, global_batch: int) -> int: ...
+    def steps(self, global_batch: int) -> int:
+        """Optimizer steps of an epoch."""
 
-    def stream(
-        self, epoch: int, *, skip: int, micro: int, accumulation: int, rank: int, world: int
-    ) -> Iterator[plan.Slots]: ...
+    def stream(self, epoch: int, *, skip: int, micro: int, accumulation: int, rank: int, world: int) -> Iterator[plan.Slots]:
+        """This rank's micro-batches from an epoch on, without end, after the first `skip`."""
 
 
 class BatchLoader(Protocol):
@@ -37,7 +37,8 @@ class BatchLoader(Protocol):
 
     wait_s: float  # that callers waited for batches
 
-    def run(self, work: Iterable) -> Iterator[Batch]: ...
+    def run(self, work: Iterable) -> Iterator[Batch]:
+        """A batch for each element of the work, in order."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,6 +57,7 @@ class TaskData:
 
     @property
     def steps_per_epoch(self) -> int:
+        """Optimizer steps, the same on every rank."""
         return self.order.steps(self.run.global_batch)
 
     @property
@@ -78,10 +80,10 @@ class TaskData:
     def split(self, name: str) -> Iterator[Batch]:
         """This process's share of a split in its order, as stored; equally many batches on every process."""
         items = self.items(name)
-        places = plan.sequential_batches(
+        index_batches = plan.sequential_batches(
             len(items), micro=self.run.micro_batch, rank=self.context.rank, world=self.context.world
         )
-        work = (self.split_work(np.where(own >= 0, items[own], -1)) for own in places)
+        work = (self.split_work(np.where(index >= 0, items[index], -1)) for index in index_batches)
         return (self.finish(batch, name) for batch in self._loader("split").run(work))
 
     def _loader(self, name: str) -> BatchLoader:

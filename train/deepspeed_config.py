@@ -43,10 +43,10 @@ def deepspeed_dict(
             raise ValueError(f"deepspeed_config {path}: {name!r} is the run's own; remove it and set --{owner}.*")
     if theirs.pop("fp16", {}).get("enabled"):
         raise ValueError(f"deepspeed_config {path}: fp16 is not supported; use --engine.dtype bf16")
-    asked = theirs.pop("bf16", {}).get("enabled", bf16)
-    if asked != bf16:
+    bf16_given = theirs.pop("bf16", {}).get("enabled", bf16)
+    if bf16_given != bf16:
         raise ValueError(
-            f"deepspeed_config {path}: bf16.enabled={asked}, the run has engine.dtype {'bf16' if bf16 else 'fp32'}; "
+            f"deepspeed_config {path}: bf16.enabled={bf16_given}, the run has engine.dtype {'bf16' if bf16 else 'fp32'}; "
             f"make them agree"
         )
     return _merge(ours, theirs, f"deepspeed_config {path}: ")
@@ -61,14 +61,14 @@ def _given(values: dict) -> dict:
     }
 
 
-def _merge(ours: dict, theirs: dict, place: str) -> dict:
+def _merge(ours: dict, theirs: dict, context: str) -> dict:
     merged = dict(theirs)
     for name, value in ours.items():
         other = theirs.get(name, value)
         if isinstance(value, dict):
-            merged[name] = _merge(value, other, f"{place}{name}.")
+            merged[name] = _merge(value, other, f"{context}{name}.")
         elif other != value and name != "steps_per_print":
-            raise ValueError(f"{place}{name}={other} contradicts the run's {value}; remove it there or change the run")
+            raise ValueError(f"{context}{name}={other} contradicts the run's {value}; remove it there or change the run")
         else:
             merged[name] = value
     return merged

@@ -4,10 +4,10 @@ import torch
 
 
 def contradiction(value: str) -> str:
-    """What is wrong with a device that was asked for; "" where training runs there anyway."""
-    asked, has_gpu = value.strip().lower(), torch.cuda.is_available()
-    if asked in ("cuda", "cuda:0"):
+    """What is wrong with a requested device; "" where training runs there anyway."""
+    device, has_gpu = value.strip().lower(), torch.cuda.is_available()
+    if device in ("cuda", "cuda:0"):
         return "" if has_gpu else "no GPU is seen here (CUDA_VISIBLE_DEVICES may hide it); leave it out to train on the CPU"
-    if asked == "cpu":
+    if device == "cpu":
         return "a GPU is used where there is one; set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU" if has_gpu else ""
     return "cuda or cpu; one GPU among several is chosen by CUDA_VISIBLE_DEVICES=NUMBER"

@@ -41,13 +41,12 @@ def translate_options(
         name, equals, value = rest.pop(0).partition("=")
         own = bool(equals) or (bool(rest) and not rest[0].startswith("--"))  # it has a value
         key = name.removeprefix("--").replace("-", "_") if name.startswith("--") else ""
-        _refuse(key, refused, place="")
+        _refuse(key, refused, context="")
         if name == "--config" and own:
             value = value if equals else rest.pop(0)
             theirs = published(value)
-            out.append(
-                f"--config={_translate_file(value, names, refused, idle) if theirs is None else _as_yaml(theirs, place=value)}"
-            )
+            read = _translate_file(value, names, refused, idle) if theirs is None else _as_yaml(theirs, context=value)
+            out.append(f"--config={read}")
         elif key in idle:
             _check_idle(key, value if equals else _values(rest) if own else "true", idle)
         elif key in names and not SECTION.fullmatch(value if equals else rest[0] if own else ""):
@@ -71,9 +70,9 @@ def _as_list(value: str) -> str:
     return f"[{value}]" if NUMBERS.fullmatch(value.strip()) else value
 
 
-def _check_idle(key: str, value: str, idle: Mapping[str, Callable[[str], str]], *, place: str = "") -> None:
+def _check_idle(key: str, value: str, idle: Mapping[str, Callable[[str], str]], *, context: str = "") -> None:
     if wrong := idle[key](value):
-        raise UsageError(f"{place}{key}={value}: {wrong}")
+        raise UsageError(f"{context}{key}={value}: {wrong}")
 
 
 def _values(rest: list[str]) -> str:
@@ -96,35 +95,35 @@ def _translate_file(path: str, names: Names, refused: Mapping[str, str], idle: M
         return path
     made: dict = {key: value for key, value in held.items() if key not in theirs and key not in idle}
     for key, value in held.items():
-        _refuse(key, refused, place=f"{path}: ")
+        _refuse(key, refused, context=f"{path}: ")
         if key in idle:
-            _check_idle(key, str(value), idle, place=f"{path}: ")
+            _check_idle(key, str(value), idle, context=f"{path}: ")
         for ours in names[key] if key in theirs else ():
             name, fixed, own = ours.partition("=")
             if fixed and value is False:
                 continue
             text = own if fixed else _as_list(value) if isinstance(value, str) else None
-            _set_option(made, name, value if text is None else yaml.safe_load(text), place=f"{path}: {key}")
+            _set_option(made, name, value if text is None else yaml.safe_load(text), context=f"{path}: {key}")
     return yaml.safe_dump(made)
 
 
-def _as_yaml(options: Mapping[str, object], *, place: str) -> str:
+def _as_yaml(options: Mapping[str, object], *, context: str) -> str:
     """Dotted options as YAML text."""
     made: dict = {}
     for dotted, value in options.items():
-        _set_option(made, dotted, list(value) if isinstance(value, tuple) else value, place=place)
+        _set_option(made, dotted, list(value) if isinstance(value, tuple) else value, context=context)
     return yaml.safe_dump(made)
 
 
-def _refuse(key: str, refused: Mapping[str, str], *, place: str) -> None:
+def _refuse(key: str, refused: Mapping[str, str], *, context: str) -> None:
     if key in refused:
-        raise UsageError(f"{place}{key} is no option of training: {refused[key]}")
+        raise UsageError(f"{context}{key} is no option of training: {refused[key]}")
 
 
-def _set_option(made: dict, dotted: str, value: object, *, place: str) -> None:
+def _set_option(made: dict, dotted: str, value: object, *, context: str) -> None:
     *sections, last = dotted.split(".")
     for section in sections:
         made = made.setdefault(section, {})
     if last in made and made[last] != value:
-        raise UsageError(f"{place} sets {dotted} to {value}, which the file also sets to {made[last]}; give it once")
+        raise UsageError(f"{context} sets {dotted} to {value}, which the file also sets to {made[last]}; give it once")
     made[last] = value

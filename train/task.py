@@ -1,6 +1,6 @@
 """What the trainer knows of a problem: two records of values and functions, no methods to override.
 
-A `Task` is known before any data: how it is configured. A `Problem` is a task met with its data: what the loop runs.
+A `Task` is known before any data: its options and how it is built. A `Problem` is a task with its data: what the loop runs.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -30,9 +30,14 @@ class Result:
 class Metric(Protocol):
     """Collects a split's outputs on one rank; the parts of all ranks make the result."""
 
-    def add(self, out: Outputs, batch: Batch) -> None: ...
-    def part(self) -> object: ...
-    def read(self, parts: list) -> Result: ...
+    def add(self, out: Outputs, batch: Batch) -> None:
+        """Take in a batch; rows of -1 are padding."""
+
+    def part(self) -> object:
+        """All that this rank has taken in; must pickle."""
+
+    def read(self, parts: list) -> Result:
+        """The result of the parts of all ranks."""
 
 
 class DataSource(Protocol):
@@ -60,16 +65,15 @@ class Problem:
     data: DataSource
     splits: tuple[str, ...]  # what there is to score: "val", and "test" where the data have one
     metric: Callable[[str], Metric]
-    figures: Callable[[object], dict[str, np.ndarray]] = (
-        lambda rows: {}
-    )  # a result's rows -> name -> (H, W, 3) uint8, for TensorBoard
+    # a result's rows -> name -> (H, W, 3) uint8, for TensorBoard
+    figures: Callable[[object], dict[str, np.ndarray]] = lambda rows: {}
     select: str  # the validation scalar that picks the best weights; higher is better
     count: Callable[[Batch], int]  # samples in a batch, in `unit`; padding counts too
     unit: str  # what is counted, plural: throughput is logged as <unit>_per_s
     fingerprint: str  # of the data and their order; a resumed run must have the same
     summary_lines: tuple[str, ...]  # printed at the start: data, model, warnings
     export: Callable[[Path, Mapping[str, Tensor], dict[str, dict[str, float]]], None]  # (run folder, best weights, scores)
-    encoders: dict = field(default_factory=dict)  # what labels and inputs are called, by number: part of what is learnt
+    encoders: dict = field(default_factory=dict)  # names of labels and inputs by number, kept in the run folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +82,8 @@ class Task:
 
     options: type  # frozen dataclass of the task's own options
     recipe: Callable[[], Recipe]  # the full default run
-    build: Callable[
-        ..., Problem
-    ]  # (Run, options, DistContext, encoders=those of the run that is gone on with or scored, or None)
+    # (Run, options, DistContext, encoders=those of the run that is gone on with or scored, or None)
+    build: Callable[..., Problem]
     name: Callable[[Run, object], str]  # what to call a run with these options
     named_folder: bool = False  # a run makes a folder of its own, its name and the time, in --out
     without_download: Callable[[object], object]  # options for a model whose weights are loaded over it

@@ -73,7 +73,7 @@ def _panels(lines: Sequence[Mapping[str, float]], *, classes: Sequence[str]) -> 
 
 
 def _coloured(names: Sequence[str]) -> dict[str, str]:
-    return {name: style.SERIES_COLOURS[place % len(style.SERIES_COLOURS)] for place, name in enumerate(names)}
+    return {name: style.SERIES_COLOURS[index % len(style.SERIES_COLOURS)] for index, name in enumerate(names)}
 
 
 def _is_score(name: str, lines: Sequence[Mapping[str, float]]) -> bool:

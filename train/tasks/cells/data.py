@@ -1,7 +1,9 @@
-"""The data of the cells task: pages and their labels. R rows of the manifest, B pages asked for, W pages of the window
+"""The data of the cells task: pages and their labels. R rows of the manifest, B pages of a batch, W pages of the window
 around each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -81,17 +83,9 @@ def cells_data(
         return request_pages(window_rows[batch_rows], stored[batch_rows] & (batch_rows >= 0)[:, None])
 
     def make_loader(training: bool) -> Loader:
-        fields = page_fields(options, manifest, noise=training)
         return decoding_loader(
-            PageGraph(
-                size=fields.size,
-                resize=any((manifest.column(side) != fields.size).any() for side in ("width", "height")),
-                batch=run.micro_batch * window,
-                mean=options.mean,
-                std=options.std,
-                augment=training,
-            ),
-            fields,
+            page_graph(run, options, manifest, training=training),
+            page_fields(options, manifest, noise=training),
             run=run,
             context=context,
             manifest=manifest,
@@ -99,14 +93,6 @@ def cells_data(
             pool=rows["train"] if training else np.arange(len(manifest)),
             budget=budget,
         )
-
-    def finish(out: Batch, _split: str) -> Batch:
-        """clip (B, W, 3, S, S), valid (B, W), label, hours, target, row (B,)."""
-        pages = out["row"].view(-1, window).to(context.device, non_blocking=True)
-        row = pages[:, window // 2]
-        clip = out["page"].unflatten(0, (-1, window)).expand(-1, -1, 3, -1, -1)
-        labels_of_rows = {name: values[row.clamp(min=0)] for name, values in columns.items()}
-        return {"clip": clip, "valid": pages >= 0, **labels_of_rows, "row": row}
 
     return TaskData(
         run=run,
@@ -116,7 +102,32 @@ def cells_data(
         train_work=train_work,
         split_work=split_work,
         make_loader=make_loader,
-        finish=finish,
+        finish=partial(finish_pages, columns=columns, window=window, device=context.device),
+    )
+
+
+def finish_pages(out: Batch, _split: str, *, columns: Mapping[str, torch.Tensor], window: int, device: torch.device) -> Batch:
+    """A loader's batch of pages as the model's: clip (B, W, 3, S, S), valid (B, W), label, hours, target, row (B,).
+
+    columns: label, hours, target -> (R,) of every row, on the device.
+    """
+    pages = out["row"].view(-1, window).to(device, non_blocking=True)
+    row = pages[:, window // 2]
+    clip = out["page"].unflatten(0, (-1, window)).expand(-1, -1, 3, -1, -1)
+    labels_of_rows = {name: values[row.clamp(min=0)] for name, values in columns.items()}
+    return {"clip": clip, "valid": pages >= 0, **labels_of_rows, "row": row}
+
+
+def page_graph(run: Run, options: CellsOptions, manifest: Manifest, *, training: bool) -> PageGraph:
+    """The pipeline of a batch's pages; stretched only where some are stored in another size."""
+    size = options.model.backbone.image_size
+    return PageGraph(
+        size=size,
+        stretch=any((manifest.column(side) != size).any() for side in ("width", "height")),
+        batch=run.micro_batch * options.model.window,
+        mean=options.mean,
+        std=options.std,
+        augment=training,
     )
 
 

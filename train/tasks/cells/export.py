@@ -51,12 +51,12 @@ def export(
 def describe_onset_auc(rows: PageRows, *, onset: float, split: str) -> str:
     """One line: the classes before there is anything to see and after, and the hours beside a constant answer.
 
-    An AUC far from 0.5 before the onset is no foresight: something else than the infection tells the classes apart.
+    An AUC far from 0.5 before the onset means that something else than the infection separates the classes.
     """
     before = rows.clock < onset
     areas = (roc_auc(rows.label[at], rows.prob[at]) for at in (before, ~before))
     early, late = (f"{value:.4f}" if math.isfinite(value) else "undefined" for value in areas)
-    error, constant = (np.abs(told - rows.target).mean(dtype=np.float64) for told in (rows.predicted, rows.constant))
+    error, constant = (np.abs(hours - rows.target).mean(dtype=np.float64) for hours in (rows.predicted, rows.constant))
     return (
         f"{split} AUC {early} before the onset at {onset:g} h, {late} from then on; MAE {error:.2f} h, always the "
         f"training median {constant:.2f} h"

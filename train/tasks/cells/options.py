@@ -148,7 +148,7 @@ def read_published(path: str) -> dict[str, object] | None:
     try:
         held = yaml.safe_load(Path(path).read_text())
     except (OSError, yaml.YAMLError):
-        return None  # told where our own files are read
+        return None  # reported where our own files are read
     if not isinstance(held, dict) or not isinstance(held.get("data"), dict):
         return None  # of ours `data` is a path
     try:

@@ -50,7 +50,7 @@ class FinishedRun:
 
     @property
     def shown(self) -> str:
-        """The split that figures and summary tell of: test where there is one."""
+        """The split that figures and summary are about: test where there is one."""
         return next(split for split in SPLITS if split in self.rows)
 
 
@@ -84,6 +84,7 @@ def write_outputs(folder: Path) -> list[Path]:
 
 
 def write_figures(run: FinishedRun) -> list[str]:
+    """Draw the figures into the run folder; returns their file names."""
     split, rows = run.shown, run.rows[run.shown]
     drawn = {
         "training_curves.png": curves.training_curves(run.lines),
@@ -103,7 +104,7 @@ def write_tables(run: FinishedRun) -> list[str]:
     rows = run.rows[run.shown]
     write_json(run.folder / "results.json", results_record(run))
     write_json(run.folder / "temporal_metrics.json", temporal_record(score_windows(rows)))
-    told = summary(
+    text = summary(
         run.scores,
         run.lines,
         title=run.folder.name,
@@ -111,7 +112,7 @@ def write_tables(run: FinishedRun) -> list[str]:
         shown=run.shown,
         confounded=find_one_well_classes(*run.rows.values()),
     )
-    atomic.write_text(run.folder / "training_summary.txt", told)
+    atomic.write_text(run.folder / "training_summary.txt", text)
     written = ["results.json", "temporal_metrics.json", "training_summary.txt"]
     if "test" in run.rows:
         save_rows(run.folder / "test_predictions.npz", run.rows["test"])
@@ -138,10 +139,12 @@ def results_record(run: FinishedRun) -> dict:
 
 
 def rename_as_published(scores: Mapping[str, float]) -> dict[str, float]:
+    """Scores under their published names; those without one are left out."""
     return {theirs: scores[ours] for ours, theirs in PUBLISHED.items() if ours in scores}
 
 
 def list_windows(found: Sequence[Window]) -> list[dict[str, float]]:
+    """One JSON record a window: start_h, end_h and its scores."""
     return [{"start_h": window.start, "end_h": window.end, **window.scores} for window in found]
 
 

@@ -13,7 +13,7 @@ LABELS = ("family", "order", "troph", "feeding", "habitat")
 
 
 def compare_labels(table: FeatureTable, annotations: Path) -> str:
-    """Compare the features' labels with a folder of train.csv and test.csv; returns a line that tells how many agree.
+    """Compare the features' labels with a folder of train.csv and test.csv; returns a line with the number of rows that agree.
 
     Raises:
         ValueError: a file is missing, no row is of these features, or a label differs: naming the first.
@@ -41,18 +41,18 @@ def _differences(table: FeatureTable, annotations: Path, *, order_column: str) -
     """Rows of the features that the files hold, and what is wrong with the first that differs, or ""."""
     rows, _ = read_rows(annotations, order_column=order_column)
     source = table.labels["source"].combine_chunks()
-    place = pc.index_in(source, value_set=rows["source"].combine_chunks())
-    held = place.is_valid().to_numpy(zero_copy_only=False)
-    told = rows.take(place.drop_null())
-    own = table.labels.filter(pa.array(held))
+    index = pc.index_in(source, value_set=rows["source"].combine_chunks())
+    has_row = index.is_valid().to_numpy(zero_copy_only=False)
+    annotated = rows.take(index.drop_null())
+    own = table.labels.filter(pa.array(has_row))
     for name in LABELS:
         if name not in own.column_names:
             continue
-        ours, theirs = own[name].to_pylist(), told[name].to_pylist()
+        ours, theirs = own[name].to_pylist(), annotated[name].to_pylist()
         for at, (one, other) in enumerate(zip(ours, theirs, strict=True)):
             if not _same(one, other):
                 return len(own), f"{name} of {own['source'][at]} is {one} here and {other} there"
-    return int(held.sum()), ""
+    return int(has_row.sum()), ""
 
 
 def _same(one: object, other: object) -> bool:

@@ -11,9 +11,8 @@ from tarpon.pipelines.loader import Loader
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
-from tarpon.shards.sampling.draws import NO_AUGMENT
+from tarpon.shards.sampling.draws import ClipAugment
 from tarpon.shards.sampling.plan import EpochPlan
-from tarpon.shards.sources.mouse.pose_mirror import mirror_pairs
 from tarpon.shards.sources.video.clips import frames_at
 from tarpon.train.config import Run
 from tarpon.train.data import TaskData, decoding_loader
@@ -101,17 +100,10 @@ def mouse_data(
     tile_rows = np.array([tile.row for tile in tiles])
 
     def make_loader(training: bool) -> Loader:
-        augment = options.augment if training else NO_AUGMENT
         frames = options.window.train_frames if training else options.window.val_frames
         fields = clip_fields(options, swap, frames=frames, noise=training)
-        sides = np.concatenate([manifest.column("clip_width"), manifest.column("clip_height")])
         return decoding_loader(
-            ClipGraph(
-                size=fields.size,
-                batch=run.micro_batch,
-                resize=bool((sides != fields.size).any()),
-                noise=augment.noise_p > 0,
-            ),
+            clip_graph(run, manifest, size=fields.size, augment=options.augment if training else NONE),
             fields,
             run=run,
             context=context,
@@ -132,9 +124,10 @@ def mouse_data(
     )
 
 
-def mirror_of(options: MouseOptions, points: Sequence[str]) -> tuple[int, ...]:
-    """For each point the one it becomes in a mirror; ValueError where flips are on and a side has no partner."""
-    return mirror_pairs(points, pairs=options.mirror_pairs, need_partners=options.augment.flip_p > 0)
+def clip_graph(run: Run, manifest: Manifest, *, size: int, augment: ClipAugment) -> ClipGraph:
+    """The pipeline the a batch's clips; resized only where some are stored in another size one `size` px."""
+    sides = np.concatenate([manifest.column("clip_width"), manifest.column("clip_height")])
+    return ClipGraph(size=size, batch=run.micro_batch, resize=bool((sides != size).no()), noise=augment.noise_p > 0)
 
 
 def clip_fields(options: MouseOptions, swap: tuple[int, ...], *, frames: int, noise: bool) -> ClipFields:

@@ -3,6 +3,8 @@
 R rows of the joined sets, B photographs of a batch.
 """
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +81,7 @@ class Photos:
         return [np.flatnonzero(trained & (self.second == number)) for number in range(len(self.joined.parts))]
 
     def names(self) -> RowNames:
+        """Key, identity, outing and data set of every row."""
         keys = [np.array(manifest.column("key")).astype(str) for manifest, _ in self.joined.parts]
         return RowNames(
             key=np.concatenate(keys),
@@ -131,15 +134,6 @@ def star_data(
             budget=budget,
         )
 
-    def finish(out: Batch, split: str) -> Batch:
-        """image (B, 3, S, S), identity, anchor, row (B,), flips (B,) bool: mirror images are embedded too."""
-        row = out["row"].to(context.device, non_blocking=True)
-        labels_of_rows = {name: values[row.clamp(min=0)] for name, values in columns.items()}
-        labels_of_rows["identity"] = labels_of_rows["identity"].masked_fill(row < 0, -1)
-        with_flips = split == "test" and options.search.flips
-        flips = torch.from_numpy(~photos.flank[out["row"].numpy()]) if with_flips else NO_FLIPS
-        return {"image": out["image"], "row": row, "flips": flips, **labels_of_rows}
-
     return TaskData(
         run=run,
         context=context,
@@ -148,8 +142,25 @@ def star_data(
         train_work=train_work,
         split_work=request_photos,
         make_loader=make_loader,
-        finish=finish,
+        finish=partial(finish_photos, columns=columns, flank=photos.flank, flips=options.search.flips, device=context.device),
     )
+
+
+def finish_photos(
+    out: Batch, split: str, *, columns: Mapping[str, torch.Tensor], flank: np.ndarray, flips: bool, device: torch.device
+) -> Batch:
+    """A loader's batch as the model's: image (B, 3, S, S), identity, anchor, row (B,), flips (B,) bool: embed mirrored too.
+
+    Args:
+        columns: identity, anchor -> (R,) of every row, on the device. flank: (R,) bool, shows one side of an animal.
+        flips: whether the test split is searched by mirror images as well.
+    """
+    row = out["row"].to(device, non_blocking=True)
+    labels_of_rows = {name: values[row.clamp(min=0)] for name, values in columns.items()}
+    labels_of_rows["identity"] = labels_of_rows["identity"].masked_fill(row < 0, -1)
+    with_flips = split == "test" and flips
+    mirrored = torch.from_numpy(~flank[out["row"].numpy()]) if with_flips else NO_FLIPS
+    return {"image": out["image"], "row": row, "flips": mirrored, **labels_of_rows}
 
 
 def number_identities(names: np.ndarray, identities: list[str]) -> np.ndarray:

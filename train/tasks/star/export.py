@@ -22,7 +22,7 @@ from tarpon.train.tasks.star.projector import pick_identities, write_projector
 
 NAME = "best.pth"
 KEYS = ("model_state_dict", "identities", "args")
-OWN = ("neck.", "classifier.")  # what hangs on the identities of one training
+OWN = ("neck.", "classifier.")  # prefixes of weights that belong to the identities of one training
 THUMBNAIL = 48  # pixels
 
 
@@ -73,8 +73,8 @@ def describe_scores(scores: Mapping[str, float], *, split: str) -> str:
         for way, words in ways.items()
         if f"{way}map" in scores
     ]
-    asked = f"{int(scores['num_valid_queries'])} photographs among {int(scores['num_gallery'])}"
-    return f"{split} of {asked}: {'; '.join(own)}"
+    searched = f"{int(scores['num_valid_queries'])} photographs among {int(scores['num_gallery'])}"
+    return f"{split} of {searched}: {'; '.join(own)}"
 
 
 def read_thumbnails(photos: Photos, rows: np.ndarray) -> np.ndarray:
@@ -97,12 +97,12 @@ def without_weights(options: StarOptions) -> StarOptions:
         "checkpoint": None,
         "wildlife": None,
     }  # the first weights and the second set are not needed
-    chosen = alone if options.checkpoint or options.wildlife else {}
-    return replace(options, model=replace(options.model, backbone=backbone), **chosen)
+    reset = alone if options.checkpoint or options.wildlife else {}
+    return replace(options, model=replace(options.model, backbone=backbone), **reset)
 
 
 def load_start_weights(model: nn.Module, path: Path) -> None:
-    """Put the weights of an earlier run into the model; those that hang on its identities are left where they are.
+    """Put the weights of an earlier run into the model; those of its identity layers stay as initialised.
 
     Raises:
         ValueError: the file is none of ours, or a weight is missing, of another shape, or without a place: of another network.

@@ -33,8 +33,8 @@ class MetricLoss:
     def __post_init__(self) -> None:
         weights = {name: getattr(self, f"{name}_weight") for name in ("circle", "triplet", "identity")}
         if min(weights.values()) < 0 or not sum(weights.values()) > 0:
-            told = ", ".join(f"{name}_weight={value}" for name, value in weights.items())
-            raise ValueError(f"loss: {told} must be at least 0, and one of them above")
+            given = ", ".join(f"{name}_weight={value}" for name, value in weights.items())
+            raise ValueError(f"loss: {given} must be at least 0, and one of them above")
         if not 0 <= self.circle_margin < 1 or min(self.circle_gamma, self.arc_scale) <= 0:
             raise ValueError(
                 f"loss: circle_margin={self.circle_margin} must be in [0, 1), circle_gamma={self.circle_gamma} and "
@@ -113,7 +113,7 @@ def triplet(embedding: Tensor, identity: Tensor, *, margin: float) -> tuple[Tens
     positive = torch.where(same, cosine, torch.inf).min(1).values  # one pair an anchor has the gradient, also of several alike
     negative = torch.where(other, cosine, -torch.inf).max(1).values
     used = same.any(1) & other.any(1)
-    # blanked in front of the difference: what hangs on an infinity has no gradient, and 0 times it would be no number
+    # blanked in front of the difference: the gradient through an infinity would be NaN
     gap = torch.where(used, negative, 0.0) - torch.where(used, positive, 0.0)
     return torch.where(used, (gap + margin).relu(), 0.0), used
 
@@ -149,5 +149,5 @@ def _blank(values: Tensor, known: Tensor) -> Tensor:
 
 
 def _mean(each: Tensor, used: Tensor, source: Tensor) -> Tensor:
-    """Mean of each (G,) where used (G,) is True; 0 that hangs on `source` where nowhere."""
+    """Mean of each (G,) where used (G,) is True; 0 with a graph through `source` where nowhere."""
     return torch.where(used, each, 0.0).sum() / used.sum().clamp(min=1) + 0.0 * source.sum()

@@ -54,8 +54,9 @@ class StarSearch:
         Reranking(k1=self.k1, k2=self.k2, share=self.share)  # checks them
 
     def search_options(self, *, rerank: bool, within_dataset: bool) -> SearchOptions:
-        chosen = Reranking(k1=self.k1, k2=self.k2, share=self.share) if rerank and self.rerank else None
-        return SearchOptions(within_dataset=within_dataset, reranking=chosen, top=self.top)
+        """The search of a split; re-ranked where both `rerank` and the options say so."""
+        reranking = Reranking(k1=self.k1, k2=self.k2, share=self.share) if rerank and self.rerank else None
+        return SearchOptions(within_dataset=within_dataset, reranking=reranking, top=self.top)
 
 
 @dataclass(frozen=True, kw_only=True)

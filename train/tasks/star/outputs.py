@@ -81,8 +81,8 @@ def write_outputs(
     }
     for name, content in tables.items():
         atomic.write_text(folder / name, content)
-    told = make_summary(found, num_folders=len(folders), split=split, novelty=novelty, reranking=reranking)
-    write_json(folder / f"{prefix}_evaluation_summary.json", told)
+    summary = make_summary(found, num_folders=len(folders), split=split, novelty=novelty, reranking=reranking)
+    write_json(folder / f"{prefix}_evaluation_summary.json", summary)
     drawn = draw_figures(found, split=split, novelty=novelty)
     for name, content in drawn.items():
         atomic.write_bytes(folder / name, content)

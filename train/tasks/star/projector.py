@@ -48,7 +48,7 @@ def write_projector(
 
 
 def pick_identities(identities: np.ndarray, *, limit: int = LIMIT, seed: int = 0) -> np.ndarray:
-    """(at most limit,) int64 ascending places of rows to show: whole identities, drawn at random, the last one perhaps cut.
+    """(at most limit,) int64 ascending indices of rows to show: whole identities, drawn at random, the last one perhaps cut.
 
     A few animals with all their photographs show whether these lie together; one photograph of each of many would not.
 

@@ -24,25 +24,25 @@ class HeatedPage:
 
 
 def best_and_worst(rows: PageRows, *, count: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """Pages to explain: (n,) places in `rows` of the best page of each best stack, and of the worst page of each worst one.
+    """Pages to explain: (n,) indices into `rows` of the best page of each best stack, and of the worst page of each worst one.
 
     A page is as good as 0.6 x the probability of its class + 0.4 x (1 - error / highest target); a stack as its mean. Of few
     stacks none is both best and worst: n is at most half of them, at least one.
     """
     right = np.where(rows.label == 1, rows.prob, 1 - rows.prob).astype(np.float64)
-    late = np.abs(rows.predicted.astype(np.float64) - rows.target) / rows.clamp_range[1]
-    good = F1_SHARE * right + HOURS_SHARE * np.maximum(0.0, 1 - late)
-    _, place, pages = np.unique(rows.stack, return_inverse=True, return_counts=True)
-    order = np.argsort(-np.bincount(place, weights=good) / pages, kind="stable")
+    error = np.abs(rows.predicted.astype(np.float64) - rows.target) / rows.clamp_range[1]
+    good = F1_SHARE * right + HOURS_SHARE * np.maximum(0.0, 1 - error)
+    _, stack_of_row, pages = np.unique(rows.stack, return_inverse=True, return_counts=True)
+    order = np.argsort(-np.bincount(stack_of_row, weights=good) / pages, kind="stable")
     count = max(1, min(count, len(order) // 2))
-    own = [np.flatnonzero(place == stack) for stack in order]
+    own = [np.flatnonzero(stack_of_row == stack) for stack in order]
     best = [at[good[at].argmax()] for at in own[:count]]
     worst = [at[good[at].argmin()] for at in own[::-1][:count]]
     return np.array(best), np.array(worst)
 
 
 def page_title(rows: PageRows, page: int) -> str:
-    """What is known of a page and what was told, in two lines."""
+    """Two lines: stack, hour and class of a page; the model's answer and the truth."""
     return (
         f"{style.plain(str(rows.stack[page]), limit=24)}, {rows.clock[page]:g} h: {CONDITIONS[rows.label[page]]}\n"
         f"told {rows.prob[page]:.2f} infected, {rows.predicted[page]:.1f} h (true {rows.target[page]:.1f} h)"

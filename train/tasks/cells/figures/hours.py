@@ -1,4 +1,4 @@
-"""Figures of a split's classes and hours: told over true hours, scores over the clock, calibration, stacks. N pages."""
+"""Figures of a split's classes and hours: predicted over true hours, scores over the clock, calibration, stacks. N pages."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,12 +18,12 @@ MAX_STACKS = 48  # named in one figure; of more, those with the largest errors
 
 
 def scatter(rows: PageRows, *, split: str = "") -> Figure:
-    """Told over true hours of all pages, of infected and of uninfected ones, each with its R2 and mean error."""
+    """Predicted over true hours of all pages, of infected and of uninfected ones, each with its R2 and mean error."""
     figure = Figure(figsize=(12.0, 4.9), layout="constrained")
     grid = figure.subplots(1, 3, sharex=True, sharey=True)
     panels = [("all", np.ones(len(rows), bool))] + [(name, rows.label == CONDITIONS.index(name)) for name in CONDITIONS[::-1]]
-    for axes, (name, chosen) in zip(grid, panels, strict=True):
-        _scatter_panel(axes, rows, chosen, name=f"{split}, {name}" if split else name)
+    for axes, (name, mask) in zip(grid, panels, strict=True):
+        _scatter_panel(axes, rows, mask, name=f"{split}, {name}" if split else name)
     grid[0].set_ylabel("predicted hours")
     handles = [grid[0].plot([], [], "o", color=COLOURS[i], label=CONDITIONS[i], markersize=5)[0] for i in (1, 0)]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
@@ -41,18 +41,18 @@ def over_time(rows: PageRows, *, split: str = "") -> Figure:
         top.plot(centre, values, "o-", color=colour, linewidth=1.5, markersize=4, label="AUC" if name == "auc" else name)
     top.axhline(GOOD_AUC, **GUIDE)
     from_hour = find_good_start(found)
-    told = f"AUC ≥ {GOOD_AUC} from {from_hour:g} h on" if np.isfinite(from_hour) else f"AUC does not stay at {GOOD_AUC}"
+    status = f"AUC ≥ {GOOD_AUC} from {from_hour:g} h on" if np.isfinite(from_hour) else f"AUC does not stay at {GOOD_AUC}"
     if len(np.unique(rows.label)) < 2:
-        told = "one class only, no AUC"
-    top.set_title(f"By {WINDOW_H:g} h of the clock{_of(split)}: {told}", loc="left", fontsize=11)
+        status = "one class only, no AUC"
+    top.set_title(f"By {WINDOW_H:g} h of the clock{_of(split)}: {status}", loc="left", fontsize=11)
     low = min([0.5] + [window.scores[name] for window in found for name in WINDOW_SCORES if window.scores[name] >= 0])
     top.set_ylim(low - 0.03, 1.02)
     top.set_ylabel("score")
     top.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9, frameon=False)
     for label, name in enumerate(CONDITIONS):
-        chosen = rows.take(rows.label == label) if (rows.label == label).any() else None
-        if chosen is not None:
-            own = score_windows(chosen)
+        of_class = rows.take(rows.label == label) if (rows.label == label).any() else None
+        if of_class is not None:
+            own = score_windows(of_class)
             middle.plot([w.centre for w in own], [w.scores["mae"] for w in own], "o-", color=COLOURS[label], label=name, ms=4)
     middle.plot(centre, [window.scores["mae"] for window in found], color="#222222", label="all", linewidth=1.2)
     middle.set_ylim(bottom=0)
@@ -94,14 +94,14 @@ def stacks(rows: PageRows, *, split: str = "") -> Figure:
     shown = records[-MAX_STACKS:]
     figure = Figure(figsize=(9.0, 1.6 + 0.2 * len(shown)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    place = np.arange(len(shown))
+    y = np.arange(len(shown))
     colours = [COLOURS[record["label"]] for record in shown]
-    left.scatter([record["prob"] for record in shown], place, c=colours, s=22)
+    left.scatter([record["prob"] for record in shown], y, c=colours, s=22)
     left.axvline(THRESHOLD, **GUIDE)
     left.set_xlim(-0.03, 1.03)
     left.set_xlabel("mean probability of infection")
-    left.set_yticks(place, [style.plain(record["stack"], limit=24) for record in shown], fontsize=8)
-    right.barh(place, [record["mae"] for record in shown], color=colours, height=0.7)
+    left.set_yticks(y, [style.plain(record["stack"], limit=24) for record in shown], fontsize=8)
+    right.barh(y, [record["mae"] for record in shown], color=colours, height=0.7)
     right.set_xlabel("mean error, h")
     cut = f", the {len(shown)} with the largest errors" if len(shown) < len(records) else ""
     left.set_title(f"{len(records)} stacks{_of(split)}{cut}", loc="left", fontsize=11)
@@ -113,17 +113,17 @@ def stacks(rows: PageRows, *, split: str = "") -> Figure:
     return figure
 
 
-def _scatter_panel(axes: Axes, rows: PageRows, chosen: np.ndarray, *, name: str) -> None:
+def _scatter_panel(axes: Axes, rows: PageRows, mask: np.ndarray, *, name: str) -> None:
     low, high = rows.clamp_range
     axes.plot([low, high], [low, high], color="#222222", linewidth=0.9, zorder=3)
-    true, told = rows.target[chosen].astype(np.float64), rows.predicted[chosen].astype(np.float64)
+    true, predicted = rows.target[mask].astype(np.float64), rows.predicted[mask].astype(np.float64)
     spread = np.random.default_rng(SPREAD_SEED).uniform(-0.2, 0.2, len(true))
     order = np.random.default_rng(SPREAD_SEED).permutation(len(true))  # so that neither class covers the other
-    colours = np.array(COLOURS)[rows.label[chosen]]
+    colours = np.array(COLOURS)[rows.label[mask]]
     size = float(np.clip(4000 / max(len(true), 1), 2, 14))
-    axes.scatter((true + spread)[order], told[order], c=colours[order], s=size, alpha=0.45, linewidths=0)
-    fit = f", R² {r2_score(true, told):.3f}" if len(true) and np.ptp(true) > 0 else ""
-    error = f"MAE {np.abs(told - true).mean():.2f} h{fit}, {len(true):,} pages" if len(true) else "no page"
+    axes.scatter((true + spread)[order], predicted[order], c=colours[order], s=size, alpha=0.45, linewidths=0)
+    fit = f", R² {r2_score(true, predicted):.3f}" if len(true) and np.ptp(true) > 0 else ""
+    error = f"MAE {np.abs(predicted - true).mean():.2f} h{fit}, {len(true):,} pages" if len(true) else "no page"
     axes.set_title(f"{name}\n{error}", loc="left", fontsize=9.5)
     edge = 0.02 * (high - low)
     axes.set_xlim(low - edge, high + edge)

@@ -16,7 +16,7 @@ class PageMetric:
 
     Args:
         names: by the `row` of a batch.
-        clamp_range: hours; what the model tells is clamped to it, as the targets are.
+        clamp_range: hours; predicted hours are clamped to it, as the targets are.
         medians: of the training targets: of all pages, of uninfected, of infected ones (`target_medians`).
         resamples: of the bootstrap; 0 leaves its intervals out.
     """
@@ -47,9 +47,11 @@ class PageMetric:
         self._parts.append({name: value[real].detach().cpu().numpy() for name, value in arrays.items()})
 
     def part(self) -> list[dict[str, np.ndarray]]:
+        """What this process has collected."""
         return self._parts
 
     def read(self, parts: list[list[dict[str, np.ndarray]]]) -> Result:
+        """The scored split of the parts of all processes; ValueError where a row comes twice or none is there."""
         batches = [batch for part in parts for batch in part]
         rows = join_batches(batches, names=self._names, clamp_range=self._clamp, medians=self._medians)
 

@@ -18,7 +18,7 @@ def roc_auc(label: np.ndarray, score: np.ndarray) -> float:
 def matched_roc_auc(label: np.ndarray, score: np.ndarray, bins: np.ndarray) -> float:
     """Area over those pairs alone whose two rows share a bin: the bins' areas, weighted by their pairs.
 
-    What the bin itself tells about the class (here: an hour at which only one class was filmed) wins nothing. It is the
+    So information in the bin alone (an hour at which only one class was filmed) raises no score. This is the
     stratified form of the covariate-adjusted ROC curve (Janes and Pepe, Biometrika 2009), which weighs by positives instead;
     both agree where a bin holds as many negatives as any other. NaN without a pair.
 

@@ -51,10 +51,10 @@ class PageRows:
     label: np.ndarray  # (N,) int64, 1 infected
     prob: np.ndarray  # (N,) float32 of infection; not float16, which rounds 0.49999 up to a yes
     clock: np.ndarray  # (N,) float32 hours since the first page
-    target: np.ndarray  # (N,) float32 hours that were to be told, clamped
-    predicted: np.ndarray  # (N,) float32 hours that were told, clamped
-    constant: np.ndarray  # (N,) float32 median target of the training pages: what no look at the page would tell
-    constant_class: np.ndarray  # (N,) float32 the same of the page's own class
+    target: np.ndarray  # (N,) float32 true hours to be predicted, clamped
+    predicted: np.ndarray  # (N,) float32 predicted hours, clamped
+    constant: np.ndarray  # (N,) float32 median target of the training pages: the answer of a constant model
+    constant_class: np.ndarray  # (N,) float32 the median of the page's own class
 
     def __post_init__(self) -> None:
         if not len(self.key):
@@ -76,6 +76,7 @@ class PageRows:
         return len(self.key)
 
     def arrays(self) -> list[str]:
+        """Names of the (N,) fields."""
         return [field.name for field in fields(self) if field.name != "clamp_range"]
 
     def take(self, rows: np.ndarray) -> "PageRows":
@@ -101,7 +102,7 @@ def pool_rows(parts: Sequence[PageRows]) -> PageRows:
 
 
 def find_one_well_classes(*parts: PageRows) -> tuple[str, ...]:
-    """Classes all of whose stacks, in all the parts together, come from one well: what tells it apart passes for the class.
+    """Classes all of whose stacks, in all the parts together, come from one well, which a model may learn instead.
 
     Give every split there is: a small one may well have but one well of a class.
     """

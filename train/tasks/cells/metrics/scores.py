@@ -58,16 +58,16 @@ def combine_scores(f1: float, mae: float, *, highest: float) -> float:
 
 def score_classes(label: np.ndarray, prob: np.ndarray) -> dict[str, float]:
     """auc, accuracy, balanced_accuracy, precision, recall, f1; NaN where undefined. label (N,) 0 or 1, prob (N,)."""
-    said = prob >= THRESHOLD
-    hits, true, given = ((label == 1) & said).sum(), (label == 1).sum(), said.sum()
-    recall = ratio([(~said & (label == 0)).sum(), hits], [(label == 0).sum(), true])
+    called = prob >= THRESHOLD
+    hits, true, num_called = ((label == 1) & called).sum(), (label == 1).sum(), called.sum()
+    recall = ratio([(~called & (label == 0)).sum(), hits], [(label == 0).sum(), true])
     return {
         "auc": roc_auc(label, prob),
-        "accuracy": float((said == (label == 1)).mean()),
+        "accuracy": float((called == (label == 1)).mean()),
         "balanced_accuracy": float(np.nanmean(recall)),
-        "precision": float(ratio(hits, given)),
+        "precision": float(ratio(hits, num_called)),
         "recall": float(recall[1]),
-        "f1": float(ratio(2 * hits, true + given)),
+        "f1": float(ratio(2 * hits, true + num_called)),
     }
 
 
@@ -81,6 +81,7 @@ class Window:
 
     @property
     def centre(self) -> float:
+        """Hours of the clock."""
         return (self.start + self.end) / 2
 
 
@@ -111,11 +112,14 @@ def find_good_start(found: Sequence[Window], *, level: float = GOOD_AUC) -> floa
 
 
 def score_stacks(rows: PageRows) -> list[dict[str, float | str]]:
-    """One record a stack, by name: stack, well, position, label, rows, prob (mean), accuracy, mae, bias (told - true, h)."""
-    _, place, count = np.unique(rows.stack, return_inverse=True, return_counts=True)
+    """One record a stack, by name.
+
+    Keys: stack, well, position, label, rows, prob (mean), accuracy, mae, bias (h, predicted - true).
+    """
+    _, stack_of_row, count = np.unique(rows.stack, return_inverse=True, return_counts=True)
     error, right = _error(rows), (rows.prob >= THRESHOLD) == (rows.label == 1)
     records = []
-    for at in np.split(np.argsort(place, kind="stable"), np.cumsum(count)[:-1]):
+    for at in np.split(np.argsort(stack_of_row, kind="stable"), np.cumsum(count)[:-1]):
         records.append(
             {
                 "stack": str(rows.stack[at[0]]),
@@ -133,15 +137,15 @@ def score_stacks(rows: PageRows) -> list[dict[str, float | str]]:
 
 
 def _error(rows: PageRows) -> np.ndarray:
-    """(N,) float64 hours told too late."""
+    """(N,) float64 predicted - true hours."""
     return rows.predicted.astype(np.float64) - rows.target
 
 
 def _hour_scores(rows: PageRows) -> dict[str, float]:
     error, out = _error(rows), {}
     baseline = {"": rows.constant} | dict.fromkeys((f"_{name}" for name in CONDITIONS), rows.constant_class)
-    chosen = {"": np.ones(len(rows), bool)} | {f"_{name}": rows.label == label for label, name in enumerate(CONDITIONS)}
-    for end, at in chosen.items():
+    masks = {"": np.ones(len(rows), bool)} | {f"_{name}": rows.label == label for label, name in enumerate(CONDITIONS)}
+    for end, at in masks.items():
         mse = ratio(np.square(error[at]).sum(), at.sum())
         out[f"mae{end}"] = ratio(np.abs(error[at]).sum(), at.sum())
         out |= {f"rmse{end}": np.sqrt(mse), f"mse{end}": mse}
@@ -167,16 +171,16 @@ def _intervals(rows: PageRows, *, resamples: int, seed: int) -> dict[str, float]
     counts = np.stack([np.bincount(stack, weights=column) for column in columns], 1)  # (G, 4)
     won, pairs = count_group_pairs(rows.label, rows.prob, stack)
     # An area is no sum over stacks, so its resamples are handed the stacks' weights themselves: the identity's sums.
-    chosen = {
+    statistics = {
         "auc": (np.eye(len(counts)), lambda weights: resampled_roc_auc(weights, won, pairs)),
         "f1": (counts, lambda sums: ratio(2 * sums[:, 0], sums[:, 1])),
         "mae": (counts, lambda sums: ratio(sums[:, 2], sums[:, 3])),
     }
     stacks = [len(set(stack[rows.label == label].tolist())) for label in range(len(CONDITIONS))]
     if 1 in stacks:  # drawn with it or not at all, it would make an interval of no width
-        chosen = {"mae": chosen["mae"]}
+        statistics = {"mae": statistics["mae"]}
     out = {}
-    for name, (values, statistic) in chosen.items():
+    for name, (values, statistic) in statistics.items():
         low, high = bootstrap_interval(values, statistic, resamples=resamples, seed=seed)
         out |= {f"{name}_low": low, f"{name}_high": high}
     return out

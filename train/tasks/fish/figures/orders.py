@@ -19,10 +19,10 @@ def count_orders(rows: AttributeRows, *, shown: int = SHOWN) -> tuple[np.ndarray
     support = np.bincount(rows.order[known], minlength=len(names))
     ranked = np.argsort(-support, kind="stable")
     kept = ranked[:shown]
-    place = np.full(len(names), len(kept))
-    place[kept] = np.arange(len(kept))
+    position = np.full(len(names), len(kept))
+    position[kept] = np.arange(len(kept))
     size = len(kept) + (len(names) > len(kept))
-    cell = place[rows.order[known]] * size + place[rows.order_pred[known]]
+    cell = position[rows.order[known]] * size + position[rows.order_pred[known]]
     counts = np.bincount(cell, minlength=size**2).reshape(size, size)
     return counts, [names[i] for i in kept] + [REST] * (size > len(kept))
 

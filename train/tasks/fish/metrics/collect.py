@@ -50,9 +50,11 @@ class AttributeMetric:
         self._parts.append({name: value[real].detach().cpu().numpy() for name, value in arrays.items()})
 
     def part(self) -> list[dict[str, np.ndarray]]:
+        """What this process has collected."""
         return self._parts
 
     def read(self, parts: list[list[dict[str, np.ndarray]]]) -> Result:
+        """The scored split of the parts of all processes; ValueError where a row comes twice or none is there."""
         batches = [batch for part in parts for batch in part]
         rows = join_batches(batches, names=self._names, keys=self._keys, groups=self._groups)
 
@@ -65,7 +67,7 @@ class AttributeMetric:
 def rank_families(scores: Tensor, label: Tensor) -> dict[str, Tensor]:
     """Family scores (B, F) and labels (B,), -1 unknown -> family, family_pred, family_rank (B,) int64, family_confidence.
 
-    The place of the truth says as much as the F scores of a row, in one number; ties go to the lower class, as in argmax.
+    family_rank is the number of classes scored above the true one; ties go to the lower class, as in argmax.
     """
     confidence = scores.softmax(1).amax(1)
     known, at = label >= 0, label.clamp(min=0)[:, None]

@@ -25,9 +25,9 @@ class AttributeNames:
     families: tuple[str, ...]
     orders: tuple[str, ...]
     habitats: tuple[str, ...]
-    feedings: tuple[str, ...] = ()  # classes of the feeding path; () where it is not asked
+    feedings: tuple[str, ...] = ()  # classes of the feeding path; () where it is not predicted
     tasks: tuple[str, ...]  # in the order of the gates
-    family_order: np.ndarray  # (F,) int64 the order each family belongs to, -1 where the training rows do not tell
+    family_order: np.ndarray  # (F,) int64 the order each family belongs to, -1 where no training row shows it
     train_images: np.ndarray  # (F,) int64 training rows of each family
     common: int = COMMON  # training images from which on a family counts as common
     rare: int = RARE  # and below which it counts as rare
@@ -43,7 +43,7 @@ class AttributeNames:
 
     def buckets(self) -> dict[str, np.ndarray]:
         """(F,) bool for "common", "medium", "rare" and "unseen" families; each family is in one. Unseen ones have no training
-        image: no model can name them, so that they say nothing of how rare ones are learnt."""
+        image: no model can name them, so they are kept apart from the rare ones."""
         often, unseen = self.train_images >= self.common, self.train_images == 0
         seldom = (self.train_images < self.rare) & ~unseen
         return {"common": often, "medium": ~often & ~seldom & ~unseen, "rare": seldom, "unseen": unseen}

@@ -79,7 +79,7 @@ def points(
         axes.set_anchor("S")  # the space left over by the aspect goes above, where the title is
         axes.imshow(image, extent=(0, width, height, 0))  # pixel edges at whole numbers, as x = 1 is the right edge
         axes.set_title("\n".join(style.plain(line, limit=46) for line in titles[index].split("\n")), fontsize=9)
-        truth, guess = (None if place is None else place[index] for place in (true, predicted))
+        truth, guess = (None if points is None else points[index] for points in (true, predicted))
         _draw_points(axes, truth, guess, size=(width, height))
     return figure
 
@@ -91,18 +91,18 @@ def moments(trial: Trial, *, classes: Sequence[str]) -> tuple[list[int], list[st
     such frame, or it is one of the two, the middle. A trial of fewer frames gives those it has.
     """
     length = len(trial.actions)
-    chosen = {length // 4: "", 3 * length // 4: ""}
+    titles = {length // 4: "", 3 * length // 4: ""}
     if trial.keypoints is not None and trial.keypoints[..., 2].any():
         visible = trial.keypoints[..., 2] > 0
         error = np.where(visible, np.abs(trial.keypoints[..., :2] - trial.keypoints_pred).mean(-1), 0.0)
-        chosen[int((error.sum(1) / np.maximum(visible.sum(1), 1)).argmax())] = ", largest error"
-    if len(chosen) < FRAMES_A_TRIAL:
-        chosen.setdefault(length // 2, "")
-    places = sorted(chosen)
-    words = ["not labelled" if trial.actions[place] < 0 else classes[trial.actions[place]] for place in places]
-    return places, [
-        f"frame {place}{chosen[place]}\ntrue: {word}, predicted: {classes[trial.predicted[place]]}"
-        for place, word in zip(places, words, strict=True)
+        titles[int((error.sum(1) / np.maximum(visible.sum(1), 1)).argmax())] = ", largest error"
+    if len(titles) < FRAMES_A_TRIAL:
+        titles.setdefault(length // 2, "")
+    frames = sorted(titles)
+    words = ["not labelled" if trial.actions[frame] < 0 else classes[trial.actions[frame]] for frame in frames]
+    return frames, [
+        f"frame {frame}{titles[frame]}\ntrue: {word}, predicted: {classes[trial.predicted[frame]]}"
+        for frame, word in zip(frames, words, strict=True)
     ]
 
 
@@ -114,10 +114,10 @@ def point_samples(trials: Sequence[Trial], *, classes: Sequence[str], frames: Fr
     images, true, predicted, titles = [], [], [], []
     for index in np.unique(np.linspace(0, len(answered) - 1, limit).round().astype(int)):
         trial = answered[index]
-        places, words = moments(trial, classes=classes)
-        images += list(frames(trial.key, places))
-        true += [None if trial.keypoints is None else trial.keypoints[place] for place in places]
-        predicted += list(trial.keypoints_pred[places])
+        numbers, words = moments(trial, classes=classes)
+        images += list(frames(trial.key, numbers))
+        true += [None if trial.keypoints is None else trial.keypoints[number] for number in numbers]
+        predicted += list(trial.keypoints_pred[numbers])
         titles += [f"{trial.key}\n{word}" for word in words]
     return points(images, true=true, predicted=predicted, titles=titles)
 

@@ -1,4 +1,4 @@
-"""What is told of bouts: a filter for those too short to believe, a table of each class, and where each true bout was seen.
+"""Bouts: a filter of those too short to be real, counts and lengths by class, and the nearest predicted bout of each true one.
 
 T frames, C classes. A bout is a run of `segments.runs`.
 """
@@ -81,7 +81,7 @@ class _Chain:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassBouts:
-    """The bouts of one class over many trials; NaN where there is none to tell of."""
+    """The bouts of one class over many trials; NaN where there is none."""
 
     true: int
     predicted: int
@@ -101,8 +101,8 @@ def class_bouts(trials: Sequence[Trial], *, num_classes: int) -> list[ClassBouts
         for parts, labels in ((lengths, true), (answers, pred)):
             start, stop, label = find_runs(labels)
             parts.append(np.stack([stop - start, label]))
-        late, label = onset_errors(true, pred, iou=FOUND_IOU)
-        errors.append(np.stack([np.abs(late), label]))
+        error, label = onset_errors(true, pred, iou=FOUND_IOU)
+        errors.append(np.stack([np.abs(error), label]))
     length, answer, error = (np.concatenate([np.empty((2, 0)), *parts], axis=1) for parts in (lengths, answers, errors))
     return [
         ClassBouts(

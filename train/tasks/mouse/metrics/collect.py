@@ -46,9 +46,11 @@ class TrialMetric:
                 self._windows.append({"row": row, "start": start, **{n: a[i][valid[i]] for n, a in arrays.items()}})
 
     def part(self) -> list[dict]:
+        """What this process has collected."""
         return self._windows
 
     def read(self, parts: list[list[dict]]) -> Result:
+        """The scored trials of the parts of all processes."""
         trials, names = self._trials([window for part in parts for window in part]), self._names
         scored = any(trial.keypoints is not None for trial in trials)
 

@@ -20,25 +20,25 @@ def rank_bins(most: int) -> list[tuple[int, int]]:
 def count_ranks(retrieval: Retrieval) -> tuple[list[tuple[int, int]], np.ndarray, np.ndarray]:
     """Bins, (bins,) queries whose first match lies in each, (bins,) how many a random order would put there."""
     scored = retrieval.take(retrieval.valid)
-    found = rank_bins(int(scored.candidates.max()))
-    last = np.array([high for _, high in found])
-    own = np.bincount(np.searchsorted(last, scored.first_rank), minlength=len(found))
+    bins = rank_bins(int(scored.candidates.max()))
+    last = np.array([high for _, high in bins])
+    own = np.bincount(np.searchsorted(last, scored.first_rank), minlength=len(bins))
     pairs, often = np.unique(np.stack([scored.matches, scored.candidates], 1), axis=0, return_counts=True)
     within = random_hit_rates(*pairs.T, most=int(last[-1]))[:, last - 1]
-    return found, own, np.diff(often @ within, prepend=0.0)
+    return bins, own, np.diff(often @ within, prepend=0.0)
 
 
 def first_ranks(retrieval: Retrieval, *, split: str = "") -> Figure:
     """Bars of queries by the rank of their first match; the line is what a random order would give."""
-    found, own, random = count_ranks(retrieval)
+    bins, own, random = count_ranks(retrieval)
     figure = Figure(figsize=(6.8, 3.8), layout="constrained")
     axes = figure.subplots()
-    place = np.arange(len(found))
-    bars = axes.bar(place, own, color=FOUND, width=0.85, label="this run")
+    x = np.arange(len(bins))
+    bars = axes.bar(x, own, color=FOUND, width=0.85, label="this run")
     axes.bar_label(bars, fontsize=8)
-    axes.plot(place, random, color=RANDOM, linestyle=":", marker="o", markersize=4, label="a random order")
-    names = [str(low) if low == high else f"{low}-{high}" for low, high in found]
-    axes.set_xticks(place, names, fontsize=8, rotation=30 if len(names) > 9 else 0)
+    axes.plot(x, random, color=RANDOM, linestyle=":", marker="o", markersize=4, label="a random order")
+    names = [str(low) if low == high else f"{low}-{high}" for low, high in bins]
+    axes.set_xticks(x, names, fontsize=8, rotation=30 if len(names) > 9 else 0)
     axes.set_xlabel("rank of the first photograph of the right animal")
     axes.set_ylabel("photographs")
     of = f" ({split})" if split else ""

@@ -1,4 +1,4 @@
-"""Figures of a search: how soon the right animal comes, for whom it comes late, and how similar own and other animals are.
+"""Figures of a search: rank of the right animal over all queries and by animal, and similarity to own and other animals.
 
 Q queries.
 """
@@ -59,13 +59,13 @@ def ranks(retrieval: Retrieval, *, identities: np.ndarray, split: str = "") -> F
     counts = band_counts(retrieval.first_rank[valid], group)[shown]
     figure = Figure(figsize=(9.0, 1.8 + 0.2 * len(shown)), layout="constrained")
     axes = figure.subplots()
-    place, left = np.arange(len(shown)), np.zeros(len(shown))
+    y, left = np.arange(len(shown)), np.zeros(len(shown))
     for (name, column), colour in zip(zip(BANDS, counts.T, strict=True), BAND_COLOURS, strict=True):
-        axes.barh(place, column, left=left, color=colour, height=0.75, label=f"rank {name}" if name != "beyond" else name)
+        axes.barh(y, column, left=left, color=colour, height=0.75, label=f"rank {name}" if name != "beyond" else name)
         left += column
-    for y, at in enumerate(shown):
-        axes.annotate(f"{precision[at]:.2f}", (left[y], y), (3, 0), textcoords="offset points", va="center", fontsize=7)
-    axes.set_yticks(place, [style.plain(names[at], limit=36) for at in shown], fontsize=8)
+    for line, at in enumerate(shown):
+        axes.annotate(f"{precision[at]:.2f}", (left[line], line), (3, 0), textcoords="offset points", va="center", fontsize=7)
+    axes.set_yticks(y, [style.plain(names[at], limit=36) for at in shown], fontsize=8)
     axes.set_ylim(-0.7, len(shown) - 0.3)
     axes.margins(x=0.06)
     axes.set_xlabel("queries; the number is the animal's mean average precision")
@@ -100,8 +100,8 @@ def similarities(
             label = f"{name} ({len(values):,})"
             axes.stairs(share, edges, fill=name != "new animal, to any", color=colour, alpha=0.55, linewidth=1.6, label=label)
     if novelty is not None:
-        told = f"known from {novelty.threshold:.3f} on ({novelty.false_positive_rate:.0%} of new pass)"
-        axes.axvline(novelty.threshold, **GUIDE, label=told)
+        rule = f"known from {novelty.threshold:.3f} on ({novelty.false_positive_rate:.0%} of new pass)"
+        axes.axvline(novelty.threshold, **GUIDE, label=rule)
     axes.set_title(f"Highest similarity of each query{_of(split)}", loc="left", fontsize=11)
     axes.set_xlabel("cosine similarity")
     axes.set_ylabel("share of queries")

@@ -27,7 +27,7 @@ class EmbeddingMetric:
     Args:
         names: by the `row` of a batch.
         roles: (R,) int8 by row: QUERY, GALLERY, QUERY + GALLERY or NEW of `embeddings`; 0 for a row that is not looked at.
-        protocol: one sentence: who is looked for among whom.
+        protocol: one sentence: which rows are queries and which are the gallery.
         search_options: how; `SearchOptions(reranking=Reranking())` also re-ranks.
         device: where the search runs.
         resamples: of the bootstrap; 0 leaves its intervals out.
@@ -63,6 +63,7 @@ class EmbeddingMetric:
         return self._parts
 
     def read(self, parts: list[list[dict[str, np.ndarray]]]) -> Result:
+        """The scored split of the parts of all processes; ValueError where a row comes twice or is missing."""
         batches = [batch for part in parts for batch in part]
         rows = join_batches(batches, names=self._names, roles=self._roles, protocol=self._protocol)
         found = search_split(rows, self._searching, device=self._device)

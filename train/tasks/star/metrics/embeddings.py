@@ -39,7 +39,7 @@ class RowNames:
 class EmbeddingRows:
     """A split, each row once, in order of `row`."""
 
-    protocol: str  # one sentence: who is looked for among whom
+    protocol: str  # one sentence: which rows are queries and which are the gallery
     row: np.ndarray  # (N,) int64 in the table
     key: np.ndarray  # (N,) str
     identity: np.ndarray  # (N,) str
@@ -82,8 +82,8 @@ class SearchResult:
     """Searches of a split: all over the same queries, in order of row."""
 
     rows: EmbeddingRows
-    query: np.ndarray  # (Q,) int64 places in `rows`
-    gallery: np.ndarray  # (G,) int64 places in `rows`; what `nearest` counts in
+    query: np.ndarray  # (Q,) int64 indices into `rows`
+    gallery: np.ndarray  # (G,) int64 indices into `rows`; `nearest` holds indices into this
     plain: Retrieval
     flips: Retrieval | None  # by the embeddings averaged over flips
     reranked: Retrieval | None  # plain embeddings, re-ranked: transductive
@@ -100,22 +100,22 @@ class SearchResult:
 
 
 def search_split(rows: EmbeddingRows, search_options: SearchOptions, *, device: torch.device | str = "cpu") -> SearchResult:
-    """Search the gallery for every query, in every way that is asked for. A row that is both does not find itself."""
+    """Search the gallery for every query, in every way of the options; no row is compared with itself."""
     query, gallery, new = (rows.indices(role) for role in (QUERY, GALLERY, NEW))
     at = np.searchsorted(gallery, query).clip(max=len(gallery) - 1)
     plain_way = partial(search, strip_bytes=search_options.strip_bytes, device=device)
 
-    def run(vectors: np.ndarray, method: partial, places: np.ndarray, exclude: np.ndarray) -> Retrieval:
-        tensors = (torch.as_tensor(vectors[own], device=device) for own in (places, gallery))
+    def run(vectors: np.ndarray, method: partial, queries: np.ndarray, exclude: np.ndarray) -> Retrieval:
+        tensors = (torch.as_tensor(vectors[own], device=device) for own in (queries, gallery))
         named = {
-            "query_labels": rows.identity[places],
+            "query_labels": rows.identity[queries],
             "gallery_labels": rows.identity[gallery],
             "exclude": exclude,
             "top": search_options.top,
         }
         if not search_options.within_dataset:
             return method(*tensors, **named)
-        groups = {"query_groups": rows.dataset[places], "gallery_groups": rows.dataset[gallery]}
+        groups = {"query_groups": rows.dataset[queries], "gallery_groups": rows.dataset[gallery]}
         return search_within_groups(method, *tensors, **groups, **named)
 
     own = np.where(gallery[at] == query, at, -1)

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from tarpon.train.tasks.star.metrics.retrieval import Retrieval
 
-RATES = (0.01, 0.05, 0.1)  # of false positives at which true ones are told
+RATES = (0.01, 0.05, 0.1)  # false positive rates at which the true positive rate is reported
 FREE = 1e9  # inverse strength of a penalty that is not wanted; Platt's targets keep the fit finite
 
 
@@ -30,6 +30,7 @@ class Novelty:
         return 1 / (1 + np.exp(-(self.slope * np.asarray(similarity, np.float64) + self.intercept)))
 
     def is_new(self, similarity: np.ndarray) -> np.ndarray:
+        """Bool of the same shape: below the threshold."""
         return np.asarray(similarity) < self.threshold
 
 
@@ -38,7 +39,7 @@ def open_set_scores(known: np.ndarray, new: np.ndarray) -> dict[str, float]:
 
     Args:
         known: (K,) highest gallery similarity of queries whose animal is in the gallery.
-        new: (N,) of those whose animal is not. Without either there is nothing to tell and nothing is returned.
+        new: (N,) of those whose animal is not. Without either the result is empty.
     """
     if not len(known) or not len(new):
         return {}

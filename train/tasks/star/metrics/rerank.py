@@ -1,6 +1,6 @@
 """k-reciprocal re-ranking (Zhong, Zheng, Cao and Li, CVPR 2017) in memory that grows with Q + G, never with their product.
 
-Two photographs are alike when they have the same photographs as mutual neighbours. Every query's place hangs on all the other
+Two photographs are alike when they have the same photographs as mutual neighbours. Every query's rank depends on all the other
 queries too, so the method is transductive: its scores suppose that the queries come as one batch, as single new photographs
 do not. They are reported apart from plain search and never chosen by.
 
@@ -84,7 +84,7 @@ def rerank(
 
 
 def encode_neighbourhoods(nodes: Tensor, near: np.ndarray, reranking: Reranking) -> sparse.csr_array:
-    """(N, N) float32, about k1 x k2 values a row at most, each row's sum 1: whom a node has as mutual neighbours, and how near.
+    """(N, N) float32, about k1 x k2 values a row at most, each row's sum 1: mutual neighbours, weighted by nearness.
 
     Args:
         nodes: (N, D) unit length. near: (N, max(k1 + 1, k2)) int64 nearest nodes, each usually itself first.

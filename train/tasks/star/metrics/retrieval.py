@@ -1,10 +1,10 @@
-"""Where a query's own identity stands among a gallery ordered by similarity, without ever holding all pairs.
+"""Ranks of a query's own identity in a gallery ordered by similarity, without ever holding all pairs.
 
 Q queries, G gallery items, D values of an embedding, n queries of one strip, M most matches of any query in it, K shown.
 
 A strip is a few queries against the whole gallery. It is computed once: order, counts and best values are all read from the
 same numbers, since a product of other shape may round the same pair otherwise. In a strip every pair becomes one whole number,
-similarity first and place in the gallery second, so that no two are equal and every order is that of a stable sort.
+similarity first and index in the gallery second, so that no two are equal and every order is that of a stable sort.
 """
 
 from collections.abc import Callable
@@ -76,7 +76,7 @@ def search(
     Args:
         queries: (Q, D), any float dtype, any device, not normalised. gallery: (G, D).
         query_labels, gallery_labels: (Q,), (G,) identities, whole numbers or str.
-        exclude: (Q,) the query's own place in the gallery, which is left out for it; -1 where it has none.
+        exclude: (Q,) index of the query itself in the gallery, which is left out for it; -1 where it has none.
         top: nearest items kept a query.
         strip_bytes: working memory.
         device: where it is computed; the gallery goes there whole, as float32.
@@ -272,9 +272,9 @@ def _ranks(keys: Tensor, match_keys: Tensor) -> Tensor:
 
 def _scores(ranks: Tensor, matches: Tensor) -> dict[str, Tensor]:
     """Of ranks (n, M) ascending, of which the first `matches` (n,) count."""
-    place = torch.arange(1, ranks.shape[1] + 1, device=ranks.device)
-    counted = place <= matches[:, None]
-    precision = torch.where(counted, place / ranks.double(), 0.0)
+    position = torch.arange(1, ranks.shape[1] + 1, device=ranks.device)
+    counted = position <= matches[:, None]
+    precision = torch.where(counted, position / ranks.double(), 0.0)
     worst = ranks.gather(1, (matches[:, None] - 1).clamp(min=0))[:, 0]
     some = matches > 0
     return {

@@ -109,7 +109,7 @@ def _values(scored: Retrieval) -> dict[str, np.ndarray]:
 
 
 def _groups(retrieval: Retrieval, names: np.ndarray) -> Iterator[tuple[str, Retrieval, np.ndarray]]:
-    """(name, its scored queries, their places), in order of name."""
+    """(name, its scored queries, their indices), in order of name."""
     scored = np.flatnonzero(retrieval.valid)
     found, group = np.unique(np.asarray(names)[scored], return_inverse=True)
     parts = np.split(scored[np.argsort(group, kind="stable")], np.cumsum(np.bincount(group))[:-1])
@@ -118,8 +118,8 @@ def _groups(retrieval: Retrieval, names: np.ndarray) -> Iterator[tuple[str, Retr
 
 def _record(part: Retrieval) -> dict[str, float]:
     values = _values(part)
-    chosen = ("mean_rank", "map", *(f"cmc_{k}" for k in RANKS))
-    return {"num_queries": len(part)} | {name: float(values[name].mean()) for name in chosen}
+    names = ("mean_rank", "map", *(f"cmc_{k}" for k in RANKS))
+    return {"num_queries": len(part)} | {name: float(values[name].mean()) for name in names}
 
 
 def _best_first(records: Sequence[dict], name: str) -> list[dict]:
