@@ -121,7 +121,7 @@ def check_card(listing: Listing) -> Iterator[WhereWhat]:
 def check_quarantine(listing: Listing) -> Iterator[WhereWhat]:
     """The quarantine is readable and holds as many entries as the card says."""
     try:
-        found = len(read_faults(listing.root / QUARANTINE))
+        found = sum(not fault.packed for fault in read_faults(listing.root / QUARANTINE))
     except (TypeError, ValueError) as error:
         yield QUARANTINE, f"is not one fault a line ({error})"
         return

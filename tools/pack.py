@@ -77,11 +77,11 @@ def run(
 def nothing(source: Source, folders: Sequence[Path | None], found: Scan, faults: Sequence[Fault]) -> str:
     """Why no sample came out: the commonest fault where there was something to pack, else what a folder usually lacks."""
     where = " and ".join(str(folder) for folder in folders if folder)
-    hint = f"Likely causes: {source.hint.format(folder=folders[0])}."
-    if not found.units:
-        return f"No samples found in {where}. {hint}"
+    if not faults:
+        return f"No samples found in {where}. Likely causes: {source.hint.format(folder=folders[0])}."
     reason, alike = group_by_reason(faults)[0]
-    return f"No samples found in {where} that can be used: {len(faults)} in quarantine, {len(alike)} of them as in: {reason}."
+    blamed = f"No samples found in {where} that can be used: {len(faults)} in quarantine, {len(alike)} of them as in: {reason}"
+    return blamed if found.units else f"{blamed}\nOther causes: {source.hint.format(folder=folders[0])}."
 
 
 def shares(text: str) -> tuple[float, float, float]:
@@ -110,8 +110,8 @@ def quarantine(faults: Sequence[Fault], *, title: str = f"Not packed (one a line
     for head, kept in ((title, False), ("Packed, with a remark", True)):
         kinds = group_by_reason([fault for fault in faults if fault.packed == kept])
         if kinds:
-            rows = [(len(alike), reason, _where(alike)) for reason, alike in kinds[:KINDS]]
-            lines += [f"{head}:", *lines_of(("count", "reason", "where"), rows)]
+            rows = [(len(alike), _where(alike), reason) for reason, alike in kinds[:KINDS]]
+            lines += [f"{head}:", *lines_of(("count", "where", "reason"), rows)]
         if len(kinds) > KINDS:
             lines.append(f"... and {len(kinds) - KINDS} more kinds")
     return lines

@@ -117,6 +117,32 @@ def test_wrong_content_under_a_right_checksum(shards, component, edit, checks):
     assert found(shards) == checks
 
 
+@pytest.mark.parametrize(
+    ("values", "check"),
+    [
+        ({"stimulus_frame": 400}, "stimulus"),
+        ({"source": "a_labeled.mp4"}, "source"),
+        ({"actions": [9] * 360}, "labels"),
+    ],
+)
+def test_wrong_data_that_an_earlier_version_took_is_found_by_its_own_check(shards, values, check):
+    """In the tar as in the manifest: nothing contradicts anything."""
+    row = open_manifest(shards).table.slice(0, 1).to_pylist()[0]
+    values = {name: value[: row["frames"]] if name == "actions" else value for name, value in values.items()}
+    rewrite(shards, lambda name, content: _with(row["key"], values, name, content))
+    change(shards, 0, **values)
+    assert found(shards) == {check}
+
+
+def _with(key: str, values: dict, name: str, content: bytes) -> bytes:
+    """A component of the sample `key` that says `values`."""
+    if name == f"{key}.meta.json":
+        return json.dumps(json.loads(content) | {k: v for k, v in values.items() if k != "actions"}).encode()
+    if name == f"{key}.actions.npy" and "actions" in values:
+        return npy(np.array(values["actions"], np.int8))
+    return content
+
+
 def test_points_outside_of_the_frame_are_found(shards):
     """A video lying on its side in its file, packed as it lay: its track reaches beyond the frame."""
     rewrite(shards, only("keypoints.npy", lambda a: (a * [1, 1.6, 1]).astype(np.float32)))
@@ -223,6 +249,8 @@ def test_a_key_that_stands_twice(shards):
 def test_the_quarantine_is_counted(shards):
     write_faults(shards / "quarantine.jsonl", [Fault(file="a.csv", reason="blank")])
     assert found(shards) == {"quarantine"}
+    write_faults(shards / "quarantine.jsonl", [Fault(file="a.csv", reason="3 frames have no point", packed=True)])
+    assert found(shards) == set()  # a remark is no entry
     (shards / "quarantine.jsonl").write_text("nonsense\n")
     assert found(shards) == {"quarantine"}
 

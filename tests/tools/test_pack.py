@@ -73,7 +73,7 @@ def test_where_all_is_in_quarantine_the_commonest_reason_is_blamed(tmp_path, cap
         assert run(source, tmp_path) == 1
     said = capsys.readouterr().out
     assert "No samples found" in said
-    assert "4 in quarantine, 4 of them as in: 0 rows; a trial of 360 frames has 360." in said
+    assert "4 in quarantine, 4 of them as in: 0 rows; a trial of 360 frames has 360\n" in said
     assert "names" not in said
 
 

@@ -1,19 +1,22 @@
 """What must hold of one stored mouse trial: T frames, K points."""
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from pathlib import Path
 
 import av
 import numpy as np
 
 from tarpon.shards.sources.mouse import source as mouse
-from tarpon.shards.sources.mouse.pose_track import MARGIN
+from tarpon.shards.sources.mouse.dlc import OWN
+from tarpon.shards.sources.mouse.pose_outside import FEW, MARGIN, outside
+from tarpon.shards.sources.mouse.trial_labels import NO_STIMULUS, STIMULUS
 from tarpon.shards.sources.mouse.units import CLASSES
 from tarpon.shards.sources.video import clips as video
+from tarpon.shards.sources.video.files import RENDERED
 from tarpon.shards.sources.video.proof import THUMB, check_alignment, thumbnails
 from tarpon.tools.lint_checks import Kind, Stored, load_array, load_json
 
-OUTSIDE = 0.02  # share of points; a tracker finds points inside the picture that it saw
 UNITY = 1e-6  # relative difference allowed between a number in meta.json and the manifest's float32
 
 
@@ -58,7 +61,7 @@ def points(sample: Stored) -> Iterator[str]:
         yield f"keypoints.npy: a likelihood is {likelihood[tuple(first)]:.6g} at frame {first[0]}, not in 0 to 1"
     if xyl.size and not seen.any():
         yield "keypoints.npy has no point in any frame"
-    far, outside = (_outside(xyl, row, margin) for margin in (MARGIN, 2 / min(row["width"], row["height"])))
+    far, out = (outside(xyl[..., :2], (row["width"], row["height"]), margin=margin) for margin in (MARGIN, None))
     if far.any():
         first = np.argwhere(far)[0]
         x, y = xyl[tuple(first)][:2]
@@ -66,18 +69,11 @@ def points(sample: Stored) -> Iterator[str]:
             f"keypoints.npy: {far.any(1).sum()} frames have a point far outside the {row['width']} x {row['height']} picture, "
             f"the first is x, y = {x:.6g}, {y:.6g} at frame {first[0]}"
         )
-    if outside.sum() > OUTSIDE * seen.sum():
+    if out.sum() > FEW * seen.sum():
         yield (
-            f"keypoints.npy: {outside.sum() / seen.sum():.1%} of the points lie outside the {row['width']} x {row['height']} "
+            f"keypoints.npy: {out.sum() / seen.sum():.1%} of the points lie outside the {row['width']} x {row['height']} "
             f"picture: a turned video packed as it lies in the file, or another video's track; pack it again"
         )
-
-
-def _outside(xyl: np.ndarray, row: Mapping, margin: float) -> np.ndarray:
-    """(T, K) bool: points more than `margin` of the picture's side outside of it."""
-    side = np.array((row["width"], row["height"]))
-    with np.errstate(invalid="ignore"):
-        return ((xyl[..., :2] < -margin * side) | (xyl[..., :2] > (1 + margin) * side)).any(-1)
 
 
 def meta(sample: Stored) -> Iterator[str]:
@@ -104,6 +100,23 @@ def _same(one: object, two: object) -> bool:
     return one == two
 
 
+def source(sample: Stored) -> Iterator[str]:
+    """The video is a recording, no rendering with points painted into it, and its points are no predictions of ours."""
+    name = sample.row["source"]
+    if RENDERED.search(Path(name).stem):
+        yield f"its video {name} is a rendering with points painted into the picture, not a recording; pack without it"
+    scorer = sample.card.get("settings", {}).get("scorer")
+    if scorer in OWN and "keypoints.npy" in sample.files:
+        yield f"its points are Tarpon's own predictions (--scorer {scorer}), not what a tracker or a person said"
+
+
+def stimulus(sample: Stored) -> Iterator[str]:
+    """The stimulus is a frame of the trial, or there was none."""
+    frame, span = sample.row["stimulus_frame"], sample.card.get("settings", {}).get("trial_frames", sample.row["frames"])
+    if frame not in (STIMULUS, NO_STIMULUS) and not 0 <= frame < span:
+        yield f"stimulus_frame is {frame}, a trial has the frames 0 to {span - 1} ({NO_STIMULUS}: no stimulus)"
+
+
 def labels(sample: Stored) -> Iterator[str]:
     """Actions are the same in tar and manifest, within the classes, and add up to the histogram."""
     told, classes = np.asarray(sample.row["actions"], np.int64), len(sample.card.get("classes", CLASSES))
@@ -114,7 +127,7 @@ def labels(sample: Stored) -> Iterator[str]:
     if len(told) != sample.row["frames"]:
         yield f"the manifest has {len(told)} actions, {sample.row['frames']} frames"
     if len(told) and not -1 <= told.min() <= told.max() < classes:
-        yield f"actions reach from {told.min()} to {told.max()}, -1 to {classes - 1} are allowed"
+        yield f"actions reach from {told.min()} to {told.max()}, -1 (not scored) to {classes - 1} are the classes"
     elif (counts := np.bincount(told[told >= 0], minlength=classes).tolist()) != sample.row["histogram"]:
         yield f"histogram is {sample.row['histogram']}, the actions add up to {counts}"
 
@@ -167,5 +180,14 @@ def colours(sample: Stored) -> Iterator[str]:
 
 MOUSE = Kind(
     schema=mouse.SCHEMA,
-    checks={"arrays": arrays, "meta": meta, "points": points, "labels": labels, "frames": frames, "colours": colours},
+    checks={
+        "arrays": arrays,
+        "meta": meta,
+        "points": points,
+        "source": source,
+        "stimulus": stimulus,
+        "labels": labels,
+        "frames": frames,
+        "colours": colours,
+    },
 )

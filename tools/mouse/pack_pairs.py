@@ -5,29 +5,45 @@ from pathlib import Path
 
 from tarpon.shards.source import Scan
 from tarpon.shards.sources.mouse.labels_intervals import Intervals
+from tarpon.shards.sources.mouse.pose_track import check_head
 from tarpon.shards.sources.mouse.trial_labels import read_file
 from tarpon.shards.sources.mouse.units import TrialFile, VideoUnit
 from tarpon.tools.table import table
 
 NAMED = 3  # annotation files named of a video
+COUNTED = {
+    "zero": "from 0 in each trial",
+    "one": "from 1 in each trial",
+    "absolute": "the video's frames from 0",
+    "absolute_one": "the video's frames from 1",
+}
 
 
 def pairs(found: Scan) -> Iterator[str]:
     """A line a video, then the counts."""
     if not found.units:
         return
-    rows = [
-        (unit.name(), unit.group, Path(unit.points).name if unit.points else "none", _labels(unit), _format(unit))
-        for unit in found.units
-    ]
+    rows = [(unit.name(), unit.group, _track(unit), _labels(unit), _format(unit)) for unit in found.units]
     yield from table(("video", "group", "track", "labels", "read as"), rows)
-    ways = ", ".join(found.units[0].counting)
-    if ways:
-        yield f"Frame columns count {ways} (--frame_column)"
+    for way in found.units[0].counting:
+        yield f"Frame columns count {COUNTED[way]} (--frame_column {way})"
     count = sum(len(unit.trials) for unit in found.units)
     bare = sum(not unit.trials for unit in found.units)
-    yield f"{len(found.units)} videos with {count} annotation files; {bare} of them without labels, for their points alone"
+    alone = f"; {bare} videos have no labels and are for their points alone" if bare else ""
+    yield f"{len(found.units)} videos with {count} annotation files{alone}"
     yield ""
+
+
+def _track(unit: VideoUnit) -> str:
+    """The pose file, and what its head lacks."""
+    if unit.points is None:
+        return "none"
+    path, source = Path(unit.points), unit.source
+    try:
+        check_head(path, source.keypoints, individual=source.individual, scorer=source.scorer)
+    except (ValueError, OSError) as error:
+        return f"{path.name}: {error}"
+    return path.name
 
 
 def _labels(unit: VideoUnit) -> str:

@@ -52,6 +52,9 @@ def cut(
         tainted = frame.is_corrupt or (tainted and not frame.key_frame)  # damage drifts on to the next key frame, unmarked
         if current is not None and current.add(frame, key=key, clean=not tainted):
             yield current.finish(unit, info, track, source_hash, witness)
+            if track is not None and points_of(track, current.labels) is None:
+                reason = f"trial {current.labels.trial} has no point in any frame: packed without points"
+                yield Fault(file=track.path.name, reason=reason, packed=True)
             current = None
         count += 1
     witness.close()
@@ -111,7 +114,7 @@ class _Cutting:
         except ValueError as error:
             return Fault(file=path.name, reason=f"trial {labels.trial}: frame proof fails: {error}")
         stem, frames = path.stem, len(labels.actions)
-        xyl = None if track is None else track.xyl[labels.first : labels.first + frames]
+        xyl = points_of(track, labels)
         clip_width, clip_height = unit.source.clip.fit(info.width, info.height)
         subject = re.search(r"(?<![A-Za-z0-9])\d+[MF](?![A-Za-z0-9])", stem)
         row = {
@@ -143,6 +146,12 @@ class _Cutting:
         if xyl is not None:
             files["keypoints.npy"] = npy(xyl)
         return Sample(key=f"{sanitise_key(stem)}-t{labels.trial}", files=files, row=row)
+
+
+def points_of(track: Track | None, labels: Labels) -> np.ndarray | None:
+    """Points (T, K, 3) of a trial; None where the track has none in any of its frames."""
+    xyl = None if track is None else track.xyl[labels.first : labels.first + len(labels.actions)]
+    return xyl if xyl is not None and np.isfinite(xyl[..., :2]).any() else None
 
 
 def npy(array: np.ndarray) -> bytes:

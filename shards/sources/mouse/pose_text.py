@@ -98,9 +98,15 @@ class TextTable:
             raise ValueError(f"line {line}: {cell!r} is not a number") from None
 
 
-def read_text(path: Path) -> str:
-    """A file's text: UTF-8 or UTF-16 by their byte order marks, else UTF-8, else Latin-1; without NUL and mark."""
-    content = path.read_bytes()
+def read_text(path: Path, *, most: int = -1) -> str:
+    """A file's text: UTF-8 or UTF-16 by their byte order marks, else UTF-8, else Latin-1; without NUL and mark.
+
+    most: bytes to read of a longer file, up to the last whole line; -1: all.
+    """
+    with open(path, "rb") as file:
+        content = file.read(most)
+    if len(content) == most and (cut := content.rfind(b"\n", 0, -1) + 1):
+        content = content[: cut + content.startswith(b"\xff\xfe")]
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return content.decode("utf-16")
     try:

@@ -4,18 +4,18 @@ T frames of the video, K points asked for.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from tarpon.shards.sources.mouse import dlc, pose_sleap
+from tarpon.shards.sources.mouse.pose_outside import FEW, MARGIN, carried_off, outside, reach
 from tarpon.shards.sources.mouse.pose_points import find_point
 from tarpon.shards.sources.mouse.pose_table import PoseTable
 from tarpon.shards.sources.mouse.pose_text import first_line, read_text
 
-MARGIN = 0.25  # of the frame's side: a point farther out is impossible, one nearer may be a filter's overshoot
 ROUNDING = 1e-3  # a likelihood so far outside of 0..1 is 0 or 1
 WRONG = 0.1  # share of rows with an impossible value above which the file is not believed
 MAX_BLANK = 0.5  # share of frames without any point above which the file is refused; --max_blank
@@ -65,14 +65,16 @@ def read_track(
     if table.software == "Tarpon" and scorer not in dlc.OWN:
         raise ValueError(f"its points were predicted by Tarpon; --scorer {dlc.OWN[0]} takes them all the same")
     table, past = within(table, frames=frames)  # first: a table of another video has points outside of this one's picture too
-    values, remarks = mend(table, select(table, points), size=size)
+    given = select(table, points)
+    values, remarks = mend(table, given, size=size)
     xyl, more = place(table, values, frames=frames)
     blank = ~np.isfinite(xyl[..., 0]).any(1)
     if blank.all():
         raise ValueError("has no point in any frame")
-    if blank.mean() > max_blank:
+    held = np.isin(np.arange(len(blank)), table.index[~_unlabelled(given).all(1)])
+    if (empty := blank & ~held).mean() > max_blank:  # in the file itself; impossible points are judged above
         raise ValueError(
-            f"{blank.sum()} of {len(blank)} frames have no point at all; at most {max_blank:.0%} may (--max_blank)"
+            f"{empty.sum()} of {len(blank)} frames have no point at all; at most {max_blank:.0%} may (--max_blank)"
         )
     if blank.any():
         more = (*more, f"{blank.sum()} of {len(blank)} frames have no point, the first is frame {blank.argmax()}")
@@ -87,13 +89,26 @@ def read_track(
     )
 
 
+HEAD_BYTES, HEAD_LINES = 2**18, 20  # of a pose file, where only its head is looked at: 3 rows of 1000 columns, and blank lines
+
+
+def check_head(path: Path, points: Sequence[str], *, individual: str | None = None, scorer: str | None = None) -> None:
+    """ValueError where the head of a CSV says that `read_track` will refuse it; the rest and other files are not looked at."""
+    if path.suffix.lower() == ".csv":
+        text = "\n".join(read_text(path, most=HEAD_BYTES).split("\n", HEAD_LINES)[:HEAD_LINES])
+        select(_read_csv(text, individual=individual, scorer=scorer), points)
+
+
 def read_pose(path: Path, *, individual: str | None = None, scorer: str | None = None) -> PoseTable:
     """A pose file by its content: the layout of SLEAP, or that of DeepLabCut."""
     if path.suffix.lower() in (".h5", ".hdf5"):
         if _has_sleap_arrays(path):
             return pose_sleap.read_h5(path, individual=individual)
         return dlc.read_h5(path, individual=individual, scorer=scorer)
-    text = read_text(path)
+    return _read_csv(read_text(path), individual=individual, scorer=scorer)
+
+
+def _read_csv(text: str, *, individual: str | None, scorer: str | None) -> PoseTable:
     if "frame_idx" in [cell.strip(' "') for cell in re.split(r"[,;\t]", first_line(text))]:
         return pose_sleap.read_csv(text, individual=individual)
     return dlc.read_csv(text, individual=individual, scorer=scorer)
@@ -140,7 +155,8 @@ def select(table: PoseTable, points: Sequence[str]) -> np.ndarray:
     for name in points:
         part = find_point(name, table.parts)
         if part is None:
-            raise ValueError(f"no body part {name!r}; the file has {', '.join(table.parts)}")
+            there = ", ".join(table.parts)
+            raise ValueError(f"no body part {name!r}; the file has {there}: name those to use with --keypoints a,b,c")
         columns.append(table.parts.index(part))
     return table.values[:, columns]
 
@@ -154,30 +170,53 @@ def mend(table: PoseTable, values: np.ndarray, *, size: tuple[int, int] | None) 
     xy, likelihood = values[..., :2], values[..., 2]
     blank = _unlabelled(values)
     unlikely = ~blank & ((likelihood < -ROUNDING) | (likelihood > 1 + ROUNDING))
-    outside = ~blank & np.isinf(xy).any(-1)
+    far = ~blank & np.isinf(xy).any(-1)
     if size is not None:
-        margin = MARGIN * np.array(size)
-        with np.errstate(invalid="ignore"):
-            outside |= ~blank & ((xy < -margin) | (xy > np.array(size) + margin)).any(-1)
-    remarks = []
-    for wrong, what in ((unlikely, "a likelihood outside of 0 to 1"), (outside, "a point far outside of the picture")):
-        rows = np.flatnonzero(wrong.any(1))
-        if len(rows):
-            k = int(wrong[rows[0]].argmax())
-            text = f"{what}, the first is {'x, y = ' if wrong is outside else ''}{_shown(values[rows[0], k], wrong is outside)}"
-            text = f"{len(rows)} of {len(values)} rows have {text} at {table.where(int(rows[0]))}"
-            if len(rows) > WRONG * len(values):
-                raise ValueError(f"{text}; at most {WRONG:.0%} may: is this the table of this video?")
-            remarks.append(f"{text}: taken as not labelled")
-    blank = blank | unlikely | outside
+        far |= ~blank & outside(xy, size, margin=MARGIN)
+    reason = ""
+    if size is not None and far.any(1).mean() > WRONG:
+        reason = f"{reach(xy, size)}: {_OTHER}?"
+        if not table.sparse and carried_off(xy, out := ~blank & outside(xy, size), size):
+            far, reason = out, CARRIED
+    what = f"a point {'' if reason == CARRIED else 'far '}outside of the picture"
+    remarks = [
+        _judged(table, unlikely, "a likelihood outside of 0 to 1", shown=lambda at: f"{likelihood[at]:.6g}"),
+        _judged(table, far, what, shown=lambda at: _place(xy[at]), reason=reason),
+    ]
+    blank = blank | unlikely | far
+    if size is not None and (share := outside(xy[~blank], size).mean() if not blank.all() else 0) > FEW:
+        remarks.append(f"{share:.0%} of the points lie outside of the picture (kept); {reach(xy[~blank], size)}: {_OTHER}?")
     out = np.empty_like(values)
     out[..., :2] = np.where(blank[..., None], np.nan, xy)
     out[..., 2] = np.where(blank | np.isnan(likelihood), 0, np.clip(likelihood, 0, 1))
-    return out, tuple(remarks)
+    return out, tuple(filter(None, remarks))
 
 
-def _shown(point: np.ndarray, outside: bool) -> str:
-    return f"{point[0]:.6g}, {point[1]:.6g}" if outside else f"{point[2]:.6g}"
+CARRIED = "it went there step by step, as a filter goes on that sees the animal no more"
+_OTHER = "tracked at another resolution, before cropping, or in another video"
+
+
+def _judged(
+    table: PoseTable, wrong: np.ndarray, what: str, *, shown: Callable[[tuple[int, int]], str], reason: str = ""
+) -> str | None:
+    """The remark on rows that hold an impossible value, None where there are none; ValueError where there are too many.
+
+    Args:
+        wrong: (R, K) bool; what: is wrong; shown: a value of it by (row, point).
+        reason: of so many; CARRIED excuses them.
+    """
+    rows = np.flatnonzero(wrong.any(1))
+    if not len(rows):
+        return None
+    at = int(rows[0]), int(wrong[rows[0]].argmax())
+    text = f"{len(rows)} of {len(wrong)} rows have {what}, the first is {shown(at)} at {table.where(at[0])}"
+    if reason != CARRIED and len(rows) > WRONG * len(wrong):
+        raise ValueError(f"{text}; at most {WRONG:.0%} may; {reason or 'is this the table of this video?'}")
+    return f"{text}: {f'{reason}; ' if reason else ''}taken as not labelled"
+
+
+def _place(xy: np.ndarray) -> str:
+    return f"x, y = {xy[0]:.6g}, {xy[1]:.6g}"
 
 
 def place(table: PoseTable, values: np.ndarray, *, frames: int | None) -> tuple[np.ndarray, tuple[str, ...]]:

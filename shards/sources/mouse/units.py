@@ -64,7 +64,7 @@ class MouseSource:
             return stem
         match = re.search(self.group, stem)
         if match is None:
-            raise ValueError(f"group={self.group!r} matches nothing in {stem!r}; use video, or a pattern every name has")
+            raise ValueError(f"--group {self.group} matches nothing in {stem!r}; use video, or a pattern that every name has")
         return match.group(1) if match.re.groups else match.group(0)
 
 

@@ -82,3 +82,37 @@ def test_colours_that_changed_behind_the_proof_are_found():
     stored.files["proof.npy"] = npy(proof.clip(0, 255).astype(np.uint8))
     (told,) = MOUSE.checks["frames"](stored)
     assert "their colours do not" in told
+
+
+def trial(card: dict | None = None, **row) -> SimpleNamespace:
+    """A stored trial of 10 frames as far as its labels, its stimulus and its sources go."""
+    told = {"frames": 10, "actions": [0] * 10, "histogram": [10, 0], "stimulus_frame": 60, "source": "m.mp4"} | row
+    files = {"actions.npy": npy(np.array(told["actions"], np.int8)), "keypoints.npy": b""}
+    return SimpleNamespace(row=told, files=files, card={"classes": ["rest", "walk"]} | (card or {}))
+
+
+@pytest.mark.parametrize(
+    ("check", "stored", "told"),
+    [
+        ("stimulus", trial(stimulus_frame=10), "stimulus_frame is 10, a trial has the frames 0 to 9"),
+        ("stimulus", trial({"settings": {"trial_frames": 360}}, stimulus_frame=419), "stimulus_frame is 419"),
+        ("stimulus", trial(stimulus_frame=-3), "stimulus_frame is -3"),
+        ("labels", trial(actions=[2, *[0] * 9], histogram=[9, 0]), "actions reach from 0 to 2, -1 (not scored) to 1 are the"),
+        ("labels", trial(actions=[-2, *[0] * 9], histogram=[9, 0]), "actions reach from -2 to 0"),
+        ("source", trial(source="mDLC_resnet50_x_labeled.mp4"), "mDLC_resnet50_x_labeled.mp4 is a rendering with points"),
+        ("source", trial(source="m_annotated.mp4"), "m_annotated.mp4 is a rendering"),
+        (
+            "source",
+            trial({"settings": {"scorer": "DLC_tarpon"}}),
+            "its points are Tarpon's own predictions (--scorer DLC_tarpon)",
+        ),
+    ],
+)
+def test_what_the_version_before_packed_by_mistake_is_named(check, stored, told):
+    (said,) = MOUSE.checks[check](stored)
+    assert told in said
+
+
+@pytest.mark.parametrize("row", [{}, {"stimulus_frame": -1}, {"stimulus_frame": 9}, {"source": "m_unlabeled.mp4"}])
+def test_what_is_sound_is_not_named(row):
+    assert [text for check in ("stimulus", "labels", "source") for text in MOUSE.checks[check](trial(**row))] == []

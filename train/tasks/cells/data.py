@@ -123,7 +123,7 @@ def page_graph(run: Run, options: CellsOptions, manifest: Manifest, *, training:
     size = options.model.backbone.image_size
     return PageGraph(
         size=size,
-        stretch=any((manifest.column(side) != size).any() for side in ("width", "height")),
+        resize=any((manifest.column(side) != size).any() for side in ("width", "height")),
         batch=run.micro_batch * options.model.window,
         mean=options.mean,
         std=options.std,

@@ -11,8 +11,9 @@ from tarpon.pipelines.loader import Loader
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
-from tarpon.shards.sampling.draws import ClipAugment
+from tarpon.shards.sampling.draws import NO_AUGMENT, ClipAugment
 from tarpon.shards.sampling.plan import EpochPlan
+from tarpon.shards.sources.mouse.pose_mirror import mirror_pairs
 from tarpon.shards.sources.video.clips import frames_at
 from tarpon.train.config import Run
 from tarpon.train.data import TaskData, decoding_loader
@@ -85,7 +86,7 @@ def mouse_data(
     Raises:
         ValueError: flips are on and a point of one side has no partner on the other.
     """
-    swap = mirror_of(options, points)
+    swap = mirror_pairs(points, pairs=options.mirror_pairs, need_partners=options.augment.flip_p > 0)
     budget = Budget(run.loader.bad_rows)
     windows = TrainWindows(
         manifest=manifest,
@@ -103,7 +104,7 @@ def mouse_data(
         frames = options.window.train_frames if training else options.window.val_frames
         fields = clip_fields(options, swap, frames=frames, noise=training)
         return decoding_loader(
-            clip_graph(run, manifest, size=fields.size, augment=options.augment if training else NONE),
+            clip_graph(run, manifest, size=fields.size, augment=options.augment if training else NO_AUGMENT),
             fields,
             run=run,
             context=context,

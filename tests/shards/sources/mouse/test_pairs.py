@@ -283,6 +283,18 @@ def test_other_classes_are_packed_counted_and_checked(tmp_path, capsys):
     ]  # fmt: skip
 
 
+def test_a_dry_run_names_what_a_pose_file_lacks_and_how_frames_are_counted(tmp_path, capsys):
+    touch(tmp_path / "Videos", "m.mp4")
+    write(tmp_path / "Videos" / "mDLC_n.csv", "scorer,n,n,n", "bodyparts,nose,nose,nose", "coords,x,y,likelihood", "0,1,2,0.9")
+    write(tmp_path / "Annotations" / "prediction_m.mp4_1.csv", "Frame,Action", *(f"{i + 1},1" for i in range(360)))
+    folders = ["--videos", f"{tmp_path}/Videos", "--annotations", f"{tmp_path}/Annotations", "--out", f"{tmp_path}/out"]
+    assert cli.main(["pack", "mouse", *folders, "--dry_run"]) == 0
+    said = capsys.readouterr().out
+    assert "mDLC_n.csv: no body part 'tail_base'; the file has nose: name those to use with --keypoints" in said
+    assert "Frame columns count from 1 in each trial (--frame_column one)" in said
+    assert "1 videos with 1 annotation files\n" in said
+
+
 def test_an_unexpected_error_in_one_video_leaves_the_others(tmp_path, monkeypatch):
     for name in ("m", "n"):
         film(tmp_path / "Videos" / f"{name}.mp4")

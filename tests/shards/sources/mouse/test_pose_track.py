@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tarpon.shards.sources.mouse.pose_track import read_track
+from tarpon.shards.sources.mouse import pose_track
+from tarpon.shards.sources.mouse.pose_track import check_head, read_track
 
 
 @pytest.fixture
@@ -130,3 +131,14 @@ def test_the_length_is_told_before_the_places(tmp_path, values):
     """A table of a longer and larger video has both faults; the first is the one to look at."""
     with pytest.raises(ValueError, match="40 rows, the video has 20 frames"):
         read_track(write(tmp_path / "t.csv", values * [4, 4, 1]), ("a",), frames=20, size=SIZE)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
+def test_the_head_of_a_long_file_tells_what_it_lacks(tmp_path, values, encoding, monkeypatch):
+    monkeypatch.setattr(pose_track, "HEAD_BYTES", 601)
+    path = write(tmp_path / "t.csv", values)
+    path.write_bytes(path.read_text().replace("net", "nét").encode(encoding))
+    assert path.stat().st_size > 601
+    check_head(path, ("b", "a"))
+    with pytest.raises(ValueError, match="no body part 'c'; the file has a, b: name those to use with --keypoints"):
+        check_head(path, ("a", "c"))

@@ -122,3 +122,20 @@ def test_a_full_disk_is_not_the_videos_fault(tmp_path, write_source, monkeypatch
     monkeypatch.setattr(video.ClipEncoder, "add", fail)
     with pytest.raises(OSError, match="No space left"):
         made(tmp_path / "a.mp4")
+
+
+def test_a_trial_whose_points_were_carried_off_is_packed_without_points(tmp_path, write_source):
+    write_source(tmp_path / "a.mp4")
+    rows = [f"{i},{20 + 6 * i},40,0.9,{22 + 6 * i},44,0.9" for i in range(40)]  # beyond 130 from 19 on
+    heads = ("scorer" + ",n" * 6, "bodyparts,mouth,mouth,mouth,tail,tail,tail", "coords" + ",x,y,likelihood" * 2)
+    (tmp_path / "aDLC_n.csv").write_text("\n".join([*heads, *rows]) + "\n")
+    source = MouseSource(trial_frames=10, keypoints=("mouth", "tail"))
+    unit = VideoUnit(path=str(tmp_path / "a.mp4"), points=str(tmp_path / "aDLC_n.csv"), trials=(), source=source, group="a")
+    items = list(contain(unit.name(), mouse.make(unit)))
+    samples = [item for item in items if isinstance(item, Sample)]
+    assert ["keypoints.npy" in sample.files for sample in samples] == [True, True, False, False]
+    remarks = [item for item in items if isinstance(item, Fault)]
+    assert all(remark.packed for remark in remarks)
+    assert "21 of 40 rows have a point outside" in remarks[0].reason
+    assert remarks[-2].reason.startswith("trial 3 ")
+    assert remarks[-1].reason == "trial 4 has no point in any frame: packed without points"
