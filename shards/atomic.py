@@ -1,5 +1,6 @@
 """Atomic writes: a file is written under a temporary name in the same folder, then renamed."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +16,21 @@ def replace(path: Path) -> Iterator[Path]:
         with open(draft, "rb") as file:
             os.fsync(file.fileno())
         os.replace(draft, path)
+        sync_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Write a folder's names to the disk: before that, a loss of power can undo a rename in it."""
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(held)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that sync no folders (some network mounts)
+            raise
+    finally:
+        os.close(held)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -55,9 +55,9 @@ class Manifest:
         return taken.flatten().to_numpy(zero_copy_only=False), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
     def fingerprint(self) -> str:
-        """Hash of the rows (keys, offsets, checksums, splits): a resumed run must have the same one."""
+        """Hash of the rows (keys, labels, offsets, checksums, splits): a resumed run must have the same one."""
         digest = hashlib.sha256()
-        for name in sorted(n for n in self.table.column_names if n in ("key", "split") or n.endswith(("_sha256", "_offset"))):
+        for name in sorted(self.table.column_names):
             digest.update("\0".join(map(str, self.table[name].to_pylist())).encode())
         return digest.hexdigest()
 

@@ -36,11 +36,13 @@ GENERAL: dict[str, Command] = {
     "bench ops": Command(target="bench.ops:run", does="fused operations against plain and compiled PyTorch"),
     "bench train": Command(target="bench.train:run", does="rows/s of training against what labs do today"),
     "gpu": Command(target="gpu.command:run", does="check and time everything on an NVIDIA GPU"),
+    "selftest resume": Command(target="selftest:resume", does="prove that a killed training ends as an unbroken one"),
+    "replay": Command(target="replay:run", takes=("dump",), does="a step whose loss was no number, made again and looked into"),
     "doctor": Command(target="doctor:run", does="check what this machine has, and build what can be built ahead"),
 }
 VERBS = (  # the order of the overview: as work goes
     "doctor", "demo", "pack", "lint", "look", "features", "evaluate", "predict", "report", "gradcam",
-    "ablate", "folds", "grid", "bench", "gpu",
+    "ablate", "folds", "grid", "replay", "selftest", "bench", "gpu",
 )  # fmt: skip
 
 

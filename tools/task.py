@@ -30,6 +30,7 @@ class TaskTools:
     report: str | None = None  # -> report.ReportSections: what the task adds to a report
     ensemble: str | None = None  # -> ensemble.Averaging: how the outputs of several runs are averaged
     gpu: str | None = None  # -> gpu.checks.GpuChecks: what `tarpon gpu` prepares, compares and times
+    selftest: str | None = None  # -> prepare(folder): makes tiny data there, returns the options of a training on them
     benchmarks: Mapping[str, str] = field(default_factory=dict)  # "loader", "train" -> what `tarpon bench` times
     commands: Mapping[str, Command] = field(default_factory=dict)  # the task's own, by the words that call them
 

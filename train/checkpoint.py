@@ -5,8 +5,10 @@ They hold whole parameters and whole optimizer state, so a run goes on under ano
 
 import json
 import os
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -15,8 +17,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tarpon.shards import atomic
 from tarpon.train.schedule import Plateau
 
+# the newest whole one; last_1 and so on are those before it
 LAST, BEST = "checkpoints/last.safetensors", "best.safetensors"
 
 
@@ -41,11 +45,8 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.tmp")
-    save_file(dict(tensors), draft, metadata={"tarpon": json.dumps(meta)})
-    with open(draft, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+    with atomic.replace(path) as draft:
+        save_file(dict(tensors), draft, metadata={"tarpon": json.dumps(meta)})
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -69,35 +70,111 @@ def save_last(
     at: Position,
     plateau: Plateau,
     fingerprint: str,
+    memory: Sequence[dict] = (),
+    keep: int = 1,
 ) -> None:
+    """Write the newest checkpoint and keep the `keep` newest; at any moment one that is whole stands under its name.
+
+    Args:
+        memory: what else each process goes on with, as JSON.
+    """
     parts = {"model": model, "optimizer": optimizer, "ema": ema}
     tensors = {f"{part}/{name}": value for part, held in parts.items() for name, value in held.items()}
-    save_tensors(folder / LAST, tensors, {"position": asdict(at), "plateau": asdict(plateau), "fingerprint": fingerprint})
+    meta = {
+        "position": asdict(at),
+        "plateau": asdict(plateau),
+        "fingerprint": fingerprint,
+        "memory": list(memory),
+    }
+    path = folder / LAST
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.remove_drafts(path.parent)
+    new = path.with_name(f"{path.stem}_new{path.suffix}")
+    save_tensors(new, tensors, meta)
+    if keep > 1 and path.exists():
+        for number in range(keep - 1, 1, -1):
+            if (older := numbered(path, number - 1)).exists():
+                os.replace(older, numbered(path, number))
+        os.replace(path, numbered(path, 1))
+    os.replace(new, path)
+    atomic.sync_folder(path.parent)
+    for number, old in stored(folder).items():
+        if number >= keep:
+            old.unlink()
+
+
+def numbered(path: Path, number: int) -> Path:
+    """last.safetensors -> last_1.safetensors: the checkpoint `number` before it."""
+    return path.with_name(f"{path.stem}_{number}{path.suffix}")
+
+
+def stored(folder: Path) -> dict[int, Path]:
+    """How many came after it -> a checkpoint of a run, newest first; one that was written and not yet renamed is the newest."""
+    path = folder / LAST
+    found = {-1: path.with_name(f"{path.stem}_new{path.suffix}"), 0: path}
+    found |= {int(m[1]): p for p in path.parent.glob("*") if (m := re.fullmatch(rf"{path.stem}_(\d+){path.suffix}", p.name))}
+    return {number: found[number] for number in sorted(found) if found[number].exists()}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Last:
     """What a run goes on from."""
 
+    path: Path
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     ema: dict[str, Tensor]  # empty where it was off
     at: Position
     plateau: Plateau
+    memory: list[dict]  # of each process
+    passed: tuple[str, ...]  # newer ones that are not whole: a line each
 
 
 def load_last(folder: Path, *, fingerprint: str) -> Last:
-    """ValueError when the run's data or seed are not the same."""
-    tensors, meta = load_tensors(folder / LAST)
-    if meta["fingerprint"] != fingerprint:
-        raise ValueError(
-            f"{folder / LAST} was trained on other data, seed or batch size; resume with the same, or use a new --out"
-        )
+    """The newest whole checkpoint.
+
+    Raises:
+        ValueError: there is none, or the run's data, seed or global batch are not the same.
+    """
+    passed: list[str] = []
+    paths = list(stored(folder).values()) or [folder / LAST]
+    for path in paths:
+        try:
+            held = load_tensors(path)
+        except ValueError as error:
+            passed.append(str(error))
+        else:
+            return _last(path, *held, fingerprint=fingerprint, passed=tuple(passed))
+    raise ValueError(passed[0])
+
+
+def read_last(path: Path, *, fingerprint: str) -> Last:
+    """One checkpoint; ValueError as `load_last`."""
+    return _last(path, *load_tensors(path), fingerprint=fingerprint)
+
+
+def _last(path: Path, tensors: Mapping[str, Tensor], meta: dict, *, fingerprint: str, passed: tuple[str, ...] = ()) -> Last:
+    refuse_other(path, meta["fingerprint"], fingerprint)
     split = {
         part: {name.removeprefix(f"{part}/"): value for name, value in tensors.items() if name.startswith(f"{part}/")}
         for part in ("model", "optimizer", "ema")
     }
-    return Last(**split, at=Position(**meta["position"]), plateau=Plateau(**meta["plateau"]))
+    at, plateau, memory = Position(**meta["position"]), Plateau(**meta["plateau"]), meta.get("memory", [])
+    return Last(path=path, **split, at=at, plateau=plateau, memory=memory, passed=passed)
+
+
+PRINTED = ("data or labels", "seed", "global_batch")  # the parts of a fingerprint; what follows is the task's own
+
+
+def refuse_other(path: Path, was: str, now: str) -> None:
+    """ValueError naming what is not as it was in a run that is to be gone on with."""
+    if was == now:
+        return
+    pairs = list(zip_longest(was.split(":"), now.split(":")))
+    at = next(at for at, (one, other) in enumerate(pairs) if one != other)
+    name = PRINTED[at] if at < len(PRINTED) else "options that choose or order the samples"
+    values = f" ({pairs[at][0]}, now {pairs[at][1]})" if at in (1, 2) else ""
+    raise ValueError(f"{path} was trained on other {name}{values}; resume with the same, or use a new --out")
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, name: str) -> None:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Literal
 
 import jsonargparse
 
@@ -88,6 +89,7 @@ class EngineOptions:
     compile: str = "auto"  # the backbone's blocks by torch.compile: on | off; auto: on a GPU
     tf32: bool = True  # fp32 on a GPU: matrix products of the network with 10 bits of mantissa, several times as fast
     deepspeed_config: str | None = None  # JSON merged under the run's own values; a contradiction is refused
+    rank_timeout_s: float = 60.0  # a process that gives no sign of life for so long ends the run
 
     def __post_init__(self) -> None:
         if self.zero_stage not in (0, 1, 2):
@@ -96,6 +98,8 @@ class EngineOptions:
             raise ValueError(f"engine.dtype={self.dtype!r} must be auto, fp32 or bf16")
         if self.compile not in ("auto", "on", "off"):
             raise ValueError(f"engine.compile={self.compile!r} must be auto, on or off")
+        if self.rank_timeout_s < 3:
+            raise ValueError(f"engine.rank_timeout_s={self.rank_timeout_s} must be at least 3: signs of life come every second")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,12 +132,14 @@ class Run:
     micro_batch: int = 2  # samples a process a forward
     global_batch: int = 2  # samples an optimizer step, all processes together
     seed: int = 123
-    resume: bool = False  # go on from the run folder's last checkpoint
+    resume: bool | Literal["auto"] = "auto"  # go on with the run in the folder; auto: where it holds one of these options
     freeze_backbone_epochs: int = 3  # the backbone learns from this epoch on
     early_stop_patience: int = 20  # evaluations without a better selection metric; 0 = off
     eval_every: int = 1  # epochs
     log_every: int = 10  # optimizer steps
     save_every: int = 0  # optimizer steps between checkpoints; 0: at every evaluation
+    save_minutes: float = 5.0  # and whenever the last checkpoint is older than this; 0 = off
+    keep_checkpoints: int = 2  # the newest so many, beside the best weights; an older one serves where the newest is damaged
     optim: Optim = field(default_factory=Optim)
     schedule: Schedule = field(default_factory=Schedule)
     ema: EmaOptions = field(default_factory=EmaOptions)
@@ -142,10 +148,10 @@ class Run:
     loader: LoaderOptions = field(default_factory=LoaderOptions)
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "micro_batch", "global_batch", "eval_every", "log_every"):
+        for name in ("epochs", "micro_batch", "global_batch", "eval_every", "log_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("freeze_backbone_epochs", "early_stop_patience", "save_every", "seed"):
+        for name in ("freeze_backbone_epochs", "early_stop_patience", "save_every", "save_minutes", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0")
         if self.name is not None and (not self.name or self.name != Path(self.name).name or self.name.startswith(".")):
@@ -230,6 +236,17 @@ def read_run(folder: Path, options: type, parser: jsonargparse.ArgumentParser) -
         raise ValueError(f"{folder}: no run.yaml here; give a run folder that train/launch.py wrote")
     run, chosen, _ = parse(parser, options, ["--config", str(path)])
     return run, chosen
+
+
+def flat(values: dict, prefix: str = "") -> dict[str, object]:
+    """Nested options as dotted names with plain values."""
+    out: dict[str, object] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            out |= flat(value, f"{prefix}{name}.")
+        else:
+            out[f"{prefix}{name}"] = value if isinstance(value, (bool, int, float, str)) else str(value)
+    return out
 
 
 def one_line(text: str, *, limit: int = 400) -> str:

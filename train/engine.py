@@ -8,9 +8,10 @@ batch size for a metric, and optimizer files need another world's size and unpic
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -20,8 +21,12 @@ from tarpon.models.acceleration import accelerate
 from tarpon.train import optimizer_state
 from tarpon.train.config import EngineOptions, Optim, Run
 from tarpon.train.deepspeed_config import deepspeed_dict
+from tarpon.train.launchers import Place, read_place
 
-STANDING = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+STANDING = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK")
+# The last resort against a sum over processes that never ends: alive.Watch looks at each process and is quicker, and rank 0
+# may rightly be at one evaluation's figures or at its files for long while the others wait.
+COLLECTIVE = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +50,20 @@ class DistContext:
 
 
 def connect() -> DistContext:
-    """Join the launcher's processes, or stand alone when started without a launcher."""
-    alone = "RANK" not in os.environ
-    if alone:
+    """Join the launcher's processes, or stand alone when started without a launcher.
+
+    Raises:
+        ValueError: this is one of several processes, and which is not told.
+    """
+    place = read_place(os.environ)
+    if alone := place is None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    local = int(os.environ.get("LOCAL_RANK", "0"))
+            port = free.getsockname()[1]
+        place = Place(rank=0, world=1, local_rank=0, local_world=1, address="127.0.0.1", port=port)
+    names = dict(zip(STANDING, (place.rank, place.world, place.address, place.port, place.local_rank), strict=True))
+    added = {name: str(value) for name, value in names.items() if name not in os.environ}
+    os.environ |= added
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     # the ninja beside this Python: without one DeepSpeed's op cannot be compiled, and another's version compiles it anew
@@ -60,23 +71,26 @@ def connect() -> DistContext:
     import deepspeed
     import deepspeed.comm
 
-    device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+    device = torch.device("cpu")
+    if torch.cuda.is_available():  # srun may show each process its own GPU alone, as number 0
+        device = torch.device("cuda", place.local_rank % torch.cuda.device_count())
     if device.type == "cuda":
         torch.cuda.set_device(device)
     else:
         say_if_op_compiles()
-    deepspeed.init_distributed(verbose=False)
-    context = DistContext(
-        rank=int(os.environ["RANK"]),
-        world=int(os.environ["WORLD_SIZE"]),
-        local_rank=local,
-        local_world=int(os.environ.get("LOCAL_SIZE", os.environ["WORLD_SIZE"])),
+    deepspeed.init_distributed(verbose=False, timeout=COLLECTIVE)
+    if alone:
+        for name in added.keys() - {
+            "LOCAL_RANK"
+        }:  # or a training started from here would try to join this process on its own port
+            del os.environ[name]
+    return DistContext(
+        rank=place.rank,
+        world=place.world,
+        local_rank=place.local_rank,
+        local_world=place.local_world,
         device=device,
     )
-    if alone:
-        for name in STANDING:  # or a training started from here would try to join this process on its own port
-            del os.environ[name]
-    return context
 
 
 def cores(context: DistContext) -> int:
@@ -84,11 +98,18 @@ def cores(context: DistContext) -> int:
     return max(1, len(os.sched_getaffinity(0)) // max(context.local_world, 1))
 
 
-def broadcast_from_rank0(context: DistContext, value: object) -> object:
-    """Rank 0's value, on every rank."""
-    held = [value]
+def agree_with_rank0(context: DistContext, make: Callable[[], object]) -> object:
+    """What rank 0 makes, on every rank; where it raises ValueError or OSError, every rank raises ValueError."""
+    held: list = [None, None]
+    if context.first:
+        try:
+            held = [make(), None]
+        except (ValueError, OSError) as error:
+            held = [None, str(error)]
     if context.world > 1:
         torch.distributed.broadcast_object_list(held, src=0)
+    if held[1] is not None:
+        raise ValueError(held[1])
     return held[0]
 
 
@@ -157,6 +178,7 @@ class Engine:
         # numbers from the host. With ZeRO a process has a part of the gradients only, and DeepSpeed clips: it looks at the
         # norm on the host, which waits for the GPU once an optimizer step.
         self._clip_norm = optim.clip_norm if options.zero_stage == 0 else 0.0
+        self.gradient_norm: Tensor | None = None  # of the last optimizer step before clipping, where we clip
         if self._clip_norm:
             config["gradient_clipping"] = 0.0
         self._engine, *_ = deepspeed.initialize(model=model, optimizer=self._adam, config=config, dist_init_required=False)
@@ -197,7 +219,7 @@ class Engine:
         """Advance; True when that completed an optimizer step."""
         stepped = self._engine.is_gradient_accumulation_boundary()  # ask before step() moves the counter
         if stepped and self._clip_norm:  # gradients are averaged over processes and micro-batches by now
-            nn.utils.clip_grad_norm_(self.model.parameters(), self._clip_norm, foreach=True)
+            self.gradient_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self._clip_norm, foreach=True)
         self._engine.step()
         return stepped
 

@@ -5,39 +5,19 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from tarpon.shards import atomic
 from tarpon.train import checkpoint
-from tarpon.train.config import Run
 from tarpon.train.ema import Ema
 from tarpon.train.engine import Engine
-from tarpon.train.loop import State
 from tarpon.train.sink import MultiSink
+from tarpon.train.stepper import State
 from tarpon.train.task import Problem, Result
 
 ENCODERS = "encoders.json"
-
-
-def chosen(run: Run, *, name: str | None) -> Run:
-    """The run with the folder that it gets; a finished or running one is not overwritten by another run. Makes nothing.
-
-    Args:
-        name: the folder is of this name and the time in `run.out`, unless a run is gone on with or `run.name` names it; None:
-            `run.out` itself.
-    """
-    out = Path(run.out)
-    if run.name and (not run.resume or (out / run.name).is_dir()):
-        out = out / run.name
-    elif name and not run.resume:
-        out = out / f"{name}_{time.strftime('%Y%m%d_%H%M%S')}"
-    if not run.resume and (out / "metrics.jsonl").exists():
-        way = f"--name than {run.name}" if run.name else "--out"
-        raise ValueError(f"{out} holds a run already; give another {way}, go on with --resume true, or delete it")
-    return replace(run, out=str(out))
 
 
 def read_encoders(folder: Path) -> dict | None:
@@ -49,9 +29,13 @@ def read_encoders(folder: Path) -> dict | None:
 class RunFolder:
     """Writes one run's files."""
 
-    def __init__(self, out: Path, problem: Problem, engine: Engine, ema: Ema, sink: MultiSink) -> None:
-        self.out, self._problem, self._engine, self._ema, self._sink = out, problem, engine, ema, sink
-        self._first = engine.context.first
+    def __init__(self, out: Path, problem: Problem, engine: Engine, ema: Ema, *, keep: int) -> None:
+        self.out, self._problem, self._engine, self._ema, self._keep = out, problem, engine, ema, keep
+        self._first, self._sink = engine.context.first, MultiSink()
+
+    def write_to(self, sink: MultiSink) -> None:
+        """Where the numbers go from now on."""
+        self._sink = sink
 
     def begin(self, *, task: str, text: str) -> None:
         """run.yaml: the whole configuration, once nothing refuses it; run.json: which task, and what it runs on; encoders."""
@@ -60,6 +44,7 @@ class RunFolder:
         if not self._first:
             return
         context = self._engine.context
+        (self.out / "metrics.json").unlink(missing_ok=True)  # of a finished run that goes on: it is not finished now
         atomic.write_text(self.out / "run.yaml", text)
         atomic.write_text(self.out / ENCODERS, json.dumps(self._problem.encoders) + "\n")
         facts = {
@@ -78,8 +63,9 @@ class RunFolder:
     def save(self, state: State) -> None:
         """All that the run needs to go on."""
         self._engine.share_buffers()
-        held = self._engine.optimizer_state()
+        held, memory = self._engine.optimizer_state(), self._engine.gather(self._problem.memory())
         if self._first:
+            self._sink.flush()
             checkpoint.save_last(
                 self.out,
                 model=checkpoint.model_tensors(self._problem.model),
@@ -88,6 +74,8 @@ class RunFolder:
                 at=state.at,
                 plateau=state.plateau,
                 fingerprint=self._problem.fingerprint,
+                memory=memory,
+                keep=self._keep,
             )
         self._engine.barrier()
 
@@ -125,7 +113,6 @@ class RunFolder:
             self._problem.export(self.out, best, scores)
             told = (self._problem.select, "loss")
             self._sink.hparams(config, {f"{split}/{name}": scores[split][name] for split in scores for name in told})
-            self._sink.close()
             print("  ".join(f"{s} {name} {scores[s][name]:.4f}" for s in scores for name in told), flush=True)
             print(f"run folder {self.out}", flush=True)
         self._engine.barrier()

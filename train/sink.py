@@ -1,6 +1,7 @@
 """Where scalars, pictures and curves go: metrics.jsonl, TensorBoard, Weights & Biases, or nowhere. All share their methods."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,21 +13,32 @@ Value = bool | int | float | str | None  # of an option
 
 
 class JsonLines:
-    """One JSON object a line: {"step", "epoch", names...}. A resumed run drops what was written past its step."""
+    """One JSON object a line: {"step", "epoch", names...}. A resumed run cuts off what was written past its step.
+
+    The file is never written anew: it is cut at the end of the last line that stays.
+
+    Attributes:
+        last: the names of each line of the step that is gone on from: they are not written twice.
+    """
 
     def __init__(self, path: Path, *, keep_to: int) -> None:
-        kept = []
-        for line in path.read_text().splitlines() if path.exists() else []:
+        self.last: set[tuple[int, tuple[str, ...]]] = set()
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115  open for the run's whole life, closed by close()
+        end = 0
+        for line in path.read_bytes().splitlines(keepends=True):
             try:
-                if json.loads(line)["step"] <= keep_to:
-                    kept.append(line)
-            except (ValueError, KeyError):
-                continue  # a line cut by a kill
-        path.write_text("".join(line + "\n" for line in kept))
-        self._file = open(path, "a", buffering=1)  # noqa: SIM115  open for the run's whole life, closed by close()
+                step, names = (held := json.loads(line))["step"], tuple(sorted(held))
+            except (ValueError, KeyError, TypeError):
+                break  # a line cut by a kill
+            if step > keep_to or not line.endswith(b"\n"):
+                break  # steps only grow
+            end += len(line)
+            self.last |= {(step, names)} if step == keep_to else set()
+        os.ftruncate(self._file.fileno(), end)
+        os.fsync(self._file.fileno())
 
     def write(self, step: int, scalars: Mapping[str, float], *, epoch: int) -> None:
-        self._file.write(json.dumps({"step": step, "epoch": epoch, **scalars}) + "\n")
+        self._file.write((json.dumps({"step": step, "epoch": epoch, **scalars}) + "\n").encode())
 
     def image(self, step: int, name: str, pixels: np.ndarray) -> None:
         """Pictures have no place in a text file."""
@@ -37,17 +49,25 @@ class JsonLines:
     def hparams(self, values: Mapping[str, Value], scores: Mapping[str, float]) -> None:
         """run.yaml and metrics.json hold them."""
 
+    def flush(self) -> None:
+        os.fsync(self._file.fileno())
+
     def close(self) -> None:
         self._file.close()
 
 
 class TensorBoard:
-    """Event files under the run folder."""
+    """Event files under the run folder. A resumed run hides what was written past its step.
 
-    def __init__(self, folder: Path, *, purge_step: int | None = None) -> None:
+    Args:
+        keep_to: the step that is gone on from, 0 at the start: its own points stay.
+    """
+
+    def __init__(self, folder: Path, *, keep_to: int = 0) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import; only rank 0 needs it
 
-        self._writer = SummaryWriter(str(folder), purge_step=purge_step)
+        # TensorBoard drops this step and all after it from the files before; of a start that saved nothing, everything
+        self._writer = SummaryWriter(str(folder), purge_step=keep_to + 1 if keep_to else 0)
 
     def write(self, step: int, scalars: Mapping[str, float], *, epoch: int) -> None:
         for name, value in {**scalars, "epoch": epoch}.items():
@@ -74,6 +94,9 @@ class TensorBoard:
             self._writer.file_writer.add_summary(summary)
         for name, value in best.items():
             self._writer.add_scalar(name, value, 0)
+
+    def flush(self) -> None:
+        self._writer.flush()
 
     def close(self) -> None:
         self._writer.close()
@@ -143,6 +166,9 @@ class WandB:
         self._run.config.update(dict(values), allow_val_change=True)
         self._run.summary.update({f"best/{name}": value for name, value in scores.items()})
 
+    def flush(self) -> None:
+        """Its own process writes as it goes."""
+
     def close(self) -> None:
         self._run.finish()
 
@@ -156,8 +182,11 @@ class MultiSink:
 
     def __init__(self, sinks: Sequence[JsonLines | TensorBoard | WandB] = ()) -> None:
         self._sinks = sinks
+        self._written = {line for sink in sinks if isinstance(sink, JsonLines) for line in sink.last}
 
     def write(self, step: int, scalars: Mapping[str, float], *, epoch: int) -> None:
+        if (step, tuple(sorted({*scalars, "step", "epoch"}))) in self._written:
+            return  # by a run that was ended after it, before it was through
         for sink in self._sinks:
             sink.write(step, scalars, epoch=epoch)
 
@@ -172,6 +201,11 @@ class MultiSink:
     def hparams(self, values: Mapping[str, Value], scores: Mapping[str, float]) -> None:
         for sink in self._sinks:
             sink.hparams(values, scores)
+
+    def flush(self) -> None:
+        """To the disk: what a checkpoint goes on from must be there when the checkpoint is."""
+        for sink in self._sinks:
+            sink.flush()
 
     def close(self) -> None:
         for sink in self._sinks:

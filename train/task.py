@@ -3,7 +3,7 @@
 A `Task` is known before any data: its options and how it is built. A `Problem` is a task with its data: what the loop runs.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -73,7 +73,11 @@ class Problem:
     fingerprint: str  # of the data and their order; a resumed run must have the same
     summary_lines: tuple[str, ...]  # printed at the start: data, model, warnings
     export: Callable[[Path, Mapping[str, Tensor], dict[str, dict[str, float]]], None]  # (run folder, best weights, scores)
-    encoders: dict = field(default_factory=dict)  # names of labels and inputs by number, kept in the run folder
+    keys: Sequence[str] = ()  # key of each row of the data, to name a batch by; none: rows are named by number
+    # what else a run goes on with, as JSON: this process's own, and all processes' of the run that is gone on with
+    memory: Callable[[], dict] = dict
+    remember: Callable[[list[dict]], None] = lambda held: None
+    encoders: dict = field(default_factory=dict)  # what labels and inputs are called, by number: part of what is learnt
 
 
 @dataclass(frozen=True, kw_only=True)

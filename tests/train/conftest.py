@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -219,13 +219,18 @@ def context() -> DistContext:
     return connect()
 
 
-@pytest.fixture
-def tiny_problem(context, request, tmp_path) -> Callable[[str], Problem]:
-    """Task -> its problem with a tiny network, on the tests' shards."""
-    # loaded by its path: tests are no package
+@pytest.fixture(scope="session")
+def problems() -> ModuleType:
+    """problems.py, loaded by its path: tests are no package."""
     spec = importlib.util.spec_from_file_location("problems", Path(__file__).with_name("problems.py"))
-    problems = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(problems)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def tiny_problem(context, problems, request, tmp_path) -> Callable[[str], Problem]:
+    """Task -> its problem with a tiny network, on the tests' shards."""
 
     def make(task: str) -> Problem:
         if task == "fish":

@@ -59,10 +59,71 @@ def test_a_file_of_others_and_a_missing_one(tmp_path):
         checkpoint.load_tensors(tmp_path / "none.safetensors")
 
 
-def test_other_data_are_refused(tmp_path, model):
-    checkpoint.save_last(tmp_path, model={}, optimizer={}, ema={}, at=Position(), plateau=Plateau(), fingerprint="a")
-    with pytest.raises(ValueError, match="other data, seed or batch size"):
-        checkpoint.load_last(tmp_path, fingerprint="b")
+def save(folder, step: int, *, keep: int = 1, fingerprint: str = "data:1:2", **given) -> None:
+    """A checkpoint whose one weight is its step."""
+    checkpoint.save_last(
+        folder,
+        model={"w": torch.full((2,), float(step))},
+        optimizer={},
+        ema={},
+        at=Position(step=step),
+        plateau=Plateau(),
+        fingerprint=fingerprint,
+        keep=keep,
+        **given,
+    )
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [("other:1:2", "data or labels;"), ("data:3:2", r"seed \(1, now 3\)"), ("data:1:4", r"global_batch \(2, now 4\)")],
+)
+def test_what_is_not_as_it_was_is_named(tmp_path, now, said):
+    save(tmp_path, 1)
+    with pytest.raises(ValueError, match=said):
+        checkpoint.load_last(tmp_path, fingerprint=now)
+
+
+def test_the_newest_are_kept_and_a_damaged_one_is_passed_over(tmp_path):
+    for step in (1, 2, 3, 4):
+        save(tmp_path, step, keep=3)
+    kept = checkpoint.stored(tmp_path)
+    assert [checkpoint.load_tensors(path)[1]["position"]["step"] for path in kept.values()] == [4, 3, 2]
+    kept[0].write_bytes(kept[0].read_bytes()[:50])
+    last = checkpoint.load_last(tmp_path, fingerprint="data:1:2")
+    assert (last.at.step, last.model["w"].tolist()) == (3, [3.0, 3.0])
+    assert [str(kept[0]) in line for line in last.passed] == [True]
+    save(tmp_path, 5, keep=1)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.safetensors"]
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_kill_between_two_renames_leaves_the_newest(tmp_path, monkeypatch, renames):
+    """Of the file's own draft, of the one before, of the new one: after any of them the newest whole one is found."""
+    save(tmp_path, 1, keep=2)
+    real, done = checkpoint.os.replace, []
+
+    def killed(source, target):
+        if len(done) > renames:
+            raise KeyboardInterrupt
+        done.append(target)
+        real(source, target)
+
+    monkeypatch.setattr(checkpoint.os, "replace", killed)
+    if renames < 2:
+        with pytest.raises(KeyboardInterrupt):
+            save(tmp_path, 2, keep=2)
+    else:
+        save(tmp_path, 2, keep=2)
+    monkeypatch.undo()
+    assert checkpoint.load_last(tmp_path, fingerprint="data:1:2").at.step == 2
+    save(tmp_path, 3, keep=2)
+    assert [checkpoint.load_tensors(p)[1]["position"]["step"] for p in checkpoint.stored(tmp_path).values()] in ([3, 2], [3, 1])
+
+
+def test_what_else_a_run_remembers_comes_back(tmp_path):
+    save(tmp_path, 1, memory=[{"quarantine": ["a"]}, {}])
+    assert checkpoint.load_last(tmp_path, fingerprint="data:1:2").memory == [{"quarantine": ["a"]}, {}]
 
 
 def test_weights_of_another_model_are_named(model):

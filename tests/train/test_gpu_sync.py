@@ -9,8 +9,8 @@ import torch
 from tarpon.train.config import EmaOptions, EngineOptions, Run
 from tarpon.train.ema import Ema
 from tarpon.train.engine import Engine
-from tarpon.train.loop import advance
 from tarpon.train.meter import Meter
+from tarpon.train.stepper import advance
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")]
 

@@ -1,19 +1,24 @@
 """The loop on a toy problem: freezing, logging, evaluating, stopping."""
 
 import json
+import signal
 from dataclasses import replace
 
 import pytest
 import torch
 
+from tarpon.train.alive import Watch
 from tarpon.train.checkpoint import Position
 from tarpon.train.config import EmaOptions, EngineOptions, Optim, Run, Schedule
 from tarpon.train.ema import Ema, decay_at
 from tarpon.train.engine import Engine
 from tarpon.train.evaluate import evaluate
-from tarpon.train.loop import State, train
+from tarpon.train.loop import train
+from tarpon.train.meter import NonFinite
 from tarpon.train.schedule import Plateau
 from tarpon.train.sink import JsonLines, MultiSink
+from tarpon.train.stepper import State
+from tarpon.train.stop import Signals, Stopped
 
 RUN = Run(
     data="toy",
@@ -32,7 +37,9 @@ RUN = Run(
 def trained(context, toy, tmp_path):
     """(run, toy's arguments) -> what happened: lines, weights at each evaluation, saved positions, the last state."""
 
-    def go(run: Run = RUN, *, state: State | None = None, **given):
+    def go(
+        run: Run = RUN, *, state: State | None = None, signals: Signals | None = None, happened: dict | None = None, **given
+    ):
         problem = toy(**given)
         engine, ema = Engine.of(run, context, problem.model, problem.groups), Ema(problem.model, run.ema)
         weights, saved, best = [{n: p.detach().clone() for n, p in problem.model.named_parameters()}], [], []
@@ -41,6 +48,8 @@ def trained(context, toy, tmp_path):
             weights.append({n: p.detach().clone() for n, p in problem.model.named_parameters()})
             return evaluate(problem, "val", autocast=engine.autocast)
 
+        if happened is not None:
+            happened["saved"] = saved
         path = tmp_path / "metrics.jsonl"
         path.unlink(missing_ok=True)
         state = state or State(at=Position(), plateau=Plateau())
@@ -54,6 +63,8 @@ def trained(context, toy, tmp_path):
             evaluate=score,
             save=lambda s: saved.append(s.at),
             keep_best=best.append,
+            signals=signals or Signals(),
+            watch=Watch(rank=0, world=1, timeout_s=60),
         )
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         return {"lines": lines, "weights": weights, "saved": saved, "best": best, "state": last, "ema": ema}
@@ -186,3 +197,58 @@ def test_the_average_is_that_of_the_weights_after_each_step(trained):
         mean = {name: keep * mean[name] + (1 - keep) * weights[name].double() for name in mean}
     got = trained(replace(run, ema=EmaOptions(enabled=True)), steps_per_epoch=1)["ema"].tensors()
     assert all(torch.allclose(got[name].double(), mean[name], atol=1e-6) for name in mean)
+
+
+def test_a_signal_is_heard_after_the_step_and_saved(trained, toy):
+    """Noted within a step: that step is finished, logged and saved, and no more is taken."""
+    signals, real = Signals(), signal.raise_signal
+
+    def at_step_5(out: dict, batch: dict) -> dict:
+        seen.append(1)
+        if len(seen) == 5:
+            real(signal.SIGTERM)
+        return {"label": out["score"].square().mean()}
+
+    seen: list[int] = []
+    happened: dict = {}
+    with signals, pytest.raises(Stopped) as stopped, signals.noting():
+        trained(replace(RUN, log_every=100), signals=signals, loss=at_step_5, happened=happened)
+    assert (stopped.value.status, stopped.value.saved) == (143, True)
+    assert [at.step for at in happened["saved"]] == [4, 5]  # at the end of the epoch and at the signal
+    assert len(seen) == 5 + 1  # one of the evaluation
+
+
+def test_a_checkpoint_is_due_by_the_clock(trained, monkeypatch):
+    clock = iter(range(0, 10_000_000, 40))  # seconds: a step looks once, a save once more
+    monkeypatch.setattr("tarpon.train.loop.time.monotonic", lambda: next(clock))
+    saved = trained(replace(RUN, epochs=100, steps=8, eval_every=100, save_minutes=1.0))["saved"]
+    assert [at.step for at in saved] == [2, 4, 6, 8]
+
+
+def test_signals_outside_of_a_training_end_at_once_and_a_second_ctrl_c_too():
+    with Signals() as signals:
+        with pytest.raises(Stopped) as first:
+            signal.raise_signal(signal.SIGINT)
+        assert first.value.status == 130
+
+    def thrice(signals: Signals) -> None:
+        with signals.noting():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)  # the launcher's, after the user's
+            assert signals.asked == signal.SIGINT
+            signal.raise_signal(signal.SIGINT)
+
+    with Signals() as signals, pytest.raises(Stopped):
+        thrice(signals)
+
+
+def test_a_loss_that_is_no_number_names_the_step_and_its_rows(trained):
+    def nan_at_step_6(out: dict, batch: dict) -> dict:
+        seen.append(1)
+        return {"label": out["score"].square().mean() * (float("nan") if len(seen) == 7 else 1.0)}  # one was of an evaluation
+
+    seen: list[int] = []
+    with pytest.raises(NonFinite) as caught:
+        trained(replace(RUN, log_every=100, optim=Optim(lr=0.01, clip_norm=0)), loss=nan_at_step_6)
+    assert caught.value.at.step == 5
+    assert caught.value.rows[5] == [0, 1, 2, 3]

@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tarpon.train.config import EmaOptions, EngineOptions, Run
 from tarpon.train.ema import Ema
 from tarpon.train.engine import Engine
-from tarpon.train.loop import advance
 from tarpon.train.meter import Meter
+from tarpon.train.stepper import advance
 from tarpon.train.task import Problem
 
 aten = torch.ops.aten

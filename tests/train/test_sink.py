@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import time
 
 import numpy as np
 import pytest
@@ -40,6 +41,51 @@ def test_resuming_drops_what_came_after_the_checkpoint_and_a_half_line(path):
     sink.write(3, {"loss": 2.0}, epoch=0)
     sink.close()
     assert steps(path) == [1, 2, 3]
+
+
+def test_every_step_stands_once_after_a_resume(tmp_path, path):
+    """Ended after step 12, gone on with from 10: also the line that was written of step 10 last of all."""
+
+    def part(begun: int, steps: range) -> None:
+        fan = MultiSink([JsonLines(path, keep_to=begun), TensorBoard(tmp_path / "tb", keep_to=begun)])
+        if begun:
+            fan.write(begun, {"test/f1": 0.5}, epoch=0)
+        for step in steps:
+            fan.write(step, {"loss": 1.0 / step}, epoch=0)
+            if step % 5 == 0:
+                fan.write(step, {"val/f1": step / 100}, epoch=0)
+        if not begun:
+            fan.write(10, {"test/f1": 0.5}, epoch=0)
+        fan.flush()
+        fan.close()
+
+    part(0, range(1, 11))
+    with path.open("a") as file:
+        file.write('{"step": 11, "epoch": 0, "loss": 1}\n{"step": 12, "epo')
+    size = path.stat().st_ino
+    time.sleep(1.1)  # TensorBoard orders its files by the second
+    part(10, range(11, 15))
+    events = EventAccumulator(str(tmp_path / "tb"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss")] == list(range(1, 15))
+    assert [event.step for event in events.Scalars("val/f1")] == [5, 10]
+    assert [event.step for event in events.Scalars("test/f1")] == [10]
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 15))
+    assert [line["step"] for line in lines if "test/f1" in line] == [10]
+    assert path.stat().st_ino == size  # cut, not written anew
+
+
+def test_a_start_that_saved_nothing_leaves_no_points(tmp_path, path):
+    for loss in (1.0, 2.0):
+        fan = MultiSink([JsonLines(path, keep_to=0), TensorBoard(tmp_path / "tb", keep_to=0)])
+        fan.write(1, {"loss": loss}, epoch=0)
+        fan.close()
+        time.sleep(1.1)
+    events = EventAccumulator(str(tmp_path / "tb"))
+    events.Reload()
+    assert [event.value for event in events.Scalars("loss")] == [2.0]
+    assert [json.loads(line)["loss"] for line in path.read_text().splitlines()] == [2.0]
 
 
 def test_every_sink_of_a_fan_gets_everything(tmp_path, path):

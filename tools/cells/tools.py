@@ -10,6 +10,7 @@ CELLS = TaskTools(
     ensemble="cells.ensemble:AVERAGING",
     gpu="cells.gpu_checks:CHECKS",
     benchmarks={"loader": "cells.bench_loader:BENCHMARK"},
+    selftest="cells.selftest:prepare",
     commands={
         "demo cells": Command(target="cells.demo.command:cells", does="write a synthetic infection experiment of TIFF stacks"),
         "pack cells": Command(target="cells.pack:cells", does="folders of infected and uninfected TIFF stacks -> shards"),

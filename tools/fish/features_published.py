@@ -12,7 +12,7 @@ from tarpon.shards.features import FeatureTable, open_features
 from tarpon.shards.manifest import MANIFEST, SPLITS
 from tarpon.tools import features
 from tarpon.tools.fish import pack
-from tarpon.train.engine import broadcast_from_rank0, connect
+from tarpon.train.engine import agree_with_rank0, connect
 
 HUB = {  # names of the published repository -> timm's
     "dinov3_vits16": "vit_small_patch16_dinov3",
@@ -96,7 +96,7 @@ def pack_once(root: Path, *, annotations: Path, shards: Path, **packing: object)
     context, status = connect(), 0
     if context.first:
         status = pack.fish(images=str(root), annotations=str(annotations), out=str(shards), **packing)
-    return broadcast_from_rank0(context, status)
+    return agree_with_rank0(context, lambda: status)
 
 
 def write_metadata(out: Path, given: dict, *, resize: int, crop: int) -> None:

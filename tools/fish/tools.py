@@ -10,6 +10,7 @@ FISH = TaskTools(
     ensemble="fish.ensemble:AVERAGING",
     gpu="fish.gpu_checks:CHECKS",
     benchmarks={"train": "fish.bench_train:BENCHMARK"},
+    selftest="fish.selftest:prepare",
     commands={
         "features extract": Command(
             target="fish.features_published:run", does="the same by the published names, packing what is not"

@@ -86,7 +86,7 @@ class Stepper:
                 begun = time.perf_counter()
             self.step()
         self._wait()
-        return (steps - warm_up) * self.problem.frames(self.batch) / (time.perf_counter() - begun)
+        return (steps - warm_up) * self.problem.count(self.batch) / (time.perf_counter() - begun)
 
     def _wait(self) -> None:
         if self.engine.context.gpu is not None:

@@ -10,6 +10,7 @@ MOUSE = TaskTools(
     ensemble="mouse.ensemble:AVERAGING",
     gpu="mouse.gpu_checks:CHECKS",
     benchmarks={"loader": "mouse.bench_loader:BENCHMARK"},
+    selftest="mouse.selftest:prepare",
     commands={
         "demo mouse": Command(target="mouse.demo.command:mouse", does="write a synthetic mouse lab folder"),
         "pack mouse": Command(target="mouse.pack:mouse", does="a lab folder of videos, points and labels -> shards"),

@@ -10,6 +10,7 @@ STAR = TaskTools(
     ensemble="star.ensemble:AVERAGING",
     gpu="star.gpu_checks:CHECKS",
     benchmarks={"loader": "star.bench_loader:BENCHMARK"},
+    selftest="star.selftest:prepare",
     commands={
         "demo star": Command(target="star.demo.command:star", does="write photographs of drawn sea stars over many dates"),
         "demo wildlife": Command(

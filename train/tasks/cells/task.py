@@ -69,6 +69,7 @@ def build(run: Run, options: CellsOptions, context: DistContext, *, encoders: di
         count=lambda batch: len(batch["row"]),
         unit="pages",
         fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}:{options.fold}",
+        keys=names.key,
         encoders={"classes": list(CLASSES)},
         summary_lines=describe(manifest, rows, labels.label, options, model),
         export=partial(cells_export.export, run=run, options=options, classes=CLASSES),

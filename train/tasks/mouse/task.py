@@ -82,6 +82,7 @@ def build(run: Run, options: MouseOptions, context: DistContext, *, encoders: di
         count=lambda batch: batch["valid"].numel(),
         unit="frames",
         fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}",
+        keys=names.keys,
         encoders={"keypoints": list(points)},
         summary_lines=(*describe(manifest, options, model, points), table),
         export=lambda folder, best, scores: mouse_export.export(

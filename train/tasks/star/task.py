@@ -82,6 +82,7 @@ def build(run: Run, options: StarOptions, context: DistContext, *, encoders: dic
         count=lambda batch: len(batch["row"]),
         unit="photos",
         fingerprint=f"{photos.joined.fingerprint()}:{run.seed}:{run.global_batch}:{order_key(options)}",
+        keys=names.key,
         encoders={"identities": identities},
         summary_lines=describe(run, options, photos, rows, model),
         export=partial(
