@@ -54,7 +54,7 @@ def run(dump: str) -> int:
 def reopen(folder: Path, told: Dump) -> tuple[Problem, Stepper, State]:
     """The run as it stood before the step."""
     task = TASKS.get(told.task)
-    if task is None:
+    if not task:
         raise ValueError(f"{folder}: a dump of task {told.task!r}; there is: {', '.join(TASKS)}")
     parser = parser_for(task.options, recipe=task.recipe(), task=told.task)
     given, options = read_run(Path(told.run), task.options, parser)
