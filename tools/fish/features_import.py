@@ -18,12 +18,7 @@ import torch
 from tarpon.shards import installed
 from tarpon.shards.features import DTYPES, FeatureCache, select_class_lists
 from tarpon.shards.manifest import SPLITS
-<<<<<<< ours
 from tarpon.shards.sources.fish import source
-=======
-from tarpon.shards.source import Scan
-from tarpon.shards.sources.fish import source as fish
->>>>>>> theirs
 from tarpon.shards.sources.fish.rows import read_rows
 
 NEEDED = ("train", "val")  # a test file may be absent
@@ -167,13 +162,7 @@ def make_card(metadata: dict, labels: pa.Table, vectors: np.ndarray, *, order_co
         "count": len(vectors),
         "kind": "fish",
         "manifest": hashlib.sha256(rows.encode()).hexdigest(),
-<<<<<<< ours
         "classes": select_class_lists(source.describe_labels(labels)),
-=======
-        "classes": select_class_lists(
-            fish.describe(labels, found=Scan([], []), options=fish.FishSource(order_column=order_column))
-        ),
->>>>>>> theirs
         "imported": {
             "vectors_sha256": hashlib.sha256(np.ascontiguousarray(vectors)).hexdigest(),
             "order_column": order_column,
