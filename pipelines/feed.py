@@ -1,41 +1,41 @@
-"""The feed: requests -> inputs of a graph (encoded bytes and parameter arrays), by name, one list entry a sample.
+"""Requests -> what a graph is fed: encoded bytes and parameter arrays, by name, one list entry a sample.
 
-All random parameters are drawn before, in the requests; here they are only applied. `Fields` (clip/, image/, page/, photo/)
-turn one request into arrays; the feed reads ahead, replaces bad samples and measures the time.
+Everything random was drawn by the plan; here it is only applied. How one request becomes arrays is its fields' affair
+(clip/, image/, page/, photo/); reading ahead, bad samples and the time it takes are the feed's.
 """
 
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
-from tarpon.pipelines.fallback_rows import FallbackRows
+from tarpon.pipelines.fallback_rows import FallbackRows, Filler, left_out
 from tarpon.pipelines.noise import NoiseBank, NoiseSlice
 from tarpon.pipelines.read_ahead import Batch, read_ahead
 from tarpon.shards.manifest import Manifest
-from tarpon.shards.quarantine import Budget
+from tarpon.shards.quarantine import BadSample, Budget, Fault
 
 
 class SampleReader(Protocol):
-    """Reads components of rows: shards/reader.py, or a folder of loose files."""
+    """What the feed asks of a reader: shards/reader.py has it, and so may a folder of loose files."""
 
-    def read(self, row: int, column: str) -> bytes:
-        """Content of a component; BadSample where it cannot be read."""
+    def read(self, row: int, column: str) -> bytes: ...
 
 
 class Request(Protocol):
     """One sample to deliver."""
 
-    row: int  # -1: padding, delivered as another sample whose row is -1
+    row: int  # -1: padding, delivered as another sample with row -1
+    # and where it has one, `present`: False for a place that is filled and not asked for
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """Access to a row of a data set: its components and manifest columns."""
+    """A row of a data set, with its bytes."""
 
     manifest: Manifest
     reader: SampleReader
@@ -46,43 +46,41 @@ class StoredRow:
         return self.reader.read(self.row, column)
 
     def read_uint8(self, column: str) -> np.ndarray:
-        """Content of a component as (n,) uint8."""
+        """The same as (n,) uint8."""
         return np.frombuffer(self.read(column), np.uint8)
 
     def value(self, column: str) -> object:
-        """The row's value of a manifest column."""
         return self.manifest.value(self.row, column)
 
 
 class Fields(Protocol):
-    """Turns a request into one sample's arrays, the graph's inputs."""
+    """How a request becomes one sample's arrays."""
 
     names: tuple[str, ...]  # of the arrays; "row" is one of them
-    banks: Mapping[str, NoiseBank]  # names of inputs that are noise slices -> their bank
-    sample_bytes: int  # bytes of one delivered sample
+    banks: Mapping[str, NoiseBank]  # those of them that are stretches of noise, and where it lies
+    sample_bytes: int  # of one delivered sample
+    column: str  # the component that is decoded
 
     def arrays(self, stored: StoredRow, request: Request) -> dict[str, np.ndarray | NoiseSlice]:
-        """One sample's arrays by name.
-
-        Args:
-            stored: the row to read; not the request's where that is bad or padding.
-        """
+        """Args: stored: the row that is read, which is another than the request's where that is bad or padding."""
 
     def check(self, manifest: Manifest, *, device: int | None) -> None:
-        """ValueError when the stored samples cannot be decoded on the device."""
+        """ValueError when what is stored cannot be decoded there."""
 
 
 class Feed:
-    """Turns requests into arrays, batch by batch; reads ahead in threads.
+    """Turns requests into the arrays of one batch; reads ahead in threads.
 
     Args:
-        pool: ascending ids of the rows that may replace a bad one (see `FallbackRows`).
+        pool: rows that may stand in for a bad one: the next of them in order, so that every rank and resume agrees. Padding is
+            filled with the first good one.
         budget: bad samples allowed.
-        threads: number of reading threads.
-        ahead: batches read ahead.
+        rejected: rows that are not to be read, and why; what is rejected here is added to it.
+        substitute: False: nothing stands in for a bad row. It is delivered as padding is, its row told by `left_out`.
 
     Attributes:
         work_s: seconds spent making arrays, over all threads.
+        rejected: row -> why it is not read again although its bytes are those that were packed.
     """
 
     def __init__(
@@ -93,27 +91,55 @@ class Feed:
         *,
         pool: np.ndarray,
         budget: Budget,
+        substitute: bool = True,
+        rejected: dict[int, Fault] | None = None,
         threads: int = 2,
         ahead: int = 2,
     ) -> None:
         self.manifest, self.reader, self.fields, self.fallback = manifest, reader, fields, FallbackRows(pool, budget)
+        self.filler, self.substitute = Filler(pool), substitute
+        self.rejected = {} if rejected is None else rejected
         self._threads, self._ahead = ThreadPoolExecutor(threads, thread_name_prefix="feed"), ahead
         self._lock = threading.Lock()  # of the clock
         self.work_s = 0.0
 
     def batches(self, work: Iterable[Sequence[Request]]) -> Iterator[Batch]:
-        """Arrays of each batch by the names of the fields, as lists of one entry a sample."""
+        """Arrays of each batch by the names of the fields, read `ahead` batches early."""
         return read_ahead(work, self.sample, names=self.fields.names, threads=self._threads, ahead=self._ahead)
 
     def sample(self, request: Request) -> dict[str, np.ndarray | NoiseSlice]:
-        """One sample's arrays; a bad row is counted in the budget and replaced by the next good row of the pool."""
+        """One sample's arrays; a bad row spends the budget, and the next good row of the pool or nothing stands in."""
         begun = time.perf_counter()
-        first = request.row if request.row >= 0 else int(self.fallback.rows[0])
         try:
-            return self.fallback.make_first_good(
-                first, lambda row: self.fields.arrays(StoredRow(self.manifest, self.reader, row), request)
-            )
+            if request.row < 0:
+                return self._fill(request)
+            if self.substitute:
+                return self.fallback.make_first_good(request.row, lambda row: self._arrays(row, request))
+            return self._own(request)
         finally:
             spent = time.perf_counter() - begun
             with self._lock:
                 self.work_s += spent
+
+    def reject(self, row: int, reason: str) -> None:
+        """Read a row no more: its bytes are sound, and do not decode. The budget is spent when it is asked for."""
+        shard, offset = self.manifest.value(row, "shard"), self.manifest.value(row, f"{self.fields.column}_offset")
+        root, _, key = str(self.manifest.value(row, "key")).rpartition(":")  # a root stands before the key in joined data sets
+        where = f"{root}/{shard}:{key}" if root else f"{shard}:{key}"
+        self.rejected[row] = Fault(file=where, reason=f"{self.fields.column}: {reason}", offset=offset)
+
+    def _own(self, request: Request) -> dict[str, np.ndarray | NoiseSlice]:
+        try:
+            return self._arrays(request.row, request)
+        except BadSample as error:
+            self.fallback.budget.spend(error.fault)
+        asked = getattr(request, "present", True)
+        return self._fill(request) | {"row": np.array(left_out(request.row) if asked else -1, np.int64)}
+
+    def _fill(self, request: Request) -> dict[str, np.ndarray | NoiseSlice]:
+        return self.filler.make(lambda row: self._arrays(row, replace(request, row=-1)))
+
+    def _arrays(self, row: int, request: Request) -> dict[str, np.ndarray | NoiseSlice]:
+        if row in self.rejected:
+            raise BadSample(self.rejected[row])
+        return self.fields.arrays(StoredRow(self.manifest, self.reader, row), request)

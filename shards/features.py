@@ -1,8 +1,8 @@
-"""The feature cache on disk: feature vectors in a memory-mapped Arrow file, the labels of their rows, and a card.
+"""A cache of feature vectors on disk: one Arrow file that is mapped, not read, the labels of its rows, and a card.
 
-`features.arrow` holds one record batch, so that its (N, D) block is contiguous; `labels.parquet` the rows' labels in the same
-order; `features.json`, the card, is written last: its existence means that the cache is complete. Until then chunks of
-consecutive rows are in `parts/`, each complete or absent, so that a killed extraction continues with any number of processes.
+`features.arrow` holds one record batch, so that its (N, D) block lies in one piece; `labels.parquet` the rows' labels in the
+same order; `features.json`, the card, is written last: its existence says that the cache is whole. Until then chunks of a
+fixed run of rows lie in `parts/`, each whole or absent, so that a killed extraction goes on with any number of processes.
 
 N rows, D numbers of a vector.
 """
@@ -10,7 +10,7 @@ N rows, D numbers of a vector.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,14 +19,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tarpon.shards import atomic
+from tarpon.shards import atomic, feature_checksums
+from tarpon.shards.feature_checksums import AGAIN, CHECKSUMS
 from tarpon.shards.manifest import SPLITS, Manifest
+from tarpon.shards.npy import read_npy
 
 FEATURES, LABELS, CARD, PARTS = "features.arrow", "labels.parquet", "features.json", "parts"
 VERSION = 1  # of the layout on disk; a reader refuses any other
 CHUNK_ROWS = 2048  # rows between two renames: a kill loses at most a few seconds of a GPU's work
 DTYPES = {"fp16": pa.float16(), "fp32": pa.float32()}
-RECORDED = "versions"  # the one entry of a card that is not compared: a new library release must not invalidate a cache
+RECORDED = ("versions", CHECKSUMS)  # entries of a card that are not compared: a new library release must not void a cache
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,33 +38,36 @@ class FeatureTable:
     root: str
     features: np.ndarray  # (N, D) float16 or float32, a read-only view of the mapped file
     rows: np.ndarray  # (N,) int64 row of the manifest that each vector belongs to
-    labels: pa.Table  # N rows: the manifest's columns without offsets, sizes and checksums in tars
+    labels: pa.Table  # N rows: the manifest's columns but for places in tars
     card: dict
 
     def __len__(self) -> int:
         return len(self.features)
 
+    @property
+    def remark(self) -> str | None:
+        """What a user should know of the cache; None: nothing."""
+        if CHECKSUMS in self.card:
+            return None
+        return f"{self.root} has no checksums (made by an earlier Tarpon): damage is not noticed; extract again to have them"
+
     def split(self, name: str) -> np.ndarray:
-        """Indices 0..N-1 of a split's rows in this table, ascending, int64; ValueError for an unknown split."""
+        """Places 0..N-1 of a split's rows in this table, ascending, int64."""
         if name not in SPLITS:
             raise ValueError(f"split {name!r} must be one of {', '.join(SPLITS)}")
         return np.flatnonzero(pc.equal(self.labels["split"], name).to_numpy(zero_copy_only=False))
 
     def codes(self, column: str, classes: Sequence[str]) -> np.ndarray:
-        """A text column as (N,) int64 indices into `classes`; -1 where it is missing or not among them."""
+        """A text column as (N,) int64 places in `classes`; -1 where it is missing or not among them."""
         found = pc.index_in(self.labels[column], value_set=pa.array(classes, pa.string()))
         return found.fill_null(-1).to_numpy().astype(np.int64)
 
     def numbers(self, column: str) -> np.ndarray:
-        """A numeric column as (N,) float32, NaN where it is missing."""
+        """A number column as (N,) float32, NaN where it is missing."""
         return self.labels[column].cast(pa.float32()).fill_null(np.nan).to_numpy()
 
     def flags(self, column: str, width: int) -> np.ndarray:
-        """A column of lists of `width` zeros and ones as (N, width) int8, all -1 where the list is missing.
-
-        Raises:
-            ValueError: a list has another length.
-        """
+        """A column of lists of `width` zeros and ones as (N, width) int8, all -1 where the list is missing."""
         lists = self.labels[column].combine_chunks()
         known = lists.is_valid().to_numpy(zero_copy_only=False)
         values = lists.drop_null().flatten().to_numpy(zero_copy_only=False)
@@ -73,22 +78,24 @@ class FeatureTable:
         return out
 
     def fingerprint(self) -> str:
-        """Hash of the card without versions: a resumed run must have the same vectors."""
-        return hashlib.sha256(json.dumps(_drop_versions(self.card), sort_keys=True).encode()).hexdigest()
+        """Hash of what the vectors and labels are: a resumed run must meet the same ones."""
+        held = self.card.get(CHECKSUMS)
+        bytes_of = {name: held[name] for name in ("chunks", "labels")} if held else {}
+        return hashlib.sha256(json.dumps(_drop_versions(self.card) | bytes_of, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FeatureCache:
-    """A cache that is being written.
+    """A cache in the making.
 
-    Its card holds at least count (rows), dim and dtype (fp16 | fp32), and whatever else determines the vectors.
+    Its card holds at least count (rows), dim and dtype (fp16 | fp32), and whatever else shapes the vectors.
     """
 
     out: Path
     card: dict
 
     def check(self) -> bool:
-        """True when the cache is complete; ValueError when the folder holds one, complete or not, of other settings."""
+        """True when the cache is whole; ValueError when the folder holds one, whole or begun, of other settings."""
         for path in (self.out / CARD, self.out / PARTS / CARD):
             if path.exists():
                 difference = find_difference(_drop_versions(_read_card(path)), _drop_versions(self._versioned_card()))
@@ -97,25 +104,25 @@ class FeatureCache:
         return (self.out / CARD).exists()
 
     def begin(self) -> None:
-        """Make the folder and remove leftovers of a killed process; call it in one process, before any other writes."""
+        """Make the folder and clear what a killed process left; by one process, before any other writes."""
         (self.out / PARTS).mkdir(parents=True, exist_ok=True)
         for folder in (self.out, self.out / PARTS):
             atomic.remove_drafts(folder)
         atomic.write_text(self.out / PARTS / CARD, json.dumps(self._versioned_card(), indent=2) + "\n")
 
     def chunks(self, *, rank: int = 0, world: int = 1) -> list[range]:
-        """Row ranges of the chunks that this rank still has to write.
+        """Rows of each chunk that one of `world` processes still has to make.
 
-        The rows of a chunk do not depend on `world`, and the chunks of a rank not on what is done, so that processes that look
-        at different moments neither skip nor repeat one. ValueError for a rank outside of [0, world).
+        Which rows a chunk holds does not depend on `world`, and which chunks a rank owns not on what is done, so that
+        processes that look at different moments neither skip nor repeat one.
         """
         if not 0 <= rank < world:
             raise ValueError(f"rank={rank} must be in [0, {world})")
         return [chunk for chunk in self._all_chunks()[rank::world] if not self._done(chunk)]
 
     def write(self, chunk: range, features: np.ndarray) -> None:
-        """Write a chunk's vectors, (rows, dim); ValueError for another shape, or one that is not finite in the stored dtype."""
-        with np.errstate(over="ignore"):  # reported below, with the row
+        """Keep a chunk's vectors, (rows, dim); ValueError where one is not finite in the stored dtype."""
+        with np.errstate(over="ignore"):  # told below, with the row
             stored = np.ascontiguousarray(features, self._dtype)
         if stored.shape != self._shape(chunk):
             raise ValueError(f"chunk {chunk} wants vectors {self._shape(chunk)}, got {stored.shape}")
@@ -126,14 +133,10 @@ class FeatureCache:
             np.save(file, stored, allow_pickle=False)
 
     def finish(self, labels: pa.Table, *, rows: np.ndarray | None = None) -> None:
-        """Assemble all chunks to the finished cache; call it in one process, after every chunk was written.
+        """All chunks into the finished cache; by one process, when every chunk is there.
 
         Args:
-            labels: N rows.
-            rows: (N,) int64 manifest rows, None for 0..N-1.
-
-        Raises:
-            ValueError: a chunk is missing, or the number of labels is wrong.
+            labels: (N,) rows; rows: (N,) int64 manifest rows, None for 0..N-1.
         """
         missing = self.chunks()
         if missing or len(labels) != self.card["count"]:
@@ -144,22 +147,24 @@ class FeatureCache:
         self._assemble(np.arange(len(labels)) if rows is None else rows)
         with atomic.replace(self.out / LABELS) as draft:
             pq.write_table(labels, draft)
-        atomic.write_text(self.out / CARD, json.dumps(self._versioned_card(), indent=2) + "\n")
+        card = json.loads(json.dumps(self._versioned_card()))  # as it is read back: the checksum is of that
+        card = feature_checksums.make(self.out / FEATURES, self.out / LABELS, card, chunk_rows=CHUNK_ROWS)
+        atomic.write_text(self.out / CARD, json.dumps(card, indent=2) + "\n")
         self.clear()
 
     def clear(self) -> None:
-        """Remove the chunks of a finished cache."""
+        """Remove the parts of a whole cache."""
         shutil.rmtree(self.out / PARTS, ignore_errors=True)
 
     def _assemble(self, rows: np.ndarray) -> None:
-        """Write the single record batch through a memory-mapped file, so that memory use does not grow with the cache."""
+        """One batch in one piece; pages of the draft come and go, so that memory does not grow with the cache."""
         count, dim = self.card["count"], self.card["dim"]
         with atomic.replace(self.out / FEATURES) as draft:
             raw = draft.with_name(f"{draft.name}.raw.tmp")
             try:
                 block = np.memmap(raw, self._dtype, "w+", shape=(count, dim))
                 for chunk in self._all_chunks():
-                    block[chunk.start : chunk.stop] = np.load(self._part(chunk), allow_pickle=False)
+                    block[chunk.start : chunk.stop] = read_npy(self._part(chunk).read_bytes())
                 kind = DTYPES[self.card["dtype"]]
                 values = pa.Array.from_buffers(kind, count * dim, [None, pa.py_buffer(block)])
                 vectors = pa.FixedSizeListArray.from_arrays(values, dim)
@@ -190,13 +195,38 @@ class FeatureCache:
         path = self._part(chunk)
         if not path.exists():
             return False
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        try:
+            stored = read_npy(path.read_bytes())
+        except ValueError:
+            return False  # damaged since it was written: it is made again
         return stored.shape == self._shape(chunk) and stored.dtype == self._dtype
 
 
-def open_features(root: str | Path) -> FeatureTable:
-    """Open a finished cache; ValueError in one line when it is missing, unfinished or of another version."""
+def open_features(root: str | Path, *, verify: bool = True) -> FeatureTable:
+    """Open a finished cache; ValueError in one line when it is missing, unfinished, damaged or of another version.
+
+    Args:
+        verify: hash all of it first (a gigabyte takes a second or so of a core); a cache without checksums opens unverified.
+    """
     root = Path(root)
+    card = read_card(root)
+    if verify:
+        for file, what in damage(root, card):
+            raise ValueError(f"{root / file}: {what}; {AGAIN}")
+    try:
+        labels = pq.read_table(root / LABELS)
+        batch = pa.ipc.open_file(pa.memory_map(str(root / FEATURES))).get_batch(0)
+        if not batch.num_rows == len(labels) == card["count"]:
+            raise ValueError(f"{batch.num_rows} vectors, {len(labels)} labels and a card of {card['count']}")
+        vectors = batch.column("feature").flatten().to_numpy(zero_copy_only=True).reshape(batch.num_rows, -1)
+        rows = batch.column("row").to_numpy()
+    except (OSError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
+        raise ValueError(f"{root}: not readable ({one_line(error)}); extract the features again") from error
+    return FeatureTable(root=str(root), features=vectors, rows=rows, labels=labels, card=card)
+
+
+def read_card(root: Path) -> dict:
+    """The card of a finished cache; ValueError in one line when there is none, or one of another version."""
     if not (root / CARD).exists():
         begun = (root / PARTS).is_dir()
         raise ValueError(
@@ -210,27 +240,23 @@ def open_features(root: str | Path) -> FeatureTable:
     card = _read_card(root / CARD)
     if card.get("version") != VERSION:
         raise ValueError(f"{root}: features of version {card.get('version')}, this Tarpon reads {VERSION}; extract again")
-    try:
-        labels = pq.read_table(root / LABELS)
-        batch = pa.ipc.open_file(pa.memory_map(str(root / FEATURES))).get_batch(0)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise ValueError(f"{root}: not readable ({error}); extract the features again") from error
-    if not batch.num_rows == len(labels) == card["count"]:
-        raise ValueError(
-            f"{root}: {batch.num_rows} vectors, {len(labels)} labels and a card of {card['count']}; extract the features again"
-        )
-    vectors = batch.column("feature").flatten().to_numpy(zero_copy_only=True)
-    return FeatureTable(
-        root=str(root),
-        features=vectors.reshape(batch.num_rows, -1),
-        rows=batch.column("row").to_numpy(),
-        labels=labels,
-        card=card,
-    )
+    return card
+
+
+def damage(root: Path, card: Mapping) -> Iterator[tuple[str, str]]:
+    """(file, what is wrong) of every file of a cache that is missing or not what its card says."""
+    missing = [name for name in (FEATURES, LABELS) if not (root / name).is_file()]
+    yield from ((name, "is missing") for name in missing)
+    if not missing:
+        yield from feature_checksums.wrong(root, card, features=FEATURES, labels=LABELS, name=CARD)
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def select_labels(manifest: Manifest) -> pa.Table:
-    """The manifest's columns without those that locate a sample in its tar (shard, offsets, sizes, checksums)."""
+    """The manifest's columns but for where and how a sample lies in its tar."""
     prefixes = [name.partition(".")[0] for name in manifest.card["components"]]
     places = {f"{prefix}_{what}" for prefix in prefixes for what in ("offset", "size", "sha256")}
     dropped = places | {"shard", "source_sha256"}
@@ -238,7 +264,7 @@ def select_labels(manifest: Manifest) -> pa.Table:
 
 
 def select_class_lists(card: Mapping) -> dict[str, list[str]]:
-    """The non-empty lists of names in a data set's card, by key."""
+    """The lists of names in a data set's card."""
     named = {key: value for key, value in card.items() if isinstance(value, list)}
     return {key: value for key, value in named.items() if value and all(isinstance(name, str) for name in value)}
 
@@ -255,12 +281,15 @@ def find_difference(one: object, other: object, place: str = "") -> str | None:
 
 
 def _drop_versions(card: Mapping) -> dict:
-    """The card without versions, as JSON reads it back (tuples become lists)."""
-    return json.loads(json.dumps({name: value for name, value in card.items() if name != RECORDED}))
+    """What two caches must agree in, as JSON gives it back (tuples are lists there)."""
+    return json.loads(json.dumps({name: value for name, value in card.items() if name not in RECORDED}))
 
 
 def _read_card(path: Path) -> dict:
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
+        card = json.loads(path.read_text())
+        if not isinstance(card, dict):
+            raise ValueError(f"a {type(card).__name__}, not an object")
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not valid JSON ({error}); delete the folder and extract again") from error
+    return card

@@ -1,6 +1,6 @@
-"""The manifest of a packed data set: one Parquet row a sample, and the data set's card beside it.
+"""The manifest: one Parquet row a sample, and the data set's card beside it.
 
-Written last, so that its existence means the data set is complete. Held as an Arrow table, without a Python object per row.
+Written last, so that its existence means the set is whole. Held as an Arrow table: no Python object a row.
 """
 
 import hashlib
@@ -18,6 +18,8 @@ from tarpon.shards import atomic
 from tarpon.shards.schema import VERSION
 
 MANIFEST, CARD = "manifest.parquet", "dataset.json"
+CHECKSUMS = MANIFEST_SUM, CARD_SUM = "manifest_sha256", "card_sha256"  # entries of the card
+NEEDED = ("key", "shard", "group", "split")  # columns that every kind has and everything reads
 SPLITS = ("train", "val", "test")
 
 
@@ -29,33 +31,43 @@ class Manifest:
     card: dict
     table: pa.Table
 
+    @property
+    def remark(self) -> str | None:
+        """What a user should know of the data set; None: nothing."""
+        if MANIFEST_SUM in self.card:
+            return None
+        return f"{self.root} has no checksum of its manifest (packed by an earlier Tarpon); tarpon lint proves it"
+
     def __len__(self) -> int:
         return self.table.num_rows
 
     def rows(self, split: str) -> np.ndarray:
-        """Row ids of a split, ascending, (n,) int64; ValueError for an unknown split."""
+        """Row ids of a split, ascending, int64."""
         if split not in SPLITS:
             raise ValueError(f"split {split!r} must be one of {', '.join(SPLITS)}")
-        return np.flatnonzero(pc.equal(self.table["split"], split).to_numpy(zero_copy_only=False))
+        return np.flatnonzero(pc.equal(self._column("split"), split).to_numpy(zero_copy_only=False))
 
     def value(self, row: int, column: str) -> object:
-        """One cell as a Python object."""
-        return self.table[column][int(row)].as_py()
+        return self._column(column)[int(row)].as_py()
 
     def column(self, name: str) -> np.ndarray:
-        """A column as (N,) array."""
-        return self.table[name].to_numpy(zero_copy_only=False)
+        return self._column(name).to_numpy(zero_copy_only=False)
+
+    def _column(self, name: str) -> pa.ChunkedArray:
+        if name not in self.table.column_names:
+            raise ValueError(f"{self.root}/{MANIFEST}: no column {name}; copy the file again, or pack again")
+        return self.table[name]
 
     def lists(self, name: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A list column of some rows as (values, offsets): row i holds values[offsets[i]:offsets[i + 1]]."""
-        taken = self.table[name].take(pa.array(rows)).combine_chunks()
+        taken = self._column(name).take(pa.array(rows)).combine_chunks()
         if isinstance(taken, pa.ChunkedArray):
             taken = pa.concat_arrays(taken.chunks) if taken.num_chunks else pa.array([], taken.type)
         lengths = pc.list_value_length(taken).fill_null(0).to_numpy(zero_copy_only=False)
         return taken.flatten().to_numpy(zero_copy_only=False), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
     def fingerprint(self) -> str:
-        """Hash of the rows (keys, labels, offsets, checksums, splits): a resumed run must have the same one."""
+        """Hash of what the rows are (keys, labels, places, content, split): a resumed run must meet the same one."""
         digest = hashlib.sha256()
         for name in sorted(self.table.column_names):
             digest.update("\0".join(map(str, self.table[name].to_pylist())).encode())
@@ -63,21 +75,24 @@ class Manifest:
 
 
 def write_manifest(root: Path, table: pa.Table, card: dict) -> None:
-    """Write the card, then the manifest, each atomically."""
-    atomic.write_text(root / CARD, json.dumps(card, indent=2) + "\n")
+    """The card, with checksums of the manifest and of itself, first, the manifest last; both by rename."""
     with atomic.replace(root / MANIFEST) as draft:
         pq.write_table(table, draft)
+        told = {name: value for name, value in card.items() if name not in CHECKSUMS}
+        told = json.loads(json.dumps({**told, MANIFEST_SUM: hashlib.sha256(draft.read_bytes()).hexdigest()}))
+        atomic.write_text(root / CARD, json.dumps({**told, CARD_SUM: _sum_of(told)}, indent=2) + "\n")
+
+
+def _sum_of(card: dict) -> str:
+    """Of every entry of a card but its own checksum."""
+    held = {name: value for name, value in card.items() if name != CARD_SUM}
+    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
 
 
 def open_manifest(root: str | Path, *, kind: str | None = None) -> Manifest:
-    """Open a packed data set.
+    """Open a packed data set; ValueError in one line when it is missing, unfinished, damaged, of another kind or version.
 
-    Args:
-        root: folder or fsspec URL.
-        kind: what the card must say; None: any kind.
-
-    Raises:
-        ValueError: in one line, when it is missing, unfinished, unreadable, or of another kind or version.
+    The manifest and the card are those that were packed, by their checksums; data of earlier versions have none (`remark`).
     """
     root = str(root).rstrip("/")
     files, _, _ = fsspec.get_fs_token_paths(root)
@@ -94,20 +109,41 @@ def open_manifest(root: str | Path, *, kind: str | None = None) -> Manifest:
         )
     try:
         with files.open(f"{inside}/{CARD}") as file:
-            card = json.load(file)
+            card = _checked_card(file.read(), root=root)
     except FileNotFoundError as error:
         raise ValueError(f"{root}: no {CARD} beside the manifest; copy it there, or pack again") from error
-    except ValueError as error:
-        raise ValueError(f"{root}/{CARD}: not valid JSON ({error}); pack again") from error
-    if card.get("schema_version") != VERSION:
-        raise ValueError(f"{root}: schema version {card.get('schema_version')}, this Tarpon reads {VERSION}; pack again")
     if kind is not None and card.get("kind") != kind:
         raise ValueError(f"{root}: holds {card.get('kind')} data, {kind} is needed; give other shards")
+    with files.open(f"{inside}/{MANIFEST}") as file:
+        content = file.read()
+    if MANIFEST_SUM in card and hashlib.sha256(content).hexdigest() != card[MANIFEST_SUM]:
+        raise ValueError(f"{root}/{MANIFEST}: checksum differs from {CARD}; copy both files again, or pack again")
     try:
-        if "://" not in root:
-            return Manifest(root=root, card=card, table=pq.read_table(f"{root}/{MANIFEST}"))
-        with files.open(f"{inside}/{MANIFEST}") as file:
-            # read ahead, Arrow's threads may free a Python buffer while the interpreter ends: an abort after all work was done
-            return Manifest(root=root, card=card, table=pq.read_table(file, pre_buffer=False))
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{root}/{MANIFEST}: not readable ({error}); pack again") from error
+        # from memory: read ahead from a Python file, Arrow's threads may free its buffer while the interpreter ends
+        table = pq.read_table(pa.BufferReader(content))
+        table.validate(full=True)  # text that is no text, offsets beyond their column
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ValueError(f"{root}/{MANIFEST}: not readable ({' '.join(str(error).split())[:300]}); pack again") from error
+    if missing := [name for name in NEEDED if name not in table.column_names]:
+        raise ValueError(f"{root}/{MANIFEST}: no column {', '.join(missing)}; copy the file again, or pack again")
+    for name in NEEDED:
+        if table.schema.field(name).type != pa.string() or table[name].null_count:
+            raise ValueError(f"{root}/{MANIFEST}: column {name} is not text in every row; copy the file again, or pack again")
+    if outside := [name for name in table["shard"].unique().to_pylist() if "/" in name or "\\" in name]:
+        raise ValueError(f"{root}/{MANIFEST}: shard {outside[0]!r:.80} is not a file of this folder; pack again")
+    return Manifest(root=root, card=card, table=table)
+
+
+def _checked_card(content: bytes, *, root: str) -> dict:
+    """The card; ValueError where it is not one that this version wrote and reads, as it was written."""
+    try:
+        card = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{root}/{CARD}: not valid JSON ({error}); pack again") from error
+    if not isinstance(card, dict):
+        raise ValueError(f"{root}/{CARD}: holds a {type(card).__name__}, not an object; copy the file again, or pack again")
+    if card.get("schema_version") != VERSION:
+        raise ValueError(f"{root}: schema version {card.get('schema_version')}, this Tarpon reads {VERSION}; pack again")
+    if CARD_SUM in card and card[CARD_SUM] != _sum_of(card):
+        raise ValueError(f"{root}/{CARD}: checksum of the card differs; copy the file again, or pack again")
+    return card

@@ -1,8 +1,9 @@
-"""Faults: what cannot be used is named with its reason, counted, and kept out; never silently skipped or filled in."""
+"""Bad samples are named, counted and kept out; never skipped in silence, never filled in."""
 
 import errno
 import json
 import re
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,13 +18,13 @@ VARYING = re.compile(r"""'[^']*'|"[^"]*"|\S*\w\.[a-z]\w{1,4}\b|-?\d+(\.\d+)?""")
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Fault:
-    """A file, row or sample that could not be used, and why."""
+    """One thing that could not be used, and why."""
 
     file: str  # relative to the lab folder it came from, or shard:key
     reason: str
-    row: int | None = None  # line or frame that the reason refers to
+    row: int | None = None  # line or frame the reason speaks of
     offset: int | None = None  # byte offset in a tar
-    packed: bool = False  # a remark only: the file was packed nevertheless
+    packed: bool = False  # a remark only: what the file gave was packed all the same
 
     def __str__(self) -> str:
         where = f" row {self.row}" if self.row is not None else f" offset {self.offset}" if self.offset is not None else ""
@@ -31,7 +32,7 @@ class Fault:
 
 
 class BadSample(Exception):
-    """A stored sample is unreadable, or differs from what the manifest says."""
+    """A stored sample that does not read as the manifest says."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(str(fault))
@@ -40,16 +41,20 @@ class BadSample(Exception):
 
 @dataclass
 class Budget:
-    """The number of bad rows that a run tolerates before it stops."""
+    """How many bad rows a run may meet before it stops; safe to share between threads."""
 
     limit: int  # distinct bad samples; 0 stops at the first
     faults: list[Fault] = field(default_factory=list)
+    tell: Callable[[Fault], None] = lambda fault: None  # called once for each fault, when it is met
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def spend(self, fault: Fault) -> None:
-        """Count a fault once; past the limit ValueError, naming the first fault and what to do."""
-        if fault in self.faults:
-            return
-        self.faults.append(fault)
+        """Count a fault once; past the limit raise ValueError naming the first and what to do."""
+        with self._lock:
+            known = fault in self.faults
+            if not known:
+                self.faults.append(fault)
+                self.tell(fault)
         if len(self.faults) > self.limit:
             raise ValueError(
                 f"{len(self.faults)} bad samples, {self.limit} allowed (bad_rows); the first: {self.faults[0]}; "
@@ -58,22 +63,21 @@ class Budget:
 
 
 def write_faults(path: Path, faults: Iterable[Fault]) -> None:
-    """Write one JSON object a line, atomically."""
+    """One JSON object a line, by temp file and rename."""
     atomic.write_text(path, "".join(json.dumps(asdict(fault)) + "\n" for fault in faults))
 
 
 def read_faults(path: Path) -> list[Fault]:
-    """Faults that `write_faults` wrote; none where there is no file."""
     if not path.exists():
         return []
     return [Fault(**json.loads(line)) for line in path.read_text().splitlines()]
 
 
 def contain(name: str, items: Iterable) -> Iterator:
-    """The items of one unit; an unexpected exception becomes a fault of that name and ends the unit, not the run.
+    """Pass the items of one unit on; an exception that nobody expected becomes the unit's fault and ends the unit, not the run.
 
     Raises:
-        OSError: a fault of the machine (no room, too many open files).
+        OSError: the machine is at fault (no room, too many open files).
     """
     try:
         yield from items
@@ -84,13 +88,13 @@ def contain(name: str, items: Iterable) -> Iterator:
 
 
 def attempt(name: str, function: Callable, *arguments: object) -> tuple[object | None, Fault | None]:
-    """(the function's result, None), or (None, the fault that `contain` makes of its exception)."""
+    """What the function returns, or the fault that `contain` would make of its exception."""
     (item,) = contain(name, (function(*arguments) for _ in range(1)))
     return (None, item) if isinstance(item, Fault) else (item, None)
 
 
 def format_reason(error: Exception) -> str:
-    """An exception in one line: the message of a ValueError, which is written for users; type and message of any other."""
+    """One line. ValueError carries a message that was written for the user; of any other the type matters too."""
     text = " ".join(str(error).split())
     if isinstance(error, UnicodeError) or not isinstance(error, ValueError):
         return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -98,9 +102,9 @@ def format_reason(error: Exception) -> str:
 
 
 def group_by_reason(faults: Sequence[Fault]) -> list[tuple[str, list[Fault]]]:
-    """(reason, its faults) for each kind of fault, the most frequent first.
+    """Faults of one kind together, the most frequent kind first: (the reason, its faults).
 
-    Reasons that differ only in names and numbers are one kind, with the text of the first.
+    Reasons that differ only in names and numbers are one kind; the first one's text stands for it.
     """
     kinds: dict[str, list[Fault]] = defaultdict(list)
     for fault in faults:

@@ -14,7 +14,7 @@ from tarpon.tools.tasks import part_of_task
 from tarpon.train import checkpoint
 from tarpon.train.config import parse, parser_for, read_run
 from tarpon.train.engine import DistContext
-from tarpon.train.evaluate import evaluate
+from tarpon.train.evaluate import evaluate, left_out_words
 from tarpon.train.folder import read_encoders
 from tarpon.train.task import Problem
 from tarpon.train.tasks import TASKS
@@ -53,6 +53,9 @@ def run(
         results[MEAN] = evaluate(average(problems, averaging), split)
     scores = {name: result.scalars for name, result in results.items()}
     print("\n".join(format_scores(scores, title=f"{split} of {first.data}", kind=first.kind)))
+    for name, result in results.items():
+        if words := left_out_words(result.scalars):
+            print(f"{name}: {split}{words}; what was left out is named above")
     *runs, reported = results
     if json:
         content = {split: scores[reported]} | ({"runs": {name: scores[name] for name in runs}} if runs else {})
@@ -94,7 +97,8 @@ def open_best(folder: Path, *, data: str | None = None, change: str | None = Non
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     context = DistContext(rank=0, world=1, local_rank=0, local_world=1, device=device)
     size = micro_batch or settings.micro_batch
-    settings = replace(settings, data=data or settings.data, micro_batch=size, global_batch=size)
+    # no `out`: what cannot be read here is no part of the run's quarantine
+    settings = replace(settings, data=data or settings.data, micro_batch=size, global_batch=size, out="")
     problem = task.build(settings, task.without_download(options), context, encoders=read_encoders(folder))
     best, _ = checkpoint.load_tensors(folder / checkpoint.BEST)
     checkpoint.load_weights(problem.model.to(device), best, name=str(folder / checkpoint.BEST))

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.reader import Reader
 from tarpon.tools.lint_checks import LISTING_CHECKS, Finding, Kind, check_columns, list_tars, read_sample
+from tarpon.tools.lint_features import examine_features, is_features
 from tarpon.tools.tasks import part_of_kind
 
 CHUNK = 8  # samples of a job, at least
@@ -29,27 +30,31 @@ def lint(shards: str, *, workers: int | None = None) -> list[Finding]:
     Raises:
         ValueError: there is no readable manifest, or it is of a kind that lint does not know.
     """
-    return [finding for findings in _examine(_open(shards), workers=workers).values() for finding in findings]
+    checks = examine_features(shards)[2] if is_features(shards) else _examine(_open(shards), workers=workers)
+    return [finding for findings in checks.values() for finding in findings]
 
 
 def run(shards: str, *, json: bool = False) -> int:
-    """Check a packed data set and print what was found.
+    """Check a packed data set or a feature cache and print what was found.
 
     Args:
-        shards: folder that `tarpon pack` wrote.
+        shards: folder that `tarpon pack` or `tarpon features` wrote.
         json: print one JSON object instead of the table.
 
     Returns:
         0 when nothing was found, else 1.
     """
-    manifest = _open(shards)
-    checks = _examine(manifest)
+    if is_features(shards):
+        kind, samples, checks = examine_features(shards)
+    else:
+        manifest = _open(shards)
+        kind, samples, checks = manifest.card["kind"], len(manifest), _examine(manifest)
     if json:
         print(
             dumps(
                 {
                     "shards": shards,
-                    "samples": len(manifest),
+                    "samples": samples,
                     "ok": not any(checks.values()),
                     "checks": {
                         name: {"ok": not found, "findings": [{"where": f.where, "what": f.what} for f in found]}
@@ -60,7 +65,7 @@ def run(shards: str, *, json: bool = False) -> int:
             )
         )
     else:
-        print("\n".join(_table(shards, manifest, checks)))
+        print("\n".join(_table(shards, kind, samples, checks)))
     return int(any(checks.values()))
 
 
@@ -137,8 +142,8 @@ def check_samples(shards: str, rows: Sequence[int]) -> list[Finding]:
     return found
 
 
-def _table(shards: str, manifest: Manifest, checks: dict[str, list[Finding]]) -> Iterator[str]:
-    yield f"{shards}: {manifest.card['kind']}, {len(manifest)} samples"
+def _table(shards: str, kind: str, samples: int, checks: dict[str, list[Finding]]) -> Iterator[str]:
+    yield f"{shards}: {kind}, {samples} samples"
     for name, found in checks.items():
         yield f"  {name:<12} {f'{len(found)} finding' + 's' * (len(found) != 1) if found else 'ok'}"
         yield from (f"    {finding}" for finding in found[:SHOWN])

@@ -4,7 +4,6 @@ Checks of the whole set take a `Listing`; checks of one sample take a `Stored`, 
 """
 
 import hashlib
-import io
 import json
 import tarfile
 from collections import Counter
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tarpon.shards.manifest import SPLITS, Manifest
+from tarpon.shards.npy import read_npy
 from tarpon.shards.pack import QUARANTINE
 from tarpon.shards.quarantine import BadSample, read_faults
 from tarpon.shards.reader import Reader
@@ -261,8 +261,7 @@ def load_array(sample: Stored, name: str, *, dtype: str, shape: tuple[int, ...])
     """A stored .npy as an array of this dtype and shape, or None and what is wrong with it."""
     content = sample.files[name]
     try:
-        with io.BytesIO(content) as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
+        array = read_npy(content)
     except ValueError as error:
         return None, [f"{name} is no readable array ({error})"]
     if array.dtype != np.dtype(dtype) or array.shape != shape:

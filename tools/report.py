@@ -26,6 +26,7 @@ from tarpon.tools.tasks import TOOLS
 from tarpon.train.figures import curves
 from tarpon.train.figures.style import Frames
 from tarpon.train.metrics.names import score_keys
+from tarpon.train.quarantine import read_quarantine
 
 NO_TASK = "run.json does not say which task this run is of, so only what every task has is shown."
 
@@ -92,6 +93,7 @@ def write_report(run: Path, *, frames: Frames | None = None, out: Path | None = 
         ("Result", _warned(parts.warnings(record)) + _result(record, parts=parts)),
         ("How the split was made", _split_words(record, parts=parts)),
         ("Training", _training(record, has_curve=parts.has_curve)),
+        *_quarantine(run),
         *parts.sections(record, frames=frames),
         ("All metrics", _all_metrics(record)),
         ("Configuration and machine", _settings(record)),
@@ -114,6 +116,9 @@ def _result(record: Record, *, parts: ReportSections) -> str:
             "metrics.json has no scores yet, so there is no result to show: training has not finished.", kind="warn"
         )
     notes = [] if record.task else [paragraph(NO_TASK, kind="warn")]
+    if scores.get("rows", 0) < scores.get("rows_of", 0):
+        counts = f"{scores['rows']:.0f} of {scores['rows_of']:.0f} rows"
+        notes.append(paragraph(f"The scores are over {counts} of {record.split}: the others could not be read.", kind="warn"))
     if record.split == "val":
         notes.append(
             paragraph(
@@ -200,6 +205,20 @@ def _training(record: Record, *, has_curve: Callable[[str], bool]) -> str:
     names = score_keys(record.classes)
     caption = f"Up to optimizer step {max(line['step'] for line in lines):,}; val/ is the validation split."
     return embed_figure(curves.curves(lines, classes=names), caption=caption)
+
+
+def _quarantine(run: Path) -> list[tuple[str, str]]:
+    """What could not be read in training and evaluation; no section where everything could."""
+    unread = read_quarantine(run)
+    if not unread:
+        return []
+    rows = [tuple(str(line.get(name, "")) for name in ("tar", "key", "offset", "error", "process")) for line in unread]
+    words = paragraph(
+        f"{_count(unread, 'sample')} could not be read. In training the next row stood in for each; in evaluation each was "
+        "left out, and the scores say over how many rows they are (rows of rows_of). Prove the data with tarpon lint.",
+        kind="warn",
+    )
+    return [("Quarantine", words + table(("tar", "key", "offset", "error", "process"), rows))]
 
 
 def _all_metrics(record: Record) -> str:

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 
 from tarpon.shards import atomic
 from tarpon.train.schedule import Plateau
+from tarpon.train.tensor_checksum import checksum
 
 # the newest whole one; last_1 and so on are those before it
+SHA256 = "sha256"  # the entry of a file's metadata
 LAST, BEST = "checkpoints/last.safetensors", "best.safetensors"
 
 
@@ -45,8 +47,14 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    told = {"tarpon": json.dumps(meta), SHA256: checksum(tensors, meta)}
     with atomic.replace(path) as draft:
-        save_file(dict(tensors), draft, metadata={"tarpon": json.dumps(meta)})
+        try:
+            save_file(dict(tensors), draft, metadata=told)
+        except SafetensorError as error:  # it wraps what the system says
+            raise OSError(
+                f"{path}: not saved ({error}); make room there, the run goes on from the checkpoint before"
+            ) from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -55,8 +63,12 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
         raise ValueError(f"{path}: no such checkpoint; start without --resume, or give the right run folder")
     try:
         with safe_open(path, framework="pt") as file:
-            meta = json.loads((file.metadata() or {})["tarpon"])
-            return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118  not a dict
+            told = file.metadata() or {}
+            meta = json.loads(told["tarpon"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+        if SHA256 in told and told[SHA256] != checksum(tensors, meta):  # those of earlier versions have none
+            raise ValueError("its checksum differs: the file was damaged after it was written")
+        return tensors, meta
     except (SafetensorError, KeyError, OSError, ValueError) as error:
         raise ValueError(f"{path}: not a readable checkpoint ({error})") from error
 

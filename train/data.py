@@ -14,10 +14,10 @@ from tarpon.pipelines.feed import Feed, Fields, SampleReader
 from tarpon.pipelines.graph_shell import Graph
 from tarpon.pipelines.loader import Batch, Loader
 from tarpon.shards.manifest import Manifest
-from tarpon.shards.quarantine import Budget
 from tarpon.shards.sampling import plan
 from tarpon.train.config import Run
 from tarpon.train.engine import DistContext, cores
+from tarpon.train.quarantine import Quarantine
 
 TRAIN = "train"
 
@@ -53,6 +53,7 @@ class TaskData:
     split_work: Callable[[np.ndarray], Sequence]  # (B,) items of a split, -1 pads -> the loader's work
     make_loader: Callable[[bool], BatchLoader]  # training? -> its pipeline
     finish: Callable[[Batch, str], Batch] = lambda batch, split: batch  # (a pipeline's batch, split) -> the model's
+    quarantine: Quarantine | None = None  # of what is read row by row
     _built: dict[str, BatchLoader] = field(default_factory=dict, init=False)
 
     @property
@@ -101,16 +102,26 @@ def decoding_loader(
     manifest: Manifest,
     reader: SampleReader,
     pool: np.ndarray,
-    budget: Budget,
+    quarantine: Quarantine,
+    substitute: bool,
 ) -> Loader:
     """A DALI pipeline over stored samples, with the run's options.
 
     Args:
-        pool: rows that may stand in for a bad one. budget: bad samples allowed.
+        pool: rows that may stand in for a bad one. quarantine: of the run.
+        substitute: False, in evaluation: a bad row is left out and nothing stands in for it.
     """
     return Loader(
         graph,
-        Feed(manifest, reader, fields, pool=pool, budget=budget),
+        Feed(
+            manifest,
+            reader,
+            fields,
+            pool=pool,
+            budget=quarantine.budget,
+            substitute=substitute,
+            rejected=quarantine.rejected,
+        ),
         device=context.gpu,
         threads=run.loader.threads or cores(context),
         prefetch=run.loader.prefetch,

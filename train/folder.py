@@ -13,6 +13,7 @@ from tarpon.shards import atomic
 from tarpon.train import checkpoint
 from tarpon.train.ema import Ema
 from tarpon.train.engine import Engine
+from tarpon.train.evaluate import left_out_words
 from tarpon.train.sink import MultiSink
 from tarpon.train.stepper import State
 from tarpon.train.task import Problem, Result
@@ -113,6 +114,9 @@ class RunFolder:
             self._problem.export(self.out, best, scores)
             told = (self._problem.select, "loss")
             self._sink.hparams(config, {f"{split}/{name}": scores[split][name] for split in scores for name in told})
+            for split in scores:
+                if words := left_out_words(scores[split]):
+                    print(f"{split}{words}", flush=True)
             print("  ".join(f"{s} {name} {scores[s][name]:.4f}" for s in scores for name in told), flush=True)
             print(f"run folder {self.out}", flush=True)
         self._engine.barrier()

@@ -13,6 +13,7 @@ from tarpon.train.alive import Watch
 from tarpon.train.config import Run
 from tarpon.train.ema import Ema
 from tarpon.train.engine import Engine
+from tarpon.train.evaluate import left_out_words
 from tarpon.train.meter import Meter
 from tarpon.train.schedule import observe
 from tarpon.train.sink import MultiSink
@@ -104,7 +105,7 @@ def tell(result: Result, problem: Problem, engine: Engine, sink: MultiSink, *, s
     if engine.context.first:
         tqdm.write(
             f"step {at.step}/{total}  epoch {at.epoch}  val {problem.select} {result.scalars[problem.select]:.4f}  loss "
-            f"{result.scalars['loss']:.4f}" + ("  best" if state.plateau.since == 0 else "")
+            f"{result.scalars['loss']:.4f}{left_out_words(result.scalars)}" + ("  best" if state.plateau.since == 0 else "")
         )
 
 

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import yaml
 
+from tarpon.shards.bounded_text import read_yaml
 from tarpon.train.config import UsageError, one_line
 
 Names = Mapping[str, tuple[str, ...]]  # their name -> ours, dotted; one of theirs may set several of ours, or name=value
@@ -86,9 +88,8 @@ def _values(rest: list[str]) -> str:
 def _translate_file(path: str, names: Names, refused: Mapping[str, str], idle: Mapping[str, Callable[[str], str]]) -> str:
     """The path itself, or the file's content under our names as YAML text."""
     try:
-        with open(path) as file:
-            held = yaml.safe_load(file)
-    except (OSError, yaml.YAMLError) as error:
+        held = read_yaml(Path(path))
+    except (OSError, ValueError) as error:
         raise UsageError(f"--config {path}: cannot be read ({one_line(str(error))})") from error
     theirs = {key for key in names if isinstance(held, dict) and key in held and not isinstance(held[key], dict)}
     if not isinstance(held, dict) or not (theirs or any(key in refused or key in idle for key in held)):

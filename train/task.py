@@ -77,7 +77,7 @@ class Problem:
     # what else a run goes on with, as JSON: this process's own, and all processes' of the run that is gone on with
     memory: Callable[[], dict] = dict
     remember: Callable[[list[dict]], None] = lambda held: None
-    encoders: dict = field(default_factory=dict)  # what labels and inputs are called, by number: part of what is learnt
+    encoders: dict = field(default_factory=dict)  # names of labels and inputs by number, kept in the run folder
 
 
 @dataclass(frozen=True, kw_only=True)

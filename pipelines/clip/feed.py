@@ -11,10 +11,10 @@ from typing import ClassVar
 import numpy as np
 
 from tarpon.pipelines.clip.checks import check_clips
-from tarpon.pipelines.clip.npy import read_npy
 from tarpon.pipelines.feed import StoredRow
 from tarpon.pipelines.noise import NoiseBank, NoiseSlice
 from tarpon.shards.manifest import Manifest
+from tarpon.shards.npy import read_npy
 from tarpon.shards.quarantine import BadSample, Fault
 from tarpon.shards.sampling.draws import ClipAugment, ClipDraw, draw_clip, index_window_frames
 from tarpon.shards.sampling.plan import Slots, choose_start, tile_starts, weight_windows
@@ -45,6 +45,7 @@ class ClipFields:
     noise_sd: float = 0.0  # of full scale; 0 needs no noise bank
     banks: Mapping[str, NoiseBank] = field(init=False)
 
+    column: ClassVar[str] = "clip"
     names: ClassVar[tuple[str, ...]] = (
         "video", "picked", "repeats", "order", "mean", "std", "mirror", "noisy", "noise", "pose", "keypoints", "actions",
         "valid", "row", "start",
@@ -145,10 +146,13 @@ class ClipFields:
 
 def load_array(stored: StoredRow, column: str, shape: tuple[int, ...]) -> np.ndarray:
     """A stored .npy component; BadSample where it has another shape."""
-    array = read_npy(stored.read(column))
-    if array.shape != shape:
-        where = f"{stored.value('shard')}:{stored.value('key')}"
-        raise BadSample(Fault(file=where, reason=f"{column} is {array.shape}, {shape} was expected"))
+    try:
+        array = read_npy(stored.read(column))
+        if array.shape != shape:
+            raise ValueError(f"{array.shape}, {shape} was expected")
+    except ValueError as error:
+        where, offset = f"{stored.value('shard')}:{stored.value('key')}", stored.value(f"{column}_offset")
+        raise BadSample(Fault(file=where, offset=offset, reason=f"{column} is {error}")) from error
     return array
 
 

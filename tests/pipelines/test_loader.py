@@ -1,13 +1,18 @@
 """The loader as an iterator: the same every time, in order, runnable again, honest about bad samples."""
 
+import hashlib
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from tarpon.pipelines.clip.feed import ClipRequest, TrainWindows, merge_classes, tile_windows
-from tarpon.shards.manifest import Manifest, open_manifest
+from tarpon.pipelines.fallback_rows import Filler, left_out
+from tarpon.shards.manifest import Manifest, open_manifest, write_manifest
 from tarpon.shards.sampling.draws import ClipAugment, draw_clip
 from tarpon.shards.sampling.plan import EpochPlan, weight_rare_classes, weight_windows
 
@@ -142,19 +147,70 @@ def test_padding_stays_invalid_when_the_row_behind_it_is_bad(mouse_shards, make_
     assert not batch["valid"].any()
 
 
-def test_a_clip_that_does_not_decode_is_named(mouse_shards, make_loader, tmp_path):
-    """Bytes that the checksum passes because nobody checks it."""
-    shutil.copytree(mouse_shards.root, tmp_path / "set")
-    path = tmp_path / "set" / mouse_shards.value(0, "shard")
-    content = bytearray(path.read_bytes())
-    offset, size = mouse_shards.value(0, "clip_offset"), mouse_shards.value(0, "clip_size")
-    content[offset : offset + size] = bytes(size)
-    path.write_bytes(content)
-    loader = make_loader(open_manifest(tmp_path / "set"))
-    loader.feed.reader.verify = False
-    with pytest.raises(ValueError, match=f"could not decode a batch.*{mouse_shards.value(0, 'key')}"):
-        list(loader.run([[ClipRequest(row=0, start=0)]]))
+def undecodable(manifest: Manifest, folder: Path, rows: tuple[int, ...], *, how=bytes) -> Manifest:
+    """A copy in which clips do not decode although their checksums are right."""
+    shutil.copytree(manifest.root, folder)
+    table, digests = manifest.table, manifest.column("clip_sha256").tolist()
+    for row in rows:
+        path = folder / manifest.value(row, "shard")
+        content = bytearray(path.read_bytes())
+        offset, size = manifest.value(row, "clip_offset"), manifest.value(row, "clip_size")
+        content[offset : offset + size] = how(size)
+        digests[row] = hashlib.sha256(content[offset : offset + size]).hexdigest()
+        path.write_bytes(content)
+    table = table.set_column(table.column_names.index("clip_sha256"), "clip_sha256", pa.array(digests))
+    write_manifest(folder, table, manifest.card)
+    return open_manifest(folder)
+
+
+def test_a_clip_that_does_not_decode_is_named_alone(mouse_shards, make_loader, tmp_path):
+    loader = make_loader(undecodable(mouse_shards, tmp_path / "set", (2,)), batch=2)
+    with pytest.raises(ValueError, match=f"1 bad samples, 0 allowed .*{mouse_shards.value(2, 'key')} .*clip: does not decode"):
+        list(loader.run([[ClipRequest(row=row, start=0), ClipRequest(row=row + 1, start=0)] for row in (0, 2, 4)]))
     assert [batch["row"].item() for batch in loader.run([[ClipRequest(row=6, start=0)]])] == [6]
+
+
+@pytest.mark.parametrize(("decode_batches", "prefetch"), [(1, 1), (1, 3), (2, 2)])
+def test_a_run_goes_on_without_what_does_not_decode(mouse_shards, make_loader, tmp_path, decode_batches, prefetch):
+    """Two of the clips are bad: the next row stands in; all other batches are those of sound data, each once and in order."""
+    work = [[ClipRequest(row=row, start=3), ClipRequest(row=(row + 1) % 7, start=9)] for row in (0, 2, 4, 5, 6, 1)]
+    bad = undecodable(mouse_shards, tmp_path / "set", (3, 6))
+    loader = make_loader(bad, batch=2, limit=2, decode_batches=decode_batches, prefetch=prefetch)
+    found = list(loader.run(work))
+    stand_in = [[replace(w, row={3: 4, 6: 0}.get(w.row, w.row)) for w in windows] for windows in work]
+    assert equal(found, list(make_loader(mouse_shards, batch=2).run(stand_in)))
+    faults = loader.feed.fallback.budget.faults
+    assert sorted(fault.file.partition(":")[2] for fault in faults) == sorted(mouse_shards.value(row, "key") for row in (3, 6))
+    assert all("does not decode" in fault.reason and fault.offset for fault in faults)
+    assert equal(found, list(loader.run(work)))  # known now: the same again
+
+
+def test_evaluation_leaves_a_bad_row_out_and_names_it(mouse_shards, make_loader, tmp_path):
+    bad = undecodable(mouse_shards, tmp_path / "set", (0, 3))
+    loader = make_loader(bad, batch=2, limit=2)
+    loader.feed.substitute = False
+    batches = list(loader.run([[ClipRequest(row=row, start=0), ClipRequest(row=row + 1, start=0)] for row in (0, 2, 4)]))
+    assert [batch["row"].tolist() for batch in batches] == [[left_out(0), 1], [2, left_out(3)], [4, 5]]
+    assert not batches[0]["valid"][0].any()
+    assert (batches[1]["actions"][1] == -1).all()
+    assert len(loader.feed.fallback.budget.faults) == 2
+
+
+def test_past_the_budget_an_evaluation_ends(damaged, make_loader):
+    loader = make_loader(damaged, limit=0)
+    loader.feed.substitute = False
+    with pytest.raises(ValueError, match="1 bad samples, 0 allowed"):
+        list(loader.run([[ClipRequest(row=2, start=0)]]))
+
+
+def test_padding_spends_nothing(damaged, make_loader):
+    """Its content is another row's, which nobody asked for."""
+    loader = make_loader(damaged, limit=0)
+    loader.feed.filler = Filler(np.array([2, 4]))
+    (batch,) = loader.run([[ClipRequest(row=-1, start=0)]])
+    assert batch["row"].item() == -1
+    assert loader.feed.filler.row == 4
+    assert loader.feed.fallback.budget.faults == []
 
 
 def test_windows_start_evenly_or_by_the_boost(mouse_shards):

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from tarpon.shards.manifest import CARD, MANIFEST, open_manifest
+from tarpon.shards.manifest import CARD, CHECKSUMS, MANIFEST, open_manifest
 
 
 def refused(root: object, match: str, **options) -> None:
@@ -32,6 +34,9 @@ def test_a_missing_an_unfinished_and_a_wrong_set_are_refused(toy_shards, tmp_pat
     refused(manifest.root, "no dataset.json")
     card.write_text(text)
     (Path(manifest.root) / MANIFEST).write_bytes(b"PAR1 and then nothing")
+    refused(manifest.root, "checksum differs")
+    unsealed = {name: value for name, value in json.loads(text).items() if name not in CHECKSUMS}
+    card.write_text(json.dumps(unsealed))
     refused(manifest.root, "not readable")
 
 
@@ -60,3 +65,47 @@ def test_no_group_is_in_two_splits(mouse_shards):
 def test_the_fingerprint_is_of_the_content(toy_shards, tmp_path):
     one, same, other = toy_shards(tmp_path / "a"), toy_shards(tmp_path / "b"), toy_shards(tmp_path / "c", count=11)
     assert one.fingerprint() == same.fingerprint() != other.fingerprint()
+
+
+def test_a_manifest_or_card_that_is_not_the_one_that_was_packed_is_refused(toy_shards, tmp_path):
+    root = Path(toy_shards(tmp_path / "a").root)
+    assert open_manifest(root).remark is None
+    other = Path(toy_shards(tmp_path / "b", count=11).root)
+    whole = (root / MANIFEST).read_bytes()
+    (root / MANIFEST).write_bytes((other / MANIFEST).read_bytes())
+    refused(root, r"manifest\.parquet: checksum differs from dataset\.json")
+    for place in range(4, len(whole), 97):
+        content = bytearray(whole)
+        content[place] ^= 16
+        (root / MANIFEST).write_bytes(content)
+        refused(root, r"manifest\.parquet: checksum differs")
+    (root / MANIFEST).write_bytes(whole)
+    text = (root / CARD).read_text()
+    for name, value in json.loads(text).items():
+        if name != "schema_version":
+            (root / CARD).write_text(json.dumps(json.loads(text) | {name: [value, "changed"]}))
+            refused(root, "checksum of the card differs" if name != "manifest_sha256" else "checksum of the card")
+    for content in ("[]", "7", '"text"', "[" * 100_000):
+        (root / CARD).write_text(content)
+        refused(root, r"dataset\.json: (holds a|not valid JSON)")
+
+
+def test_data_of_earlier_versions_open_with_a_remark_and_what_is_missing_names_the_file(toy_shards):
+    root = Path(toy_shards().root)
+    card = {name: value for name, value in json.loads((root / CARD).read_text()).items() if name not in CHECKSUMS}
+    (root / CARD).write_text(json.dumps(card))
+    manifest = open_manifest(root)
+    assert "no checksum of its manifest" in manifest.remark
+    with pytest.raises(ValueError, match=r"manifest\.parquet: no column colour"):
+        manifest.column("colour")
+    table = manifest.table
+    at = table.column_names.index("shard")
+    for column, match in (
+        (pa.array(["../../etc/passwd"] * len(table)), "is not a file of this folder"),
+        (pa.array(range(len(table))), "column shard is not text"),
+        (pa.array([None] * len(table), pa.string()), "column shard is not text"),
+    ):
+        pq.write_table(table.set_column(at, "shard", column), root / MANIFEST)
+        refused(root, match)
+    pq.write_table(table.drop_columns(["group"]), root / MANIFEST)
+    refused(root, r"manifest\.parquet: no column group")

@@ -229,12 +229,16 @@ def problems() -> ModuleType:
 
 
 @pytest.fixture
-def tiny_problem(context, problems, request, tmp_path) -> Callable[[str], Problem]:
+def tiny_problem(context, problems, request, tmp_path) -> Callable[..., Problem]:
     """Task -> its problem with a tiny network, on the tests' shards."""
 
-    def make(task: str) -> Problem:
-        if task == "fish":
-            return problems.PROBLEMS[task](context, str(problems.write_features(tmp_path / "features")))
-        return problems.PROBLEMS[task](context, request.getfixturevalue(f"{task}_shards").root)
+    def make(task: str, *, data: str | Path | None = None, **run: object) -> Problem:
+        if data is None:
+            data = (
+                problems.write_features(tmp_path / "features")
+                if task == "fish"
+                else request.getfixturevalue(f"{task}_shards").root
+            )
+        return problems.PROBLEMS[task](context, str(data), **run)
 
     return make

@@ -31,29 +31,29 @@ CLASSES = {
 }
 
 
-def make_mouse(context: DistContext, data: str) -> Problem:
+def make_mouse(context: DistContext, data: str, **run: object) -> Problem:
     model, window = ModelOptions(backbone=VIT, hidden=16), WindowOptions(train_frames=24, val_frames=24)
-    return mouse.build(Run(data=data, micro_batch=1, global_batch=2), MouseOptions(model=model, window=window), context)
+    return mouse.build(Run(data=data, micro_batch=1, global_batch=2, **run), MouseOptions(model=model, window=window), context)
 
 
-def make_fish(context: DistContext, data: str) -> Problem:
+def make_fish(context: DistContext, data: str, **run: object) -> Problem:
     model, loss = FishModel(experts=2, hidden=16, tower=16), FishLoss(uncertainty_weighting=True)
-    run = Run(data=data, micro_batch=8, global_batch=16)
-    return fish.build(run, FishOptions(model=model, loss=loss), context)
+    settings = Run(data=data, micro_batch=8, global_batch=16, **run)
+    return fish.build(settings, FishOptions(model=model, loss=loss), context)
 
 
-def make_cells(context: DistContext, data: str) -> Problem:
+def make_cells(context: DistContext, data: str, **run: object) -> Problem:
     model = CellsModel(backbone=CNN, window=3, tcn_hidden=32)
-    return cells.build(Run(data=data, micro_batch=4, global_batch=8), CellsOptions(model=model), context)
+    return cells.build(Run(data=data, micro_batch=4, global_batch=8, **run), CellsOptions(model=model), context)
 
 
-def make_star(context: DistContext, data: str) -> Problem:
+def make_star(context: DistContext, data: str, **run: object) -> Problem:
     model = StarModel(backbone=VIT, width=16, embedding_dim=16, head_depth=2)
     options = StarOptions(model=model, num_instances=2, loss=MetricLoss(identity_weight=0.5))
-    return star.build(Run(data=data, micro_batch=8, global_batch=16), options, context)
+    return star.build(Run(data=data, micro_batch=8, global_batch=16, **run), options, context)
 
 
-PROBLEMS: dict[str, Callable[[DistContext, str], Problem]] = {
+PROBLEMS: dict[str, Callable[..., Problem]] = {
     "mouse": make_mouse,
     "fish": make_fish,
     "cells": make_cells,

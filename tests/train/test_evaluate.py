@@ -52,5 +52,5 @@ def test_the_same_numbers_for_any_number_of_processes_and_batch(toy, table):
     with torch.no_grad():
         loss = torch.nn.functional.cross_entropy(problem.model(table["x"])["score"], table["label"])
     for world, micro in ((1, 7), (1, 1), (1, 4), (2, 2), (3, 4)):
-        want = {"loss": float(loss), "loss_label": float(loss), "score": 0.0, "rows": 7.0}
+        want = {"loss": float(loss), "loss_label": float(loss), "score": 0.0, "rows": 7.0, "rows_of": 7.0}
         assert scored(toy, table, world=world, micro=micro) == pytest.approx(want, rel=1e-5), (world, micro)

@@ -6,6 +6,7 @@ from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.sources.cells.config import read_config
 from tarpon.shards.sources.cells.record import CELLS
 from tarpon.shards.sources.cells.source import CLASSES, CellsSource
+from tarpon.shards.sources.images import MAX_PIXELS
 from tarpon.tools.pack import run, shares
 from tarpon.tools.table import table
 
@@ -19,6 +20,7 @@ def cells(
     split: str | None = None,
     seed: int | None = None,
     side: int = 0,
+    max_pixels: int = MAX_PIXELS,
     workers: int = 0,
 ) -> int:
     """Pack infected and uninfected TIFF stacks into shards, every page at its full depth; run again after a kill it goes on.
@@ -32,6 +34,7 @@ def cells(
         seed: of split and folds; unset: data.split_seed of the file, else 0.
         side: pixels that pages are stretched to, once, here; with the size that is trained at, training reads them several
             times as fast. 0: every page is kept pixel for pixel.
+        max_pixels: a stack whose header tells of pages of more is kept out, unread.
         workers: processes; 0: one a core.
     """
     settings = read_config(Path(config))
@@ -44,6 +47,7 @@ def cells(
         folds=settings.folds if folds is None else folds,
         seed=seed,
         side=side,
+        max_pixels=max_pixels,
     )
     for line in settings.unused:
         print(f"note: {config}: {line}")

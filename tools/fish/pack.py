@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tarpon.shards.sources.fish.source import FISH, FishSource
+from tarpon.shards.sources.images import MAX_PIXELS
 from tarpon.tools.pack import run
 
 
@@ -15,6 +16,7 @@ def fish(
     val_share: float = 0.15,
     seed: int = 17,
     short_side: int = 512,
+    max_pixels: int = MAX_PIXELS,
     workers: int = 0,
 ) -> int:
     """Pack images and train.csv, test.csv into shards; run again after a kill it goes on.
@@ -27,11 +29,12 @@ def fish(
         val_share: of each family's training images, for validation; species stay whole, so it is met about.
         seed: of that cut.
         short_side: pixels; larger images are made smaller once, here. 0: never.
+        max_pixels: a picture whose header tells of more is kept out, unread.
         workers: processes; 0: one a core.
     """
     if not 0 <= val_share < 1:
         raise ValueError(f"val_share={val_share} must be in [0, 1); 0.15 is usual")
-    chosen = FishSource(order_column=order_column, short_side=short_side)
+    chosen = FishSource(order_column=order_column, short_side=short_side, max_pixels=max_pixels)
     return run(
         FISH,
         (Path(images), Path(annotations)),

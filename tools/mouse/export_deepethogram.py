@@ -1,11 +1,10 @@
 """`<stem>_labels.csv` as DeepEthogram reads it: a row a frame, a column a class, 0 or 1, `background` first."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
-from tarpon.shards import atomic
+from tarpon.shards import atomic, spreadsheet
 from tarpon.tools.mouse.labelled import Labelled
 
 BACKGROUND = "background"
@@ -20,7 +19,7 @@ def write(labelled: Labelled, out: Path) -> Path:
     columns = np.array(place)[labelled.actions] + 1  # (T,) with background at 0
     path = out / f"{labelled.path.stem}_labels.csv"
     with atomic.replace(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer = spreadsheet.Writer(file)
         writer.writerow(["", BACKGROUND, *named])
         for number, column in enumerate(columns.tolist()):
             writer.writerow([number, *(int(at == column) for at in range(len(named) + 1))])

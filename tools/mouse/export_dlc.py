@@ -1,11 +1,10 @@
 """`<stem>DLC_tarpon.csv` as DeepLabCut and SimBA read it: scorer, bodyparts, coords; x, y and likelihood of each point."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
-from tarpon.shards import atomic
+from tarpon.shards import atomic, spreadsheet
 from tarpon.tools.mouse.labelled import Labelled
 
 SCORER = "DLC_tarpon"
@@ -23,7 +22,7 @@ def write(labelled: Labelled, out: Path) -> Path:
     rows = np.concatenate([xy, inside.astype(xy.dtype)], -1).reshape(len(xy), -1)
     path = out / f"{labelled.path.stem}{SCORER}.csv"
     with atomic.replace(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer = spreadsheet.Writer(file)
         writer.writerow(["scorer", *([SCORER] * 3 * len(labelled.points))])
         writer.writerow(["bodyparts", *(name for name in labelled.points for _ in range(3))])
         writer.writerow(["coords", *("x", "y", "likelihood") * len(labelled.points)])

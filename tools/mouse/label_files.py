@@ -3,12 +3,11 @@
 T frames, C classes, K points.
 """
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
-from tarpon.shards import atomic
+from tarpon.shards import atomic, spreadsheet
 from tarpon.shards.sources.mouse.dlc import OWN
 from tarpon.train.tasks.mouse.metrics.segments import find_runs
 
@@ -22,7 +21,7 @@ def write_actions(path: Path, actions: np.ndarray, probs: np.ndarray, classes: l
     """
     more = ((), ()) if note is None else (("Note",), (note,))
     with atomic.replace(path) as draft, open(draft, "w", newline="") as file:
-        writer = csv.writer(file)
+        writer = spreadsheet.Writer(file)
         writer.writerow(["Frame", "Action", *(f"{name}_prob" for name in classes), *more[0]])
         for number, (action, row) in enumerate(zip(actions, probs, strict=True)):
             writer.writerow([number, classes[action], *(f"{p:.5f}" for p in row), *more[1]])
@@ -41,7 +40,7 @@ def write_bouts(
     """
     more = ((), ()) if note is None else (("Note",), (note,))
     with atomic.replace(path) as draft, open(draft, "w", newline="") as file:
-        writer = csv.writer(file)
+        writer = spreadsheet.Writer(file)
         writer.writerow((*BOUT_COLUMNS, *more[0]))
         bouts = list(zip(*(part.tolist() for part in find_runs(actions)), strict=True))
         for number, (start, stop, action) in enumerate(bouts, start=1):
@@ -62,7 +61,7 @@ def write_track(path: Path, xy: np.ndarray, points: list[str]) -> None:
         ("coords", *("x", "y", "likelihood") * len(points)),
     )
     with atomic.replace(path) as draft, open(draft, "w", newline="") as file:
-        writer = csv.writer(file)
+        writer = spreadsheet.Writer(file)
         writer.writerows(head)
         for number, row in enumerate(xy):
             writer.writerow([number, *(text for x, y in row for text in (f"{x:.3f}", f"{y:.3f}", "1.0"))])

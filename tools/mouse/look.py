@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tarpon.shards.manifest import SPLITS, Manifest
+from tarpon.shards.npy import read_npy
 from tarpon.shards.reader import Reader
 from tarpon.shards.sources.video import clips
 from tarpon.tools.look import Preview
@@ -155,7 +156,7 @@ def _decode(manifest: Manifest, chosen: list[Pick]) -> list[Image.Image]:
     for row, wanted in cache.items():
         stored = clips.frames_at(reader.read(row, "clip"), [pick.frame for pick in wanted])
         content = reader.read(row, "keypoints")
-        points = np.load(io.BytesIO(content), allow_pickle=False) if content else None
+        points = read_npy(content) if content else None
         side = np.array([manifest.value(row, "width"), manifest.value(row, "height")], float)
         for pick, array in zip(wanted, stored, strict=True):
             tiles[pick] = _tile(array, None if points is None else points[pick.frame], side=side)

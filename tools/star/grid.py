@@ -1,6 +1,5 @@
 """`tarpon grid star`: every strategy with every loss, each run in a folder of its own, and one table of what they are worth."""
 
-import csv
 import io
 import json
 import shlex
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from tarpon.shards import atomic
+from tarpon.shards import atomic, spreadsheet
 from tarpon.shards.json_file import write_json
 from tarpon.shards.manifest import open_manifest
 from tarpon.tools.evaluate import open_best
@@ -256,7 +255,7 @@ def write_results(path: Path, results: Sequence[dict], *, asked: int) -> None:
 
 def format_csv(results: Sequence[dict]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = spreadsheet.Writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, "wildlife_mAP", "wildlife_rank1"])
     for entry in results:
         mean = entry["wildlife_per_dataset"].get(AVERAGE, {})

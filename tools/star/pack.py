@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tarpon.shards.manifest import SPLITS, Manifest
+from tarpon.shards.sources.images import MAX_PIXELS
 from tarpon.shards.sources.star.date_rules import parse_dates
 from tarpon.shards.sources.star.source import STAR, StarSource
 from tarpon.shards.sources.star.wildlife import WILDLIFE, WildlifeSource
@@ -26,6 +27,7 @@ def star(
     min_sessions: int | None = None,
     open_set: float | None = None,
     longest_side: int = 620,
+    max_pixels: int = MAX_PIXELS,
     seed: int | None = None,
     workers: int = 0,
 ) -> int:
@@ -43,6 +45,7 @@ def star(
         min_sessions: days an animal needs to be asked; those with fewer are distractors; unset: 2.
         open_set: share of the animals of several days that are tested as unknown; unset: 0.
         longest_side: pixels; larger pictures are made smaller once, here. 0: never.
+        max_pixels: a picture whose header tells of more is kept out, unread.
         seed: which animals are tested as unknown; unset: 42.
         workers: processes; 0: one a core.
     """
@@ -51,7 +54,7 @@ def star(
     if split == "given" and own:
         raise ValueError(f"{', '.join(own)} would do nothing with split=given: the file says the split; take one away")
     rule, days = parse_dates(dates)
-    chosen = StarSource(split=split, longest_side=longest_side, **own)
+    chosen = StarSource(split=split, longest_side=longest_side, max_pixels=max_pixels, **own)
     return run(
         STAR,
         (Path(root),),
@@ -77,6 +80,7 @@ def wildlife(
     train_ratio: float | None = None,
     val_share: float = 0.1,
     longest_side: int = 620,
+    max_pixels: int = MAX_PIXELS,
     seed: int = 42,
     workers: int = 0,
 ) -> int:
@@ -92,6 +96,7 @@ def wildlife(
         train_ratio: of an animal's pictures, where the split is made here; unset: 0.8.
         val_share: of the training pictures, for validation, by whole days and clusters.
         longest_side: pixels; larger pictures are made smaller once, here. 0: never.
+        max_pixels: a picture whose header tells of more is kept out, unread.
         seed: of what is drawn.
         workers: processes; 0: one a core.
     """
@@ -106,6 +111,7 @@ def wildlife(
         exclude=_names(exclude),
         keep_seastar=keep_seastar,
         longest_side=longest_side,
+        max_pixels=max_pixels,
         **own,
     )
     return run(

@@ -1,6 +1,5 @@
 """`tarpon predict star`: which known animal new photographs show, or that it is a new one. Q photographs, G of the gallery."""
 
-import csv
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from tarpon.shards import atomic
+from tarpon.shards import atomic, spreadsheet
 from tarpon.tools.loose_images import list_images
 from tarpon.tools.star.embed import Embedded, embed_files, load_embedder, make_vector_columns
 from tarpon.tools.star.gallery import Gallery, find_longest_side, open_gallery
@@ -130,7 +129,7 @@ def _write_embeddings(path: Path, found: Embedded, names: Sequence[str]) -> None
 
 def _write_matches(path: Path, matched: Matches) -> None:
     with atomic.replace(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer = spreadsheet.Writer(file)
         writer.writerow(COLUMNS)
         for query, name in enumerate(matched.names):
             novelty = _format_novelty(matched, query)

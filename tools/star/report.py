@@ -117,8 +117,8 @@ def describe_split(record: Record) -> str:
 
 def rewrite(run: Path) -> None:
     """Tables, summary, figures and the review sheet of the run folder, made again from what it holds."""
-    own, search_options = search_run(run), read_search_options(run)
-    write_outputs(run, own.found, split=own.split, novelty=own.novelty, reranking=search_options.reranking)
+    own, searching = search_run(run), read_search_options(run)
+    write_outputs(run, own.found, split=own.split, novelty=own.novelty, reranking=searching.reranking)
     manifest = open_shards((run / "run.yaml").read_text(encoding="utf-8"))
     line = review.write_review(run / review.NAME, own.found, name=run.resolve().name, split=own.split, manifest=manifest)
     print(line)

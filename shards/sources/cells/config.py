@@ -1,6 +1,6 @@
-"""Reads the published trainer's YAML: keys for packing, keys for training, keys without effect here, and refused keys.
+"""The published trainer's YAML: what of it packing takes, what training takes, what has no effect here, and what is refused.
 
-Every key of the file must be in one of these tables (KEYS, ALIASES, REFUSED); any other key is an error.
+Every key of the file is one of these, by name; one that is none is an error. The table is KEYS.
 """
 
 import math
@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-import yaml
-
+from tarpon.shards.bounded_text import read_yaml
 from tarpon.shards.sources.cells.names import NAME
 
 FRAMES = "data.frames"
@@ -90,7 +89,7 @@ REFUSED = {
 
 @dataclass(frozen=True, kw_only=True)
 class CellsConfig:
-    """The options of packing in the file."""
+    """What packing takes from the file."""
 
     infected_dir: Path
     uninfected_dir: Path
@@ -103,7 +102,7 @@ class CellsConfig:
 
 
 def read_config(path: Path) -> CellsConfig:
-    """The options of packing. ValueError, naming the key, for a missing, wrong, unknown or refused one."""
+    """The packing part. ValueError, naming the key, for what is missing, wrong, unknown or refused."""
     known = _read(path)
     for key in ("data.infected_dir", "data.uninfected_dir"):
         if key not in known:
@@ -130,21 +129,17 @@ def read_config(path: Path) -> CellsConfig:
 
 
 def read_training_part(path: Path) -> dict[str, object]:
-    """The options of training, flat and dotted as in KEYS, those of data.frames as `frames.<train|val|test>.<key>`.
+    """The keys that training takes, flat and dotted as in KEYS, those of data.frames as `frames.<train|val|test>.<key>`.
 
-    A split's own sub-block overrides default, and default what is in data.frames itself. Unlike in the published trainer,
-    train's sub-block has no effect on val and test. ValueError as in `read_config`.
+    A split's own sub-block goes before default, and that before what stands in data.frames itself. Unlike in the published
+    trainer, train's sub-block says nothing of val and test.
     """
     return {key: value for key, value in _read(path).items() if KEYS.get(key, ("", TRAIN))[1] == TRAIN}
 
 
 def _read(path: Path) -> dict[str, object]:
-    """Every key of the file, flat, with its parsed value."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            held = yaml.safe_load(file)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    """Every key of the file, flat, with its value as the kind says."""
+    held = read_yaml(path)
     if not isinstance(held, dict):
         raise ValueError(f"{path}: holds no keys; data.infected_dir and data.uninfected_dir are needed")
     data = held.get("data") if isinstance(held.get("data"), Mapping) else {}
@@ -210,7 +205,7 @@ def _describe_unknown(key: str, known: list[str] | None = None) -> str:
 
 
 def _parse(path: Path, key: str, value: object, kind: str) -> object:
-    """The value parsed by its kind; `1e-4`, which YAML reads as text, is a number. ValueError naming file, key and kind."""
+    """The value as its kind says; `1e-4`, which YAML reads as text, is a number."""
     plain = kind.rstrip("?")
     if value is None and plain != kind:
         return None
@@ -269,8 +264,9 @@ def _parse_cosine(value: object) -> str:
 
 
 PARSERS = {
-    "number": _parse_number, "count": _parse_count, "flag": _parse_flag, "text": _parse_text, "numbers": _parse_numbers,
-    "pair": _parse_pair, "triple": lambda value: _parse_numbers(value, 3), "cosine": _parse_cosine, "any": lambda value: value,
+    "number": _parse_number, "count": _parse_count, "flag": _parse_flag, "text": _parse_text,
+    "numbers": _parse_numbers, "pair": _parse_pair,
+    "triple": lambda value: _parse_numbers(value, 3), "cosine": _parse_cosine, "any": lambda value: value,
 }  # fmt: skip
 TYPE_NAMES = {
     "number": "a number", "count": "a whole number of at least 0", "flag": "true or false", "text": "text",
@@ -279,7 +275,7 @@ TYPE_NAMES = {
 }  # fmt: skip
 
 
-def _find_folder(path: Path, text: str) -> Path:
-    """A relative folder is looked up beside the file, then in the working directory."""
-    beside = path.parent / Path(text).expanduser()
-    return beside if beside.is_dir() or not Path(text).is_dir() else Path(text)
+def _find_folder(path: Path, said: str) -> Path:
+    """Relative folders lie beside the file, or, where there is none, where the command is given."""
+    beside = path.parent / Path(said).expanduser()
+    return beside if beside.is_dir() or not Path(said).is_dir() else Path(said)

@@ -1,7 +1,7 @@
-"""Reads multi-page TIFFs page by page, counts grey levels, and encodes single pages.
+"""A multi-page TIFF as pages in order, one at a time; their grey levels; and a page as a TIFF of its own.
 
-Where a file is truncated, tifffile writes to its log and continues with fewer pages than were saved. Here every error in its
-log is an exception.
+tifffile writes to its log, and goes on, where a file is cut short: it then shows fewer pages than were saved. Here every such
+complaint is an error.
 """
 
 import io
@@ -18,14 +18,16 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from tarpon.shards.sources.images import MAX_PIXELS, check_pixels
+
 CHANNELS, DTYPES = (1, 3), {"uint8": 8, "uint16": 16}
 BROKEN = (OSError, ValueError, RuntimeError, LookupError, TypeError, ArithmeticError, struct.error)  # all that tifffile raises
-LOW, HIGH = 0.001, 0.999  # quantiles of a stack's pixels: its robust range leaves out hot pixels and dust
+LOW, HIGH = 0.001, 0.999  # shares of a stack's pixels: its robust range leaves out hot pixels and dust
 
 
 @dataclass(frozen=True, kw_only=True)
 class StackShape:
-    """Number of pages of a stack, and size and depth of each."""
+    """What every page of a stack has."""
 
     pages: int
     height: int  # pixels
@@ -35,17 +37,16 @@ class StackShape:
 
 
 class LevelHistogram:
-    """Histogram of the grey levels of a stack's pages, all channels together."""
+    """Counts the grey levels of a stack's pages, all channels together."""
 
     def __init__(self, bits: int) -> None:
         self.counts = np.zeros(2**bits, np.int64)
 
     def add(self, page: np.ndarray) -> None:
-        """Count a page's levels; (H, W) or (H, W, C) of the histogram's depth."""
         self.counts += np.bincount(page.ravel(), minlength=len(self.counts))
 
     def find_range(self) -> tuple[int, int]:
-        """The LOW and HIGH quantiles of the levels; minimum and maximum where these are equal."""
+        """The levels at or below which LOW and HIGH of the pixels lie; where those are one, the least and the greatest."""
         upto = np.cumsum(self.counts)
         low, high = (int(np.searchsorted(upto, share * upto[-1])) for share in (LOW, HIGH))
         if low == high:
@@ -54,9 +55,14 @@ class LevelHistogram:
         return low, high
 
 
-def read_shape(path: Path) -> StackShape:
-    """Shape of a stack from its headers; no pixel is read. ValueError, in one line, for a file that cannot be packed."""
-    with _open_series(path) as (_, _, shape):
+def read_shape(path: Path, *, max_pixels: int = MAX_PIXELS) -> StackShape:
+    """What a stack's headers say; no pixel is read. ValueError, in one line, for what cannot be packed."""
+    with _open_series(path) as (tif, _, shape):
+        check_pixels(shape.width, shape.height, max_pixels=max_pixels)
+        # pages that stand in no directory lie one after another as they are: a header may claim any number of them
+        claimed = shape.pages * shape.height * shape.width * shape.channels * shape.bits // 8
+        if len(tif.pages) < shape.pages and claimed > path.stat().st_size:
+            raise ValueError(f"{shape.pages} pages of {claimed:,} bytes in a file of {path.stat().st_size:,}")
         return shape
 
 
@@ -64,7 +70,7 @@ def read_pages(path: Path) -> Iterator[np.ndarray]:
     """Every page in order: (H, W) or (H, W, 3), uint8 or uint16, bright is high.
 
     Raises:
-        ValueError: in one line, why the stack cannot be read; pages yielded before must not be used.
+        ValueError: in one line, what keeps the stack from being read; no page may be used then.
     """
     with _open_series(path) as (tif, series, shape):
         inverted = series.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE
@@ -74,7 +80,7 @@ def read_pages(path: Path) -> Iterator[np.ndarray]:
 
 
 def resize_page(page: np.ndarray, *, side: int) -> np.ndarray:
-    """The page resized to `side` x `side` pixels at its depth: bilinear, antialiased, as in training. 0: unchanged."""
+    """The page resized to `side` x `side` pixels at its own depth: bilinear, antialiased, as in training. 0: itself."""
     if not side or page.shape[:2] == (side, side):
         return page
     planes = page.reshape(*page.shape[:2], -1).astype(np.float32)
@@ -83,9 +89,9 @@ def resize_page(page: np.ndarray, *, side: int) -> np.ndarray:
 
 
 def encode_tiff(page: np.ndarray) -> bytes:
-    """A page of `read_pages` as a lossless TIFF of the same depth, uncompressed and in one strip.
+    """A page of `read_pages` as a TIFF of the same depth, bit for bit, uncompressed and in one strip.
 
-    A megapixel of 16-bit microscopy decodes in DALI in 1.5 ms on one core; the PNG, two thirds its size, in 34 ms.
+    Of a megapixel of 16-bit microscopy DALI decodes this in 1.5 ms of a core, and the PNG, two thirds its size, in 34.
     """
     buffer = io.BytesIO()
     kind = "minisblack" if page.ndim == 2 else "rgb"
@@ -94,9 +100,12 @@ def encode_tiff(page: np.ndarray) -> bytes:
 
 
 def decode_tiff(content: bytes) -> np.ndarray:
-    """The pixels of a TIFF that `encode_tiff` made; ValueError where it does not decode."""
+    """The pixels of such a TIFF. ValueError where it does not decode."""
     try:
         with _capture_errors() as errors, tifffile.TiffFile(io.BytesIO(content)) as tif:
+            first = tif.pages[0]
+            if first.imagelength * first.imagewidth * first.samplesperpixel > len(content):  # stored as they are, uncompressed
+                raise ValueError(f"{first.imagewidth} x {first.imagelength} pixels in {len(content)} bytes")
             page = tif.asarray()
     except BROKEN as error:
         raise ValueError(_format_error(error)) from error
@@ -107,7 +116,7 @@ def decode_tiff(content: bytes) -> np.ndarray:
 
 @contextmanager
 def _open_series(path: Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPageSeries, StackShape]]:
-    """Context of an open file with its single series of pages; every error of tifffile inside becomes a ValueError."""
+    """An open file with its one series of pages; all that goes wrong inside is a ValueError."""
     try:
         with _capture_errors() as errors, tifffile.TiffFile(path) as tif:
             found = tif.series
@@ -170,7 +179,7 @@ def _read_pixels(page: tifffile.TiffPage | tifffile.TiffFrame | None) -> np.ndar
 
 @contextmanager
 def _capture_errors() -> Iterator[list[str]]:
-    """Context that collects the errors tifffile logs in this thread, in place of logging them."""
+    """What tifffile logs as an error in this thread, instead of logging it."""
     errors: list[str] = []
     thread, logger = threading.get_ident(), logging.getLogger("tifffile")
 
@@ -187,6 +196,6 @@ def _capture_errors() -> Iterator[list[str]]:
         logger.removeFilter(take)
 
 
-def _format_error(error: object) -> str:
-    """A message of tifffile in one line, without the names of its objects."""
-    return " ".join(re.sub(r"<tifffile\.[^>]*>", "", str(error)).split()) or type(error).__name__
+def _format_error(errors: object) -> str:
+    """One line without the names of tifffile's objects."""
+    return " ".join(re.sub(r"<tifffile\.[^>]*>", "", str(errors)).split()) or type(errors).__name__

@@ -1,7 +1,7 @@
 """Folders of infected and uninfected time-lapse stacks -> one sample a page.
 
-A stack is one position of one well, a page one time point; the folder is the class. All pages are stored, losslessly: hours and
-the scaling of grey levels are options of training. Files that cannot be used become Faults.
+A stack is one position of one well, a page one time point; the folder is the class. Pages are stored losslessly, all of them:
+which hours are trained on, and how grey levels are scaled, is chosen in training. What does not fit becomes a Fault.
 """
 
 import json
@@ -26,6 +26,7 @@ from tarpon.shards.sources.cells.names import (
     read_name,
 )
 from tarpon.shards.sources.cells.pages import LevelHistogram, StackShape, encode_tiff, read_pages, read_shape, resize_page
+from tarpon.shards.sources.images import MAX_PIXELS, check_limit
 from tarpon.shards.split import assign_folds
 
 CLASSES = ("uninfected", "infected")  # in the order of their labels
@@ -35,7 +36,7 @@ SCHEMA = Schema(
     components=(
         Component(
             name="tif",
-            holds="the page, uncompressed TIFF of 8 or 16 bits, grey or RGB; as in the source, or stretched to side x side",
+            holds="the page, uncompressed TIFF of 8 or 16 bits, grey or RGB; as in the source, or resize_page to side x side",
         ),
         Component(name="json", holds="the sample's manifest row, readable without the manifest"),
     ),
@@ -66,7 +67,7 @@ JSON_COLUMNS = tuple(name for name, _ in SCHEMA.columns if name != "fold")
 
 @dataclass(frozen=True, kw_only=True)
 class CellsSource:
-    """Options of reading the two folders."""
+    """What to read from the two folders, and how."""
 
     frames_per_hour: float = 2.0
     name_regex: str = NAME
@@ -75,7 +76,8 @@ class CellsSource:
     )
     folds: int = 0  # rotating test folds; 0: none
     seed: int = 0  # of the folds
-    side: int = 0  # pixels that every page is stretched to, once, here; 0: pages stay pixel for pixel as they are
+    side: int = 0  # pixels that every page is resize_page to, once, here; 0: pages stay pixel for pixel as they are
+    max_pixels: int = MAX_PIXELS  # a stack whose header tells of pages of more is not read
 
     def __post_init__(self) -> None:
         if not 0 < self.frames_per_hour < float("inf"):
@@ -84,6 +86,7 @@ class CellsSource:
             raise ValueError(f"folds={self.folds} must be 0 (none) or 2 and more")
         if self.side and self.side < 32:
             raise ValueError(f"side={self.side} must be 0 (pages stay as they are) or 32 and more pixels")
+        check_limit(self.max_pixels)
         compile_pattern(self.name_regex)
         if self.group not in GROUPS:
             try:
@@ -123,7 +126,7 @@ class StackUnit:
 
 
 def scan(infected: Path, uninfected: Path, source: CellsSource) -> Scan:
-    """The stacks of both folders, from names and headers, in a fixed random order so that every shard has both classes.
+    """The stacks of both folders, from names and headers, mixed by a fixed permutation so that every shard holds both classes.
 
     Raises:
         ValueError: a folder is missing, empty or given twice; a class has fewer groups than there are folds.
@@ -150,7 +153,7 @@ def scan(infected: Path, uninfected: Path, source: CellsSource) -> Scan:
 
 
 def _scan_folder(folder: Path, *, label: int, source: CellsSource) -> tuple[list[StackUnit], list[Fault]]:
-    """One class's stacks in order of name; hidden files are ignored."""
+    """One class's stacks in order of name; hidden files are passed over."""
     units, faults = [], []
     pattern = compile_pattern(source.name_regex)
     for path in sorted(folder.iterdir()):
@@ -170,7 +173,7 @@ def _make_unit(path: Path, name: str, label: int, pattern: re.Pattern, source: C
         raise ValueError("not a .tif or .tiff file")
     place, state = read_name(path.stem, pattern), path.stat()
     return StackUnit(
-        path=str(path), source=name, label=label, place=place, shape=read_shape(path),
+        path=str(path), source=name, label=label, place=place, shape=read_shape(path, max_pixels=source.max_pixels),
         group=_find_group(path.name, place, source.group), fold=-1, frames_per_hour=source.frames_per_hour, side=source.side,
         bytes=state.st_size, mtime_ns=state.st_mtime_ns,
     )  # fmt: skip
@@ -197,7 +200,7 @@ def _assign_folds(units: Sequence[StackUnit], *, folds: int, seed: int) -> list[
 
 
 def make(unit: StackUnit) -> Iterator[Sample | Fault]:
-    """Every page of a stack as a sample; a fault for an unreadable stack, and for a page with a single grey level."""
+    """Every page of a stack as a sample, or what keeps the stack, or a page of one single level, from being used."""
     levels, pages, first = LevelHistogram(unit.shape.bits), [], (0, 0)
     try:
         for page in read_pages(Path(unit.path)):
@@ -236,21 +239,21 @@ def make(unit: StackUnit) -> Iterator[Sample | Fault]:
             "frame_min": least,
             "frame_max": most,
         }
-        entries = json.dumps(row).encode()
+        found_group = json.dumps(row).encode()
         yield Sample(
-            key=f"{unit.place.stack}_{number:04d}", files={"tif": content, "json": entries}, row=row | {"fold": unit.fold}
+            key=f"{unit.place.stack}_{number:04d}", files={"tif": content, "json": found_group}, row=row | {"fold": unit.fold}
         )
 
 
 def encode_labels(rows: pa.Table) -> np.ndarray:
-    """One-hot labels (rows, 2) float64, for the stratified split."""
+    """(rows, 2) of one page each, for the stratified split."""
     return np.eye(len(CLASSES))[rows["label"].to_numpy()]
 
 
 def select_hours(hours: np.ndarray, window: tuple[float, float], *, frames_per_hour: float, stride: int = 1) -> np.ndarray:
-    """Pages in a window of hours, both ends included, every `stride`-th from its start.
+    """Which pages lie in a window of hours, both ends included, every `stride`-th from its start.
 
-    As published, except that a window beyond a stack's end selects none of its pages (published: its last one).
+    As published, but that a window beyond a stack's end holds none of its pages (published: its last one).
 
     Args:
         hours: (N,) of pages of any stacks.

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
+from tarpon.shards.bounded_text import check_header
 from tarpon.shards.quarantine import Fault
 
 HABITATS = ("Tropical", "Temperate", "Subtropical", "Boreal", "Polar", "freshwater", "saltwater", "brackish")
@@ -38,6 +39,7 @@ def _read_cells(path: Path, *, order_column: str) -> tuple[pa.Table, np.ndarray,
     """(the used columns as stripped text, line of each row, faults of lines with another number of cells)."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file; FishNet's annotations are train.csv and test.csv")
+    check_header(path)
     with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
         header = next(csv.reader(file), [])
     used = ["image", "Folder", "Genus", "species", "Troph", "FeedingPath", *HABITATS, order_column]

@@ -1,7 +1,7 @@
 """FishNet's folder (`<Family>/<image>`, train.csv, test.csv) -> one sample an image.
 
-A row of the annotations and a file match when folder and base name agree; the folder is the family. Trophic level, feeding
-path and habitats are missing together on some rows: stored as null, never as zeros. Unusable files and rows become Faults.
+A row of the annotations and a file belong together when folder and base name agree; the folder is the family. Trophic level,
+feeding path and habitats are missing together on some rows: stored as null, never as zeros. What does not fit becomes a Fault.
 """
 
 import hashlib
@@ -50,23 +50,25 @@ LABELS = tuple(name for name, _ in SCHEMA.columns if name not in ("width", "heig
 
 @dataclass(frozen=True, kw_only=True)
 class FishSource:
-    """Options of reading a FishNet folder."""
+    """What to read from a FishNet folder, and how."""
 
     order_column: str = (
         "NewOrder"  # NewOrder: up to its first slash, one a family; Order: as it stands, which differs by source
     )
     short_side: int = 512  # pixels; larger images are made smaller once, here. 0: never
+    max_pixels: int = images.MAX_PIXELS  # a picture whose header tells of more is not decoded
 
     def __post_init__(self) -> None:
         if self.order_column not in ORDERS:
             raise ValueError(f"order_column={self.order_column!r} must be {' or '.join(ORDERS)}")
+        images.check_limit(self.max_pixels)
         if self.short_side and self.short_side < 32:
             raise ValueError(f"short_side={self.short_side} must be 0 (keep the size) or 32 and more pixels")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageUnit:
-    """Up to RUN images with their rows."""
+    """Some images with their rows."""
 
     root: str
     rows: pa.Table  # source, split, LABELS, bytes, mtime_ns
@@ -83,12 +85,9 @@ class ImageUnit:
 
 
 def scan(root: Path, annotations: Path, source: FishSource) -> Scan:
-    """Match files and rows by name. Reads the annotations, and of the images only those of equal size.
+    """Join files and rows by name. Reads the annotations, and of images only those that equal another one in size.
 
-    The images are in a fixed random order, so that any few shards hold all families.
-
-    Raises:
-        ValueError: a folder, file or column is missing.
+    The images are mixed over the units by a fixed permutation of their names, so that any few shards hold all families.
     """
     for folder in (root, annotations):
         if not folder.is_dir():
@@ -111,7 +110,7 @@ def scan(root: Path, annotations: Path, source: FishSource) -> Scan:
 
 
 def list_files(root: Path) -> tuple[pa.Table, list[Fault]]:
-    """Table of the files `<folder>/<file>` (source, bytes, mtime_ns) in order of name, and faults; ignores hidden folders."""
+    """`<folder>/<file>` below the root as source, bytes, mtime_ns, in order of name; hidden folders are passed over."""
     found, faults = [], []
     for folder in sorted(os.scandir(root), key=lambda entry: entry.name):
         if folder.name.startswith("."):
@@ -136,7 +135,7 @@ def list_files(root: Path) -> tuple[pa.Table, list[Fault]]:
 
 
 def _match_files(rows: pa.Table, files: pa.Table) -> tuple[pa.Table, list[Fault]]:
-    """The usable rows with one file each, in order of name, with bytes and mtime_ns; a fault for every other row."""
+    """The sound rows that have one file each, in order of name, with bytes and mtime_ns; a fault for every other row."""
     counted = pc.value_counts(rows["source"])
     many = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
     fault = pc.case_when(
@@ -159,7 +158,7 @@ def _match_files(rows: pa.Table, files: pa.Table) -> tuple[pa.Table, list[Fault]
 
 
 def find_key_clashes(_root: Path, rows: pa.Table) -> dict[int, str]:
-    """Index -> reason of rows with the key of an earlier row."""
+    """Index whose key another one before them has, with the reason."""
     first: dict[str, str] = {}
     found = {}
     for i, name in enumerate(rows["source"].to_pylist()):
@@ -169,9 +168,9 @@ def find_key_clashes(_root: Path, rows: pa.Table) -> dict[int, str]:
 
 
 def find_copied_images(root: Path, rows: pa.Table) -> dict[int, str]:
-    """Index -> reason of training images with the same bytes as another file; test images are always kept.
+    """Training images that are another file's bytes, with the reason; the test images are left as they were given.
 
-    Of copies within one family the first in order of name stays, of copies in two families none: one label is wrong.
+    Of find_copies within one family the first in order of name stays, of find_copies in two families none: one label is wrong.
     """
     found = {}
     names, splits, families = (rows[name].to_pylist() for name in ("source", "split", "family"))
@@ -192,30 +191,30 @@ def make_key(source: str) -> str:
 
 
 def make(unit: ImageUnit) -> Iterator[Sample | Fault]:
-    """Every image of a unit as a sample, or its fault."""
+    """Every image of a unit as a sample, or what keeps it from being one."""
     for listed in unit.rows.to_pylist():
-        sample, fault = attempt(listed["source"], _make_sample, Path(unit.root), listed, unit.source.short_side)
+        sample, fault = attempt(listed["source"], _make_sample, Path(unit.root), listed, unit.source)
         yield sample or fault
 
 
-def _make_sample(root: Path, listed: dict, short_side: int) -> Sample:
+def _make_sample(root: Path, listed: dict, source: FishSource) -> Sample:
     content = (root / listed["source"]).read_bytes()
-    jpeg = images.convert_to_jpeg(content, short_side=short_side)
+    picture = images.convert_to_jpeg(content, short_side=source.short_side, max_pixels=source.max_pixels)
     row = {
         "group": listed["species"] or listed["source"],
         "split": listed["split"],
         "source": listed["source"],
         "source_sha256": hashlib.sha256(content).hexdigest(),
-        "width": jpeg.width,
-        "height": jpeg.height,
+        "width": picture.width,
+        "height": picture.height,
         **{name: listed[name] for name in LABELS},
     }
     entries = json.dumps({name: value for name, value in row.items() if name != "split"})
-    return Sample(key=make_key(listed["source"]), files={"jpg": jpeg.content, "json": entries.encode()}, row=row)
+    return Sample(key=make_key(listed["source"]), files={"jpg": picture.content, "json": entries.encode()}, row=row)
 
 
 def assign(rows: pa.Table, *, options: FishSource, packing: Packing) -> list[str]:
-    """The split of every row: test as in the files; validation cut from train by family, in whole species (see `hold_out`)."""
+    """test as the files say; validation cut from train, stratified by family, a species whole (see `hold_out`)."""
     splits = np.array(rows["split"].to_pylist(), "U5")
     train = np.flatnonzero(splits == "train")
     taken = rows.select(["family", "group"]).take(train).to_pydict()
@@ -229,7 +228,7 @@ def describe(rows: pa.Table, *, found: Scan, options: FishSource) -> dict:
 
 
 def describe_labels(rows: pa.Table) -> dict:
-    """The card's entries: label names in the order of their indices, and counts of ambiguous families and shared species."""
+    """The label names in the order of their indices, and what a user should know of the labels."""
     orders, species = defaultdict(set), defaultdict(set)
     for family, order, name, split in zip(
         *(rows[name].to_pylist() for name in ("family", "order", "species", "split")), strict=True

@@ -5,6 +5,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from tarpon.shards.bounded_text import check_header
+
 HEAD = 30  # lines among which the header is looked for: BORIS writes what it knows of the observation above it
 
 
@@ -13,6 +15,7 @@ def read_cells(path: Path) -> list[list[str]]:
 
     UTF-8 (with a byte order mark or without), UTF-16, and Latin-1 as Windows writes it; comma, semicolon or tab.
     """
+    check_header(path)
     lines = _decode(path.read_bytes()).splitlines()
     try:
         rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=_separator(lines[:HEAD])) if row]

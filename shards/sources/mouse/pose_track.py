@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tarpon.shards.bounded_text import check_header
 from tarpon.shards.sources.mouse import dlc, pose_sleap
 from tarpon.shards.sources.mouse.pose_outside import FEW, MARGIN, carried_off, outside, reach
 from tarpon.shards.sources.mouse.pose_points import find_point
@@ -105,6 +106,7 @@ def read_pose(path: Path, *, individual: str | None = None, scorer: str | None =
         if _has_sleap_arrays(path):
             return pose_sleap.read_h5(path, individual=individual)
         return dlc.read_h5(path, individual=individual, scorer=scorer)
+    check_header(path)
     return _read_csv(read_text(path), individual=individual, scorer=scorer)
 
 

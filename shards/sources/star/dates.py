@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+from tarpon.shards.bounded_text import check_header
+
 SEP = r"[-_./ ]"
 YEAR = r"((?:19|20)\d\d)"
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -88,6 +90,7 @@ def read_days(path: Path) -> dict[str, tuple[str, int]]:
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file; it is a CSV with the columns folder, date")
+    check_header(path)
     days: dict[str, tuple[str, int]] = {}
     with open(path, newline="", encoding="utf-8-sig") as file:
         table = csv.DictReader(file)

@@ -65,12 +65,13 @@ class ImageUnit:
     root: str
     rows: pa.Table  # LISTED
     longest_side: int  # pixels
+    max_pixels: int = images.MAX_PIXELS
 
     def name(self) -> str:
         return f"{self.rows['source'][0]} and the {len(self.rows) - 1} after it"
 
     def fingerprint(self) -> str:
-        return hashlib.sha256(json.dumps([self.rows.to_pylist(), self.longest_side]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.rows.to_pylist(), self.longest_side, self.max_pixels]).encode()).hexdigest()
 
     def size(self) -> int:
         return self.rows.num_rows
@@ -139,7 +140,7 @@ def drop_copies(root: Path, rows: Sequence[dict]) -> tuple[list[dict], list[Faul
     )
 
 
-def cut_units(root: Path, rows: Sequence[dict], *, longest_side: int) -> list[ImageUnit]:
+def cut_units(root: Path, rows: Sequence[dict], *, longest_side: int, max_pixels: int = images.MAX_PIXELS) -> list[ImageUnit]:
     """Rows (the columns of LISTED; others are ignored) as units.
 
     The images are in a fixed random order, so that any few shards hold many identities.
@@ -148,19 +149,19 @@ def cut_units(root: Path, rows: Sequence[dict], *, longest_side: int) -> list[Im
     mixed = table.take(np.random.default_rng(0).permutation(len(table)))
     # take, not slice: a slice would carry the whole table to another process
     runs = [mixed.take(np.arange(i, min(i + RUN, len(mixed)))) for i in range(0, len(mixed), RUN)]
-    return [ImageUnit(root=str(root), rows=run, longest_side=longest_side) for run in runs]
+    return [ImageUnit(root=str(root), rows=run, longest_side=longest_side, max_pixels=max_pixels) for run in runs]
 
 
 def make(unit: ImageUnit) -> Iterator[Sample | Fault]:
     """Every image of a unit as a sample, or its fault."""
     for listed in unit.rows.to_pylist():
-        sample, fault = attempt(listed["source"], _make_sample, Path(unit.root), listed, unit.longest_side)
+        sample, fault = attempt(listed["source"], _make_sample, Path(unit.root), listed, unit)
         yield sample or fault
 
 
-def _make_sample(root: Path, listed: dict, longest_side: int) -> Sample:
+def _make_sample(root: Path, listed: dict, unit: ImageUnit) -> Sample:
     content = (root / listed["source"]).read_bytes()
-    jpeg = images.convert_to_jpeg(content, longest_side=longest_side, matte=MATTE)
+    jpeg = images.convert_to_jpeg(content, longest_side=unit.longest_side, matte=MATTE, max_pixels=unit.max_pixels)
     row = {
         "group": listed["group"],
         "split": listed["split"],

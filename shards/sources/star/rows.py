@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from tarpon.shards.bounded_text import check_header
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.sources.images import HIDDEN
 
@@ -29,6 +30,7 @@ def read_rows(path: Path, *, root: Path, needed: Sequence[str]) -> tuple[list[Ro
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file; it is a CSV with the columns {', '.join(needed)} and path")
+    check_header(path)
     rows, faults = [], []
     with open(path, newline="", encoding="utf-8-sig") as file:
         table = csv.DictReader(file)

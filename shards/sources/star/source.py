@@ -1,7 +1,7 @@
-"""A star data set's folder (`[<DATASET>/]<individual>/<outing>/<image>`), or its metadata file -> one sample an image.
+"""A star data set's folder (`[<DATASET>/]<individual>/<outing>/<image>`), or its metadata file -> one sample a picture.
 
-A session is a day: folders of one day are one session. The date is in the outing's name; images without a date are in train and
-have no session. Files that cannot be used become Faults.
+A session is a day: folders of one day are one session. The day stands in the outing's name; where it does not, the pictures
+train and are no session. What does not fit becomes a Fault.
 """
 
 import os
@@ -29,7 +29,7 @@ METADATA = ("metadata_temporal.csv", "metadata.csv")
 
 @dataclass(frozen=True, kw_only=True)
 class StarSource:
-    """Options of reading and splitting a star folder."""
+    """What to read from a star folder, and how to split it."""
 
     split: str = "temporal"  # temporal: by day, here; given: as the metadata's split column says
     train_ratio: float = 0.8  # of an identity's days, the earliest
@@ -37,6 +37,7 @@ class StarSource:
     open_set: float = 0.0  # of the identities that can be asked, those tested as unknown animals
     seed: int = 42  # of which these are
     longest_side: int = 620  # pixels; larger pictures are made smaller once, here. 0: never
+    max_pixels: int = images.MAX_PIXELS  # a picture whose header tells of more is not decoded
 
     def __post_init__(self) -> None:
         if self.split not in RULES:
@@ -48,17 +49,18 @@ class StarSource:
         if not 0 <= self.open_set < 1:
             raise ValueError(f"open_set={self.open_set} of the identities must be in [0, 1)")
         reid.check_side(self.longest_side)
+        images.check_limit(self.max_pixels)
 
 
 def scan(
     root: Path, source: StarSource, *, metadata: Path | None = None, dates: Path | None = None, rule: str | None = None
 ) -> reid.ReidScan:
-    """List the images and decide their splits. Of the images only those of equal size are read.
+    """List the pictures and decide_rules their splits. Reads only pictures that equal another one in size.
 
     Args:
-        metadata: CSV of identity and path (or folder, filename); None: the folder tree gives both.
-        dates: CSV of folder and date, for outings whose names have none or a wrong one.
-        rule: month_first or day_first, for data sets whose dates allow both.
+        metadata: CSV of identity and path (or folder, filename); without it the tree tells.
+        dates: CSV of folder and date, for outings whose names tell none or a wrong one.
+        rule: month_first or day_first, for data sets whose dates do not tell.
 
     Raises:
         ValueError: in one line, what is wrong with a folder, a file or the options.
@@ -78,7 +80,7 @@ def scan(
     if late := sum(row["split"] != "train" and not row["date"] for row in rows):
         notes.append(f"{late} of them are in val or test: as the file says, or of novel animals")
     return reid.ReidScan(
-        units=reid.cut_units(root, rows, longest_side=source.longest_side),
+        units=reid.cut_units(root, rows, longest_side=source.longest_side, max_pixels=source.max_pixels),
         faults=faults + wrong,
         stars=True,
         notes=tuple(notes),
@@ -87,7 +89,7 @@ def scan(
 
 
 def list_files(root: Path) -> tuple[list[tuple[str, ...]], list[Fault]]:
-    """Path parts of the images below the root, sorted, and faults; hidden folders and other files at the top are ignored."""
+    """The pictures below the root as names from it, in order; hidden folders and other files at the top are passed over."""
     found, faults = [], []
     for folder, below, files in os.walk(root, followlinks=True):
         here = Path(folder).relative_to(root).parts
@@ -108,7 +110,7 @@ def list_files(root: Path) -> tuple[list[tuple[str, ...]], list[Fault]]:
 
 
 def _list_tree(root: Path) -> tuple[list[dict], list[Fault], list[str]]:
-    """(rows, faults, notes) of the images at the most common depth. One level less than DEEP: the root is the data set."""
+    """Rows of all pictures that lie as deep as most. One level less than DEEP: the root is the data set."""
     files, faults = list_files(root)
     depths = Counter(len(names) for names in files if len(names) in (DEEP - 1, DEEP))
     deep = max(depths, key=lambda depth: (depths[depth], depth), default=DEEP)
@@ -136,19 +138,19 @@ def _list_metadata(root: Path, path: Path, source: StarSource) -> tuple[list[dic
     listed, columns, faults = read_rows(path, root=root, needed=needed)
     listed, wrong = match_files(listed, root=root)
     rows, faults = [], faults + wrong
-    for line in listed:
-        name = line["identity"]
+    for said in listed:
+        name = said["identity"]
         front = name.partition(reid.JOIN)[0] if reid.JOIN in name else root.resolve().name
-        dataset = line.get("dataset") or front
-        split = line["split"].lower() if source.split == "given" else ""
+        dataset = said.get("dataset") or front
+        split = said["split"].lower() if source.split == "given" else ""
         if split and split not in SPLITS:
             reason = f"split {split!r} is not {', '.join(SPLITS)}"
-            faults.append(Fault(file=line["path"], row=int(line["line"]), reason=reason))
+            faults.append(Fault(file=said["path"], row=int(said["line"]), reason=reason))
             continue
-        own = {key: line[key] for key in ("species", "orientation") if line.get(key)}
+        own = {key: said[key] for key in ("species", "orientation") if said.get(key)}
         rows.append(
-            _make_row(line["path"], dataset=dataset, identity=reid.make_identity(dataset, name))
-            | {"bytes": line["bytes"], "mtime_ns": line["mtime_ns"], "split": split, "date": line.get("date", "")}
+            _make_row(said["path"], dataset=dataset, identity=reid.make_identity(dataset, name))
+            | {"bytes": said["bytes"], "mtime_ns": said["mtime_ns"], "split": split, "date": said.get("date", "")}
             | {"named": name, **own}
         )
     reid.check_names(rows)
@@ -164,26 +166,26 @@ def _make_row(path: str, *, dataset: str, identity: str) -> dict:
 
 
 def _assign_dates(rows: Sequence[dict], dates: Path | None, *, asked: str | None) -> tuple[list[Fault], list[str]]:
-    """Write date, session and group into the rows: from the file of dates, else the row's own date, else its folder's name.
+    """Give every row its day and session: the file of dates first, then the row's own day, then its folder's name.
 
     Returns:
-        A fault for every unused line of the file, and lines that explain the date rules.
+        A fault for every line of the file that no picture needs, and lines that tell which numbers are months.
     """
     dates_by_folder = read_days(dates) if dates else {}
-    used, texts = set(), []
+    used, said = set(), []
     for row in rows:
         folder = PurePosixPath(row["outing"]).name
         match = row["outing"] if row["outing"] in dates_by_folder else folder
         if match in dates_by_folder:
             used.add(match)
-            texts.append(dates_by_folder[match][0])
+            said.append(dates_by_folder[match][0])
         else:
-            texts.append(row["date"] if read_day(row["date"]) else folder)
+            said.append(row["date"] if read_day(row["date"]) else folder)
     names: dict[str, list[str]] = {}
-    for row, text in zip(rows, texts, strict=True):
+    for row, text in zip(rows, said, strict=True):
         names.setdefault(row["dataset"], []).append(text)
     rules, choices = decide_rules(names, asked=asked)
-    for row, text in zip(rows, texts, strict=True):
+    for row, text in zip(rows, said, strict=True):
         row["date"] = read_day(text, rule=rules[row["dataset"]])
         row["session"] = row["date"] or f"undated:{PurePosixPath(row['outing']).name}"
         row["group"] = reid.make_group(row["identity"], row["session"], row["source"])

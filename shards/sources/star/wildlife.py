@@ -1,6 +1,6 @@
-"""WildlifeReID-10k's folder (metadata.csv, images below) -> one sample an image.
+"""WildlifeReID-10k's folder (metadata.csv, images below) -> one sample a image.
 
-Its sea stars are left out by default: they may be the animals that a star data set is tested on.
+The sea stars in it are left out unless asked for: they may be the very animals that a star data set tests.
 """
 
 from collections import Counter
@@ -13,6 +13,7 @@ import numpy as np
 from tarpon.shards.manifest import SPLITS
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.source import Source
+from tarpon.shards.sources import images
 from tarpon.shards.sources.star import reid
 from tarpon.shards.sources.star import split as reid_split
 from tarpon.shards.sources.star.date_rules import collect_evidence
@@ -32,7 +33,7 @@ RECOMMENDED = dict.fromkeys(("AmvrakikosTurtles", "BelugaID", "BirdIndividualID"
 
 @dataclass(frozen=True, kw_only=True)
 class WildlifeSource:
-    """Options of reading and splitting a WildlifeReID-10k folder."""
+    """What to read from a WildlifeReID-10k folder, and how to split it."""
 
     split_strategy: str = "original"
     train_ratio: float = 0.8  # of an identity's pictures, where the split is made here
@@ -42,6 +43,7 @@ class WildlifeSource:
     exclude: tuple[str, ...] = ()
     keep_seastar: bool = False
     longest_side: int = 620  # pixels; larger pictures are made smaller once, here. 0: never
+    max_pixels: int = images.MAX_PIXELS  # a image whose header tells of more is not decoded
 
     def __post_init__(self) -> None:
         if self.split_strategy not in STRATEGIES:
@@ -56,14 +58,15 @@ class WildlifeSource:
         if self.keep_seastar and STARS in self.exclude:
             raise ValueError(f"exclude names {STARS} and keep_seastar is given; take one of them away")
         reid.check_side(self.longest_side)
+        images.check_limit(self.max_pixels)
 
     def rule(self, dataset: str) -> str:
-        """The split strategy of a data set."""
+        """How this data set is split."""
         return RECOMMENDED.get(dataset, "original") if self.split_strategy == "recommended" else self.split_strategy
 
 
 def scan(root: Path, source: WildlifeSource) -> reid.ReidScan:
-    """Match metadata and files and decide the splits. Of the images only those of equal size are read.
+    """Join metadata and files and decide the splits. Reads only pictures that equal another one in size.
 
     Raises:
         ValueError: in one line, what is wrong with the folder, metadata.csv or the options.
@@ -75,19 +78,19 @@ def scan(root: Path, source: WildlifeSource) -> reid.ReidScan:
     listed, wrong = match_files(listed, root=root)
     faults += wrong
     rows = []
-    for line in listed:
-        split = line["split"].lower()
-        if split not in SPLITS and source.rule(line["dataset"]) == "original":
-            reason = f"split {line['split']!r} is not {', '.join(SPLITS)}"
-            faults.append(Fault(file=line["path"], row=int(line["line"]), reason=reason))
+    for said in listed:
+        split = said["split"].lower()
+        if split not in SPLITS and source.rule(said["dataset"]) == "original":
+            reason = f"split {said['split']!r} is not {', '.join(SPLITS)}"
+            faults.append(Fault(file=said["path"], row=int(said["line"]), reason=reason))
             continue
-        rows.append(_make_row(line, split))
+        rows.append(_make_row(said, split))
     notes += _assign_dates(rows)
     reid.check_names(rows)
     rows, wrong = reid.drop_copies(root, rows)
     notes += _assign_splits(rows, source)
     return reid.ReidScan(
-        units=reid.cut_units(root, rows, longest_side=source.longest_side),
+        units=reid.cut_units(root, rows, longest_side=source.longest_side, max_pixels=source.max_pixels),
         faults=faults + wrong,
         stars=any(_is_star(row["dataset"], row["species"]) for row in rows),
         notes=tuple(notes),
@@ -99,7 +102,7 @@ def _is_star(dataset: str, species: str) -> bool:
 
 
 def _select_rows(listed: Sequence[Row], source: WildlifeSource) -> tuple[list[Row], list[str]]:
-    """(lines of the selected data sets, notes). ValueError for a data set that no line has."""
+    """The lines of the data sets that are wanted. ValueError for a name that no line has: it would do nothing."""
     there = {row["dataset"] for row in listed}
     if unknown := sorted({*source.include, *source.exclude} - there - {STARS}):
         raise ValueError(f"no data set {', '.join(unknown)} in metadata.csv; it has {', '.join(sorted(there))}")
@@ -120,22 +123,22 @@ def _select_rows(listed: Sequence[Row], source: WildlifeSource) -> tuple[list[Ro
     return wanted, notes
 
 
-def _make_row(line: Row, split: str) -> dict:
-    """A line as a row, without session and group."""
-    dataset, path = line["dataset"], line["path"]
+def _make_row(said: Row, split: str) -> dict:
+    """A line as a row, not yet dated."""
+    dataset, path = said["dataset"], said["path"]
     return {
-        "source": path, "identity": reid.make_identity(dataset, line["identity"], joins=(reid.JOIN, "_")), "dataset": dataset,
-        "species": line.get("species", ""), "date": line.get("date", ""), "outing": str(PurePosixPath(path).parent),
-        "orientation": line.get("orientation", ""), "split": split, "distractor": False, "novel": False,
-        "bytes": line["bytes"], "mtime_ns": line["mtime_ns"], "named": line["identity"], "cluster": line.get("cluster_id", ""),
+        "source": path, "identity": reid.make_identity(dataset, said["identity"], joins=(reid.JOIN, "_")), "dataset": dataset,
+        "species": said.get("species", ""), "date": said.get("date", ""), "outing": str(PurePosixPath(path).parent),
+        "orientation": said.get("orientation", ""), "split": split, "distractor": False, "novel": False,
+        "bytes": said["bytes"], "mtime_ns": said["mtime_ns"], "named": said["identity"], "cluster": said.get("cluster_id", ""),
     }  # fmt: skip
 
 
 def _assign_dates(rows: Sequence[dict]) -> list[str]:
-    """Write day, date, session and group into the rows; returns lines that explain the date rules.
+    """Write day, date, session and group; lines that tell which numbers are months.
 
-    A date that cannot be parsed still separates sessions: its text is kept as the day. Where the dates of a data set allow both
-    rules they are read month first: that affects the order of sessions only, never which images form one.
+    A day that cannot be read still tells sessions apart: it is kept as it is written. Where the dates of a data set do not tell
+    month from day they are read month first: which day it is then orders sessions, and never joins or parts them.
     """
     by_dataset = reid_split.group_indices([row["dataset"] for row in rows])
     found = {name: collect_evidence(rows[i]["date"] for i in own) for name, own in by_dataset.items()}
@@ -151,34 +154,34 @@ def _assign_dates(rows: Sequence[dict]) -> list[str]:
 
 
 def _assign_splits(rows: list[dict], source: WildlifeSource) -> list[str]:
-    """Write split, distractor and novel into the rows; returns notes on data sets that could not be split as asked."""
+    """Write split, distractor and novel into the rows; notes on what could not be split as asked."""
     columns = ([row[name] for row in rows] for name in ("identity", "day", "cluster", "source"))
     identities, days, clusters, names = columns
-    images = ImageColumns(identities=identities, days=days, clusters=clusters, names=names)
-    units = reid_split.find_units(images)
+    pictures = ImageColumns(identities=identities, days=days, clusters=clusters, names=names)
+    units = reid_split.find_units(pictures)
     splits = np.array([row["split"] for row in rows], object)
     for rule, indices in reid_split.group_indices([source.rule(row["dataset"]) for row in rows]).items():
         if rule == "time_aware":  # by the days that can be put in order
-            dated = replace(images, days=[row["date"] for row in rows]).take(indices)
+            dated = replace(pictures, days=[row["date"] for row in rows]).take(indices)
             splits[indices] = reid_split.split_by_day(dated, units[indices], ratio=source.train_ratio)
         elif rule != "original":
             clustered = rule == "cluster_aware"
             splits[indices] = reid_split.split_by_hash(
-                images.take(indices), units[indices], ratio=source.train_ratio, seed=source.seed, clustered=clustered
+                pictures.take(indices), units[indices], ratio=source.train_ratio, seed=source.seed, clustered=clustered
             )
     if "val" not in splits:
         train = np.flatnonzero(splits == "train")
-        held = reid_split.hold_out_units(images.take(train), units[train], share=source.val_share, seed=source.seed)
+        held = reid_split.hold_out_units(pictures.take(train), units[train], share=source.val_share, seed=source.seed)
         splits[train[held]] = "val"
     splits = splits.tolist()
-    distractor, novel = reid_split.assign_roles(identities, splits, reid_split.count_units(images, units))
+    distractor, novel = reid_split.assign_roles(identities, splits, reid_split.count_units(pictures, units))
     for row, split, alone, unknown in zip(rows, splits, distractor.tolist(), novel.tolist(), strict=True):
         row |= {"split": split, "distractor": alone, "novel": unknown}
     return _describe_untested(rows, source)
 
 
 def _describe_untested(rows: Sequence[dict], source: WildlifeSource) -> list[str]:
-    """A note on data sets with no test images, because they lack the days or clusters of their split strategy."""
+    """A note where data sets have nothing to test, as they lack the days or clusters that their rule goes by."""
     tested = Counter(row["dataset"] for row in rows if row["split"] == "test")
     without = sorted({row["dataset"] for row in rows if not tested[row["dataset"]]})
     if not without:

@@ -1,6 +1,9 @@
 """What is stored is an upright 8-bit RGB JPEG; the source's own bytes where they are one; nothing that does not decode."""
 
 import io
+import resource
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -132,3 +135,37 @@ def test_large_pictures_are_made_smaller_without_a_word_and_too_large_ones_refus
     with pytest.raises(ValueError, match=r"^more than 179 million pixels; make it smaller before packing$"):
         convert_to_jpeg(coded(picture(200, 101)), longest_side=60)
     assert not list(recwarn)
+
+
+def header_only(width: int, height: int) -> dict[str, bytes]:
+    """Small files whose headers claim a picture of these sides."""
+    png = b"\x89PNG\r\n\x1a\n"
+    for name, content in (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"")),
+        (b"IEND", b""),
+    ):
+        png += struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    tags = ((256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8))
+    tags += ((277, 3, 1, 1), (278, 4, 1, height), (279, 4, 1, 16))
+    tif = b"II*\x00" + struct.pack("<I", 8) + struct.pack("<H", len(tags))
+    tif += b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4 + 16)
+    return {"png": png, "tif": tif}
+
+
+@pytest.mark.parametrize("name", ["png", "tif"])
+@pytest.mark.parametrize("side", [10_001, 12_000, 60_000, 200_000])
+def test_hostile_dimensions_take_no_memory(name, side):
+    content = header_only(side, side)[name]
+    assert len(content) < 300
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB; also of what Pillow takes beside Python
+    with pytest.raises(ValueError, match=r"pixels|does not decode") as told:
+        convert_to_jpeg(content)
+    assert "million pixels" in str(told.value) or f"{side} x {side} pixels, 100000000 are allowed" in str(told.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+def test_the_limit_can_be_set():
+    convert_to_jpeg(coded(picture(40, 30)), max_pixels=1200)
+    with pytest.raises(ValueError, match=r"^40 x 30 pixels, 1199 are allowed; .*--max_pixels$"):
+        convert_to_jpeg(coded(picture(40, 30)), max_pixels=1199)

@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tarpon.pipelines.fallback_rows import left_out
 from tarpon.pipelines.loader import Batch, Loader
 from tarpon.pipelines.page.feed import PageFields, PageRequest, find_neighbours, request_pages, select_levels
 from tarpon.pipelines.page.graph import PageGraph
 from tarpon.shards.manifest import Manifest
-from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling.plan import EpochPlan, Slots
 from tarpon.train.config import Run
 from tarpon.train.data import TaskData, decoding_loader
 from tarpon.train.engine import DistContext
+from tarpon.train.quarantine import Quarantine
 from tarpon.train.tasks.cells.losses import target_hours
 from tarpon.train.tasks.cells.metrics.predictions import PageNames
 from tarpon.train.tasks.cells.options import CellsOptions
@@ -66,7 +67,7 @@ def cells_data(
     """
     window = options.model.window
     reader = Reader(manifest, cache=Path(run.loader.cache) if run.loader.cache else None)
-    budget = Budget(run.loader.bad_rows)
+    quarantine = Quarantine(run, context)
     window_rows, stored = find_neighbours(
         np.array(manifest.column("stack")), np.asarray(manifest.column("page")), window=window
     )
@@ -91,7 +92,8 @@ def cells_data(
             manifest=manifest,
             reader=reader,
             pool=rows["train"] if training else np.arange(len(manifest)),
-            budget=budget,
+            quarantine=quarantine,
+            substitute=training,
         )
 
     return TaskData(
@@ -102,6 +104,7 @@ def cells_data(
         train_work=train_work,
         split_work=split_work,
         make_loader=make_loader,
+        quarantine=quarantine,
         finish=partial(finish_pages, columns=columns, window=window, device=context.device),
     )
 
@@ -113,6 +116,8 @@ def finish_pages(out: Batch, _split: str, *, columns: Mapping[str, torch.Tensor]
     """
     pages = out["row"].view(-1, window).to(device, non_blocking=True)
     row = pages[:, window // 2]
+    # a page without one of its neighbours is not the page that was asked for: it is left out too
+    row = torch.where((pages <= left_out(0)).any(1) & (row >= 0), left_out(0) - row, row)
     clip = out["page"].unflatten(0, (-1, window)).expand(-1, -1, 3, -1, -1)
     labels_of_rows = {name: values[row.clamp(min=0)] for name, values in columns.items()}
     return {"clip": clip, "valid": pages >= 0, **labels_of_rows, "row": row}

@@ -4,10 +4,9 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 from tarpon.models.backbones.frames import FrameBackbone
 from tarpon.pipelines.page.feed import CONTRASTS, FIXED
+from tarpon.shards.bounded_text import read_yaml
 from tarpon.shards.sampling.draws import PageAugment
 from tarpon.shards.sources.cells.config import read_training_part
 from tarpon.train.config import UsageError
@@ -146,8 +145,8 @@ def read_published(path: str) -> dict[str, object] | None:
         UsageError: a key or value that nothing takes.
     """
     try:
-        held = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError):
+        held = read_yaml(Path(path))
+    except (OSError, ValueError):
         return None  # reported where our own files are read
     if not isinstance(held, dict) or not isinstance(held.get("data"), dict):
         return None  # of ours `data` is a path

@@ -70,6 +70,8 @@ def build(run: Run, options: CellsOptions, context: DistContext, *, encoders: di
         unit="pages",
         fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}:{options.fold}",
         keys=names.key,
+        memory=data.quarantine.memory,
+        remember=data.quarantine.remember,
         encoders={"classes": list(CLASSES)},
         summary_lines=describe(manifest, rows, labels.label, options, model),
         export=partial(cells_export.export, run=run, options=options, classes=CLASSES),

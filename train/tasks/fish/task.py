@@ -123,6 +123,7 @@ def describe(table: FeatureTable, options: FishOptions, model: nn.Module) -> tup
         f"data      {table.root}: {len(table)} rows of {table.features.shape[1]} features ({counts}), {size:.0f} MiB, "
         f"attributes known for {known:.1%}",
         f"features  {table.card.get('backbone') or 'imported, backbone not told'}, {table.features.dtype}",
+        *((f"remark    {table.remark}",) if table.remark else ()),
         f"model     {options.model.architecture}, {millions:.1f} M parameters, tasks {', '.join(options.tasks)}",
     )
 

@@ -9,7 +9,6 @@ from tarpon.pipelines.clip.feed import ClipFields, ClipRequest, TrainWindows, ti
 from tarpon.pipelines.clip.graph import ClipGraph
 from tarpon.pipelines.loader import Loader
 from tarpon.shards.manifest import Manifest
-from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling.draws import NO_AUGMENT, ClipAugment
 from tarpon.shards.sampling.plan import EpochPlan
@@ -19,6 +18,7 @@ from tarpon.train.config import Run
 from tarpon.train.data import TaskData, decoding_loader
 from tarpon.train.engine import DistContext
 from tarpon.train.figures.style import Frames
+from tarpon.train.quarantine import Quarantine
 from tarpon.train.tasks.mouse.metrics.collect import TrialNames
 from tarpon.train.tasks.mouse.options import MouseOptions
 
@@ -87,7 +87,7 @@ def mouse_data(
         ValueError: flips are on and a point of one side has no partner on the other.
     """
     swap = mirror_pairs(points, pairs=options.mirror_pairs, need_partners=options.augment.flip_p > 0)
-    budget = Budget(run.loader.bad_rows)
+    quarantine = Quarantine(run, context)
     windows = TrainWindows(
         manifest=manifest,
         augment=options.augment,
@@ -111,7 +111,8 @@ def mouse_data(
             manifest=manifest,
             reader=reader,
             pool=manifest.rows("train") if training else np.arange(len(manifest)),
-            budget=budget,
+            quarantine=quarantine,
+            substitute=training,
         )
 
     return TaskData(
@@ -122,6 +123,7 @@ def mouse_data(
         train_work=windows,
         split_work=lambda items: [tiles[item] if item >= 0 else PADDING for item in items],
         make_loader=make_loader,
+        quarantine=quarantine,
     )
 
 

@@ -83,6 +83,8 @@ def build(run: Run, options: MouseOptions, context: DistContext, *, encoders: di
         unit="frames",
         fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}",
         keys=names.keys,
+        memory=data.quarantine.memory,
+        remember=data.quarantine.remember,
         encoders={"keypoints": list(points)},
         summary_lines=(*describe(manifest, options, model, points), table),
         export=lambda folder, best, scores: mouse_export.export(

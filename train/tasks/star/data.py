@@ -15,13 +15,13 @@ from tarpon.pipelines.photo.feed import PhotoFields, PhotoRequest, request_photo
 from tarpon.pipelines.photo.graph import PhotoGraph
 from tarpon.shards.joined import JoinedDatasets
 from tarpon.shards.manifest import open_manifest
-from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling.pk_plan import IdentityPlan, MixedPlan
 from tarpon.shards.sampling.plan import Slots
 from tarpon.train.config import Run
 from tarpon.train.data import TaskData, decoding_loader
 from tarpon.train.engine import DistContext
+from tarpon.train.quarantine import Quarantine
 from tarpon.train.tasks.star.metrics.embeddings import GALLERY, NEW, QUERY, RowNames
 from tarpon.train.tasks.star.options import COTRAIN, PRETRAIN, StarOptions
 
@@ -105,7 +105,7 @@ def star_data(
     Args:
         labels: (R,) int64 number of each row's identity, -1 for one that is not trained on.
     """
-    budget = Budget(run.loader.bad_rows)
+    quarantine = Quarantine(run, context)
     wild = photos.second | (options.strategy == PRETRAIN)
     sets = 2 * wild.astype(int) + photos.flank  # index into `augments`
     augments = tuple(
@@ -131,7 +131,8 @@ def star_data(
             manifest=photos.joined,
             reader=photos.joined,
             pool=np.flatnonzero(photos.split == "train") if training else np.arange(len(photos.joined)),
-            budget=budget,
+            quarantine=quarantine,
+            substitute=training,
         )
 
     return TaskData(
@@ -142,6 +143,7 @@ def star_data(
         train_work=train_work,
         split_work=request_photos,
         make_loader=make_loader,
+        quarantine=quarantine,
         finish=partial(finish_photos, columns=columns, flank=photos.flank, flips=options.search.flips, device=context.device),
     )
 
@@ -159,7 +161,7 @@ def finish_photos(
     labels_of_rows = {name: values[row.clamp(min=0)] for name, values in columns.items()}
     labels_of_rows["identity"] = labels_of_rows["identity"].masked_fill(row < 0, -1)
     with_flips = split == "test" and flips
-    mirrored = torch.from_numpy(~flank[out["row"].numpy()]) if with_flips else NO_FLIPS
+    mirrored = torch.from_numpy(~flank[out["row"].clamp(min=0).numpy()]) if with_flips else NO_FLIPS
     return {"image": out["image"], "row": row, "flips": mirrored, **labels_of_rows}
 
 

@@ -3,7 +3,6 @@
 So the tables, the summary and the figures cannot disagree, and `tarpon report` writes the same ones from the stored file.
 """
 
-import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tarpon.shards import atomic
+from tarpon.shards import atomic, spreadsheet
 from tarpon.shards.json_file import write_json
 from tarpon.train.figures import style
 from tarpon.train.tasks.star.figures import retrieval
@@ -133,7 +132,7 @@ def make_summary(
 def format_csv(records: Sequence[Mapping[str, float | str]], columns: Sequence[str]) -> str:
     """A CSV file of these columns under their published names: whole numbers and words as they are, others to 4 decimals."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = spreadsheet.Writer(text, lineterminator="\n")
     writer.writerow([PUBLISHED.get(name, name) for name in columns])
     for record in records:
         cells = [record[name] for name in columns]

@@ -83,6 +83,8 @@ def build(run: Run, options: StarOptions, context: DistContext, *, encoders: dic
         unit="photos",
         fingerprint=f"{photos.joined.fingerprint()}:{run.seed}:{run.global_batch}:{order_key(options)}",
         keys=names.key,
+        memory=data.quarantine.memory,
+        remember=data.quarantine.remember,
         encoders={"identities": identities},
         summary_lines=describe(run, options, photos, rows, model),
         export=partial(

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import struct
 
 import numpy as np
 import pytest
@@ -180,3 +181,18 @@ def test_the_range_is_that_of_the_whole_stack():
     levels = LevelHistogram(8)
     levels.add(hot)
     assert levels.find_range() == (7, 255)  # a range of one level would divide by zero
+
+
+def test_a_small_file_that_claims_a_huge_page_is_not_read(tmp_path):
+    """210 bytes, 200,000 x 200,000 pixels of 16 bits: 74.5 GiB."""
+    side = 200_000
+    tags = ((256, 4, 1, side), (257, 4, 1, side), (258, 3, 1, 16), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8))
+    tags += ((277, 3, 1, 1), (278, 4, 1, side), (279, 4, 1, 16))
+    head = b"II*\x00" + struct.pack("<I", 8) + struct.pack("<H", len(tags))
+    content = head + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4 + 16)
+    path = tmp_path / "hostile.tif"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="200000 x 200000 pixels, 100000000 are allowed"):
+        read_shape(path)
+    with pytest.raises(ValueError, match="200000 x 200000 pixels in"):
+        decode_tiff(content)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from tarpon.pipelines.fallback_rows import row_left_out
 from tarpon.train.metrics.names import score_keys
 from tarpon.train.task import Result
 from tarpon.train.tasks.mouse.metrics.ranking import one_vs_rest
@@ -44,6 +45,8 @@ class TrialMetric:
         for i, (row, start) in enumerate(zip(batch["row"].tolist(), batch["start"].tolist(), strict=True)):
             if row >= 0:  # -1 is padding of the last batch
                 self._windows.append({"row": row, "start": start, **{n: a[i][valid[i]] for n, a in arrays.items()}})
+            elif (missing := row_left_out(row)) is not None:
+                self._windows.append({"row": missing, "start": start})  # without it the trial is not whole
 
     def part(self) -> list[dict]:
         """What this process has collected."""
@@ -71,6 +74,8 @@ class TrialMetric:
             by_row.setdefault(window["row"], []).append(window)
         trials = []
         for row, parts in by_row.items():
+            if not all("probs" in part for part in parts):
+                continue  # left out: a trial is scored whole or not at all
             whole = {name: np.concatenate([part[name] for part in parts]) for name in FIELDS if name in parts[0]}
             if "keypoints" in whole and not whole["keypoints"][..., 2].any():
                 del whole["keypoints"]

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tarpon.pipelines.fallback_rows import left_out
 from tarpon.train.task import Result
 from tarpon.train.tasks.star.metrics.embeddings import (
     VECTORS,
@@ -19,6 +20,8 @@ from tarpon.train.tasks.star.metrics.embeddings import (
 )
 from tarpon.train.tasks.star.metrics.open_set import open_set_scores
 from tarpon.train.tasks.star.metrics.scores import MEANS, score, score_datasets
+
+LEFT_OUT = "left_out"  # rows that could not be read
 
 
 class EmbeddingMetric:
@@ -54,7 +57,9 @@ class EmbeddingMetric:
         """out: embedding (B, D) and, averaged over flips, embedding_flips (B, D) if any; batch: row (B,), -1 for padding."""
         real = batch["row"] >= 0
         arrays = {"row": batch["row"]} | {name: out[name].float() for name in VECTORS if name in out}
-        self._parts.append({name: value[real.to(value.device)].detach().cpu().numpy() for name, value in arrays.items()})
+        held = {name: value[real.to(value.device)].detach().cpu().numpy() for name, value in arrays.items()}
+        told = batch["row"].cpu().numpy()
+        self._parts.append(held | {LEFT_OUT: left_out(told[told <= left_out(0)])})
 
     def part(self) -> list[dict[str, np.ndarray]]:
         """All batches of this process as one: the fewer arrays, the faster they travel."""
@@ -65,7 +70,10 @@ class EmbeddingMetric:
     def read(self, parts: list[list[dict[str, np.ndarray]]]) -> Result:
         """The scored split of the parts of all processes; ValueError where a row comes twice or is missing."""
         batches = [batch for part in parts for batch in part]
-        rows = join_batches(batches, names=self._names, roles=self._roles, protocol=self._protocol)
+        roles = self._roles.copy()
+        for batch in batches:
+            roles[batch[LEFT_OUT]] = 0  # neither query nor gallery: its photograph cannot be read
+        rows = join_batches(batches, names=self._names, roles=roles, protocol=self._protocol)
         found = search_split(rows, self._searching, device=self._device)
 
         def save(path: Path) -> None:
