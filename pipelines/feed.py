@@ -123,10 +123,19 @@ class Feed:
 
     def reject(self, row: int, reason: str) -> None:
         """Read a row no more: its bytes are sound, and do not decode. The budget is spent when it is asked for."""
-        shard, offset = self.manifest.value(row, "shard"), self.manifest.value(row, f"{self.fields.column}_offset")
-        root, _, key = str(self.manifest.value(row, "key")).rpartition(":")  # a root stands before the key in joined data sets
-        where = f"{root}/{shard}:{key}" if root else f"{shard}:{key}"
+        where, offset = str(self.manifest.value(row, "key")), None
+        if (location := self._locate(row)) is not None:
+            shard, offset = location
+            root, _, key = where.rpartition(":")  # in joined data sets a root stands before the key
+            where = f"{root}/{shard}:{key}" if root else f"{shard}:{key}"
         self.rejected[row] = Fault(file=where, reason=f"{self.fields.column}: {reason}", offset=offset)
+
+    def _locate(self, row: int) -> tuple[str, int] | None:
+        """(tar, byte offset) of what is decoded; None for loose files, which lie in no tar."""
+        try:
+            return self.manifest.value(row, "shard"), self.manifest.value(row, f"{self.fields.column}_offset")
+        except ValueError:
+            return None
 
     def _own(self, request: Request) -> dict[str, np.ndarray | NoiseSlice]:
         try:

@@ -383,3 +383,19 @@ def test_another_place_can_be_asked_for_and_no_draft_stays(tmp_path):
     assert write_report(run, out=tmp_path / "page.html") == tmp_path / "page.html"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "run"]
     assert not (run / "report.html").exists()
+
+
+def test_what_could_not_be_read_is_told_with_the_scores_and_listed(tmp_path):
+    folder = make_run(tmp_path / "run")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["test"] |= {"rows": 7.0, "rows_of": 9.0}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    line = {"tar": "shard-00001.tar", "key": "<b>k7</b>", "offset": 512, "error": "clip: checksum differs", "process": 1}
+    (folder / "quarantine.jsonl").write_text(json.dumps(line) + "\n")
+    html = write_report(folder).read_text()
+    assert "over 7 of 9 rows of test" in html
+    assert "1 sample could not be read" in html
+    assert "shard-00001.tar" in html
+    assert "<b>k7</b>" not in html
+    (folder / "quarantine.jsonl").unlink()
+    assert "could not be read. In training" not in write_report(folder).read_text()

@@ -112,6 +112,7 @@ def describe(
     weights = "pretrained" if backbone.pretrained or backbone.weights else "random weights"
     return (
         f"data      {manifest.root}: {counts}; {manifest.card['quarantined']} in quarantine",
+        *((f"remark    {manifest.remark}",) if manifest.remark else ()),
         *(f"warning   {line}" for line in manifest.card.get("warnings", ())),
         f"model     {backbone.name} at {backbone.image_size} px ({weights}), {millions:.1f} M parameters, "
         f"window of {options.model.window} page(s), onset at {options.infection_onset_hour:g} h",

@@ -109,6 +109,7 @@ def describe(manifest: Manifest, options: MouseOptions, model: FrameTagger, poin
     return [
         f"data      {manifest.root}: {len(manifest)} trials ({', '.join(f'{n} {name}' for name, n in splits.items())}), "
         f"{len(set(manifest.column('group')))} groups, {manifest.card['quarantined']} in quarantine",
+        *((f"remark    {manifest.remark}",) if manifest.remark else ()),
         f"model     {backbone.name} at {backbone.image_size} px ({weights}), "
         f"{millions:.1f} M parameters, {options.model.model_type}, {len(points)} points"
         f"{', pose input' if model.pose is not None else ''}, windows of {window.train_frames} frames",

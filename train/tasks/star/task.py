@@ -146,6 +146,7 @@ def describe(run: Run, options: StarOptions, photos: Photos, rows: list[np.ndarr
     weights = options.checkpoint or ("pretrained" if backbone.pretrained or backbone.weights else "random weights")
     return (
         f"data      {'; '.join(sources)}; {searched}",
+        *(f"remark    {manifest.remark}" for manifest, _ in photos.joined.parts if manifest.remark),
         f"protocol  {photos.protocol}",
         f"model     {backbone.name} at {backbone.image_size} px ({weights}), {millions:.1f} M parameters, {options.strategy}",
         f"batch     {run.global_batch // options.num_instances} animals x {options.num_instances} photographs",
