@@ -15,33 +15,13 @@ from tarpon.tools.pack import by_split, nothing, quarantine, run, shares
 
 
 def mouse(
-    *,
-    videos: str,
-    out: str,
-    annotations: str | None = None,
-    keypoints: str = ",".join(MOUSE_POINTS),
-    pose: str = "dlc",
-    individual: str | None = None,
-    track: str = "unfiltered",
-    scorer: str | None = None,
-    max_blank: float = MAX_BLANK,
-    trial_frames: int = 360,
-    offset: int | None = None,
-    group: str = "video",
-    split: str = "0.7,0.15,0.15",
-    seed: int = 0,
-    codec: str = "vp9",
-    gop: int = 16,
-    short_side: int = 224,
-    workers: int = 0,
-    table: str | None = None,
-    classes: str = ",".join(CLASSES),
-    class_map: str | None = None,
-    background: str = "",
-    frame_column: str = "auto",
-    label_unit: str = "auto",
-    dry_run: bool = False,
-) -> int:
+    *, videos: str, out: str, annotations: str | None = None, keypoints: str = ",".join(MOUSE_POINTS), pose: str = "dlc",
+    individual: str | None = None, track: str = "unfiltered", scorer: str | None = None, max_blank: float = MAX_BLANK,
+    trial_frames: int = 360, offset: int | None = None, group: str = "video", split: str = "0.7,0.15,0.15", seed: int = 0,
+    codec: str = "vp9", gop: int = 16, short_side: int = 224, workers: int = 0, table: str | None = None,
+    classes: str = ",".join(CLASSES), class_map: str | None = None, background: str = "", frame_column: str = "auto",
+    label_unit: str = "auto", dry_run: bool = False,
+) -> int:  # fmt: skip
     """Pack videos, DeepLabCut files and annotation CSVs into shards; run again after a kill it goes on.
 
     Args:
@@ -73,39 +53,29 @@ def mouse(
         dry_run: print what would be paired with what, and what is left over and why; write nothing.
     """
     chosen = MouseSource(
-        keypoints=tuple(name.strip() for name in keypoints.split(",") if name.strip()),
-        pose=pose,
-        individual=individual,
-        track=track,
-        scorer=scorer,
-        max_blank=max_blank,
-        trial_frames=trial_frames,
-        offset=offset,
-        group=group,
-        clip=ClipFormat(codec=codec, gop=gop, short_side=short_side),
-        classes=tuple(name.strip() for name in classes.split(",") if name.strip()),
+        keypoints=split_names(keypoints), pose=pose, individual=individual, track=track, scorer=scorer, max_blank=max_blank,
+        trial_frames=trial_frames, offset=offset, group=group, background=background, frame_column=frame_column,
+        clip=ClipFormat(codec=codec, gop=gop, short_side=short_side), label_unit=label_unit, classes=split_names(classes),
         class_map=read_class_map(Path(class_map)) if class_map else (),
-        background=background,
-        frame_column=frame_column,
-        label_unit=label_unit,
-    )
+    )  # fmt: skip
     folders, listing = (Path(videos), Path(annotations) if annotations else None), {"table": Path(table) if table else None}
     if dry_run:
-        found = MOUSE.scan(*folders, chosen, **listing)
-        print("\n".join([*pairs(found), *quarantine(found.faults, title="Left over"), *([] if found.units else [nothing(
-            MOUSE, folders, found, found.faults)])]))  # fmt: skip
-        return 0 if found.units else 1
-    return run(
-        MOUSE,
-        folders,
-        options=chosen,
-        out=out,
-        split=shares(split),
-        seed=seed,
-        workers=workers,
-        tables=tables,
-        listing=listing,
-    )
+        return show_pairs(folders, chosen, listing)
+    packing = {"out": out, "split": shares(split), "seed": seed, "workers": workers}
+    return run(MOUSE, folders, options=chosen, tables=tables, listing=listing, **packing)
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Names by comma, without blanks around them."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def show_pairs(folders: tuple[Path, Path | None], chosen: MouseSource, listing: dict[str, Path | None]) -> int:
+    """Print what would be paired with what, and what is left over and why; 1 where nothing could be packed."""
+    found = MOUSE.scan(*folders, chosen, **listing)
+    lines = [*pairs(found), *quarantine(found.faults, title="Left over")]
+    print("\n".join(lines if found.units else [*lines, nothing(MOUSE, folders, found, found.faults)]))
+    return 0 if found.units else 1
 
 
 def tables(manifest: Manifest) -> list[str]:

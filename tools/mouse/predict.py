@@ -146,14 +146,21 @@ def mouse(
     rows += [(fault.file, "-", "-", f"not used: {fault.reason}") for fault in unused]
     tagger.spent.total = time.perf_counter() - begun
     print("\n".join(table(("video", "frames", "bouts", "pose"), rows)))
-    lacking = f", {short} of them not whole" if short else ""
-    print(f"{len(paths) - bad} of {len(paths)} videos labelled{lacking} in {target}; {tagger.spent.line()}")
-    if blind:
-        print(
-            f"WARNING: {blind} of {len(paths)} videos have no pose file, and this model was trained with points: their answers "
-            f"mean little, and each row of their tables says so. Track them first, or accept it with --pose none"
-        )
+    counts = {"videos": len(paths), "bad": bad, "short": short, "blind": blind}
+    print(summarise(**counts, target=target, speed=tagger.spent.line()))
     return 1 if bad or blind or short else 0
+
+
+def summarise(*, videos: int, bad: int, short: int, blind: int, target: Path, speed: str) -> str:
+    """The closing line; and a warning where a model that was trained with points saw none (`blind` videos)."""
+    lacking = f", {short} of them not whole" if short else ""
+    line = f"{videos - bad} of {videos} videos labelled{lacking} in {target}; {speed}"
+    if not blind:
+        return line
+    return (
+        f"{line}\nWARNING: {blind} of {videos} videos have no pose file, and this model was trained with points: their answers "
+        f"mean little, and each row of their tables says so. Track them first, or accept it with --pose none"
+    )
 
 
 def videos_in(folder: Path) -> tuple[list[Path], list[Fault]]:
