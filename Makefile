@@ -27,11 +27,15 @@ $(VENV)/.ready: setup.cfg pyproject.toml constraints.txt
 	$(BIN)/tarpon doctor --build
 	@touch $@
 
+# a test process a core, of one thread each
+WORKERS ?= $(shell nproc)
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
 test: env
-	$(BIN)/python -m pytest -m 'not gpu and not slow'
+	$(PYTEST) -m 'not gpu and not slow'
 
 test-slow: env
-	$(BIN)/python -m pytest -m 'slow and not gpu'
+	$(PYTEST) -m 'slow and not gpu'
 
 lint: env
 	$(BIN)/ruff check .
