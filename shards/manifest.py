@@ -67,7 +67,7 @@ class Manifest:
         return taken.flatten().to_numpy(zero_copy_only=False), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
     def fingerprint(self) -> str:
-        """Hash of what the rows are (keys, labels, places, content, split): a resumed run must meet the same one."""
+        """SHA-256 (hex) of every cell of the manifest; a resumed run must find the same one."""
         digest = hashlib.sha256()
         for name in sorted(self.table.column_names):
             digest.update("\0".join(map(str, self.table[name].to_pylist())).encode())

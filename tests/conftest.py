@@ -174,6 +174,12 @@ def unsealed(manifest: Manifest) -> Manifest:
 
 
 @pytest.fixture(scope="session")
+def unseal() -> Callable[[Manifest], Manifest]:
+    """`unsealed`, for tests that pack their own."""
+    return unsealed
+
+
+@pytest.fixture(scope="session")
 def star_shards(tmp_path_factory) -> Manifest:
     """Eight drawn stars of about four days and two of one, 64 pixels, packed with the defaults."""
     lab, source = tmp_path_factory.mktemp("star_lab"), star.StarSource()

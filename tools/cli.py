@@ -99,7 +99,7 @@ def find(words: list[str]) -> tuple[str, list[str]]:
         if (name := " ".join(words[:count])) in COMMANDS:
             known_by, other = COMMANDS[name].published
             given = {word.partition("=")[0].replace("_", "-") for word in words}
-            return other if known_by in given else name, words[count:]
+            return other if known_by and known_by in given else name, words[count:]
     asked = " ".join(words[:2])
     begun = [name for name in COMMANDS if name.split()[0] == words[0]]
     near = begun or get_close_matches(asked, COMMANDS, n=1) or list(COMMANDS)

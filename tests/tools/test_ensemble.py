@@ -30,7 +30,7 @@ class Fixed(nn.Module):
 
 def problem(model, *, row=(0, 1), label=(0.0, 1.0), encoders=None, inputs=("x",), more=()) -> Problem:
     batch = {"x": torch.rand(len(row), 3), "row": torch.tensor(row), "label": torch.tensor(label)}
-    unused = dict.fromkeys(("loss", "metric", "frames", "export", "freeze"))
+    unused = dict.fromkeys(("loss", "metric", "count", "export", "freeze"))
     return Problem(
         model=model,
         inputs=inputs,

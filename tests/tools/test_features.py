@@ -21,7 +21,7 @@ from torchvision import transforms
 from tarpon.models.backbones.frames import FrameBackbone
 from tarpon.shards import features
 from tarpon.shards.features import PARTS, open_features
-from tarpon.shards.manifest import Manifest, open_manifest, write_manifest
+from tarpon.shards.manifest import NEEDED, Manifest, open_manifest, write_manifest
 from tarpon.shards.reader import Reader
 from tarpon.shards.schema import VERSION
 from tarpon.tools import cli
@@ -163,7 +163,7 @@ def test_mistakes_are_told_in_one_line(fish_shards, tmp_path, capsys, options, s
 
 def test_shards_without_images_are_refused(tmp_path, capsys):
     card = {"kind": "toy", "schema_version": VERSION, "components": {"text.txt": "text"}}
-    write_manifest(tmp_path, pa.table({"key": ["a"]}), card)
+    write_manifest(tmp_path, pa.table({name: ["a"] for name in NEEDED}), card)
     assert extract(open_manifest(tmp_path), tmp_path / "out") == 2
     assert "holds toy data without jpg images" in capsys.readouterr().err
 

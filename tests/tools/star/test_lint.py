@@ -19,7 +19,7 @@ from tarpon.tools import lint
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
+def whole(tmp_path_factory, unseal) -> Path:
     """Two animals of three sessions and one of one."""
     root, out = tmp_path_factory.mktemp("stars"), tmp_path_factory.mktemp("shards")
     for number, name in enumerate(
@@ -32,7 +32,8 @@ def whole(tmp_path_factory) -> Path:
     found = source.scan(root, source.StarSource(), rule="month_first")
     with ThreadPoolExecutor(1) as pool:
         packing = Packing(out=out, split=(1, 1, 1))
-        pack(source.STAR, found, options=source.StarSource(), packing=packing, executor=pool, progress=False)
+        manifest, _ = pack(source.STAR, found, options=source.StarSource(), packing=packing, executor=pool, progress=False)
+    unseal(manifest)
     return out
 
 

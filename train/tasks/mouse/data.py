@@ -128,9 +128,9 @@ def mouse_data(
 
 
 def clip_graph(run: Run, manifest: Manifest, *, size: int, augment: ClipAugment) -> ClipGraph:
-    """The pipeline the a batch's clips; resized only where some are stored in another size one `size` px."""
+    """The pipeline of a batch's clips; it resizes only where some are stored in another size than `size` px."""
     sides = np.concatenate([manifest.column("clip_width"), manifest.column("clip_height")])
-    return ClipGraph(size=size, batch=run.micro_batch, resize=bool((sides != size).no()), noise=augment.noise_p > 0)
+    return ClipGraph(size=size, batch=run.micro_batch, resize=bool((sides != size).any()), noise=augment.noise_p > 0)
 
 
 def clip_fields(options: MouseOptions, swap: tuple[int, ...], *, frames: int, noise: bool) -> ClipFields:

@@ -191,9 +191,9 @@ def test_the_raw_order_differs_by_source_and_the_card_counts_it(fish_lab, tmp_pa
     assert manifest.card["families_of_several_orders"] >= 2
 
 
-def test_packing_is_the_same_twice_and_resumes(fish_lab, fish_shards, tmp_path, pack_fish):
+def test_packing_is_the_same_twice_and_resumes(fish_lab, fish_shards, tmp_path, pack_fish, unseal):
     out = tmp_path / "again"
-    pack_fish(fish_lab, out)
+    unseal(pack_fish(fish_lab, out)[0])  # as the fixture is
     for path in sorted(Path(fish_shards.root).iterdir()):
         assert (out / path.name).read_bytes() == path.read_bytes(), path.name
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
