@@ -128,7 +128,7 @@ def options(name: str, function: Callable, words: Sequence[str]) -> dict:
             spelt.append("true")  # a bare flag
     try:
         values = parser.parse_args(spelt)
-        made = parser.instantiate_classes(values)
+        made = parser.instantiate(values)
     except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
         raise UsageError(f"{name}: {one_line(str(error))}") from error
     return {key: made[key] for key in parameters}

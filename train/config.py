@@ -222,7 +222,7 @@ def parse(parser: jsonargparse.ArgumentParser, options: type, argv: Sequence[str
     try:
         values = parser.parse_args(list(argv))
         text = parser.dump(values, skip_none=False)
-        made = parser.instantiate_classes(values)
+        made = parser.instantiate(values)
         pick = {owner: owner(**{f.name: made[f.name] for f in fields(owner)}) for owner in (Run, options)}
     except (jsonargparse.ArgumentError, ValueError, TypeError, OSError) as error:
         raise UsageError(one_line(str(error))) from error

@@ -29,15 +29,20 @@ OPTIONS = (  # of a network that costs nothing: pixels are what is compared
 
 
 def prepare(folder: Path, *, labs: Path, small: bool) -> None:
-    """Two videos of 2 and 3 trials of 360 frames, packed into `folder`/mouse_<codec> for each codec."""
+    """Two videos of 2 and 3 trials of 360 frames, packed into `folder`/mouse_<codec> for each codec.
+
+    As MJPEG, which takes ten times the room of the others, one video of 2 trials, all for training.
+    """
     from tarpon.tools.mouse import pack
     from tarpon.tools.mouse.demo import command
 
-    lab = labs / "mouse"
-    command.mouse(out=str(lab), videos=2, size=64 if small else 224)
+    for videos in (1, 2):
+        command.mouse(out=str(labs / f"mouse_{videos}"), videos=videos, size=64 if small else 224)
     for codec in CODECS[:2] if small else CODECS:
+        videos, split = (1, "1,0,0") if codec == "mjpeg" else (2, "0.6,0.4,0")
+        lab = labs / f"mouse_{videos}"
         folders = {"videos": str(lab / "Videos"), "annotations": str(lab / "Annotations")}
-        pack.mouse(**folders, out=str(folder / f"mouse_{codec}"), codec=codec, split="0.6,0.4,0")
+        pack.mouse(**folders, out=str(folder / f"mouse_{codec}"), codec=codec, split=split)
 
 
 def read_batches(folder: Path, gpu: int | None) -> Iterator[dict]:

@@ -176,7 +176,7 @@ def load_tagger(path: Path) -> Tagger:
     """The model of an exported checkpoint, in evaluation mode, on the GPU where there is one."""
     held = load(path)
     parser = parser_for(MOUSE.options, recipe=None, task="mouse")
-    made = parser.instantiate_classes(parser.parse_object({**held["args"]["run"], **held["args"]["rebuild"]}))
+    made = parser.instantiate(parser.parse_object({**held["args"]["run"], **held["args"]["rebuild"]}))
     options = MouseOptions(**{name: made[name] for name in MouseOptions.__dataclass_fields__})
     model = build_model(options, held["kp_names"])
     load_weights(model, held["model_state_dict"], name=str(path))

@@ -101,7 +101,7 @@ def load_embedder(path: Path, *, batch: int, threads: int, flips: bool) -> Embed
     path = path / export.NAME if path.is_dir() else path
     checkpoint = export.load(path)
     parser = parser_for(StarOptions, recipe=None, task="star")
-    made = parser.instantiate_classes(parser.parse_object({**checkpoint["args"]["run"], **checkpoint["args"]["rebuild"]}))
+    made = parser.instantiate(parser.parse_object({**checkpoint["args"]["run"], **checkpoint["args"]["rebuild"]}))
     run, options = (owner(**{field.name: made[field.name] for field in fields(owner)}) for owner in (Run, StarOptions))
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     context = DistContext(rank=0, world=1, local_rank=0, local_world=1, device=device)
