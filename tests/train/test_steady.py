@@ -24,5 +24,6 @@ def test_memory_files_and_threads_stay_as_they_are(tiny_problem, task):
     at, rss, files, threads = np.array(seen, float).T
     slope = np.polyfit(at, rss, 1)[0]
     assert slope * (at[-1] - at[0]) < GROWTH * rss[0]
-    assert np.ptp(files) == 0
+    third = len(files) // 3  # a file may be open at the moment of a count; one that stays open lifts all that follow
+    assert np.median(files[-third:]) <= np.median(files[:third])
     assert threads[-1] <= threads[0]

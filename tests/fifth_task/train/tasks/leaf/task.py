@@ -11,12 +11,12 @@ from tarpon.pipelines.image.feed import ImageFields, ImageRequest
 from tarpon.pipelines.image.graph import ImageGraph
 from tarpon.pipelines.loader import Batch, Loader
 from tarpon.shards.manifest import Manifest, open_manifest
-from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling.plan import EpochPlan, Slots
 from tarpon.train.config import DATA, Optim, Recipe, Run, Schedule
 from tarpon.train.data import TaskData, decoding_loader
 from tarpon.train.engine import DistContext
+from tarpon.train.quarantine import Quarantine
 from tarpon.train.task import Problem, Task
 from tarpon.train.tasks.leaf.figures import draw_split
 from tarpon.train.tasks.leaf.losses import species_loss
@@ -71,7 +71,7 @@ def build(run: Run, options: LeafOptions, context: DistContext, *, encoders: dic
 def leaf_data(run: Run, options: LeafOptions, context: DistContext, *, manifest: Manifest, classes: list[str]) -> TaskData:
     """Crops for training, some mirrored, and as stored for a split; the labels come from the manifest."""
     reader = Reader(manifest, cache=Path(run.loader.cache) if run.loader.cache else None)
-    rows, budget = manifest.rows("train"), Budget(run.loader.bad_rows)
+    rows, quarantine = manifest.rows("train"), Quarantine(run, context)
     species = torch.tensor([classes.index(name) for name in manifest.column("species")], device=context.device)
 
     def train_work(slots: Slots) -> list[ImageRequest]:
@@ -87,7 +87,8 @@ def leaf_data(run: Run, options: LeafOptions, context: DistContext, *, manifest:
             manifest=manifest,
             reader=reader,
             pool=rows if training else np.arange(len(manifest)),
-            budget=budget,
+            quarantine=quarantine,
+            substitute=training,
         )
 
     def finish(out: Batch, split: str) -> Batch:
@@ -103,6 +104,7 @@ def leaf_data(run: Run, options: LeafOptions, context: DistContext, *, manifest:
         train_work=train_work,
         split_work=lambda own: [ImageRequest(row=int(row)) for row in own],
         make_loader=make_loader,
+        quarantine=quarantine,
         finish=finish,
     )
 

@@ -261,7 +261,7 @@ def test_mistakes_are_told_in_one_line(change, part):
 
 MEASURE = """
 import sys, numpy as np, torch
-from tarpon.train.metrics.retrieval import search
+from tarpon.train.tasks.star.metrics.retrieval import search
 def peak():  # of this program alone; what getrusage tells begins with the peak of the process that started it
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024
 size, made = int(sys.argv[1]), torch.Generator().manual_seed(0)
