@@ -11,8 +11,9 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
@@ -22,6 +23,7 @@ from tarpon.shards.sources.images import MAX_PIXELS, check_pixels
 
 CHANNELS, DTYPES = (1, 3), {"uint8": 8, "uint16": 16}
 BROKEN = (OSError, ValueError, RuntimeError, LookupError, TypeError, ArithmeticError, struct.error)  # all that tifffile raises
+SECONDS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}  # of OME's units of time
 LOW, HIGH = 0.001, 0.999  # shares of a stack's pixels: its robust range leaves out hot pixels and dust
 
 
@@ -34,6 +36,7 @@ class StackShape:
     width: int
     channels: int  # 1 grey, 3 red, green, blue
     bits: int  # a channel: 8 or 16
+    interval: float = 0.0  # seconds from page to page, as OME or ImageJ metadata tell; 0: they do not
 
 
 class LevelHistogram:
@@ -119,13 +122,13 @@ def _open_series(path: Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffP
     """An open file with its one series of pages; all that goes wrong inside is a ValueError."""
     try:
         with _capture_errors() as errors, tifffile.TiffFile(path) as tif:
-            found = tif.series
+            found = [series for series in tif.series if not series.keyframe.is_reduced] or tif.series  # thumbnails are left out
             if errors:
                 raise ValueError(f"cut short or damaged ({errors[0]})")
             if len(found) != 1:
                 sizes = sorted({" x ".join(map(str, page.shape)) for page in tif.pages})
                 raise ValueError(f"pages of different shape ({', '.join(sizes[:4])})" if len(sizes) > 1 else "several series")
-            yield tif, found[0], _check_series(found[0])
+            yield tif, found[0], replace(_check_series(found[0]), interval=_read_interval(tif))
     except ValueError as error:
         raise ValueError(_format_error(error)) from error
     except BROKEN as error:
@@ -138,6 +141,12 @@ def _check_series(series: tifffile.TiffPageSeries) -> StackShape:
     channels = page.samplesperpixel
     if len(leading) > 1:
         raise ValueError(f"pages along {len(leading)} axes ({series.axes} {series.shape}); one page a time point is read")
+    # ImageJ numbers the pages of a plain stack as slices, whatever they are; OME's Z is a depth
+    if leading and (leading[0][0] == "C" or (leading[0][0] == "Z" and series.kind == "ome")):
+        what = {"C": "channels", "Z": "depths"}[leading[0][0]]
+        raise ValueError(
+            f"{leading[0][1]} {what} of one moment ({series.axes}); pages along time are read: save one of them so"
+        )
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
         raise ValueError("colours by palette; save it as grey or RGB")
     if series.dtype.name not in DTYPES:
@@ -153,6 +162,19 @@ def _check_series(series: tifffile.TiffPageSeries) -> StackShape:
         channels=channels,
         bits=DTYPES[series.dtype.name],
     )
+
+
+def _read_interval(tif: tifffile.TiffFile) -> float:
+    """Seconds from page to page: OME's TimeIncrement, ImageJ's frame interval; 0 where there is none or it is not above 0."""
+    value, unit = (tif.imagej_metadata or {}).get("finterval", 0.0), "s"
+    if tif.is_ome:
+        pixels = ElementTree.fromstring(tif.ome_metadata).find(".//{*}Pixels")
+        value, unit = (0.0, "s") if pixels is None else (pixels.get("TimeIncrement", 0.0), pixels.get("TimeIncrementUnit", "s"))
+    try:
+        seconds = float(value) * SECONDS[unit]
+    except (KeyError, TypeError, ValueError):
+        return 0.0
+    return seconds if 0 < seconds < float("inf") else 0.0
 
 
 def _read_planes(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, shape: StackShape) -> Iterator[np.ndarray]:

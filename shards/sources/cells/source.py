@@ -30,6 +30,7 @@ from tarpon.shards.sources.images import MAX_PIXELS, check_limit
 from tarpon.shards.split import assign_folds
 
 CLASSES = ("uninfected", "infected")  # in the order of their labels
+SAME_INTERVAL = 0.01  # share of the interval by which a file's own and the option's may differ
 GROUPS = ("stack", "well", "plate")  # a regular expression is allowed as well
 SCHEMA = Schema(
     kind="cells",
@@ -172,11 +173,22 @@ def _make_unit(path: Path, name: str, label: int, pattern: re.Pattern, source: C
     if not path.is_file() or path.suffix.lower() not in (".tif", ".tiff"):
         raise ValueError("not a .tif or .tiff file")
     place, state = read_name(path.stem, pattern), path.stat()
+    shape = read_shape(path, max_pixels=source.max_pixels)
+    _check_interval(shape.interval, source.frames_per_hour)
     return StackUnit(
-        path=str(path), source=name, label=label, place=place, shape=read_shape(path, max_pixels=source.max_pixels),
+        path=str(path), source=name, label=label, place=place, shape=shape,
         group=_find_group(path.name, place, source.group), fold=-1, frames_per_hour=source.frames_per_hour, side=source.side,
         bytes=state.st_size, mtime_ns=state.st_mtime_ns,
     )  # fmt: skip
+
+
+def _check_interval(seconds: float, frames_per_hour: float) -> None:
+    """ValueError where a file tells another time from page to page than the option, by more than 1%."""
+    if seconds and abs(seconds * frames_per_hour / 3600 - 1) > SAME_INTERVAL:
+        raise ValueError(
+            f"the file tells {seconds / 60:g} min from page to page, frames_per_hour={frames_per_hour:g} tells "
+            f"{60 / frames_per_hour:g}; set frames_per_hour to {3600 / seconds:g}, or mend the file's metadata"
+        )
 
 
 def _find_group(name: str, place: WellPosition, group: str) -> str:

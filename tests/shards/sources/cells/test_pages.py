@@ -20,9 +20,9 @@ KINDS = {
     "lzw": (GREY, {"compression": "lzw"}),
     "deflate with predictor": (GREY, {"compression": "zlib", "predictor": True}),
     "zstd": (GREY, {"compression": "zstd"}),
-    "ome": (GREY, {"ome": True}),
-    "ome, time": (GREY, {"ome": True, "metadata": {"axes": "TYX"}}),
-    "imagej": (GREY, {"imagej": True}),
+    "ome": (GREY, {"ome": True, "metadata": {"axes": "TYX"}}),
+    "imagej": (GREY, {"imagej": True, "metadata": {"axes": "TYX"}}),
+    "imagej, slices": (GREY, {"imagej": True, "metadata": {"axes": "ZYX"}}),
     "big-endian": (GREY, {"byteorder": ">"}),
     "big": (GREY, {"bigtiff": True, "metadata": None}),
     "strips": (GREY, {"rowsperstrip": 7, "metadata": None}),
@@ -69,7 +69,7 @@ def test_white_is_high_whatever_the_file_calls_zero(tmp_path):
 
 
 def test_a_large_imagej_stack_lists_only_its_first_page(tmp_path):
-    path = saved(tmp_path / "a.tif", GREY, imagej=True)
+    path = saved(tmp_path / "a.tif", GREY, imagej=True, metadata={"axes": "TYX"})
     content = bytearray(path.read_bytes())
     with tifffile.TiffFile(path) as tif:
         end = tif.pages[0].offset + 2 + 12 * len(tif.pages[0].tags)
@@ -131,11 +131,34 @@ def test_complaints_of_the_reader_do_not_reach_the_log(tmp_path, caplog):
     (COLOUR[..., :2], {"planarconfig": "contig", "extrasamples": ["unassalpha"]}, "2 channels"),
     (COLOUR[..., 0], {"photometric": "palette", "colormap": np.zeros((3, 256), np.uint16), "metadata": None}, "palette"),
     (GREY.reshape(2, 3, 40, 30), {"ome": True, "metadata": {"axes": "TCYX"}}, "along 2 axes"),
+    (GREY, {"ome": True, "metadata": {"axes": "CYX"}}, "6 channels of one moment"),
+    (GREY, {"ome": True, "metadata": {"axes": "ZYX"}}, "6 depths of one moment"),
+    (GREY, {"imagej": True, "metadata": {"axes": "CYX"}}, "6 channels of one moment"),
 ])  # fmt: skip
 def test_what_is_not_read_is_named(pixels, options, part, tmp_path):
     path = saved(tmp_path / "a.tif", pixels, **options)
     with pytest.raises(ValueError, match=part):
         read_shape(path)
+
+
+def test_a_thumbnail_is_left_out(tmp_path):
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        file.write(GREY, photometric="minisblack")
+        file.write(GREY[0, ::4, ::4], photometric="minisblack", subfiletype=1)
+    assert np.array_equal(pages(path), GREY)
+
+
+@pytest.mark.parametrize(("options", "seconds"), [
+    ({"ome": True, "metadata": {"axes": "TYX", "TimeIncrement": 10.0, "TimeIncrementUnit": "min"}}, 600),
+    ({"ome": True, "metadata": {"axes": "TYX", "TimeIncrement": 0.5, "TimeIncrementUnit": "h"}}, 1800),
+    ({"ome": True, "metadata": {"axes": "TYX"}}, 0),
+    ({"imagej": True, "metadata": {"axes": "TYX", "finterval": 1800.0}}, 1800),
+    ({"imagej": True, "metadata": {"axes": "TYX", "finterval": 0.0}}, 0),
+    ({}, 0),
+])  # fmt: skip
+def test_the_interval_is_that_of_the_metadata(options, seconds, tmp_path):
+    assert read_shape(saved(tmp_path / "a.tif", GREY, **options)).interval == seconds
 
 
 def test_pages_of_two_sizes_are_named(tmp_path):

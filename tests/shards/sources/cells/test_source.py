@@ -140,6 +140,20 @@ def test_a_name_may_tell_that_a_stack_begins_late(tmp_path):
     assert [sample.key for sample in make(late)] == ["b2_p1_0000", "b2_p1_0001", "b2_p1_0002"]
 
 
+def test_an_interval_of_the_files_that_contradicts_the_option_is_named(tmp_path):
+    for folder, well in (("infected", "b2"), ("uninfected", "c2")):
+        path = stack(tmp_path / folder, well=well, position=1)
+        tifffile.imwrite(path, tifffile.imread(path), imagej=True, metadata={"axes": "TYX", "finterval": 600.0})
+    folders = (tmp_path / "infected", tmp_path / "uninfected")
+    units, faults = scan(*folders, CellsSource(frames_per_hour=2))
+    assert not units
+    reason = "the file tells 10 min from page to page, frames_per_hour=2 tells 30; set frames_per_hour to 6, or mend"
+    assert all(fault.reason.startswith(reason) for fault in faults)
+    units, faults = scan(*folders, CellsSource(frames_per_hour=6))
+    assert not faults
+    assert [sample.row["hours"] for sample in make(units[0])] == pytest.approx([0, 1 / 6, 2 / 6])
+
+
 def test_what_does_not_fit_is_named(lab):
     infected, uninfected = lab / "infected", lab / "uninfected"
     (infected / "thumbs.db").write_bytes(b"x")
