@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from tarpon.models.backbones.freezing import FreezableEncoder
 from tarpon.models.backbones.weights import (
     CHOICES,
     check_file,
@@ -80,14 +81,13 @@ class FrameBackbone:
             raise make_unavailable_error(self.name, error) from error
 
 
-class FrameEncoder(nn.Module):
+class FrameEncoder(FreezableEncoder):
     """A timm model as an encoder of frames.
 
     Attributes:
         dim: channels of the pooled vector.
         grid_dim: channels of the feature map.
         grid_size: (h, w) of the feature map at `image_size`.
-        frozen: set by `freeze`, never directly.
         reach: frames on either side that a frame's output depends on: 0 here.
         phase: the start of a chunk must be a multiple of it, for the same output as on the whole video: 1 here.
     """
@@ -103,15 +103,12 @@ class FrameEncoder(nn.Module):
         grid_stride: int | None = None,
         frames_per_pass: int | None = None,
     ) -> None:
-        super().__init__()
-        self.net = net
-        self.frozen = False
+        super().__init__(net)
         self.only_size = None if any_size else image_size
         self.frames_per_pass = frames_per_pass
         self.stage = None if grid_stride is None else _find_stage(net, grid_stride)
         _check_patch(net, image_size)
         self._side = image_size
-        self._requested_mode = net.training  # the mode last asked for, kept while frozen
         self._probe(image_size)
 
     def forward(self, clip: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,7 +129,7 @@ class FrameEncoder(nn.Module):
                 f"set image_size of the backbone and of the pipeline to the same number"
             )
         frames = clip.flatten(0, 1).to(next(self.net.parameters()).dtype)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+        with self.with_gradient():
             pooled, grid = encode_in_passes(self._encode, frames, size=self.frames_per_pass)
         return pooled.unflatten(0, clip.shape[:2]), grid.unflatten(0, clip.shape[:2])
 
@@ -157,7 +154,7 @@ class FrameEncoder(nn.Module):
             _check_patch(self.net, side)
         ends = _find_stage_ends(self.net, stages)
         images = images.to(next(self.net.parameters()).dtype)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+        with self.with_gradient():
             return encode_in_passes(lambda some: self._extract_maps(some, ends), images, size=self.frames_per_pass)
 
     def restrict_to_maps(self, *, stages: int) -> list[int]:
@@ -176,19 +173,6 @@ class FrameEncoder(nn.Module):
         for parameter, slope in zip(parameters, slopes, strict=True):
             parameter.requires_grad_(slope is not None)
         return [each.shape[1] for each in made]
-
-    def freeze(self, on: bool = True) -> None:
-        """Freeze weights and batch statistics (True), or train them (False).
-
-        `requires_grad` stays True throughout: DeepSpeed never updates a parameter that had it off at its initialisation.
-        """
-        self.frozen = on
-        self.train(self._requested_mode)
-
-    def train(self, mode: bool = True) -> "FrameEncoder":
-        """As in torch, but a frozen encoder stays in evaluation mode until it is unfrozen."""
-        self._requested_mode = mode
-        return super().train(mode and not self.frozen)
 
     def no_weight_decay(self) -> set[str]:
         """Names of parameters that timm says must not decay (position embeddings, tokens, bias tables)."""

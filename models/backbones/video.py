@@ -17,6 +17,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from tarpon.models.backbones.frames import encode_in_passes, first_line
+from tarpon.models.backbones.freezing import FreezableEncoder
 
 if TYPE_CHECKING:
     from transformers import VideoMAEConfig
@@ -174,7 +175,7 @@ class VideoBackbone:
             raise ValueError(f"stride={self.stride} must be below the {config.num_frames} frames of a clip: clips overlap")
 
 
-class VideoEncoder(nn.Module):
+class VideoEncoder(FreezableEncoder):
     """A VideoMAE as an encoder of frames, with the interface of a `FrameEncoder`.
 
     Clips of L frames start at every `stride`-th frame of the window, the last ones reaching past its end, where its last
@@ -185,16 +186,13 @@ class VideoEncoder(nn.Module):
     Attributes:
         dim, grid_dim: channels of the pooled vector and of the feature map: the model's width.
         grid_size: (h, w) of the feature map.
-        frozen: set by `freeze`, never directly.
         reach: frames on either side that a frame's output depends on, L - 1.
         phase: `stride`.
     """
 
     def __init__(self, net: nn.Module, *, stride: int, clips_per_pass: int | None = None) -> None:
-        super().__init__()
+        super().__init__(net)
         config = net.config
-        self.net = net
-        self.frozen = False
         self.only_size = _read_side(config.image_size)
         self.length, self.tubelet = config.num_frames, config.tubelet_size
         self.stride, self.clips_per_pass = stride, clips_per_pass
@@ -202,7 +200,6 @@ class VideoEncoder(nn.Module):
         self.dim = self.grid_dim = config.hidden_size
         cells = self.only_size // _read_side(config.patch_size)
         self.grid_size = (cells, cells)
-        self._requested_mode = net.training  # the mode last asked for, kept while frozen
         # transformers keeps the fixed table as a plain tensor, which it would copy from the host in every pass.
         table = net.embeddings.__dict__.pop("position_embeddings", None)
         if table is not None:
@@ -229,26 +226,13 @@ class VideoEncoder(nn.Module):
         starts = clip_starts(frames, stride=self.stride, device=clip.device)
         inside = (starts[:, None] + torch.arange(self.length, device=clip.device)).clamp(max=frames - 1)  # (C, L)
         index = inside + frames * torch.arange(windows, device=clip.device)[:, None, None]
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+        with self.with_gradient():
             # Clips are gathered a pass at a time, from their indices: all of them are 16 / stride times the window.
             (tokens,) = encode_in_passes(lambda of: self._encode(rows[of]), index.flatten(0, 1), size=self.clips_per_pass)
             weight = weight_frames(frames, starts, length=self.length, tubelet=self.tubelet).to(tokens.dtype)
             tokens = tokens.view(windows, -1, tokens[0, 0].numel())  # (B, C * S, h * w * D)
             grid = (weight.flatten(1) @ tokens).view(windows, frames, *self.grid_size, self.dim)
             return grid.mean((2, 3)), grid
-
-    def freeze(self, on: bool = True) -> None:
-        """Freeze the weights (True), or train them (False).
-
-        `requires_grad` stays True throughout: DeepSpeed never updates a parameter that had it off at its initialisation.
-        """
-        self.frozen = on
-        self.train(self._requested_mode)
-
-    def train(self, mode: bool = True) -> "VideoEncoder":
-        """As in torch, but a frozen encoder stays in evaluation mode until it is unfrozen."""
-        self._requested_mode = mode
-        return super().train(mode and not self.frozen)
 
     def no_weight_decay(self) -> set[str]:
         """Empty: the position embeddings are a fixed table, and there is no class token."""

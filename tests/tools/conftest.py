@@ -1,11 +1,18 @@
-"""A star run that several tools read: drawn animals, packed, and a tiny network hardly trained on them."""
+"""What tests of several tools share: a star run, hardly trained on drawn animals; tars whose content is changed."""
 
+import hashlib
+import io
+import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from tarpon.shards.manifest import Manifest, open_manifest
+from tarpon.shards.manifest import MANIFEST, Manifest, open_manifest
+from tarpon.shards.writer import format_dali_index, index_tar
 from tarpon.tools import cli
 from tarpon.tools.star.demo import lab as star_demo
 from tarpon.train import launch
@@ -35,3 +42,36 @@ def star_run(tmp_path_factory) -> StarRun:
     assert cli.main(["pack", "star", *packed]) == 0
     assert launch.main(["star", f"--data={root / 'shards'}", f"--out={root / 'run'}", *TINY]) == 0
     return StarRun(folder=root / "run", lab=root / "lab", shards=open_manifest(root / "shards"))
+
+
+@pytest.fixture(scope="session")
+def rewrite_tar() -> Callable[..., None]:
+    """Rewrite the first tar of shards through edit(member name, content) -> content | None.
+
+    Offsets, checksums and index are made to match; with truthful=False the manifest stays as it was.
+    """
+
+    def rewrite(shards: Path, edit: Callable[[str, bytes], bytes | None], *, truthful: bool = True) -> None:
+        path = min(shards.glob("*.tar"))
+        with tarfile.open(path) as tar:
+            members = [(member.name, tar.extractfile(member).read()) for member in tar]
+        kept = {name: content for name, old in members if (content := edit(name, old)) is not None}
+        with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for name, content in kept.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        places = index_tar(path)
+        path.with_suffix(".idx").write_text(format_dali_index(places))
+        if not truthful:
+            return
+        table = pq.read_table(shards / MANIFEST)
+        rows = table.to_pylist()
+        for row in rows:
+            for name, (offset, size) in places.get(row["key"], {}).items():
+                column = name.partition(".")[0]
+                digest = hashlib.sha256(kept[f"{row['key']}.{name}"]).hexdigest()
+                row |= {f"{column}_offset": offset, f"{column}_size": size, f"{column}_sha256": digest}
+        pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), shards / MANIFEST)
+
+    return rewrite

@@ -1,6 +1,5 @@
 """Every kind of damage is found by the check that is meant to find it, and by no check that is not."""
 
-import hashlib
 import io
 import json
 import shutil
@@ -15,7 +14,6 @@ import pytest
 from tarpon.shards.manifest import open_manifest
 from tarpon.shards.quarantine import Fault, write_faults
 from tarpon.shards.sources.mouse.cutting import npy
-from tarpon.shards.writer import format_dali_index, index_tar
 from tarpon.tools import lint
 
 
@@ -42,27 +40,6 @@ def change(shards, row, **values):
         field = table.schema.field(name)
         table = table.set_column(table.column_names.index(name), field, pa.array(cells, field.type))
     pq.write_table(table, shards / "manifest.parquet")
-
-
-def rewrite(shards, edit, *, truthful=True):
-    """Rewrite the first tar through edit(name, content) -> content | None; with offsets, checksums and index to match."""
-    path = next(iter(sorted(shards.glob("*.tar"))))
-    with tarfile.open(path) as tar:
-        members = [(member.name, tar.extractfile(member).read()) for member in tar]
-    kept = {name: content for name, old in members if (content := edit(name, old)) is not None}
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, content in kept.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    places = index_tar(path)
-    path.with_suffix(".idx").write_text(format_dali_index(places))
-    table = pq.read_table(shards / "manifest.parquet").to_pylist()
-    for row, fields in enumerate(table if truthful else ()):
-        for name, (offset, size) in places.get(fields["key"], {}).items():
-            column = name.partition(".")[0]
-            digest = hashlib.sha256(kept[f"{fields['key']}.{name}"]).hexdigest()
-            change(shards, row, **{f"{column}_offset": offset, f"{column}_size": size, f"{column}_sha256": digest})
 
 
 def only(component, edit):
@@ -92,9 +69,9 @@ def test_findings_do_not_depend_on_the_number_of_processes(shards, monkeypatch):
     assert alone == lint.lint(str(shards), workers=2)
 
 
-def test_a_rewritten_tar_with_a_truthful_manifest_is_sound(shards):
-    """The other tests change content through `rewrite`; by itself it must leave nothing to find."""
-    rewrite(shards, lambda name, content: content)
+def test_a_rewritten_tar_with_a_truthful_manifest_is_sound(shards, rewrite_tar):
+    """The other tests change content through `rewrite_tar`; by itself it must leave nothing to find."""
+    rewrite_tar(shards, lambda name, content: content)
     assert found(shards) == set()
 
 
@@ -112,8 +89,8 @@ def test_a_rewritten_tar_with_a_truthful_manifest_is_sound(shards):
     ("meta.json", lambda m: {k: v for k, v in m.items() if k != "fps"}, {"meta"}),
     ("clip.mp4", lambda b: b"\0" * len(b), {"frames"}),
 ])  # fmt: skip
-def test_wrong_content_under_a_right_checksum(shards, component, edit, checks):
-    rewrite(shards, only(component, edit))
+def test_wrong_content_under_a_right_checksum(shards, rewrite_tar, component, edit, checks):
+    rewrite_tar(shards, only(component, edit))
     assert found(shards) == checks
 
 
@@ -125,11 +102,11 @@ def test_wrong_content_under_a_right_checksum(shards, component, edit, checks):
         ({"actions": [9] * 360}, "labels"),
     ],
 )
-def test_wrong_data_that_an_earlier_version_took_is_found_by_its_own_check(shards, values, check):
+def test_wrong_data_that_an_earlier_version_took_is_found_by_its_own_check(shards, rewrite_tar, values, check):
     """In the tar as in the manifest: nothing contradicts anything."""
     row = open_manifest(shards).table.slice(0, 1).to_pylist()[0]
     values = {name: value[: row["frames"]] if name == "actions" else value for name, value in values.items()}
-    rewrite(shards, lambda name, content: _with(row["key"], values, name, content))
+    rewrite_tar(shards, lambda name, content: _with(row["key"], values, name, content))
     change(shards, 0, **values)
     assert found(shards) == {check}
 
@@ -143,9 +120,9 @@ def _with(key: str, values: dict, name: str, content: bytes) -> bytes:
     return content
 
 
-def test_points_outside_of_the_frame_are_found(shards):
+def test_points_outside_of_the_frame_are_found(shards, rewrite_tar):
     """A video lying on its side in its file, packed as it lay: its track reaches beyond the frame."""
-    rewrite(shards, only("keypoints.npy", lambda a: (a * [1, 1.6, 1]).astype(np.float32)))
+    rewrite_tar(shards, only("keypoints.npy", lambda a: (a * [1, 1.6, 1]).astype(np.float32)))
     assert found(shards) == {"points"}
 
 
@@ -158,7 +135,7 @@ def test_points_outside_of_the_frame_are_found(shards):
         ((slice(None), slice(None), slice(0, 2)), np.nan, "no point in any frame"),
     ],
 )
-def test_impossible_points_are_named(shards, at, value, told):
+def test_impossible_points_are_named(shards, rewrite_tar, at, value, told):
     """What an earlier version packed as it stood in the pose file."""
 
     def edit(array):
@@ -166,7 +143,7 @@ def test_impossible_points_are_named(shards, at, value, told):
         array[at] = value
         return array
 
-    rewrite(shards, only("keypoints.npy", edit))
+    rewrite_tar(shards, only("keypoints.npy", edit))
     assert any(told in finding.what for finding in lint.lint(str(shards), workers=1))
 
 

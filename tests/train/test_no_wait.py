@@ -83,9 +83,10 @@ def test_what_asks_is_refused(asks):
 
 
 def test_what_does_not_ask_passes():
-    x = torch.randn(4, requires_grad=True)
+    x = torch.tensor([1.0, -1.0, 1.0, -1.0], requires_grad=True)
     with all_threads():
         torch.where(x > 0, x, 0.0)[torch.arange(2)].sum().backward()
+    assert x.grad.tolist() == [1, 0, 0, 0]
 
 
 def step(problem: Problem, engine: Engine, ema: Ema, meter: Meter, batch: dict, *, number: int) -> None:
@@ -118,9 +119,15 @@ def test_a_frozen_backbone_and_its_thaw_ask_for_nothing(context, tiny_problem):
     engine = Engine.of(run, context, problem.model, problem.groups)
     ema, meter, batches = Ema(problem.model, run.ema), Meter(), problem.data.batches(0, 0)
     engine.train()
+    backbone = [p for name, group in problem.groups.items() if name.startswith("backbone/") for p in group.values()]
+    moved = []
     for number, frozen in enumerate((True, True, False)):
+        before = [parameter.detach().clone() for parameter in backbone]
         batch = {name: value.clone() for name, value in next(batches).items()}
         with all_threads():
             problem.freeze(frozen)
             engine.restart("backbone")
             step(problem, engine, ema, meter, batch, number=number)
+        moved.append(any(not torch.equal(old, new) for old, new in zip(before, backbone, strict=True)))
+    assert moved == [False, False, True]
+    assert set(meter.read()) >= {"loss"}

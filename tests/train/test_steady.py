@@ -20,10 +20,10 @@ def test_memory_files_and_threads_stay_as_they_are(tiny_problem, task):
     for step, batch in enumerate(itertools.islice(problem.data.batches(0, 0), steps)):
         assert len(batch["row"])
         if step >= WARM * steps and step % 10 == 0:
-            seen.append((step, process.memory_info().rss, process.num_fds(), process.num_threads()))
+            files = min(process.num_fds() for _ in range(3))  # another thread may hold one open for a moment
+            seen.append((step, process.memory_info().rss, files, process.num_threads()))
     at, rss, files, threads = np.array(seen, float).T
     slope = np.polyfit(at, rss, 1)[0]
     assert slope * (at[-1] - at[0]) < GROWTH * rss[0]
-    third = len(files) // 3  # a file may be open at the moment of a count; one that stays open lifts all that follow
-    assert np.median(files[-third:]) <= np.median(files[:third])
+    assert np.ptp(files) == 0
     assert threads[-1] <= threads[0]

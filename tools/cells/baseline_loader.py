@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import tifffile
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
+
+from tarpon.tools.bench.sampler import EndlessSampler
 
 ANGLE, JITTER = 15, 0.2  # degrees; brightness, contrast and saturation within 1 +- this
 EPSILON = 1e-6  # grey levels: keeps a page of one level from being divided by nothing
@@ -80,17 +82,6 @@ def read_page(stack: Path, page: int) -> np.ndarray:
     return pixels.astype(np.uint8)
 
 
-class Endless(Sampler):
-    """Indices below `count`, each once in a shuffled order, again and again."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __iter__(self) -> Iterator[int]:
-        while True:
-            yield from torch.randperm(self.count).tolist()
-
-
 def _single_thread(_worker: int) -> None:
     torch.set_num_threads(1)
 
@@ -102,7 +93,7 @@ def make_loader(dataset: StackPages, *, batch: int, workers: int, pin: bool = Fa
         DataLoader(
             dataset,
             batch_size=batch,
-            sampler=Endless(len(dataset)),
+            sampler=EndlessSampler(len(dataset)),
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=pin,

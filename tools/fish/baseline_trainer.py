@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from tarpon.models.ops.mmoe.published import make_expert, make_gate
+
 
 class GatedMMoE(nn.Module):
     """Shared experts, and a gate and a tower a task, each run by itself."""
@@ -31,18 +33,8 @@ class GatedMMoE(nn.Module):
     ) -> None:
         super().__init__()
         self.temperature = max(1e-6, temperature)
-        self.experts = nn.ModuleList(
-            nn.Sequential(
-                nn.LayerNorm(dim),
-                nn.Linear(dim, hidden),
-                nn.GELU(),
-                nn.Dropout(dropout),
-                nn.Linear(hidden, hidden),
-                nn.GELU(),
-            )
-            for _ in range(experts)
-        )
-        self.task_gates = nn.ModuleDict({name: nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, experts)) for name in outputs})
+        self.experts = nn.ModuleList(make_expert(dim, hidden, dropout=dropout) for _ in range(experts))
+        self.task_gates = nn.ModuleDict({name: make_gate(dim, experts) for name in outputs})
         self.task_towers = nn.ModuleDict(
             {
                 name: nn.Sequential(

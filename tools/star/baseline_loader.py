@@ -10,7 +10,9 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
+
+from tarpon.tools.bench.sampler import EndlessSampler
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -108,17 +110,6 @@ class Photographs(Dataset):
         return self.read(self.files[index])
 
 
-class Endless(Sampler):
-    """Indices below `count`, each once in a shuffled order, again and again."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __iter__(self) -> Iterator[int]:
-        while True:
-            yield from torch.randperm(self.count).tolist()
-
-
 def _single_thread(_worker: int) -> None:
     import cv2
 
@@ -133,7 +124,7 @@ def make_loader(dataset: Photographs, *, batch: int, workers: int, pin: bool = F
         DataLoader(
             dataset,
             batch_size=batch,
-            sampler=Endless(len(dataset)),
+            sampler=EndlessSampler(len(dataset)),
             num_workers=workers,
             prefetch_factor=4 if workers else None,  # as published
             persistent_workers=workers > 0,

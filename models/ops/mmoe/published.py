@@ -12,23 +12,24 @@ from tarpon.models.ops.spec import Baseline
 TEMPERATURE_MIN = 1e-6
 
 
+def make_expert(dim: int, hidden: int, *, dropout: float) -> nn.Sequential:
+    """Norm, linear, GELU, dropout, linear, GELU: (B, D) -> (B, H)."""
+    inner = (nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.GELU())
+    return nn.Sequential(*inner)
+
+
+def make_gate(dim: int, experts: int) -> nn.Sequential:
+    """Norm, linear: (B, D) -> (B, E), before the softmax."""
+    return nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, experts))
+
+
 class LoopedMixture(nn.Module):
     """Experts of norm, linear, GELU, dropout, linear, GELU; gates of norm, linear, softmax; no product is batched."""
 
     def __init__(self, *, dim: int, hidden: int, experts: int, tasks: int, dropout: float, temperature: float) -> None:
         super().__init__()
-        self.experts = nn.ModuleList(
-            nn.Sequential(
-                nn.LayerNorm(dim),
-                nn.Linear(dim, hidden),
-                nn.GELU(),
-                nn.Dropout(dropout),
-                nn.Linear(hidden, hidden),
-                nn.GELU(),
-            )
-            for _ in range(experts)
-        )
-        self.gates = nn.ModuleList(nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, experts)) for _ in range(tasks))
+        self.experts = nn.ModuleList(make_expert(dim, hidden, dropout=dropout) for _ in range(experts))
+        self.gates = nn.ModuleList(make_gate(dim, experts) for _ in range(tasks))
         self.temperature = max(temperature, TEMPERATURE_MIN)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

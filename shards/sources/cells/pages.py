@@ -144,9 +144,7 @@ def _check_series(series: tifffile.TiffPageSeries) -> StackShape:
     # ImageJ numbers the pages of a plain stack as slices, whatever they are; OME's Z is a depth
     if leading and (leading[0][0] == "C" or (leading[0][0] == "Z" and series.kind == "ome")):
         what = {"C": "channels", "Z": "depths"}[leading[0][0]]
-        raise ValueError(
-            f"{leading[0][1]} {what} of one moment ({series.axes}); pages along time are read: save one of them so"
-        )
+        raise ValueError(f"{leading[0][1]} {what} of one moment ({series.axes}); save one of them, its pages along time")
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
         raise ValueError("colours by palette; save it as grey or RGB")
     if series.dtype.name not in DTYPES:

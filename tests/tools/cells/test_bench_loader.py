@@ -10,6 +10,7 @@ import torch
 from tarpon.models.backbones.frames import FrameBackbone
 from tarpon.shards.manifest import open_manifest
 from tarpon.tools.bench import loader
+from tarpon.tools.bench.sampler import EndlessSampler
 from tarpon.tools.cells import baseline_loader, bench_loader
 from tarpon.train.config import Run
 from tarpon.train.engine import DistContext
@@ -67,7 +68,7 @@ def test_a_page_is_stretched_by_its_own_extremes(tmp_path):
 
 
 def test_the_baseline_goes_through_all_pages_again_and_again():
-    order = iter(baseline_loader.Endless(5))
+    order = iter(EndlessSampler(5))
     for _ in range(3):
         assert sorted(next(order) for _ in range(5)) == list(range(5))
 
