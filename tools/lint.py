@@ -46,9 +46,11 @@ def run(shards: str, *, json: bool = False) -> int:
     """
     if is_features(shards):
         kind, samples, checks = examine_features(shards)
+        notes = []
     else:
         manifest = _open(shards)
         kind, samples, checks = manifest.card["kind"], len(manifest), _examine(manifest)
+        notes = list_notes(manifest)
     if json:
         print(
             dumps(
@@ -56,6 +58,7 @@ def run(shards: str, *, json: bool = False) -> int:
                     "shards": shards,
                     "samples": samples,
                     "ok": not any(checks.values()),
+                    "notes": notes,
                     "checks": {
                         name: {"ok": not found, "findings": [{"where": f.where, "what": f.what} for f in found]}
                         for name, found in checks.items()
@@ -65,7 +68,7 @@ def run(shards: str, *, json: bool = False) -> int:
             )
         )
     else:
-        print("\n".join(_table(shards, kind, samples, checks)))
+        print("\n".join(_table(shards, kind, samples, checks, notes)))
     return int(any(checks.values()))
 
 
@@ -75,6 +78,14 @@ def _open(shards: str) -> Manifest:
     manifest = open_manifest(shards)
     checks_of(manifest)
     return manifest
+
+
+def list_notes(manifest: Manifest) -> list[str]:
+    """What no check can tell of a data set of an earlier version."""
+    if manifest.remark is None:
+        return []
+    unprovable = checks_of(manifest).unprovable
+    return ["packed by an earlier Tarpon, without a checksum of the manifest", *([unprovable] if unprovable else [])]
 
 
 def checks_of(manifest: Manifest) -> Kind:
@@ -142,12 +153,13 @@ def check_samples(shards: str, rows: Sequence[int]) -> list[Finding]:
     return found
 
 
-def _table(shards: str, kind: str, samples: int, checks: dict[str, list[Finding]]) -> Iterator[str]:
+def _table(shards: str, kind: str, samples: int, checks: dict[str, list[Finding]], notes: list[str]) -> Iterator[str]:
     yield f"{shards}: {kind}, {samples} samples"
     for name, found in checks.items():
         yield f"  {name:<12} {f'{len(found)} finding' + 's' * (len(found) != 1) if found else 'ok'}"
         yield from (f"    {finding}" for finding in found[:SHOWN])
         if len(found) > SHOWN:
             yield f"    and {len(found) - SHOWN} more"
+    yield from (f"note: {note}" for note in notes)
     total = sum(map(len, checks.values()))
     yield f"{total} finding{'s' * (total != 1)}: copy the data set again, or pack it again" if total else "sound"

@@ -54,6 +54,7 @@ class Kind:
 
     schema: Schema
     checks: dict[str, Callable[[Stored], Iterator[str]]]  # name -> what is wrong with a sample
+    unprovable: str = ""  # what an earlier version took wrongly and its shards do not show any more
     nullable: frozenset[str] = frozenset()  # columns whose cells may be empty: what is not known of a sample
 
 

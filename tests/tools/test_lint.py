@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tarpon.shards.manifest import open_manifest
+from tarpon.shards.manifest import open_manifest, write_manifest
 from tarpon.shards.quarantine import Fault, write_faults
 from tarpon.shards.sources.mouse.cutting import npy
 from tarpon.tools import lint
@@ -245,6 +245,16 @@ def test_status_and_json_say_the_same(shards, capsys):
     assert not report["ok"]
     assert lint.run(str(shards)) == 1
     assert "quarantine.jsonl: holds 1 entries" in capsys.readouterr().out
+
+
+def test_shards_of_an_earlier_version_say_what_they_cannot_show(shards, tmp_path, capsys):
+    assert lint.run(str(shards)) == 0
+    assert "note: packed by an earlier Tarpon" in (told := capsys.readouterr().out)
+    assert "turned videos" in told
+    manifest = open_manifest(shards)
+    write_manifest(shards, manifest.table, manifest.card)  # with checksums, as packed today
+    assert lint.run(str(shards)) == 0
+    assert "note:" not in capsys.readouterr().out
 
 
 def test_what_is_no_data_set_is_refused(tmp_path, shards):

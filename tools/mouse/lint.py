@@ -190,4 +190,9 @@ MOUSE = Kind(
         "frames": frames,
         "colours": colours,
     },
+    unprovable=(
+        "an earlier Tarpon took without a word: turned videos as they lie in the file; pose tables longer than their video, "
+        "renumbered, of two scorers or with a column twice; Frame columns that count from 1; the last of two Action columns. "
+        "These shards cannot show it: where a source may be such a file, pack it again"
+    ),
 )
