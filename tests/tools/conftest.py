@@ -1,11 +1,13 @@
 """What tests of several tools share: a star run, hardly trained on drawn animals; tars whose content is changed."""
 
 import hashlib
+import importlib.util
 import io
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -75,3 +77,12 @@ def rewrite_tar() -> Callable[..., None]:
         pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), shards / MANIFEST)
 
     return rewrite
+
+
+@pytest.fixture(scope="session")
+def report_runs() -> ModuleType:
+    """report_runs.py, loaded by its path: tests are no package."""
+    spec = importlib.util.spec_from_file_location("report_runs", Path(__file__).with_name("report_runs.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

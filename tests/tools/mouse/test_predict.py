@@ -1,97 +1,28 @@
 """Whole videos through a model: chunked equals whole, files in the contract's layout, with and without points."""
 
-import csv
 import itertools
 import re
 import shutil
 from fractions import Fraction
-from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
-import torch
 
-from tarpon.models.backbones.frames import FrameBackbone
-from tarpon.models.backbones.video import VideoBackbone
+from tarpon.shards.sources.mouse.pose_points import MOUSE_POINTS
 from tarpon.shards.sources.mouse.pose_track import read_track
 from tarpon.shards.sources.video import clips as video
-from tarpon.shards.sources.video.display import Display
-from tarpon.shards.sources.video.recording import Recording
 from tarpon.tools import cli
 from tarpon.tools.mouse import predict
-from tarpon.train import config
-from tarpon.train.tasks.mouse import export as mouse_export
 from tarpon.train.tasks.mouse.metrics.bouts import merge_short
-from tarpon.train.tasks.mouse.metrics.trial import Trial, save_trials
-from tarpon.train.tasks.mouse.options import ModelOptions, MouseOptions
-from tarpon.train.tasks.mouse.task import build_model
-
-POINTS = ("mouth", "tail_base", "L_frontpaw", "R_frontpaw", "L_hindpaw", "R_hindpaw")
-
-
-TINY_VIDEO = {
-    "hidden_size": 24,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "patch_size": 16,
-}
-
-
-def checkpoint(folder, *, pose_input=True, model_type="multitask", bias=None, backbone_type="vit_2d"):
-    """An exported model with random weights; `bias` is added to the scores of the actions."""
-    model = ModelOptions(
-        backbone_type=backbone_type,
-        backbone=FrameBackbone(name="test_vit", pretrained=False, image_size=32),
-        video_backbone=VideoBackbone(pretrained=False, image_size=32, overrides=TINY_VIDEO),
-        hidden=16,
-        pose_input=pose_input,
-        model_type=model_type,
-    )
-    options = MouseOptions(model=model)
-    torch.manual_seed(0)
-    net = build_model(options, POINTS)
-    if bias is not None:
-        net.action.linear.bias.data += torch.from_numpy(bias).float()
-    rng = np.random.default_rng(0)
-    probs = rng.dirichlet(np.ones(6), 20).astype(np.float32)
-    trial = Trial(key="a", group="a", actions=rng.integers(0, 6, 20), probs=probs, size=(64, 64))
-    (folder / "predictions").mkdir(parents=True)
-    save_trials(folder / "predictions" / "val.npz", [trial], classes=options.classes, points=())
-    mouse_export.export(
-        folder,
-        net.state_dict(),
-        {"macro_f1": 0.1},
-        options=options,
-        run=config.Run(data="d"),
-        points=POINTS,
-        stored=options.classes,
-        clip={"codec": "vp9", "gop": 16, "short_side": 64, "multiple": 16},
-    )
-    return folder / mouse_export.NAME
-
-
-@pytest.fixture(scope="module")
-def one_video(tmp_path_factory, mouse_lab):
-    """A folder with one video of the lab and its points file."""
-    folder = tmp_path_factory.mktemp("one")
-    name = sorted((mouse_lab / "Videos").glob("*.mp4"))[0]
-    for path in (mouse_lab / "Videos").glob(f"{name.stem}*"):
-        shutil.copy(path, folder)
-    return folder
-
-
-def rows_of(path):
-    with open(path, newline="") as file:
-        return list(csv.reader(file))
+from tarpon.train.tasks.mouse.options import MouseOptions
 
 
 @pytest.mark.parametrize(
     ("pose_input", "pose", "backbone"),
     [(True, "dlc", "vit_2d"), (True, "none", "vit_2d"), (False, "auto", "vit_2d"), (False, "none", "videomae2_3d")],
 )
-def test_chunks_do_not_change_the_answers(tmp_path, one_video, pose_input, pose, backbone):
+def test_chunks_do_not_change_the_answers(tmp_path, one_video, pose_input, pose, backbone, checkpoint, rows_of):
     weights = checkpoint(tmp_path / "run", pose_input=pose_input, backbone_type=backbone)
     for chunk in (97, 100_000):
         words = [
@@ -120,14 +51,14 @@ def test_chunks_do_not_change_the_answers(tmp_path, one_video, pose_input, pose,
     assert all(row[1] == MouseOptions().classes[int(np.argmax(p))] for row, p in zip(few[1:], a, strict=True))
 
 
-def test_points_come_back_as_a_track_in_source_pixels(tmp_path, one_video):
+def test_points_come_back_as_a_track_in_source_pixels(tmp_path, one_video, checkpoint, rows_of):
     weights = checkpoint(tmp_path / "run")
     assert cli.main(["predict", "mouse", "--checkpoint", str(weights), "--videos", str(one_video), "--out", str(tmp_path)]) == 0
     stem = next(one_video.glob("*.mp4")).stem
-    track = read_track(tmp_path / f"{stem}DLC_tarpon.csv", POINTS, scorer="DLC_tarpon")
+    track = read_track(tmp_path / f"{stem}DLC_tarpon.csv", MOUSE_POINTS, scorer="DLC_tarpon")
     scorer, parts, coords = rows_of(tmp_path / f"{stem}DLC_tarpon.csv")[:3]  # the three header rows of DeepLabCut
     assert scorer == ["scorer", *["DLC_tarpon"] * 18]
-    assert parts == ["bodyparts", *(name for name in POINTS for _ in range(3))]
+    assert parts == ["bodyparts", *(name for name in MOUSE_POINTS for _ in range(3))]
     assert coords == ["coords", *["x", "y", "likelihood"] * 6]
     info = video.probe(one_video / f"{stem}.mp4")
     assert track.xyl.shape[1:] == (6, 3)
@@ -136,7 +67,7 @@ def test_points_come_back_as_a_track_in_source_pixels(tmp_path, one_video):
     assert (track.xyl[..., 2] == 1).all()
 
 
-def test_other_programs_files_and_the_annotated_video_are_written_on_demand(tmp_path, one_video):
+def test_other_programs_files_and_the_annotated_video_are_written_on_demand(tmp_path, one_video, checkpoint, rows_of):
     weights = checkpoint(tmp_path / "run")
     words = ["predict", "mouse", "--checkpoint", str(weights), "--videos", str(one_video), "--out", str(tmp_path / "out")]
     assert cli.main([*words, "--formats", "csv,boris,deepethogram,dlc", "--annotated"]) == 0
@@ -153,7 +84,7 @@ def test_other_programs_files_and_the_annotated_video_are_written_on_demand(tmp_
     assert [(row["Behavior"], int(row["Image index"])) for row in starts] == [(row[1], int(row[2])) for row in bouts]
 
 
-def test_a_format_that_is_not_known_is_refused_before_any_video_is_labelled(tmp_path, one_video, capsys):
+def test_a_format_that_is_not_known_is_refused_before_any_video_is_labelled(tmp_path, one_video, capsys, checkpoint):
     weights = checkpoint(tmp_path / "run")
     words = ["predict", "mouse", "--checkpoint", str(weights), "--videos", str(one_video), "--out", str(tmp_path / "out")]
     assert cli.main([*words, "--formats", "excel"]) == 2
@@ -161,14 +92,19 @@ def test_a_format_that_is_not_known_is_refused_before_any_video_is_labelled(tmp_
     assert not (tmp_path / "out").exists()
 
 
-def labelled(out, stem):
-    """(actions by name, probabilities (T, C), rows of the bout table without its header)"""
-    frames, bouts = (rows_of(out / f"{stem}_{table}.csv") for table in ("predictions", "bouts"))
-    return [row[1] for row in frames[1:]], np.array([[float(p) for p in row[2:]] for row in frames[1:]]), bouts[1:]
+@pytest.fixture(scope="module")
+def labelled(rows_of):
+    """(folder, stem) -> actions by name, probabilities (T, C), rows of the bout table without its header."""
+
+    def read(out, stem):
+        frames, bouts = (rows_of(out / f"{stem}_{table}.csv") for table in ("predictions", "bouts"))
+        return [row[1] for row in frames[1:]], np.array([[float(p) for p in row[2:]] for row in frames[1:]]), bouts[1:]
+
+    return read
 
 
 @pytest.fixture(scope="module")
-def filtered(tmp_path_factory, one_video):
+def filtered(tmp_path_factory, one_video, checkpoint, labelled):
     """One video without a filter and with bouts of 5 frames or more."""
     folder = tmp_path_factory.mktemp("filtered")
     stem = next(one_video.glob("*.mp4")).stem
@@ -209,7 +145,7 @@ def test_the_filter_reaches_both_tables_and_leaves_the_probabilities(filtered):
     assert kept == [MouseOptions().classes[n] for n in merge_short(numbers, min_bout=5)]
 
 
-def test_a_bad_video_costs_only_itself(tmp_path, one_video, capsys):
+def test_a_bad_video_costs_only_itself(tmp_path, one_video, capsys, checkpoint):
     folder = tmp_path / "videos"
     shutil.copytree(one_video, folder)
     (folder / "broken.mp4").write_bytes(b"not a video")
@@ -243,7 +179,7 @@ def remux(source, target, *, times=None, **options):
 
 
 @pytest.fixture(scope="module")
-def actions_only(tmp_path_factory):
+def actions_only(tmp_path_factory, checkpoint):
     return checkpoint(tmp_path_factory.mktemp("run"), pose_input=False, model_type="action_only")
 
 
@@ -252,7 +188,7 @@ def predicted(weights, videos, out, capsys):
     return status, capsys.readouterr().out
 
 
-def test_seconds_of_a_variable_rate_are_the_time_stamps(tmp_path, mouse_lab, actions_only, capsys):
+def test_seconds_of_a_variable_rate_are_the_time_stamps(tmp_path, mouse_lab, actions_only, capsys, labelled):
     source = sorted((mouse_lab / "Videos").glob("*.mp4"))[0]
     frames = sum(1 for _ in video.decode(source))
     times = np.cumsum(np.random.default_rng(0).integers(10, 90, frames))
@@ -269,7 +205,7 @@ def test_seconds_of_a_variable_rate_are_the_time_stamps(tmp_path, mouse_lab, act
             assert float(end) == pytest.approx(seconds[int(offset) + 1], abs=1e-4)
 
 
-def test_a_video_that_was_cut_short_is_labelled_and_told(tmp_path, mouse_lab, actions_only, capsys):
+def test_a_video_that_was_cut_short_is_labelled_and_told(tmp_path, mouse_lab, actions_only, capsys, labelled):
     source = sorted((mouse_lab / "Videos").glob("*.mp4"))[0]
     frames = sum(1 for _ in video.decode(source))
     (tmp_path / "videos").mkdir()
@@ -299,99 +235,6 @@ def test_a_rendering_is_not_labelled_but_told(tmp_path, one_video, actions_only,
     assert "not used: .flv files are not read" in out
     with pytest.raises(ValueError, match="no video files to read"):
         predict.videos_in(tmp_path)
-
-
-def test_a_turned_video_is_seen_upright(tmp_path):
-    """A model is shown the picture that packing would have stored: turned, and of the upright size."""
-    frames = np.zeros((3, 96, 128, 3), np.uint8)
-    frames[:, :48, :64] = (200, 60, 60)  # a corner
-    with av.open(str(tmp_path / "a.mp4"), "w") as container:
-        stream = container.add_stream("libx264", rate=30, options={"crf": "4"})
-        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
-        stream.set_display_rotation(-90)
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode(None))
-    tagger = SimpleNamespace(
-        clip=video.ClipFormat(),
-        options=MouseOptions(model=ModelOptions(backbone=FrameBackbone(image_size=64, pretrained=False))),
-    )
-    recording = Recording(tmp_path / "a.mp4")
-    assert (recording.info.width, recording.info.height) == (96, 128)
-    picture = predict.picture(next(iter(recording)), tagger, recording.info, Display())
-    quarters = [picture[0, y : y + 20, x : x + 20].float().mean().item() for y in (6, 38) for x in (6, 38)]
-    assert np.argmax(quarters) == 1  # top left goes to top right
-
-
-def test_a_track_shorter_than_the_video_is_refused(tmp_path, one_video, capsys):
-    folder = tmp_path / "videos"
-    shutil.copytree(one_video, folder)
-    path = next(folder.glob("*.csv"))
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:100]))
-    weights = checkpoint(tmp_path / "run")
-    assert (
-        cli.main(["predict", "mouse", "--checkpoint", str(weights), "--videos", str(folder), "--out", str(tmp_path / "out")])
-        == 1
-    )
-    assert "DeepLabCut file has 97 rows" in capsys.readouterr().out
-    assert not list((tmp_path / "out").glob("*.csv"))
-
-
-def predict_with(weights, videos, out, *more):
-    return cli.main(["predict", "mouse", "--checkpoint", str(weights), "--videos", str(videos), "--out", str(out), *more])
-
-
-def test_a_track_longer_than_the_video_is_refused(tmp_path, one_video, capsys):
-    folder = shutil.copytree(one_video, tmp_path / "videos")
-    path = next(folder.glob("*.csv"))
-    lines = path.read_text().splitlines()
-    rows = len(lines) - 2  # one more than there are
-    path.write_text("\n".join([*lines, f"{rows - 1},{lines[-1].split(',', 1)[1]}"]) + "\n")
-    assert predict_with(checkpoint(tmp_path / "run"), folder, tmp_path / "out") == 1
-    assert f"{rows} rows, the video has {rows - 1} frames: every point may be shifted" in capsys.readouterr().out
-    assert not list((tmp_path / "out").glob("*.csv"))
-
-
-def test_its_own_points_are_never_the_next_ones(tmp_path, one_video, capsys):
-    """Into the folder of the videos, twice: the second time finds the file of the first and leaves it."""
-    folder = shutil.copytree(one_video, tmp_path / "videos")
-    next(folder.glob("*DLC_*.csv")).unlink()
-    weights, stem = checkpoint(tmp_path / "run"), next(folder.glob("*.mp4")).stem
-    answers = []
-    for _ in range(2):
-        assert predict_with(weights, folder, folder) == 1
-        answers.append((folder / f"{stem}_predictions.csv").read_text())
-        assert (folder / f"{stem}DLC_tarpon.csv").exists()
-    assert answers[0] == answers[1]
-    assert f"{stem}DLC_tarpon.csv is Tarpon's own prediction" in capsys.readouterr().out
-    assert predict_with(weights, folder, tmp_path / "out", "--scorer", "DLC_tarpon") == 0
-
-
-def test_without_points_a_model_that_needs_them_says_so_in_every_place(tmp_path, one_video, capsys):
-    folder = shutil.copytree(one_video, tmp_path / "videos")
-    next(folder.glob("*DLC_*.csv")).unlink()
-    weights, stem = checkpoint(tmp_path / "run"), next(folder.glob("*.mp4")).stem
-    assert predict_with(weights, folder, tmp_path / "auto") == 1
-    assert "WARNING: 1 of 1 videos have no pose file" in capsys.readouterr().out
-    for table in ("predictions", "bouts"):
-        head, *rows = rows_of(tmp_path / "auto" / f"{stem}_{table}.csv")
-        assert head[-1] == "Note"
-        assert {row[-1] for row in rows} == {"no pose file: the model was trained with points and saw none"}
-    assert predict_with(weights, folder, tmp_path / "none", "--pose", "none") == 0
-    assert "WARNING" not in capsys.readouterr().out
-    assert rows_of(tmp_path / "none" / f"{stem}_predictions.csv")[0][-1] != "Note"
-    assert predict_with(weights, folder, tmp_path / "dlc", "--pose", "dlc") == 1
-    assert not list((tmp_path / "dlc").iterdir())
-
-
-def test_two_tracks_are_refused_as_in_packing(tmp_path, one_video, capsys):
-    folder = shutil.copytree(one_video, tmp_path / "videos")
-    path, stem = next(folder.glob("*DLC_*.csv")), next(folder.glob("*.mp4")).stem
-    shutil.copy(path, folder / f"{stem}DLC_other.csv")
-    weights = checkpoint(tmp_path / "run")
-    assert predict_with(weights, folder, tmp_path / "out") == 1
-    assert "2 pose files of different scorers" in capsys.readouterr().out
-    assert predict_with(weights, folder, tmp_path / "out", "--scorer", "DLC_other") == 0
 
 
 def test_mistakes_name_what_is_wrong():

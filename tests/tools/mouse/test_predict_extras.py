@@ -1,9 +1,7 @@
 """What labs want back: other programs' files read by their own rules, and the annotated video looked at pixel by pixel."""
 
-import csv
 from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
@@ -40,17 +38,12 @@ def made(tmp_path) -> Callable[..., Labelled]:
     return make
 
 
-def rows_of(path: Path) -> list[list[str]]:
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.reader(file))
-
-
 def nearest(pixel: np.ndarray, colours: list[tuple[int, int, int]]) -> int:
     """Which of the colours a pixel is, after a codec."""
     return int(np.abs(np.array(colours) - pixel).sum(1).argmin())
 
 
-def test_boris_has_a_start_and_a_stop_of_every_bout_in_order(made, tmp_path):
+def test_boris_has_a_start_and_a_stop_of_every_bout_in_order(made, tmp_path, rows_of):
     head, *rows = rows_of(export_boris.write(made(), tmp_path))
     told = [dict(zip(head, row, strict=True)) for row in rows]
     events = [(row["Behavior"], row["Behavior type"], float(row["Time"]), int(row["Image index"])) for row in told]
@@ -68,7 +61,7 @@ def test_boris_has_a_start_and_a_stop_of_every_bout_in_order(made, tmp_path):
     (CLASSES, ["background", "groom", "rear"]),
     (("walk", "groom", "rear"), ["background", "walk", "groom", "rear"]),  # nothing means background: that column is 0
 ])  # fmt: skip
-def test_deepethogram_has_one_column_of_each_row_on(made, tmp_path, classes, columns):
+def test_deepethogram_has_one_column_of_each_row_on(made, tmp_path, classes, columns, rows_of):
     path = export_deepethogram.write(made(classes=classes), tmp_path)
     assert path.name == "trial 1_labels.csv"
     head, *rows = rows_of(path)

@@ -113,23 +113,6 @@ def test_real_stacks_have_93_pages_where_the_name_says_95(tmp_path, pack_cells):
     assert select_hours(hours[label == 0], (0, 48), frames_per_hour=2).sum() == 3 * 93
 
 
-def test_windows_by_hand():
-    hours = np.arange(10) / 2
-
-    def chosen(window, **options):
-        return (2 * hours[select_hours(hours, window, frames_per_hour=2, **options)]).astype(int).tolist()
-
-    assert chosen((1, 2)) == [2, 3, 4]  # both ends
-    assert chosen((0.9, 2.4)) == [1, 2, 3, 4]  # rounded down to pages
-    assert chosen((0, 99), stride=4) == [0, 4, 8]
-    assert chosen((0.5, 3), stride=2) == [1, 3, 5]
-    assert chosen((0, 0)) == [0]
-    assert chosen((50, 60)) == []
-    assert chosen((-3, 0.5)) == [0, 1]
-    tenths = np.arange(40) / 30
-    assert select_hours(tenths, (0.1, 0.1), frames_per_hour=30).nonzero()[0].tolist() == [3]
-
-
 def test_a_name_may_tell_that_a_stack_begins_late(tmp_path):
     path = stack(tmp_path / "infected", well="b2", position=1)
     path.rename(path.with_name("x_b2_p1_t10-12.tif"))

@@ -1,11 +1,8 @@
 """Which files are paired, which are left over and why, and what trials become of labels of every kind."""
 
 from concurrent.futures import ThreadPoolExecutor
-from fractions import Fraction
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
 
 from tarpon.shards.pack import Packing, pack
@@ -23,27 +20,6 @@ CLIP = ClipFormat(codec="mjpeg", short_side=32)
 
 def source(**how) -> MouseSource:
     return MouseSource(**{"pose": "none", "trial_frames": SPAN, "offset": 0, "clip": CLIP} | how)
-
-
-def touch(folder: Path, *names: str) -> Path:
-    folder.mkdir(exist_ok=True)
-    for name in names:
-        (folder / name).write_text("")
-    return folder
-
-
-def film(path: Path, frames: int = 3 * SPAN) -> Path:
-    """A bright square that moves, 30 frames/s; its ground is the name's."""
-    path.parent.mkdir(exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=Fraction(30))
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for number in range(frames):
-            picture = np.full((48, 64, 3), 20 + 37 * sum(path.stem.encode()) % 150, np.uint8)
-            picture[10:30, number % 40 : number % 40 + 16] = 220
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-    return path
 
 
 def write(path: Path, *lines: str) -> Path:
@@ -71,7 +47,7 @@ def paired(lab: Path, **how) -> tuple[list[tuple[str, list[int | None]]], dict[s
     return [(unit.name(), [entry.trial for entry in unit.trials]) for unit in units], {f.file: f.reason for f in faults}
 
 
-def test_a_video_that_deeplabcut_drew_is_no_recording(tmp_path):
+def test_a_video_that_deeplabcut_drew_is_no_recording(tmp_path, touch):
     touch(tmp_path / "Videos", "m.mp4", "mDLC_net_labeled.mp4", "m_labeled.MP4", "mDLC_net.csv")
     touch(tmp_path / "Annotations")
     units, faults = paired(tmp_path)
@@ -83,7 +59,7 @@ def test_a_video_that_deeplabcut_drew_is_no_recording(tmp_path):
 @pytest.mark.parametrize(
     "name", ["prediction_m_1.csv", "m.csv", "M behaviour.xlsx", "prediction_m.mp4_1.tsv", "m.mp4_1_old.csv"]
 )
-def test_a_misnamed_annotation_keeps_its_video_out_by_name(tmp_path, name):
+def test_a_misnamed_annotation_keeps_its_video_out_by_name(tmp_path, name, touch):
     touch(tmp_path / "Videos", "m.mp4", "m10.mp4", "other.mp4")
     touch(tmp_path / "Annotations", name, "readme.txt")
     units, faults = paired(tmp_path)
@@ -92,7 +68,7 @@ def test_a_misnamed_annotation_keeps_its_video_out_by_name(tmp_path, name):
     assert f"not packed as unlabelled: {name} looks like its annotation" in faults["m.mp4"]
 
 
-def test_a_misnamed_annotation_beside_a_good_one_is_a_fault_alone(tmp_path):
+def test_a_misnamed_annotation_beside_a_good_one_is_a_fault_alone(tmp_path, touch):
     touch(tmp_path / "Videos", "m.mp4")
     touch(tmp_path / "Annotations", "prediction_m.mp4_1.csv", "prediction_m.mp4_2_old.csv", "mDLC_net.csv")
     assert paired(tmp_path) == (
@@ -101,7 +77,7 @@ def test_a_misnamed_annotation_beside_a_good_one_is_a_fault_alone(tmp_path):
     )
 
 
-def test_names_of_one_key_are_one_fault_and_the_labelled_one_stays(tmp_path):
+def test_names_of_one_key_are_one_fault_and_the_labelled_one_stays(tmp_path, touch):
     touch(tmp_path / "Videos", "a b.mp4", "a_b.mp4", "m.avi", "m.mp4", "x.mov")
     touch(tmp_path / "Annotations", "prediction_m.mp4_1.csv")
     units, faults = paired(tmp_path)
@@ -112,14 +88,14 @@ def test_names_of_one_key_are_one_fault_and_the_labelled_one_stays(tmp_path):
     assert "labels are of m.mp4" in faults["m.avi"]
 
 
-def test_a_name_without_its_group_is_one_fault(tmp_path):
+def test_a_name_without_its_group_is_one_fault(tmp_path, touch):
     touch(tmp_path / "Videos", "a_1M.mp4", "b.mp4")
     units, faults = scan(tmp_path / "Videos", None, source(group=r"\d+[MF]"))
     assert [(unit.name(), unit.group) for unit in units] == [("a_1M.mp4", "1M")]
     assert "matches nothing in 'b'" in faults[0].reason
 
 
-def test_a_table_pairs_what_names_do_not(tmp_path):
+def test_a_table_pairs_what_names_do_not(tmp_path, film):
     film(tmp_path / "Videos" / "cam 1.avi")
     write(tmp_path / "Annotations" / "one.csv", "Frame,Action", *(f"{i},{i % 3}" for i in range(SPAN)))
     write(tmp_path / "Annotations" / "two.csv", "Action", *["walk"] * 7)
@@ -145,7 +121,7 @@ def test_a_table_pairs_what_names_do_not(tmp_path):
         (("video,Video", "m.mp4,m.mp4"), "columns video and Video are one name twice"),
     ],
 )
-def test_a_table_of_other_columns_is_refused(tmp_path, lines, said):
+def test_a_table_of_other_columns_is_refused(tmp_path, lines, said, touch):
     touch(tmp_path / "Videos", "m.mp4")
     with pytest.raises(ValueError, match=said):
         scan(tmp_path / "Videos", None, source(), table=write(tmp_path / "t.csv", *lines))
@@ -164,7 +140,7 @@ def test_a_table_of_other_columns_is_refused(tmp_path, lines, said):
         ("n.mp4,,,,", "one row of the video has labels and another one none"),
     ],
 )
-def test_a_row_that_cannot_be_used_is_one_fault(tmp_path, row, said):
+def test_a_row_that_cannot_be_used_is_one_fault(tmp_path, row, said, touch):
     touch(tmp_path / "Videos", "m.mp4", "n.mp4")
     touch(tmp_path / "Annotations", "a.csv")
     table = write(tmp_path / "t.csv", "video,labels,trial,first_frame,group", "n.mp4,a.csv,1,,g", row)
@@ -178,7 +154,7 @@ def one_hot(rows: int) -> list[str]:
     return [",background,rest,walk", *(f"{i},{int(i == 3)},{int(i != 3 and i < 12)},{int(i >= 12)}" for i in range(rows))]
 
 
-def test_labels_of_a_whole_video_are_cut_into_its_trials(tmp_path):
+def test_labels_of_a_whole_video_are_cut_into_its_trials(tmp_path, film):
     film(tmp_path / "Videos" / "m.mp4", 25)
     write(tmp_path / "Annotations" / "m_labels.csv", *one_hot(25))
     found, faults = trials(tmp_path, source())
@@ -188,7 +164,7 @@ def test_labels_of_a_whole_video_are_cut_into_its_trials(tmp_path):
 
 
 @pytest.mark.parametrize("rows", [24, 26])
-def test_labels_of_another_length_than_the_video_are_refused(tmp_path, rows):
+def test_labels_of_another_length_than_the_video_are_refused(tmp_path, rows, film):
     film(tmp_path / "Videos" / "m.mp4", 25)
     write(tmp_path / "Annotations" / "m_labels.csv", *one_hot(rows))
     assert trials(tmp_path, source()) == ({}, [
@@ -196,7 +172,7 @@ def test_labels_of_another_length_than_the_video_are_refused(tmp_path, rows):
     ])  # fmt: skip
 
 
-def test_bouts_of_a_whole_video_and_of_one_trial(tmp_path):
+def test_bouts_of_a_whole_video_and_of_one_trial(tmp_path, film):
     film(tmp_path / "Videos" / "m.mp4")
     write(tmp_path / "bouts.csv", "start;stop;type", "0,1;0,2;walk", "0,4;0,5;active")  # frames 3 to 5 and 12 to 14
     table = write(tmp_path / "t.csv", "video,labels", "m.mp4,bouts.csv")
@@ -211,7 +187,7 @@ def test_bouts_of_a_whole_video_and_of_one_trial(tmp_path):
     assert "--frame_column absolute" in faults[0]
 
 
-def test_a_trial_inside_another_is_a_fault(tmp_path):
+def test_a_trial_inside_another_is_a_fault(tmp_path, film):
     film(tmp_path / "Videos" / "m.mp4")
     write(tmp_path / "a.csv", "Action", *["0"] * SPAN)
     table = write(tmp_path / "t.csv", "video,labels,trial,first_frame", "m.mp4,a.csv,1,0", "m.mp4,a.csv,2,5")
@@ -238,7 +214,7 @@ def labelled(path: Path, begin: int, stimulus: object) -> Path:
         (0, lambda i: 0, -1),
     ],
 )
-def test_the_stimulus_counts_as_the_frames_do_and_lies_in_the_trial(tmp_path, begin, stimulus, told):
+def test_the_stimulus_counts_as_the_frames_do_and_lies_in_the_trial(tmp_path, begin, stimulus, told, film):
     film(tmp_path / "Videos" / "m.mp4")
     labelled(tmp_path / "Annotations" / "prediction_m.mp4_2.csv", begin, stimulus)
     found, faults = trials(tmp_path, source())
@@ -249,7 +225,7 @@ def test_the_stimulus_counts_as_the_frames_do_and_lies_in_the_trial(tmp_path, be
         assert found["m-t2"] == (10, [0] * SPAN, told)
 
 
-def test_the_frame_columns_of_a_set_decide_together(tmp_path):
+def test_the_frame_columns_of_a_set_decide_together(tmp_path, film):
     """Trial 1 begins at frame 1: alone it is refused; beside a table that counts from 0 it is what it says."""
     for name in ("m", "n"):
         film(tmp_path / "Videos" / f"{name}.mp4")
@@ -262,7 +238,7 @@ def test_the_frame_columns_of_a_set_decide_together(tmp_path):
     assert (faults, found["m-t1"][0]) == ([], 1)
 
 
-def test_other_classes_are_packed_counted_and_checked(tmp_path, capsys):
+def test_other_classes_are_packed_counted_and_checked(tmp_path, capsys, film):
     for name in ("m", "n"):
         film(tmp_path / "Videos" / f"{name}.mp4")
         write(tmp_path / "Annotations" / f"prediction_{name}.mp4_1.csv", "Action", *["dig"] * 6, *["nest"] * 4)
@@ -283,7 +259,7 @@ def test_other_classes_are_packed_counted_and_checked(tmp_path, capsys):
     ]  # fmt: skip
 
 
-def test_a_dry_run_names_what_a_pose_file_lacks_and_how_frames_are_counted(tmp_path, capsys):
+def test_a_dry_run_names_what_a_pose_file_lacks_and_how_frames_are_counted(tmp_path, capsys, touch):
     touch(tmp_path / "Videos", "m.mp4")
     write(tmp_path / "Videos" / "mDLC_n.csv", "scorer,n,n,n", "bodyparts,nose,nose,nose", "coords,x,y,likelihood", "0,1,2,0.9")
     write(tmp_path / "Annotations" / "prediction_m.mp4_1.csv", "Frame,Action", *(f"{i + 1},1" for i in range(360)))
@@ -295,7 +271,7 @@ def test_a_dry_run_names_what_a_pose_file_lacks_and_how_frames_are_counted(tmp_p
     assert "1 videos with 1 annotation files\n" in said
 
 
-def test_an_unexpected_error_in_one_video_leaves_the_others(tmp_path, monkeypatch):
+def test_an_unexpected_error_in_one_video_leaves_the_others(tmp_path, monkeypatch, film):
     for name in ("m", "n"):
         film(tmp_path / "Videos" / f"{name}.mp4")
     probe = mouse.video.probe
