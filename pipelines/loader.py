@@ -111,7 +111,7 @@ class Loader:
                 return None
             except RuntimeError as error:
                 self._reject(under_way, error)
-        under_way.delivered()
+        under_way.mark_delivered()
         self.wait_s += time.perf_counter() - begun
         return {name: torch.from_dlpack(output.as_tensor()) for name, output in zip(self._graph.outputs, outputs, strict=True)}
 

@@ -23,7 +23,7 @@ class Undelivered(Generic[Item]):
         self.groups.append(group)
         return group
 
-    def delivered(self) -> None:
+    def mark_delivered(self) -> None:
         """The oldest group has come back."""
         self.groups.popleft()
 

@@ -40,7 +40,7 @@ def make(features: Path, labels: Path, card: Mapping, *, chunk_rows: int) -> dic
     return {**card, CHECKSUMS: {**held, "card": _of_card(whole)}}
 
 
-def wrong(root: Path, card: Mapping, *, features: str, labels: str, name: str) -> Iterator[tuple[str, str]]:
+def find_damage(root: Path, card: Mapping, *, features: str, labels: str, name: str) -> Iterator[tuple[str, str]]:
     """(file, what is wrong with it) of all that is not as the card says; nothing for a card without checksums.
 
     Args:

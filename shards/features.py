@@ -248,7 +248,7 @@ def damage(root: Path, card: Mapping) -> Iterator[tuple[str, str]]:
     missing = [name for name in (FEATURES, LABELS) if not (root / name).is_file()]
     yield from ((name, "is missing") for name in missing)
     if not missing:
-        yield from feature_checksums.wrong(root, card, features=FEATURES, labels=LABELS, name=CARD)
+        yield from feature_checksums.find_damage(root, card, features=FEATURES, labels=LABELS, name=CARD)
 
 
 def one_line(error: Exception) -> str:

@@ -15,14 +15,14 @@ STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 
-def guarded(cell: object) -> object:
+def guard(cell: object) -> object:
     """The cell itself, or text that would start a formula with an apostrophe before it."""
     if not isinstance(cell, str) or not cell.startswith(STARTS) or _is_number(cell):
         return cell
     return f"'{cell}"
 
 
-def guarded_table(table: pa.Table) -> pa.Table:
+def guard_table(table: pa.Table) -> pa.Table:
     """The same for every text column."""
     for at, field in enumerate(table.schema):
         if pa.types.is_string(field.type):
@@ -42,16 +42,16 @@ class Writer:
         self._writer = csv.writer(file, lineterminator=lineterminator)
 
     def writerow(self, cells: Iterable[object]) -> None:
-        self._writer.writerow([guarded(cell) for cell in cells])
+        self._writer.writerow([guard(cell) for cell in cells])
 
     def writerows(self, rows: Iterable[Iterable[object]]) -> None:
         for row in rows:
             self.writerow(row)
 
 
-def guarded_row(cells: Mapping[str, object]) -> dict[str, object]:
+def guard_row(cells: Mapping[str, object]) -> dict[str, object]:
     """For csv.DictWriter."""
-    return {name: guarded(cell) for name, cell in cells.items()}
+    return {name: guard(cell) for name, cell in cells.items()}
 
 
 def _is_number(text: str) -> bool:

@@ -39,7 +39,7 @@ def run(dump: str) -> int:
     if told.processes > 1:
         print(f"made by {told.processes} processes, again by one: the same samples, another draw of dropout", flush=True)
     print(f"from step {state.at.step}", flush=True)
-    with watched(problem.model, lambda: state.at):
+    with watch_values(problem.model, lambda: state.at):
         try:
             while state.at.step < told.step:
                 stepper.step()
@@ -80,7 +80,7 @@ class Deaf(Meter):
 
 
 @contextmanager
-def watched(model: nn.Module, at: Callable[[], Position]) -> Iterator[None]:
+def watch_values(model: nn.Module, at: Callable[[], Position]) -> Iterator[None]:
     """Every module's inputs and outputs, and every parameter's gradient, are looked at as they come."""
     hooks = [model.register_forward_pre_hook(lambda _, args, given: inputs(args, given, at()), with_kwargs=True)]
     for name, module in model.named_modules():

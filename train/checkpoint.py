@@ -35,7 +35,7 @@ class Position:
     micro: int = 0  # micro-batches of this epoch done by each process; for another number of them see `rescaled`
 
 
-def rescaled(at: Position, *, steps_per_epoch: int, accumulation: int) -> Position:
+def rescale(at: Position, *, steps_per_epoch: int, accumulation: int) -> Position:
     """The same place, after a whole optimizer step, in a run with another accumulation (more or fewer processes)."""
     return replace(at, micro=(at.step - at.epoch * steps_per_epoch) * accumulation)
 
@@ -105,22 +105,22 @@ def save_last(
     save_tensors(new, tensors, meta)
     if keep > 1 and path.exists():
         for number in range(keep - 1, 1, -1):
-            if (older := numbered(path, number - 1)).exists():
-                os.replace(older, numbered(path, number))
-        os.replace(path, numbered(path, 1))
+            if (older := add_number(path, number - 1)).exists():
+                os.replace(older, add_number(path, number))
+        os.replace(path, add_number(path, 1))
     os.replace(new, path)
     atomic.sync_folder(path.parent)
-    for number, old in stored(folder).items():
+    for number, old in list_checkpoints(folder).items():
         if number >= keep:
             old.unlink()
 
 
-def numbered(path: Path, number: int) -> Path:
+def add_number(path: Path, number: int) -> Path:
     """last.safetensors -> last_1.safetensors: the checkpoint `number` before it."""
     return path.with_name(f"{path.stem}_{number}{path.suffix}")
 
 
-def stored(folder: Path) -> dict[int, Path]:
+def list_checkpoints(folder: Path) -> dict[int, Path]:
     """How many came after it -> a checkpoint of a run, newest first; one that was written and not yet renamed is the newest."""
     path = folder / LAST
     found = {-1: path.with_name(f"{path.stem}_new{path.suffix}"), 0: path}
@@ -149,7 +149,7 @@ def load_last(folder: Path, *, fingerprint: str) -> Last:
         ValueError: there is none, or the run's data, seed or global batch are not the same.
     """
     passed: list[str] = []
-    paths = list(stored(folder).values()) or [folder / LAST]
+    paths = list(list_checkpoints(folder).values()) or [folder / LAST]
     for path in paths:
         try:
             held = load_tensors(path)

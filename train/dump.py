@@ -42,7 +42,7 @@ def write_dump(out: Path, error: NonFinite, *, problem: Problem, engine: Engine,
     folder = out / FOLDER / f"step_{step + 1}"
     if engine.context.first:
         folder.mkdir(parents=True, exist_ok=True)
-        for newest in list(checkpoint.stored(out).values())[:1]:
+        for newest in list(checkpoint.list_checkpoints(out).values())[:1]:
             keep(newest, folder / CHECKPOINT)
         dump = Dump(
             run=str(out.resolve()),

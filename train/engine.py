@@ -21,7 +21,7 @@ from tarpon.models.acceleration import accelerate
 from tarpon.train import optimizer_state
 from tarpon.train.config import EngineOptions, Optim, Run
 from tarpon.train.deepspeed_config import deepspeed_dict
-from tarpon.train.launchers import Place, read_place
+from tarpon.train.launchers import LaunchedRank, read_launched
 
 STANDING = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK")
 # The last resort against a sum over processes that never ends: alive.Watch looks at each process and is quicker, and rank 0
@@ -55,14 +55,14 @@ def connect() -> DistContext:
     Raises:
         ValueError: this is one of several processes, and which is not told.
     """
-    place = read_place(os.environ)
-    if alone := place is None:
+    launched = read_launched(os.environ)
+    if alone := launched is None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        place = Place(rank=0, world=1, local_rank=0, local_world=1, address="127.0.0.1", port=port)
-    names = dict(zip(STANDING, (place.rank, place.world, place.address, place.port, place.local_rank), strict=True))
-    added = {name: str(value) for name, value in names.items() if name not in os.environ}
+        launched = LaunchedRank(rank=0, world=1, local_rank=0, local_world=1, address="127.0.0.1", port=port)
+    values = (launched.rank, launched.world, launched.address, launched.port, launched.local_rank)
+    added = {name: str(value) for name, value in zip(STANDING, values, strict=True) if name not in os.environ}
     os.environ |= added
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -73,7 +73,7 @@ def connect() -> DistContext:
 
     device = torch.device("cpu")
     if torch.cuda.is_available():  # srun may show each process its own GPU alone, as number 0
-        device = torch.device("cuda", place.local_rank % torch.cuda.device_count())
+        device = torch.device("cuda", launched.local_rank % torch.cuda.device_count())
     if device.type == "cuda":
         torch.cuda.set_device(device)
     else:
@@ -85,10 +85,10 @@ def connect() -> DistContext:
         }:  # or a training started from here would try to join this process on its own port
             del os.environ[name]
     return DistContext(
-        rank=place.rank,
-        world=place.world,
-        local_rank=place.local_rank,
-        local_world=place.local_world,
+        rank=launched.rank,
+        world=launched.world,
+        local_rank=launched.local_rank,
+        local_world=launched.local_world,
         device=device,
     )
 

@@ -33,7 +33,7 @@ from tarpon.train.launchers import read_rank
 from tarpon.train.lock import Lock
 from tarpon.train.loop import train
 from tarpon.train.meter import NonFinite
-from tarpon.train.resume import chosen
+from tarpon.train.resume import choose_run
 from tarpon.train.schedule import Plateau
 from tarpon.train.sink import JsonLines, MultiSink, TensorBoard, WandB
 from tarpon.train.spelling import translate_options
@@ -125,7 +125,7 @@ def launch(argv: list[str], job: Job) -> None:
         launcher_ended=lambda: job.signals.ask(signal.SIGTERM),
     )
     folder_name = name if task.named_folder else None
-    run, said = agree_with_rank0(context, lambda: chosen(run, name=folder_name, text=text))
+    run, said = agree_with_rank0(context, lambda: choose_run(run, name=folder_name, text=text))
     job.out = run.out
     problem = task.build(run, options, context, encoders=read_encoders(Path(run.out)) if run.resume else None)
     go(run, problem, context, job, task=words[0], name=name, text=text, said=said)
@@ -190,7 +190,7 @@ def begin(run: Run, problem: Problem, context: DistContext, last: checkpoint.Las
     ema.load(last.ema)
     problem.remember(last.memory)
     steps, accumulation = problem.data.steps_per_epoch, run.accumulation(context.world)
-    at = checkpoint.rescaled(last.at, steps_per_epoch=steps, accumulation=accumulation)
+    at = checkpoint.rescale(last.at, steps_per_epoch=steps, accumulation=accumulation)
     return engine, ema, State(at=at, plateau=last.plateau)
 
 

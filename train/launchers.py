@@ -14,7 +14,7 @@ NO_STEP = 4294967290  # SLURM numbers the batch script and an interactive shell 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class LaunchedRank:
     """One process among those that train together."""
 
     rank: int
@@ -62,15 +62,15 @@ LAUNCHERS = (  # the first whose rank is set: deepspeed and torchrun may themsel
 CROWDS = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS", "PALS_LOCAL_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
-def read_place(env: Mapping[str, str]) -> Place | None:
-    """This process's place; None when no launcher started it.
+def read_launched(env: Mapping[str, str]) -> LaunchedRank | None:
+    """This process among those that a launcher started; None when no launcher started it.
 
     Raises:
         ValueError: it is one of several, but which is not told.
     """
     for names in LAUNCHERS:
         if names.rank in env and not (names.launcher == "srun" and not _is_srun(env)):
-            return _place(names, env)
+            return _read_numbers(names, env)
     for name in CROWDS:
         if _number(env, name) > 1:
             raise ValueError(f"{name}={env[name]}: one of several processes, but of none is told which it is; {HOW}")
@@ -82,7 +82,7 @@ def read_rank(env: Mapping[str, str]) -> int:
     return next((_number(env, names.rank) for names in LAUNCHERS if names.rank in env), 0)
 
 
-def _place(names: Names, env: Mapping[str, str]) -> Place:
+def _read_numbers(names: Names, env: Mapping[str, str]) -> LaunchedRank:
     rank, world = _number(env, names.rank), _first(env, names.world, names=names)
     local_rank = _first(env, names.local_rank, names=names)
     if names.launcher == "srun":
@@ -96,7 +96,7 @@ def _place(names: Names, env: Mapping[str, str]) -> Place:
             f"{names.launcher}: rank {rank} of {world}, on this machine {local_rank} of {local_world}: these numbers of the "
             f"environment contradict each other; {HOW}"
         )
-    return Place(
+    return LaunchedRank(
         rank=rank,
         world=world,
         local_rank=local_rank,

@@ -41,7 +41,7 @@ class Lock:
             self._file = None
 
 
-def held(folder: Path) -> bool:
+def is_held(folder: Path) -> bool:
     """Whether a training is going on in a folder."""
     if not (folder / LOCK).exists():
         return False

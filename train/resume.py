@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from tarpon.train import lock
-from tarpon.train.checkpoint import stored
+from tarpon.train.checkpoint import list_checkpoints
 from tarpon.train.config import Run, flat
 
 # options that change nothing of what is learnt; `data` may have moved: its content is compared with the checkpoint's
@@ -15,7 +15,7 @@ FREE = ("config", "data", "out", "name", "resume", "log_every", "save_every", "s
 FREE_SECTIONS = ("wandb.", "engine.", "loader.")
 
 
-def chosen(run: Run, *, name: str | None, text: str) -> tuple[Run, tuple[str, ...]]:
+def choose_run(run: Run, *, name: str | None, text: str) -> tuple[Run, tuple[str, ...]]:
     """The run with the folder that it gets and `resume` true or false, and lines to say.
 
     A folder whose run has saved nothing is begun again; one with a checkpoint is gone on with, or refused.
@@ -31,7 +31,7 @@ def chosen(run: Run, *, name: str | None, text: str) -> tuple[Run, tuple[str, ..
     elif name and run.resume is not True and not (run.resume == "auto" and (out / "run.yaml").exists()):
         unfinished = find_unfinished(out, name, given) if run.resume == "auto" else None
         out = unfinished or out / f"{name}_{time.strftime('%Y%m%d_%H%M%S')}"
-    if lock.held(out):
+    if lock.is_held(out):
         lock.Lock().take(out)  # raises, naming the holder
     resume, said = is_resumed(out, run, given) if out.is_dir() else (run.resume is True, ())
     return replace(run, out=str(out), resume=resume), said
@@ -42,7 +42,7 @@ def is_resumed(out: Path, run: Run, given: dict[str, object]) -> tuple[bool, tup
     changed = differences(out, given)
     if run.resume is True:
         return True, (f"resume    with other options than before: {'; '.join(changed)}",) if changed else ()
-    if not stored(out) and not (out / "metrics.json").exists():
+    if not list_checkpoints(out) and not (out / "metrics.json").exists():
         log = out / "metrics.jsonl"
         if log.exists() and log.stat().st_size and not (out / "run.yaml").exists():
             raise ValueError(f"{out} holds a metrics.jsonl that no run of Tarpon wrote; give another --out")
@@ -63,8 +63,8 @@ def is_resumed(out: Path, run: Run, given: dict[str, object]) -> tuple[bool, tup
 def find_unfinished(folder: Path, name: str, given: dict[str, object]) -> Path | None:
     """The newest run of these options in a folder of runs that was ended before its end, and that nobody goes on with now."""
     for out in sorted(folder.glob(f"{name}_*"), reverse=True):
-        over = (out / "metrics.json").exists() or not (out / "run.yaml").exists() or not stored(out)
-        if not over and not differences(out, given) and not lock.held(out):
+        over = (out / "metrics.json").exists() or not (out / "run.yaml").exists() or not list_checkpoints(out)
+        if not over and not differences(out, given) and not lock.is_held(out):
             return out
     return None
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tarpon.shards.spreadsheet import Writer, guarded, guarded_row, guarded_table
+from tarpon.shards.spreadsheet import Writer, guard, guard_row, guard_table
 from tarpon.tools.mouse.label_files import write_actions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,12 +18,12 @@ PLAIN = ["grooming", "", "a=b", "-5", "+3.5", "-1e-5", "-inf", "nan", "'=1", "Ü
 
 @pytest.mark.parametrize("text", RISKY)
 def test_what_would_start_a_formula_is_text(text):
-    assert guarded(text) == f"'{text}"
+    assert guard(text) == f"'{text}"
 
 
 @pytest.mark.parametrize("cell", [*PLAIN, -5, -2.5, 0, None, True])
 def test_all_else_stays(cell):
-    assert guarded(cell) is cell
+    assert guard(cell) is cell
 
 
 def test_rows_and_tables_are_guarded_alike():
@@ -33,9 +33,9 @@ def test_rows_and_tables_are_guarded_alike():
     writer.writerows([PLAIN, [1, -2.5]])
     rows = list(csv.reader(io.StringIO(out.getvalue(), newline="")))
     assert rows == [[f"'{text}" for text in RISKY], PLAIN, ["1", "-2.5"]]
-    assert guarded_row({"=name": "=1", "b": 2}) == {"=name": "'=1", "b": 2}
+    assert guard_row({"=name": "=1", "b": 2}) == {"=name": "'=1", "b": 2}
     table = pa.table({"name": [*RISKY, *PLAIN, None], "number": [-1.5] * (len(RISKY) + len(PLAIN) + 1)})
-    safe = guarded_table(table)
+    safe = guard_table(table)
     kept = [text for text in PLAIN if text not in ("-inf",)]
     found = safe["name"].to_pylist()
     assert found[: len(RISKY)] == [f"'{text}" for text in RISKY]

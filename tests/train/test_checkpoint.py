@@ -87,7 +87,7 @@ def test_what_is_not_as_it_was_is_named(tmp_path, now, said):
 def test_the_newest_are_kept_and_a_damaged_one_is_passed_over(tmp_path):
     for step in (1, 2, 3, 4):
         save(tmp_path, step, keep=3)
-    kept = checkpoint.stored(tmp_path)
+    kept = checkpoint.list_checkpoints(tmp_path)
     assert [checkpoint.load_tensors(path)[1]["position"]["step"] for path in kept.values()] == [4, 3, 2]
     kept[0].write_bytes(kept[0].read_bytes()[:50])
     last = checkpoint.load_last(tmp_path, fingerprint="data:1:2")
@@ -118,7 +118,10 @@ def test_a_kill_between_two_renames_leaves_the_newest(tmp_path, monkeypatch, ren
     monkeypatch.undo()
     assert checkpoint.load_last(tmp_path, fingerprint="data:1:2").at.step == 2
     save(tmp_path, 3, keep=2)
-    assert [checkpoint.load_tensors(p)[1]["position"]["step"] for p in checkpoint.stored(tmp_path).values()] in ([3, 2], [3, 1])
+    assert [checkpoint.load_tensors(p)[1]["position"]["step"] for p in checkpoint.list_checkpoints(tmp_path).values()] in (
+        [3, 2],
+        [3, 1],
+    )
 
 
 def test_what_else_a_run_remembers_comes_back(tmp_path):
@@ -138,5 +141,5 @@ def test_weights_of_another_model_are_named(model):
 
 def test_a_position_counts_micro_batches_at_its_own_accumulation():
     at = Position(step=13, epoch=2, micro=12)  # 5 steps an epoch, 4 micro-batches a step
-    assert checkpoint.rescaled(at, steps_per_epoch=5, accumulation=4) == at
-    assert checkpoint.rescaled(at, steps_per_epoch=5, accumulation=2).micro == 6
+    assert checkpoint.rescale(at, steps_per_epoch=5, accumulation=4) == at
+    assert checkpoint.rescale(at, steps_per_epoch=5, accumulation=2).micro == 6

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tarpon.tools.gpu import resume
-from tarpon.tools.gpu.stepper import Stepper, moved
+from tarpon.tools.gpu.stepper import Stepper, measure_changes
 from tarpon.train import checkpoint
 from tarpon.train.engine import DistContext, connect
 
@@ -55,7 +55,7 @@ def test_steps_in_bf16_move_every_part_and_lower_the_loss(trainer, stage):
     assert np.isfinite(losses).all()
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
     for part, weights in before.items():
-        changes = list(moved(weights, one.weights(part)).values())
+        changes = list(measure_changes(weights, one.weights(part)).values())
         # AdamW takes about LR a step; weight decay alone would be a thousandth of that
         assert np.mean(np.array(changes) > 0.1 * LR) > 0.8, part
         assert all(weight.dtype == torch.float32 for weight in weights.values())
@@ -77,10 +77,10 @@ def test_a_frozen_backbone_stays_and_then_learns(trainer, stage):
     one.steps(4)
     held = one.weights("backbone")
     assert all(torch.equal(held[name], weight) for name, weight in backbone.items())
-    assert max(moved(rest, one.weights("rest")).values()) > 0.1 * LR
+    assert max(measure_changes(rest, one.weights("rest")).values()) > 0.1 * LR
     one.freeze(False)
     one.steps(4)
-    changes = np.array(list(moved(backbone, one.weights("backbone")).values()))
+    changes = np.array(list(measure_changes(backbone, one.weights("backbone")).values()))
     assert np.mean(changes > 0.1 * LR) > 0.8
 
 
@@ -99,8 +99,8 @@ def test_a_saved_state_goes_on_as_if_never_stopped(trainer, stage):
     at = one.weights("rest") | one.weights("backbone")
     assert other.steps(1) == pytest.approx(one.steps(1), rel=1e-2)
     ours, theirs = (each.weights("rest") | each.weights("backbone") for each in (one, other))
-    step = np.mean(list(moved(at, ours).values()))
-    assert np.mean(list(moved(theirs, ours).values())) < 0.05 * step
+    step = np.mean(list(measure_changes(at, ours).values()))
+    assert np.mean(list(measure_changes(theirs, ours).values())) < 0.05 * step
 
 
 def test_a_stopped_and_resumed_run_has_the_same_losses(mouse_shards, tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tarpon.train.launchers import Place, first_node, read_place
+from tarpon.train.launchers import LaunchedRank, first_node, read_launched
 
 SRUN = {
     "SLURM_PROCID": "5",
@@ -45,9 +45,9 @@ OUTSIDE = {"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_LOCALID": "0", "SLUR
     ],
 )
 def test_every_launcher_tells_the_place(env, ranks, address):
-    place = read_place(env)
-    assert (place.rank, place.world, place.local_rank, place.local_world) == ranks
-    assert place.address == address
+    launched = read_launched(env)
+    assert (launched.rank, launched.world, launched.local_rank, launched.local_world) == ranks
+    assert launched.address == address
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_every_launcher_tells_the_place(env, ranks, address):
     ],
 )
 def test_nobody_s_process_stands_alone(env):
-    assert read_place(env) is None
+    assert read_launched(env) is None
 
 
 @pytest.mark.parametrize(
@@ -78,18 +78,18 @@ def test_nobody_s_process_stands_alone(env):
 )
 def test_several_processes_that_would_each_stand_alone_are_refused_in_one_line(env, said):
     with pytest.raises(ValueError, match=said) as caught:
-        read_place(env)
+        read_launched(env)
     assert "start with" in str(caught.value) or "MASTER_ADDR" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_all_processes_of_a_job_make_the_same_port_and_two_jobs_two():
     def port(**change: str) -> int:
-        return read_place(SRUN | change).port
+        return read_launched(SRUN | change).port
 
     assert port() == port(SLURM_PROCID="0", SLURM_LOCALID="0", SLURM_NODEID="0")
     assert port() != port(SLURM_JOB_ID="78")
-    assert isinstance(read_place(OPEN_MPI), Place)
+    assert isinstance(read_launched(OPEN_MPI), LaunchedRank)
 
 
 @pytest.mark.parametrize(

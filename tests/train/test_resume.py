@@ -8,7 +8,7 @@ import pytest
 from tarpon.train import lock
 from tarpon.train.config import Run
 from tarpon.train.lock import Lock
-from tarpon.train.resume import chosen
+from tarpon.train.resume import choose_run
 
 TEXT = "seed: 1\nout: x\nresume: auto\noptim:\n  lr: 0.1\nloader:\n  threads: 2\n"
 
@@ -32,7 +32,7 @@ def folder(tmp_path):
 
 
 def choose(out, *, resume="auto", name=None, text=TEXT):
-    return chosen(Run(data="d", out=str(out), resume=resume), name=name, text=text)
+    return choose_run(Run(data="d", out=str(out), resume=resume), name=name, text=text)
 
 
 def test_a_new_folder_is_begun_and_not_made(tmp_path):
@@ -94,12 +94,12 @@ def test_two_starts_into_one_folder_are_refused_and_a_killed_one_holds_nothing(f
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(out)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"
-    assert lock.held(out)
+    assert lock.is_held(out)
     with pytest.raises(ValueError, match=rf"a training is going on in it \(process {holder.pid} on "):
         choose(out)
     holder.kill()
     holder.communicate()
-    assert not lock.held(out)
+    assert not lock.is_held(out)
     mine = Lock()
     mine.take(out)
     mine.release()

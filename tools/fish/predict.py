@@ -24,7 +24,7 @@ from tarpon.shards.features import DTYPES
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.sources.fish.source import FishSource
 from tarpon.shards.sources.images import JpegImage, convert_to_jpeg
-from tarpon.shards.spreadsheet import guarded_table
+from tarpon.shards.spreadsheet import guard_table
 from tarpon.tools.features import Recipe, encode_images
 from tarpon.tools.fish.captions import write_annotated
 from tarpon.tools.loose_images import LooseImages, list_images, read_pictures
@@ -103,7 +103,7 @@ def fish(
     schema = answerer.schema()
     with atomic.replace(target) as draft, WRITERS[target.suffix](draft, schema) as writer:
         for pictures, table in predict_images(answerer, root, names, faults, batch=batch, threads=threads):
-            writer.write_table(guarded_table(table) if target.suffix == ".csv" else table)
+            writer.write_table(guard_table(table) if target.suffix == ".csv" else table)
             if annotated:
                 write_annotated(Path(annotated), pictures, table, habitats=answerer.encoders["habitats"], threshold=THRESHOLD)
     for fault in faults:

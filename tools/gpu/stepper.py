@@ -102,6 +102,6 @@ class Stepper:
         }
 
 
-def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> dict[str, float]:
+def measure_changes(before: dict[str, Tensor], after: dict[str, Tensor]) -> dict[str, float]:
     """Mean absolute change of each parameter."""
     return {name: (after[name] - before[name]).abs().mean().item() for name in before}

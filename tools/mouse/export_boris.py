@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tarpon.shards import atomic
-from tarpon.shards.spreadsheet import guarded_row
+from tarpon.shards.spreadsheet import guard_row
 from tarpon.tools.mouse.labelled import Labelled
 from tarpon.train.tasks.mouse.metrics.segments import find_runs
 
@@ -45,5 +45,5 @@ def write(labelled: Labelled, out: Path) -> Path:
         for start, stop, action in zip(*(part.tolist() for part in find_runs(labelled.actions)), strict=True):
             for kind, frame in (("START", start), ("STOP", stop)):
                 moment = {"Behavior type": kind, "Time": f"{float(frame / labelled.fps):.3f}", "Image index": frame}
-                writer.writerow(guarded_row(always | moment | {"Behavior": labelled.classes[action]}))
+                writer.writerow(guard_row(always | moment | {"Behavior": labelled.classes[action]}))
     return path

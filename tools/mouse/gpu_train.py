@@ -90,19 +90,19 @@ def small_options(visit: Visit) -> list[str]:
 
 def check_freezing(visit: Visit) -> Rows:
     """A frozen backbone stays to the bit while the rest learns; after the thaw nearly all of it moves."""
-    from tarpon.tools.gpu.stepper import Stepper, connect_once, moved
+    from tarpon.tools.gpu.stepper import Stepper, connect_once, measure_changes
 
     one = Stepper("mouse", connect_once(), find_shards(visit) / SHARDS, small_options(visit))
     one.freeze(True)
     backbone, rest = one.weights("backbone"), one.weights("rest")
     one.steps(4)
-    still = max(moved(backbone, one.weights("backbone")).values())
+    still = max(measure_changes(backbone, one.weights("backbone")).values())
     yield {"kind": "check", "name": "frozen backbone", "ok": still == 0, "said": f"moved by {still:g} at most"}
-    most = max(moved(rest, one.weights("rest")).values())
+    most = max(measure_changes(rest, one.weights("rest")).values())
     yield {"kind": "check", "name": "the rest while it is frozen", "ok": most > 1e-4, "said": f"moved by {most:.2e} at most"}
     one.freeze(False)
     one.steps(4)
-    changes = list(moved(backbone, one.weights("backbone")).values())
+    changes = list(measure_changes(backbone, one.weights("backbone")).values())
     share = sum(change > 1e-4 for change in changes) / len(changes)
     message = f"{share:.0%} of its parameters moved; bf16 {one.engine.bf16}"
     yield {"kind": "check", "name": "thawed backbone", "ok": share > 0.8, "said": message}

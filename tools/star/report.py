@@ -185,7 +185,7 @@ def _reviewed(record: Record) -> bool:
 def _review(record: Record) -> str:
     if not _reviewed(record):
         return paragraph(f"There is no {review.NAME} in the run folder; `tarpon report RUN` writes it.", kind="soft")
-    words = "The photographs whose animal was found latest, each beside its nearest matches, are on a page of their own."
+    words = "The photographs whose animal was found latest, each beside its nearest matches, are in a file of their own."
     return paragraph(words) + link_paragraph(review.NAME, "Open the review sheet")
 
 

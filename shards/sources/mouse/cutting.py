@@ -93,7 +93,7 @@ class _Cutting:
         self.encoder.add(frame)
         return len(self.thumbs) == len(self.labels.actions)
 
-    def chosen(self) -> list[Seen]:
+    def choose_frames(self) -> list[Seen]:
         """The first, the middle and the last frame, for the witness."""
         return [
             Seen(number=self.labels.first + i, pts=self.times[i][0], key=self.times[i][1], thumb=self.thumbs[i])
@@ -110,7 +110,7 @@ class _Cutting:
         proof = np.stack(self.thumbs)
         try:
             check_alignment(proof, thumbnails(clip))
-            witness.check(self.chosen())
+            witness.check(self.choose_frames())
         except ValueError as error:
             return Fault(file=path.name, reason=f"trial {labels.trial}: frame proof fails: {error}")
         stem, frames = path.stem, len(labels.actions)

@@ -40,7 +40,7 @@ class Intervals:
             found.append((first, max(end, first + 1) if start == stop else end, action, row))
         return found
 
-    def painted(self, *, first: int, frames: int, fps: float) -> np.ndarray:
+    def label_frames(self, *, first: int, frames: int, fps: float) -> np.ndarray:
         """(frames,) int8 from frame `first` on. ValueError where two classes lie on one frame."""
         actions, owner = np.full(frames, self.gap, np.int8), np.full(frames, -1)
         for begin, end, action, row in self.in_frames(fps):

@@ -118,7 +118,7 @@ def _bouts(entry: TrialFile, table: Intervals, source: MouseSource, *, fps: floa
             f"its bouts are of frames {low} to {high - 1}, trial {entry.trial} of {span} frames begins at frame {first} of the "
             f"video; --frame_column absolute says that they count the video's, --table takes labels of a whole video"
         )
-    actions = table.painted(first=first if way.startswith("absolute") else 0, frames=span, fps=fps)
+    actions = table.label_frames(first=first if way.startswith("absolute") else 0, frames=span, fps=fps)
     return Labels(trial=entry.trial, first=first, actions=actions, stimulus=STIMULUS)
 
 
@@ -131,7 +131,7 @@ def _whole(
         late = [bout for bout in table.in_frames(fps) if bout[1] > count]
         if late:
             raise ValueError(f"row {late[0][3]}: its bout ends at frame {late[0][1] - 1}, the video has {count} frames")
-        actions, table = table.painted(first=first, frames=count - first, fps=fps), None
+        actions, table = table.label_frames(first=first, frames=count - first, fps=fps), None
     else:
         actions = table.actions
         if table.begin not in (None, 0, 1) and source.frame_column != "ignore" and entry.first is None:

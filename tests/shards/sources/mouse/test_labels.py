@@ -30,7 +30,7 @@ def painted(path: Path, frames: int, *, fps: float = 10.0, classes: ClassNames =
     """A letter a frame, `-` where it is not scored."""
     found = read_labels(path, classes, **how)
     assert isinstance(found, Intervals)
-    return "".join("-" if n < 0 else classes.names[n][0] for n in found.painted(first=0, frames=frames, fps=fps))
+    return "".join("-" if n < 0 else classes.names[n][0] for n in found.label_frames(first=0, frames=frames, fps=fps))
 
 
 @pytest.mark.parametrize(
