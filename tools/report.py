@@ -42,7 +42,7 @@ class ReportSections:
     has_curve: Callable[[str], bool] = lambda name: True  # whether a score of val is drawn over the steps
     split: Callable[[Record], str] | None = None  # HTML on how the split was made; None: by group, as predictions tell
     warnings: Callable[[Record], Sequence[str]] = lambda record: ()  # what stands above the result
-    over: str = "groups"  # what the intervals of the headlines were drawn over
+    over: str | Callable[[Record], str] = "groups"  # what the intervals of the headlines were drawn over
     beside: Callable[[Record], Mapping[str, str]] = lambda record: {}  # headline -> what else it must be read against
     below: Callable[[Record], str] = lambda record: ""  # HTML below the headlines
     rewrite: Callable[[Path], None] = lambda run: None  # the run folder's other files, made again from what it holds
@@ -127,12 +127,12 @@ def _result(record: Record, *, parts: ReportSections) -> str:
                 kind="warn",
             )
         )
-    beside = parts.beside(record)
+    beside, over = parts.beside(record), parts.over(record) if callable(parts.over) else parts.over
     boxes = [
         (
             f"{record.split}: {label}",
             f"{scores[name]:.3f}",
-            [*_small_print(name, scores, over=parts.over), *([beside[name]] if name in beside else []), meaning],
+            [*_small_print(name, scores, over=over), *([beside[name]] if name in beside else []), meaning],
         )
         for name, label, meaning in parts.headlines
         if name in scores

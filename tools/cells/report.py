@@ -18,21 +18,32 @@ from tarpon.tools.record import SPLITS, Record
 from tarpon.tools.report import ReportSections
 from tarpon.train.tasks.cells.figures import curves, hours
 from tarpon.train.tasks.cells.metrics.calibration import bin_reliability
-from tarpon.train.tasks.cells.metrics.predictions import CONDITIONS, THRESHOLD, PageRows, find_one_well_classes, load_rows
-from tarpon.train.tasks.cells.metrics.scores import GOOD_AUC, STRIDE_H, WINDOW_H, find_good_start, score_stacks, score_windows
-from tarpon.train.tasks.cells.outputs import write_outputs
-from tarpon.train.tasks.cells.summary import CLOCK_TELLS
+from tarpon.train.tasks.cells.metrics.control import BEFORE, describe_control, is_near_guess
+from tarpon.train.tasks.cells.metrics.intervals import describe_unit
+from tarpon.train.tasks.cells.metrics.predictions import CONDITIONS, THRESHOLD, PageRows, find_one_well_classes
+from tarpon.train.tasks.cells.metrics.scores import score, score_stacks
+from tarpon.train.tasks.cells.metrics.windows import GOOD_AUC, STRIDE_H, WINDOW_H, find_good_hour, score_windows
+from tarpon.train.tasks.cells.outputs import read_predictions, write_outputs
+from tarpon.train.tasks.cells.summary import CLOCK_TELLS, KNOWS_LATER
 
 HEADLINES = (  # name in metrics.json, label, what the number means
     ("auc", "AUC", "infected pages ranked above uninfected ones; 0.5 is a guess"),
+    (BEFORE, "AUC before the onset", "the control: there is nothing to be seen yet, so it must be near 0.5, a guess"),
+    ("auc_from_onset", "AUC from the onset on", "the same of the pages on which there may be something to be seen"),
     ("f1", "F1", f"of the infected class, yes from a probability of {THRESHOLD} on"),
     ("balanced_accuracy", "Balanced accuracy", "mean of the two classes' own accuracy; 0.5 is a guess"),
     ("mae", "Error of the hours", "mean absolute, in hours"),
     ("auc_time_matched", "AUC, same hour only", "pages are compared only with pages filmed in the same hour"),
 )
-CURVES = {"auc", "f1", "balanced_accuracy", "auc_time_matched", "combined", "loss"}  # of val, over the steps
+CURVES = {"auc", BEFORE, "f1", "balanced_accuracy", "auc_time_matched", "combined", "loss"}  # of val, over the steps
 MAX_STACKS = 200  # in the table, the worst first
 GRADCAM = "gradcam.png"  # that `tarpon gradcam` writes into the run folder
+CONTRAST_WORDS = {  # option -> whose darkest and brightest levels become 0 and 1
+    "first": "by the stack's first usable pages, which know nothing of what comes later",
+    "stack": "by the whole stack, which knows what comes later",
+    "frame": "each page by itself, so that brightness may flicker in time",
+    "fixed": "by the range of the file's bits, so that light that differs between wells stays",
+}
 NO_ROWS = "There are no predictions in this run folder, so there is nothing to show here."
 SECTIONS = ("Validation", "Stacks", "Windows of time", "Hours", "Calibration")
 
@@ -41,7 +52,7 @@ def build_sections(record: Record, *, frames: None = None) -> list[tuple[str, st
     """(heading, HTML) in reading order, of the split that is reported."""
     if record.split not in record.predictions:
         return [(heading, paragraph(NO_ROWS)) for heading in SECTIONS]
-    rows, scores = load_rows(record.predictions[record.split]), record.metrics.get(record.split, {})
+    rows, scores = read_rows(record, record.split), record.metrics.get(record.split, {})
     parts = (_validation(record), _stacks(rows), _windows(rows), _hours(rows, scores), _calibration(rows))
     return [*zip(SECTIONS, parts, strict=True), ("Where it looks", _heat(record))]
 
@@ -58,7 +69,12 @@ def rewrite(run: Path) -> None:
 
 def list_warnings(record: Record) -> list[str]:
     """What a reader must know before the scores: what else than infection may tell the classes apart."""
-    found, by_split = [], {split: load_rows(path) for split, path in record.predictions.items()}
+    found, by_split = [], {split: read_rows(record, split) for split in record.predictions}
+    if record.split in by_split:
+        control = score(by_split[record.split])
+        found += [] if is_near_guess(control) else [f"{describe_control(control)}."]
+    if _read_config(record).get("contrast") == "stack":
+        found.append(KNOWS_LATER)
     manifest = open_shards(record)
     if manifest is not None:
         found += [f"The shards warn: {line}." for line in manifest.card.get("warnings", ())]
@@ -80,7 +96,7 @@ def list_warnings(record: Record) -> list[str]:
 
 def describe_split(record: Record) -> str:
     """HTML on what stands in which split, and whether test wells are new to the model."""
-    by_split = {split: load_rows(record.predictions[split]) for split in SPLITS if split in record.predictions}
+    by_split = {split: read_rows(record, split) for split in SPLITS if split in record.predictions}
     parts = [
         paragraph(
             f"{split}: {len(rows):,} pages of {len(set(rows.stack))} stacks in {len(set(rows.well))} wells, "
@@ -111,6 +127,35 @@ def describe_split(record: Record) -> str:
             else paragraph(f"None of the {wells} wells tested is in train or validation.")
         )
     return "".join(parts)
+
+
+def describe_result(record: Record) -> str:
+    """HTML below the headlines: what the control means, and how grey levels were scaled."""
+    parts = []
+    if record.split in record.predictions:
+        control = score(read_rows(record, record.split))
+        parts += [paragraph(f"{describe_control(control)}.")] if is_near_guess(control) else []  # else it is a warning, above
+    contrast = _read_config(record).get("contrast")
+    if contrast:
+        parts.append(
+            paragraph(f"Grey levels were scaled with contrast {contrast}: {CONTRAST_WORDS.get(contrast, 'see the docs')}.")
+        )
+    return "".join(parts)
+
+
+def describe_intervals(record: Record) -> str:
+    """What the intervals of the headlines are over."""
+    return describe_unit(read_rows(record, record.split)) if record.split in record.predictions else "wells"
+
+
+def read_rows(record: Record, split: str) -> PageRows:
+    """The predictions of a split."""
+    return read_predictions(record.predictions[split], _read_config(record))
+
+
+def _read_config(record: Record) -> Mapping:
+    held = yaml.safe_load(record.config)
+    return held if isinstance(held, dict) else {}
 
 
 def open_shards(record: Record) -> Manifest | None:
@@ -162,6 +207,7 @@ def _windows(rows: PageRows) -> str:
     lines = [
         (
             f"{window.start:g} to {window.end:g}",
+            f"{window.centre:g}",
             f"{window.scores['rows']:,.0f}",
             f"{window.scores['infected']:,.0f}",
             *(number(window.scores[name]) for name in names),
@@ -169,18 +215,19 @@ def _windows(rows: PageRows) -> str:
         )
         for window in found
     ]
-    start = find_good_start(found)
+    hour = find_good_hour(found)
     words = (
         f"Windows of {WINDOW_H:g} h of the clock, one every {STRIDE_H:g} h; the first hour of a window belongs to it, the last "
-        f"does not. "
+        f"does not, and what is said of a window is said of its middle hour. Windows overlap: most of the {len(rows):,} pages "
+        f"stand in two of them, so the pages of the windows do not add up; the bars below count each page once. "
     )
     words += (
-        f"From hour {start:g} on AUC is {GOOD_AUC} or more in every window."
-        if math.isfinite(start)
+        f"From hour {hour:g} on AUC is {GOOD_AUC} or more in every window."
+        if math.isfinite(hour)
         else f"AUC does not reach {GOOD_AUC} to stay."
     )
-    header = ("hours of the clock", "pages", "infected", *(name.replace("_", " ") for name in names), "error, h")
-    caption = "Scores of the classes, error of the hours and number of pages, by window of the clock."
+    header = ("hours of the clock", "middle", "pages", "infected", *(name.replace("_", " ") for name in names), "error, h")
+    caption = "Scores of the classes and error of the hours by window; number of pages, each counted once."
     return paragraph(words) + table(header, lines) + embed_figure(hours.over_time(rows), caption=caption)
 
 
@@ -234,5 +281,7 @@ SECTIONS_OF_RUN = ReportSections(
     has_curve=has_curve,
     split=describe_split,
     warnings=list_warnings,
+    over=describe_intervals,
+    below=describe_result,
     rewrite=rewrite,
 )

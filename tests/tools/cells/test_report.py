@@ -4,6 +4,7 @@ import html
 import json
 import re
 from contextlib import redirect_stdout
+from dataclasses import replace
 from io import StringIO
 
 import numpy as np
@@ -24,7 +25,10 @@ COUNT = 16  # pages of a stack: 8 hours
 
 
 def rows_of(*, wells: tuple[str, ...] = ("b2", "c2"), first: float = 0.0) -> PageRows:
-    """A stack a well, of infected ones b; all right but the first two pages of b2, hours told 1 h late."""
+    """A stack a well, of infected ones b; all right but the first two pages of b2, hours told 1 h late.
+
+    Before the onset at 2 h, b2 and c2 are a guess: the AUC is 0.5.
+    """
     well, page = np.repeat(wells, COUNT), np.tile(np.arange(COUNT), len(wells))
     label = np.char.startswith(well, "b").astype(int)
     clock = (page / 2 + first * label).astype(np.float32)
@@ -38,12 +42,13 @@ def rows_of(*, wells: tuple[str, ...] = ("b2", "c2"), first: float = 0.0) -> Pag
         position=np.full(len(page), "1"),
         page=page,
         label=label,
-        prob=np.where(missed, 0.3, np.where(label, 0.9, 0.1)).astype(np.float32),
+        prob=np.where(missed, 0.3, np.where(label, 0.9, np.where(page < 4, 0.4, 0.1))).astype(np.float32),
         clock=clock,
         target=target,
         predicted=target + np.float32(1),
         constant=np.full(len(page), 3.0, np.float32),
         constant_class=np.full(len(page), 3.0, np.float32),
+        onset=np.full(len(page), 2.0, np.float32),
     )
 
 
@@ -115,9 +120,35 @@ def test_the_card_and_the_clock_warn(tmp_path, cells_lab, pack_cells):
     manifest, _ = pack_cells(cells_lab, tmp_path / "shards")  # split by stack: wells stand on both sides
     rows = rows_of(wells=("b2", "b3", "c2", "c3"), first=4.0)
     warned = report.list_warnings(read_run(make_run(tmp_path / "run", data=manifest.root, rows={"test": rows})))
-    assert warned[0].startswith("The shards warn: no well holds both classes")
+    assert warned[0].startswith("There are no pages of both classes from before the onset")  # infected ones begin at hour 4
+    assert warned[1].startswith("The shards warn: no well holds both classes")
     assert "The clock alone" in warned[-1]
-    assert len(warned) == 2
+    assert len(warned) == 3
+
+
+def test_a_control_that_is_no_guess_is_warned_of_and_one_that_is_stands_below_the_headlines(page, tmp_path):
+    words, _, _, warned = page[1]["Result"]
+    assert "AUC is 0.500: near 0.5, a guess, as it must be" in words
+    assert not any("Before the onset" in line for line in warned)
+    rows = rows_of(wells=("b2", "b3", "c2", "c3"))
+    told = replace(rows, prob=np.where(rows.label == 1, 0.9, 0.1).astype(np.float32))
+    folder = make_run(tmp_path / "run", rows={"test": told})
+    assert report.list_warnings(read_run(folder))[0].startswith(
+        "Before the onset, where nothing of the infection is to be seen"
+    )
+    assert run(str(folder)) == 0
+    words = sections(folder / "report.html")["Result"][0]
+    assert "test: AUC before the onset 1.000" in " ".join(words.split())
+    assert "95% interval over 4 wells 1.000 to 1.000" in words
+    assert "as it must be" not in words
+
+
+def test_the_report_says_how_grey_levels_were_scaled_and_warns_of_what_knows_later_pages(tmp_path):
+    for contrast, warns in (("first", False), ("stack", True)):
+        folder = make_run(tmp_path / contrast)
+        (folder / "run.yaml").write_text(f"data: nowhere\ncontrast: {contrast}\n")
+        assert any("contrast=first" in line for line in report.list_warnings(read_run(folder))) == warns
+        assert f"scaled with contrast {contrast}" in report.describe_result(read_run(folder))
 
 
 def test_shards_of_several_wells_split_by_well_raise_no_warning(tmp_path, cells_shards):
@@ -142,18 +173,20 @@ def test_the_split_tells_whether_test_wells_are_new(tmp_path, cells_shards):
 def test_the_worst_stack_comes_first(page):
     lines = page[1]["Stacks"][1]
     assert lines[1] == ["b2_p1", "b2", "infected", "16", "0.875", "0.825", "1.00", "+1.00"]
-    assert lines[2] == ["c2_p1", "c2", "uninfected", "16", "1.000", "0.100", "1.00", "+1.00"]
+    assert lines[2] == ["c2_p1", "c2", "uninfected", "16", "1.000", "0.175", "1.00", "+1.00"]
     assert "1 of 2 stacks have every page" in page[1]["Stacks"][0]
 
 
 def test_windows_and_hours_agree_with_the_pages(page):
     lines = page[1]["Windows of time"][1]
     assert [line[0] for line in lines[1:]] == ["0 to 6", "3 to 9"]
-    assert lines[1][1:3] == ["24", "12"]
-    assert lines[1][4] == "0.917"  # 2 of 24 missed
-    assert lines[2][3:] == ["1.000"] * 6 + ["1.00"]
+    assert lines[1][1:4] == ["3", "24", "12"]
+    assert lines[1][5] == "0.917"  # 2 of 24 missed
+    assert lines[2][4:] == ["1.000"] * 6 + ["1.00"]
     assert page[1]["Hours"][1][1][:3] == ["all", "1.00", "1.00"]
-    assert "From hour 0 on AUC is 0.95 or more" in page[1]["Windows of time"][0]
+    words = page[1]["Windows of time"][0]
+    assert "From hour 6 on AUC is 0.95 or more" in words  # of the window 3 to 9 h; that from 0 to 6 has 0.94
+    assert "most of the 32 pages stand in two of them" in words
 
 
 def test_heat_is_shown_where_it_was_made(page, tmp_path):

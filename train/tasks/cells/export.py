@@ -1,19 +1,18 @@
 """The cells checkpoint: weights and the options that make the network and its input again."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from tarpon.shards import atomic
 from tarpon.train.config import Run
-from tarpon.train.tasks.cells.metrics.pairs import roc_auc
+from tarpon.train.tasks.cells.metrics.control import AFTER, BEFORE, describe_control
 from tarpon.train.tasks.cells.metrics.predictions import PageRows, load_rows
+from tarpon.train.tasks.cells.metrics.scores import score
 from tarpon.train.tasks.cells.options import CellsOptions
 from tarpon.train.tasks.cells.outputs import write_outputs
 
@@ -45,21 +44,16 @@ def export(
     write_outputs(folder)
     split = "test" if "test" in scores else "val"
     rows = load_rows(folder / "predictions" / f"{split}.npz")
-    print(describe_onset_auc(rows, onset=options.infection_onset_hour, split=split), flush=True)
+    print(describe_scores(rows, onset=options.infection_onset_hour, split=split), flush=True)
 
 
-def describe_onset_auc(rows: PageRows, *, onset: float, split: str) -> str:
-    """One line: the classes before there is anything to see and after, and the hours beside a constant answer.
-
-    An AUC far from 0.5 before the onset means that something else than the infection separates the classes.
-    """
-    before = rows.clock < onset
-    areas = (roc_auc(rows.label[at], rows.prob[at]) for at in (before, ~before))
-    early, late = (f"{value:.4f}" if math.isfinite(value) else "undefined" for value in areas)
-    error, constant = (np.abs(hours - rows.target).mean(dtype=np.float64) for hours in (rows.predicted, rows.constant))
+def describe_scores(rows: PageRows, *, onset: float, split: str) -> str:
+    """Two lines: the AUC before there is anything to see and after, the error beside a constant answer; what that means."""
+    scores = score(rows)
+    early, late = (f"{scores[name]:.4f}" if name in scores else "undefined" for name in (BEFORE, AFTER))
     return (
-        f"{split} AUC {early} before the onset at {onset:g} h, {late} from then on; MAE {error:.2f} h, always the "
-        f"training median {constant:.2f} h"
+        f"{split} AUC {early} before the onset at {onset:g} h, {late} from then on; MAE {scores['mae']:.2f} h, always the "
+        f"training median {scores['constant_mae']:.2f} h\n{describe_control(scores)}"
     )
 
 

@@ -9,8 +9,11 @@ from tarpon.shards import atomic
 from tarpon.shards.json_file import write_json
 from tarpon.train.figures import style
 from tarpon.train.tasks.cells.figures import hours
+from tarpon.train.tasks.cells.metrics.control import describe_control, is_near_guess
+from tarpon.train.tasks.cells.metrics.intervals import describe_unit
 from tarpon.train.tasks.cells.metrics.predictions import PageRows, find_one_well_classes, pool_rows, save_metadata, save_rows
-from tarpon.train.tasks.cells.metrics.scores import score, score_stacks, score_windows
+from tarpon.train.tasks.cells.metrics.scores import score, score_stacks
+from tarpon.train.tasks.cells.metrics.windows import score_windows
 from tarpon.train.tasks.cells.outputs import FinishedRun, list_windows, read_run, temporal_record
 
 DDOF = 1  # of the spread over folds: the folds are a sample, not all there could be
@@ -19,7 +22,7 @@ DDOF = 1  # of the spread over folds: the folds are a sample, not all there coul
 def write_folds(out: Path, folds: Sequence[Path]) -> dict:
     """Write cv_summary.json, cv_temporal_metrics.json, the pooled test predictions and their figures into `out`.
 
-    The spread over folds tells how much a test of K-th size varies; the pooled result, with its interval over stacks, is the
+    The spread over folds tells how much a test of K-th size varies; the pooled result, with its interval over wells, is the
     one to quote. Folds share training stacks, so neither is the spread of independent experiments.
 
     Args:
@@ -46,13 +49,14 @@ def write_folds(out: Path, folds: Sequence[Path]) -> dict:
         "cv_stacks.png": hours.stacks,
     }.items():
         atomic.write_bytes(out / file, style.png(draw(pooled, split=f"{len(runs)} folds' tests")))
-    write_json(out / "cv_temporal_metrics.json", temporal_record(score_windows(pooled)))
+    write_json(out / "cv_temporal_metrics.json", temporal_record(pooled))
     write_json(out / "cv_summary.json", content)
     return content
 
 
 def folds_record(runs: Sequence[FinishedRun], pooled: PageRows) -> dict:
     """What cv_summary.json holds."""
+    scores = score(pooled)
     return {
         "num_folds": len(runs),
         "std_ddof": DDOF,
@@ -67,9 +71,11 @@ def folds_record(runs: Sequence[FinishedRun], pooled: PageRows) -> dict:
             for index, run in enumerate(runs)
         ],
         "aggregated_metrics": spread_over_folds([run.scores["test"] for run in runs]),
-        "pooled": score(pooled),
+        "pooled": scores,
         "pooled_windows": list_windows(score_windows(pooled)),
         "pooled_stacks": score_stacks(pooled),
+        "control": {"near_guess": is_near_guess(scores), "meaning": describe_control(scores)},
+        "intervals_over": describe_unit(pooled),
         "one_well_classes": find_one_well_classes(pooled),
     }
 

@@ -6,17 +6,29 @@ So training and `tarpon report` write the same files, and the report needs neith
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from tarpon.shards import atomic
 from tarpon.shards.json_file import write_json
 from tarpon.train.figures import style
 from tarpon.train.tasks.cells.figures import curves, hours
-from tarpon.train.tasks.cells.metrics.predictions import PageRows, find_one_well_classes, load_rows, save_metadata, save_rows
-from tarpon.train.tasks.cells.metrics.scores import Window, score, score_stacks, score_windows
+from tarpon.train.tasks.cells.metrics.control import describe_control, is_near_guess
+from tarpon.train.tasks.cells.metrics.intervals import describe_unit
+from tarpon.train.tasks.cells.metrics.predictions import (
+    CONDITIONS,
+    PageRows,
+    find_one_well_classes,
+    load_rows,
+    save_metadata,
+    save_rows,
+)
+from tarpon.train.tasks.cells.metrics.scores import score, score_stacks
+from tarpon.train.tasks.cells.metrics.tables import TABLES, tabulate, write_table
+from tarpon.train.tasks.cells.metrics.windows import STRIDE_H, Window, count_pages, score_windows
 from tarpon.train.tasks.cells.summary import summary
 
 SPLITS = ("test", "val")  # the first that is there is what the figures show
@@ -60,8 +72,9 @@ def read_run(folder: Path) -> FinishedRun:
     Raises:
         ValueError: no predictions, or a file that is something else.
     """
+    config = yaml.safe_load((folder / "run.yaml").read_text()) if (folder / "run.yaml").exists() else {}
     paths = {split: folder / "predictions" / f"{split}.npz" for split in SPLITS}
-    rows = {split: load_rows(path) for split, path in paths.items() if path.exists()}
+    rows = {split: read_predictions(path, config) for split, path in paths.items() if path.exists()}
     if not rows:
         raise ValueError(f"{folder}: no predictions/test.npz or predictions/val.npz; give a run folder with a validation done")
     stored = _json(folder / "metrics.json")
@@ -72,9 +85,17 @@ def read_run(folder: Path) -> FinishedRun:
         scores={split: kept[split] | score(held) for split, held in rows.items()},
         rows=rows,
         best_step=stored.get("best_step"),
-        config=yaml.safe_load((folder / "run.yaml").read_text()) if (folder / "run.yaml").exists() else {},
+        config=config,
         task=_json(folder / "run.json").get("task", "cells"),
     )
+
+
+def read_predictions(path: Path, config: Mapping[str, object]) -> PageRows:
+    """Predictions of a split; the onset, which files of earlier versions lack, from the run's configuration."""
+    rows, onset = load_rows(path), (config or {}).get("infection_onset_hour")
+    if onset is None or np.isfinite(rows.onset).any():
+        return rows
+    return replace(rows, onset=np.full(len(rows), onset, np.float32))
 
 
 def write_outputs(folder: Path) -> list[Path]:
@@ -103,7 +124,7 @@ def write_tables(run: FinishedRun) -> list[str]:
     """All that is text or numbers."""
     rows = run.rows[run.shown]
     write_json(run.folder / "results.json", results_record(run))
-    write_json(run.folder / "temporal_metrics.json", temporal_record(score_windows(rows)))
+    write_json(run.folder / "temporal_metrics.json", temporal_record(rows))
     text = summary(
         run.scores,
         run.lines,
@@ -111,9 +132,16 @@ def write_tables(run: FinishedRun) -> list[str]:
         best_step=run.best_step,
         shown=run.shown,
         confounded=find_one_well_classes(*run.rows.values()),
+        drawn={split: describe_unit(held) for split, held in run.rows.items()},
+        contrast=run.config.get("contrast"),
     )
     atomic.write_text(run.folder / "training_summary.txt", text)
     written = ["results.json", "temporal_metrics.json", "training_summary.txt"]
+    for split, held in run.rows.items():
+        names = [f"{split}_predictions{suffix}" for suffix in TABLES]
+        for name in names:
+            write_table(run.folder / name, tabulate(held))
+        written += names
     if "test" in run.rows:
         save_rows(run.folder / "test_predictions.npz", run.rows["test"])
         save_metadata(run.folder / "test_metadata.jsonl", run.rows["test"])
@@ -132,6 +160,11 @@ def results_record(run: FinishedRun) -> dict:
         "best_val_metric": run.scores.get("val", {}).get("combined", math.nan),
         **published,
         "scores": run.scores,
+        "control": {
+            split: {"near_guess": is_near_guess(own), "meaning": describe_control(own)} for split, own in run.scores.items()
+        },
+        "intervals_over": {split: describe_unit(rows) for split, rows in run.rows.items()},
+        "contrast": run.config.get("contrast"),
         "one_well_classes": find_one_well_classes(*run.rows.values()),
         "windows": {split: list_windows(score_windows(rows)) for split, rows in run.rows.items()},
         "stacks": {split: score_stacks(rows) for split, rows in run.rows.items()},
@@ -144,18 +177,27 @@ def rename_as_published(scores: Mapping[str, float]) -> dict[str, float]:
 
 
 def list_windows(found: Sequence[Window]) -> list[dict[str, float]]:
-    """One JSON record a window: start_h, end_h and its scores."""
-    return [{"start_h": window.start, "end_h": window.end, **window.scores} for window in found]
+    """One JSON record a window: start_h, end_h, middle_h and its scores."""
+    return [{"start_h": w.start, "end_h": w.end, "middle_h": w.centre, **w.scores} for w in found]
 
 
-def temporal_record(found: Sequence[Window]) -> dict:
-    """As the published temporal_metrics.json, with the pages of each window; what is undefined is null."""
+def temporal_record(rows: PageRows) -> dict:
+    """As the published temporal_metrics.json, with the pages of each window; what is undefined is null.
+
+    Windows overlap, so their pages (`rows`) do not add up; `pages_by_hours` counts every page once.
+    """
+    found, (edges, counts) = score_windows(rows), count_pages(rows)
     names = ("rows", "auc", "accuracy", "balanced_accuracy", "f1", "precision", "recall", "mae")
     return {
         "window_size_hours": found[0].end - found[0].start,
         "stride_hours": found[1].start - found[0].start if len(found) > 1 else None,
         "window_centers": [window.centre for window in found],
         "metrics_by_window": {name: [window.scores[name] for window in found] for name in names},
+        "pages_by_hours": {
+            "width_hours": STRIDE_H,
+            "from_hour": edges[:-1].tolist(),
+            **{name: own.tolist() for name, own in zip(CONDITIONS, counts, strict=True)},
+        },
     }
 
 

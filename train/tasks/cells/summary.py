@@ -3,11 +3,17 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from tarpon.train.tasks.cells.metrics.control import AFTER, BEFORE, describe_control, is_near_guess
 from tarpon.train.tasks.cells.metrics.predictions import CONDITIONS
+from tarpon.train.tasks.cells.metrics.windows import GOOD_AUC, WINDOW_H
 
 AUC_VERDICTS = ((0.95, "excellent"), (0.90, "good"), (0.80, "moderate"))  # at least; as published
 MAE_VERDICTS = ((1.0, "excellent"), (2.0, "good"), (5.0, "moderate"))  # hours, below
 OVERFIT = 1.5  # final validation loss over final training loss
+KNOWS_LATER = (  # of contrast: stack
+    "Grey levels were scaled by the whole stack (contrast stack), so an early page is darker or brighter by what happens "
+    "later: do not read early hours off this run. Train with contrast=first for that."
+)
 CLOCK_TELLS = 0.05  # distance of the clock's own AUC from 0.5 that is worth a word
 
 
@@ -19,6 +25,8 @@ def summary(
     best_step: int | None,
     shown: str,
     confounded: Sequence[str],
+    drawn: Mapping[str, str],
+    contrast: str | None,
 ) -> str:
     """The whole text.
 
@@ -27,24 +35,40 @@ def summary(
         lines: of metrics.jsonl.
         shown: the split that the verdicts are about.
         confounded: classes whose stacks all come from one well.
+        drawn: split -> what its intervals are over.
+        contrast: how grey levels were scaled; None: not known.
     """
     own = scores[shown]
     parts = [f"Run {title}", ""]
     parts += [f"Best step {best_step}, chosen by the combined score on validation"] if best_step is not None else []
     parts += [f"All numbers are of these best weights; verdicts are about {shown}.", ""]
     parts += _table(scores)
-    parts += ["", f"Classes  AUC {_number(own, 'auc', 4)}: {verdict(own.get('auc'), AUC_VERDICTS, rising=True)}"]
+    parts += [f"In brackets: 95% interval over {' and '.join(f'{words} ({split})' for split, words in drawn.items())}"]
+    parts += ["", f"Control  {describe_control(own)}"]
+    parts += [f"Classes  AUC {_number(own, 'auc', 4)}: {judge_auc(own)}"]
     baseline = _number(own, "constant_mae", 2)
     parts += [
         f"Hours    MAE {_number(own, 'mae', 2)} h: {verdict(own.get('mae'), MAE_VERDICTS, rising=False)}; "
         f"always telling the training median gives {baseline} h"
     ]
     if "auc_95_from_h" in own:
-        parts.append(f"From hour {own['auc_95_from_h']:g} of the clock on, AUC is at least 0.95 in every window")
+        parts.append(
+            f"From hour {own['auc_95_from_h']:g} of the clock on (middle of windows of {WINDOW_H:g} h), AUC is at least "
+            f"{GOOD_AUC:g} in every window"
+        )
     elif "auc" in own:
-        parts.append("AUC does not reach 0.95 for good within the hours filmed")
-    notes = _notes(own, lines, confounded)
+        parts.append(f"AUC does not reach {GOOD_AUC:g} for good within the hours filmed")
+    parts += [f"Grey levels were scaled with contrast {contrast}"] if contrast else []
+    notes = _notes(own, lines, confounded) + ([KNOWS_LATER] if contrast == "stack" else [])
     return "\n".join(parts + (["", "Notes"] if notes else []) + [f"- {note}" for note in notes]) + "\n"
+
+
+def judge_auc(own: Mapping[str, float]) -> str:
+    """The published word for the AUC, kept back where the control does not show that it is the infection's."""
+    if "auc" not in own or is_near_guess(own):
+        return verdict(own.get("auc"), AUC_VERDICTS, rising=True)
+    why = "the AUC before the onset is not near 0.5" if BEFORE in own else "there is no AUC before the onset to hold it against"
+    return f"not judged, as {why}"
 
 
 def verdict(value: float | None, steps: Sequence[tuple[float, str]], *, rising: bool) -> str:
@@ -58,7 +82,10 @@ def _table(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
     rows = [
         ("pages", "rows", 0),
         ("stacks", "stacks", 0),
+        ("wells", "wells", 0),
         ("AUC", "auc", 4),
+        ("AUC before the onset", BEFORE, 4),
+        ("AUC from the onset on", AFTER, 4),
         ("AUC, same hour only", "auc_time_matched", 4),
         ("AUC of the clock alone", "auc_clock", 4),
         ("accuracy", "accuracy", 4),

@@ -63,7 +63,9 @@ def build(run: Run, options: CellsOptions, context: DistContext, *, encoders: di
         loss=partial(hours_losses, **asdict(options.loss)),
         data=data,
         splits=("val", "test") if len(rows["test"]) else ("val",),
-        metric=lambda _: PageMetric(names, clamp_range=options.clamp_range, medians=medians),
+        metric=lambda _: PageMetric(
+            names, clamp_range=options.clamp_range, medians=medians, onset=options.infection_onset_hour
+        ),
         figures=draw_split,
         select="combined",
         count=lambda batch: len(batch["row"]),

@@ -28,6 +28,10 @@ FILES = {
     "results.json",
     "temporal_metrics.json",
     "test_predictions.npz",
+    "test_predictions.csv",
+    "test_predictions.parquet",
+    "val_predictions.csv",
+    "val_predictions.parquet",
     "test_metadata.jsonl",
 }
 
@@ -54,6 +58,7 @@ def pages(seed: int, *, stacks: int = 4, count: int = 40, first: int = 0, both: 
         predicted=np.clip(target + rng.normal(0, 2, len(page)), 0, 48).astype(np.float32),
         constant=np.full(len(page), 9.0, np.float32),
         constant_class=np.full(len(page), 9.0, np.float32),
+        onset=np.full(len(page), 2.0, np.float32),
     )
 
 
@@ -100,6 +105,10 @@ def test_results_are_valid_json_in_both_vocabularies(run):
     assert held["config"]["optim"]["lr"] == 1e-4
     assert held["run_id"] == "run"
     assert held["experiment_name"] == "named"
+    assert not held["control"]["test"]["near_guess"]  # right from hour 0 on
+    assert held["scores"]["test"]["auc_before_onset"] == pytest.approx(want["auc_before_onset"])
+    assert held["control"]["test"]["meaning"] in (run / "training_summary.txt").read_text()
+    assert held["intervals_over"]["test"] == "4 stacks of 2 wells, which tells nothing of other wells"
     assert held["one_well_classes"] == ["uninfected", "infected"]
     assert {stack["stack"] for stack in held["stacks"]["test"]} == {"c_p4", "b_p5", "c_p6", "b_p7"}
     assert [window["start_h"] for window in held["windows"]["test"]] == [0.0, 3.0, 6.0, 9.0, 12.0, 15.0]
@@ -109,6 +118,21 @@ def test_predictions_and_metadata_have_equal_lengths_and_are_those_scored(run):
     rows = load_rows(run / "test_predictions.npz")
     assert len(rows) == len((run / "test_metadata.jsonl").read_text().splitlines()) == 160
     assert score(rows) == score(pages(1, first=4))
+
+
+def test_files_of_earlier_versions_take_the_onset_from_the_configuration(tmp_path):
+    folder = run_folder(tmp_path / "run", splits={"test": replace(pages(1), onset=None)})
+    assert "auc_before_onset" not in read_run(folder).scores["test"]
+    (folder / "run.yaml").write_text("infection_onset_hour: 2.0\n")
+    assert read_run(folder).scores["test"]["auc_before_onset"] == score(pages(1))["auc_before_onset"]
+
+
+def test_pages_are_counted_once_beside_windows_that_overlap(run):
+    temporal = json.loads((run / "temporal_metrics.json").read_text())
+    assert sum(temporal["metrics_by_window"]["rows"]) > 160
+    counted = temporal["pages_by_hours"]
+    assert sum(counted["uninfected"]) == sum(counted["infected"]) == 80
+    assert counted["from_hour"] == [0.0, 3.0, 6.0, 9.0, 12.0, 15.0, 18.0]
 
 
 def test_writing_again_from_the_folder_gives_the_same(run):
@@ -121,7 +145,7 @@ def test_writing_again_from_the_folder_gives_the_same(run):
 def test_one_class_and_no_test_split_and_no_curves(tmp_path):
     run = run_folder(tmp_path / "run", splits={"val": pages(0, both=False)}, lines=False)
     written = {path.name for path in write_outputs(run)}
-    assert written == FILES - {"test_predictions.npz", "test_metadata.jsonl"}
+    assert written == {name for name in FILES if not name.startswith("test_")}
     held = json.loads((run / "results.json").read_text(), parse_constant=lambda word: pytest.fail(word))
     assert "test_metrics" not in held
     assert "cls_auc" not in held["val_metrics"]
@@ -140,7 +164,7 @@ def test_summary_says_what_a_reader_must_know(run):
     assert "stacks come from one well" in told
     assert "over 1.5 times the training loss" in told  # 2.5 after 1.0
     assert "combined score on validation" in told
-    got = summary({"val": {"auc": 0.9, "auc_clock": 0.75}}, [], title="x", best_step=None, shown="val", confounded=())
+    got = tell_summary({"auc": 0.9, "auc_clock": 0.75})
     assert "not filmed at the same hours" in got
     assert "one well" not in got
     assert "overfitting" not in got
@@ -153,6 +177,27 @@ def test_wells_that_differ_between_the_splits_are_not_confounded(tmp_path):
     write_tables(run)
     assert json.loads((tmp_path / "run" / "results.json").read_text())["one_well_classes"] == []
     assert "one well" not in (tmp_path / "run" / "training_summary.txt").read_text()
+
+
+def tell_summary(scores: dict[str, float], *, contrast: str | None = None) -> str:
+    drawn = {"val": "4 wells"}
+    return summary({"val": scores}, [], title="x", best_step=None, shown="val", confounded=(), drawn=drawn, contrast=contrast)
+
+
+@pytest.mark.parametrize(("before", "praised"), [(0.5, True), (0.59, True), (0.8, False), (0.2, False), (None, False)])
+def test_nothing_is_excellent_whose_control_is_not_near_a_guess(before, praised):
+    control = {} if before is None else {"auc_before_onset": before}
+    told = tell_summary({"auc": 0.99, "mae": 3.0} | control)
+    assert ("excellent" in told) == praised
+    assert ("not judged" in told) != praised
+
+
+def test_summary_says_what_intervals_are_over_and_how_grey_levels_were_scaled():
+    told = tell_summary({"auc": 0.9}, contrast="stack")
+    assert "95% interval over 4 wells (val)" in told
+    assert "contrast stack" in told
+    assert "Train with contrast=first" in told
+    assert "Train with contrast=first" not in tell_summary({"auc": 0.9}, contrast="first")
 
 
 def test_verdicts_are_those_published():

@@ -8,9 +8,12 @@ from sklearn.metrics import r2_score
 from tarpon.train.figures import style
 from tarpon.train.tasks.cells.metrics.calibration import bin_reliability
 from tarpon.train.tasks.cells.metrics.predictions import CONDITIONS, THRESHOLD, PageRows
-from tarpon.train.tasks.cells.metrics.scores import GOOD_AUC, WINDOW_H, find_good_start, score_stacks, score_windows
+from tarpon.train.tasks.cells.metrics.scores import score_stacks
+from tarpon.train.tasks.cells.metrics.windows import GOOD_AUC, WINDOW_H, count_pages, find_good_hour, score_windows
 
 COLOURS = ("#0072B2", "#D55E00")  # uninfected, infected: Okabe and Ito's dark blue and vermilion
+WORDS = {"auc": "AUC", "f1": "F1"}
+ONSET = {"color": "#D55E00", "linewidth": 0.9, "linestyle": "--"}
 GUIDE = {"color": "#999999", "linewidth": 0.9, "linestyle": ":"}
 WINDOW_SCORES = {"auc": "#222222", "accuracy": "#228833", "f1": "#AA3377", "precision": "#66CCEE", "recall": "#EE6677"}
 SPREAD_SEED = 0  # pages of one true hour lie beside each other, always in the same places
@@ -24,7 +27,7 @@ def scatter(rows: PageRows, *, split: str = "") -> Figure:
     panels = [("all", np.ones(len(rows), bool))] + [(name, rows.label == CONDITIONS.index(name)) for name in CONDITIONS[::-1]]
     for axes, (name, mask) in zip(grid, panels, strict=True):
         _scatter_panel(axes, rows, mask, name=f"{split}, {name}" if split else name)
-    grid[0].set_ylabel("predicted hours")
+    grid[0].set_ylabel("predicted time, h")
     handles = [grid[0].plot([], [], "o", color=COLOURS[i], label=CONDITIONS[i], markersize=5)[0] for i in (1, 0)]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
@@ -34,20 +37,24 @@ def over_time(rows: PageRows, *, split: str = "") -> Figure:
     """Scores of the classes, error of the hours and number of pages, by window of the clock."""
     found = score_windows(rows)
     centre = np.array([window.centre for window in found])
-    figure = Figure(figsize=(9.0, 8.2), layout="constrained")
+    figure = Figure(figsize=(9.6, 8.2), layout="constrained")
     top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 1.4))
     for name, colour in WINDOW_SCORES.items():
         values = np.array([window.scores[name] for window in found])
-        top.plot(centre, values, "o-", color=colour, linewidth=1.5, markersize=4, label="AUC" if name == "auc" else name)
+        top.plot(centre, values, "o-", color=colour, linewidth=1.5, markersize=4, label=WORDS.get(name, name))
     top.axhline(GOOD_AUC, **GUIDE)
-    from_hour = find_good_start(found)
-    status = f"AUC ≥ {GOOD_AUC} from {from_hour:g} h on" if np.isfinite(from_hour) else f"AUC does not stay at {GOOD_AUC}"
+    from_hour = find_good_hour(found)
+    status = f"AUC ≥ {GOOD_AUC} from hour {from_hour:g} on" if np.isfinite(from_hour) else f"AUC does not stay at {GOOD_AUC}"
     if len(np.unique(rows.label)) < 2:
         status = "one class only, no AUC"
-    top.set_title(f"By {WINDOW_H:g} h of the clock{_of(split)}: {status}", loc="left", fontsize=11)
+    top.set_title(f"Windows of {WINDOW_H:g} h{_of(split)}: {status}", loc="left", fontsize=11)
     low = min([0.5] + [window.scores[name] for window in found for name in WINDOW_SCORES if window.scores[name] >= 0])
     top.set_ylim(low - 0.03, 1.02)
-    top.set_ylabel("score")
+    top.set_ylabel("score (0 to 1)")
+    onset = rows.onset[np.isfinite(rows.onset)]
+    if len(onset):
+        for axes in (top, middle, bottom):
+            axes.axvline(float(np.median(onset)), **ONSET, label="onset of the infection")
     top.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9, frameon=False)
     for label, name in enumerate(CONDITIONS):
         of_class = rows.take(rows.label == label) if (rows.label == label).any() else None
@@ -56,9 +63,9 @@ def over_time(rows: PageRows, *, split: str = "") -> Figure:
             middle.plot([w.centre for w in own], [w.scores["mae"] for w in own], "o-", color=COLOURS[label], label=name, ms=4)
     middle.plot(centre, [window.scores["mae"] for window in found], color="#222222", label="all", linewidth=1.2)
     middle.set_ylim(bottom=0)
-    middle.set_ylabel("mean error, h")
+    middle.set_ylabel("mean absolute error, h")
     middle.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9, frameon=False)
-    _window_counts(bottom, found)
+    _page_counts(bottom, rows)
     for axes in (top, middle, bottom):
         _tidy(axes)
     return figure
@@ -72,7 +79,7 @@ def calibration(rows: PageRows, *, split: str = "") -> Figure:
     top.plot([0, 1], [0, 1], **GUIDE)
     some = bins.count > 0
     top.plot(bins.mean_predicted[some], bins.fraction_positive[some], "o-", color="#222222", markersize=5, linewidth=1.4)
-    top.set_ylabel("share that is infected")
+    top.set_ylabel("share of pages that are infected")
     top.set_ylim(-0.03, 1.03)
     top.set_title(f"Calibration{_of(split)}: error {bins.error():.4f}, {len(rows):,} pages", loc="left", fontsize=11)
     for label, name in enumerate(CONDITIONS):
@@ -80,7 +87,7 @@ def calibration(rows: PageRows, *, split: str = "") -> Figure:
         bottom.stairs(counts, bins.edges, fill=True, color=COLOURS[label], alpha=0.5, label=name)
     bottom.set_yscale("symlog", linthresh=10)  # nearly all pages lie in the outermost bins
     bottom.set_ylabel("pages")
-    bottom.set_xlabel("probability of infection")
+    bottom.set_xlabel("predicted probability of infection")
     bottom.set_xlim(-0.02, 1.02)
     bottom.legend(loc="upper center", fontsize=8, frameon=False, ncols=2)
     for axes in (top, bottom):
@@ -102,7 +109,7 @@ def stacks(rows: PageRows, *, split: str = "") -> Figure:
     left.set_xlabel("mean probability of infection")
     left.set_yticks(y, [style.plain(record["stack"], limit=24) for record in shown], fontsize=8)
     right.barh(y, [record["mae"] for record in shown], color=colours, height=0.7)
-    right.set_xlabel("mean error, h")
+    right.set_xlabel("mean absolute error, h")
     cut = f", the {len(shown)} with the largest errors" if len(shown) < len(records) else ""
     left.set_title(f"{len(records)} stacks{_of(split)}{cut}", loc="left", fontsize=11)
     handles = [left.plot([], [], "o", color=COLOURS[label], label=CONDITIONS[label], markersize=5)[0] for label in (1, 0)]
@@ -129,22 +136,22 @@ def _scatter_panel(axes: Axes, rows: PageRows, mask: np.ndarray, *, name: str) -
     axes.set_xlim(low - edge, high + edge)
     axes.set_ylim(low - edge, high + edge)
     axes.set_aspect("equal")
-    axes.set_xlabel("true hours")
+    axes.set_xlabel("true time, h")
     _tidy(axes)
 
 
-def _window_counts(axes: Axes, found: list) -> None:
-    """Bars of the pages in each window; they overlap in time, so they are drawn narrower than the window."""
-    centre = np.array([window.centre for window in found])
-    infected = np.array([window.scores["infected"] for window in found])
-    total = np.array([window.scores["rows"] for window in found])
-    axes.bar(centre, total - infected, 2.0, color=COLOURS[0], label=CONDITIONS[0])
-    axes.bar(centre, infected, 2.0, total - infected, color=COLOURS[1], label=CONDITIONS[1])
+def _page_counts(axes: Axes, rows: PageRows) -> None:
+    """Bars of the pages of each stretch of the clock, every page in one of them."""
+    edges, (healthy, infected) = count_pages(rows)
+    centre, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
+    total = healthy + infected
+    axes.bar(centre, healthy, 0.9 * width, color=COLOURS[0], label=CONDITIONS[0])
+    axes.bar(centre, infected, 0.9 * width, healthy, color=COLOURS[1], label=CONDITIONS[1])
     for x, height in zip(centre, total, strict=True):
-        axes.annotate(f"{height:.0f}", (x, height), (0, 1), textcoords="offset points", ha="center", va="bottom", fontsize=7)
+        axes.annotate(f"{height}", (x, height), (0, 1), textcoords="offset points", ha="center", va="bottom", fontsize=7)
     axes.set_ylim(0, 1.2 * total.max())
-    axes.set_ylabel("pages")
-    axes.set_xlabel("hours of the clock, middle of the window")
+    axes.set_ylabel(f"pages in {width:g} h")
+    axes.set_xlabel("hour of the clock (of a score or an error: the middle of its window)")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9, frameon=False)
 
 

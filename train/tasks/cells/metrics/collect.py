@@ -1,5 +1,6 @@
 """Model outputs of batches of pages, from every process, put together into one scored split."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import numpy as np
 from torch import Tensor
 
 from tarpon.train.task import Result
-from tarpon.train.tasks.cells.metrics.predictions import PageNames, join_batches, save_rows
+from tarpon.train.tasks.cells.metrics.predictions import PageNames, join_batches
 from tarpon.train.tasks.cells.metrics.scores import score
+from tarpon.train.tasks.cells.metrics.tables import write_rows
 
 
 class PageMetric:
@@ -18,6 +20,7 @@ class PageMetric:
         names: by the `row` of a batch.
         clamp_range: hours; predicted hours are clamped to it, as the targets are.
         medians: of the training targets: of all pages, of uninfected, of infected ones (`target_medians`).
+        onset: hour of the clock at which infection begins.
         resamples: of the bootstrap; 0 leaves its intervals out.
     """
 
@@ -27,9 +30,11 @@ class PageMetric:
         *,
         clamp_range: tuple[float, float] = (0.0, 48.0),
         medians: tuple[float, float, float],
+        onset: float = math.nan,
         resamples: int = 1000,
     ) -> None:
-        self._names, self._clamp, self._medians, self._resamples = names, clamp_range, medians, resamples
+        self._names, self._clamp, self._medians, self._onset = names, clamp_range, medians, onset
+        self._resamples = resamples
         self._parts: list[dict[str, np.ndarray]] = []
 
     def add(self, out: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
@@ -53,10 +58,10 @@ class PageMetric:
     def read(self, parts: list[list[dict[str, np.ndarray]]]) -> Result:
         """The scored split of the parts of all processes; ValueError where a row comes twice or none is there."""
         batches = [batch for part in parts for batch in part]
-        rows = join_batches(batches, names=self._names, clamp_range=self._clamp, medians=self._medians)
+        rows = join_batches(batches, names=self._names, clamp_range=self._clamp, medians=self._medians, onset=self._onset)
 
         def save(path: Path) -> None:
-            save_rows(path, rows)
+            write_rows(path, rows)
 
         return Result(
             scalars=score(rows, resamples=self._resamples),

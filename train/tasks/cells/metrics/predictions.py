@@ -4,6 +4,7 @@ N pages, R rows of the table.
 """
 
 import json
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -55,8 +56,11 @@ class PageRows:
     predicted: np.ndarray  # (N,) float32 predicted hours, clamped
     constant: np.ndarray  # (N,) float32 median target of the training pages: the answer of a constant model
     constant_class: np.ndarray  # (N,) float32 the median of the page's own class
+    onset: np.ndarray | None = None  # (N,) float32 hour of the clock at which infection begins; NaN (made of None): not known
 
     def __post_init__(self) -> None:
+        if self.onset is None:
+            object.__setattr__(self, "onset", np.full(self.key.shape, np.nan, np.float32))
         if not len(self.key):
             raise ValueError("no pages: the split is empty; look at the manifest's split column")
         for name in self.arrays():
@@ -78,6 +82,10 @@ class PageRows:
     def arrays(self) -> list[str]:
         """Names of the (N,) fields."""
         return [field.name for field in fields(self) if field.name != "clamp_range"]
+
+    def error(self) -> np.ndarray:
+        """(N,) float64 predicted - true hours."""
+        return self.predicted.astype(np.float64) - self.target
 
     def take(self, rows: np.ndarray) -> "PageRows":
         """Some of the pages: rows (n,) int64 or (N,) bool."""
@@ -120,7 +128,7 @@ def save_rows(path: Path, rows: PageRows) -> None:
 
 
 def load_rows(path: Path) -> PageRows:
-    """Read a file of `save_rows`; ValueError in one line when it is something else."""
+    """Read a file of `save_rows`; ValueError in one line when it is something else. Files of earlier versions know no onset."""
     with Path(path).open("rb") as file:
         if not zipfile.is_zipfile(file):
             raise ValueError(f"{path}: not an npz file of predictions, or cut short; write it again")
@@ -159,12 +167,14 @@ def join_batches(
     names: PageNames,
     clamp_range: tuple[float, float],
     medians: tuple[float, float, float],
+    onset: float = math.nan,
 ) -> PageRows:
     """Pages from several batches or processes, put in order of `row`.
 
     Args:
         parts: each "row" (n,) int64 and label, prob, clock, target, predicted of PageRows.
         medians: of the training targets: of all pages, of uninfected, of infected ones.
+        onset: hour of the clock at which infection begins.
 
     Raises:
         ValueError: a row is there twice, or there is none.
@@ -179,4 +189,5 @@ def join_batches(
     picked = {name: value[first] for name, value in whole.items()}
     own = np.array(medians[1:], np.float32)[picked["label"]]
     constant = np.full(given, medians[0], np.float32)
-    return PageRows(clamp_range=clamp_range, constant=constant, constant_class=own, **picked, **names.at(row))
+    begins = np.full(given, onset, np.float32)
+    return PageRows(clamp_range=clamp_range, constant=constant, constant_class=own, onset=begins, **picked, **names.at(row))

@@ -1,5 +1,7 @@
 """Figures of classes and hours show the numbers that the scores hold, also where there is little to show."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,8 @@ from tarpon.train.figures import style
 from tarpon.train.tasks.cells.figures import curves
 from tarpon.train.tasks.cells.figures import hours as hour_figures
 from tarpon.train.tasks.cells.metrics.predictions import PageRows
-from tarpon.train.tasks.cells.metrics.scores import score_stacks, score_windows
+from tarpon.train.tasks.cells.metrics.scores import score_stacks
+from tarpon.train.tasks.cells.metrics.windows import find_good_hour, score_windows
 
 
 def pages(stacks: int = 6, count: int = 30, *, labels: tuple[int, ...] = (0, 1)) -> PageRows:
@@ -41,6 +44,24 @@ def test_little_and_much_can_be_drawn(draw, rows):
     assert style.pixels(draw(rows, split="test"), dpi=40).std() > 0
 
 
+LINES = [{"step": 1, "loss": 3.0, "lr": 1e-4, "val/loss": 4.0, "val/auc": 0.5, "val/mae": 5.0, "val/auc_before_onset": 0.5}]
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [*(draw(pages()) for draw in DRAWN), curves.training_curves(LINES), curves.validation_metrics(LINES)],
+    ids=[*(draw.__name__ for draw in DRAWN), "training", "validation"],
+)
+def test_every_axis_says_what_it_is_and_legends_are_words(figure):
+    for axes in figure.axes:
+        shared_below = not axes.get_subplotspec().is_last_row() and not axes.get_xlabel()
+        assert axes.get_xlabel() or shared_below
+        assert axes.get_ylabel() or not axes.get_subplotspec().is_first_col() or axes.get_yticklabels()
+        for label in axes.get_legend_handles_labels()[1]:
+            assert "_" not in label
+            assert "/" not in label
+
+
 def test_scatter_panels_are_all_infected_uninfected():
     rows = pages()
     axes = hour_figures.scatter(rows).axes
@@ -60,7 +81,21 @@ def test_scores_over_time_are_those_of_the_windows():
     np.testing.assert_array_equal(auc.get_xdata(), [window.centre for window in found])
     whole = next(line for line in middle.get_lines() if line.get_label() == "all")
     np.testing.assert_array_equal(whole.get_ydata(), [window.scores["mae"] for window in found])
-    assert [text.get_text() for text in bottom.texts] == [f"{window.scores['rows']:.0f}" for window in found]
+    assert sum(int(text.get_text()) for text in bottom.texts) == len(rows)  # windows overlap, bars do not
+    hour = find_good_hour(found)
+    assert np.isnan(hour)
+    assert "does not stay" in top.get_title("left")
+
+
+def test_the_hour_in_the_title_is_that_of_a_point_that_is_good():
+    rows = pages()
+    rows = replace(rows, prob=np.where(rows.clock >= 5, 0.5 + 0.4 * (2 * rows.label - 1), rows.prob).astype(np.float32))
+    top = hour_figures.over_time(rows).axes[0]
+    auc = next(line for line in top.get_lines() if line.get_label() == "AUC")
+    hour = find_good_hour(score_windows(rows))
+    assert f"from hour {hour:g} on" in top.get_title("left")
+    at = dict(zip(auc.get_xdata().tolist(), auc.get_ydata().tolist(), strict=True))
+    assert at[hour] >= 0.95 > at[hour - 3]
 
 
 def test_the_worst_stack_is_on_top_and_few_are_named():
