@@ -97,12 +97,19 @@ def open_best(folder: Path, *, data: str | None = None, change: str | None = Non
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     context = DistContext(rank=0, world=1, local_rank=0, local_world=1, device=device)
     size = micro_batch or settings.micro_batch
+    check_data(folder, data or settings.data)
     # no `out`: what cannot be read here is no part of the run's quarantine
     settings = replace(settings, data=data or settings.data, micro_batch=size, global_batch=size, out="")
     problem = task.build(settings, task.without_download(options), context, encoders=read_encoders(folder))
     best, _ = checkpoint.load_tensors(folder / checkpoint.BEST)
     checkpoint.load_weights(problem.model.to(device), best, name=str(folder / checkpoint.BEST))
     return OpenedRun(kind=name, data=settings.data, micro_batch=size, options=options, problem=problem)
+
+
+def check_data(folder: Path, data: str) -> None:
+    """ValueError, naming --data, where a run's data are not there: they were moved, or are on another machine."""
+    if "://" not in data and not Path(data).is_dir():
+        raise ValueError(f"{folder}: its data {data} are not there; give --data FOLDER, where they are now")
 
 
 def open_all(folders: Sequence[Path], *, data: str | None, change: str | None) -> dict[str, OpenedRun]:

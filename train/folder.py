@@ -3,11 +3,13 @@
 import json
 import os
 import platform
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import yaml
 
 from tarpon.shards import atomic
 from tarpon.train import checkpoint
@@ -25,6 +27,15 @@ def read_encoders(folder: Path) -> dict | None:
     """What the run's labels and inputs are called; None where the folder has not been begun."""
     path = folder / ENCODERS
     return json.loads(path.read_text()) if path.exists() else None
+
+
+def with_absolute_data(text: str) -> str:
+    """The configuration with `data` as a whole path, so that the run is evaluated from any folder; a URL stays."""
+    held = yaml.safe_load(text).get("data")
+    if not held or "://" in str(held):
+        return text
+    line = f"data: {json.dumps(os.path.abspath(held), ensure_ascii=False)}"
+    return re.sub(r"(?m)^data:.*(\n .*)*", lambda _: line, text, count=1)  # a long value goes on in indented lines
 
 
 class RunFolder:
@@ -46,7 +57,7 @@ class RunFolder:
             return
         context = self._engine.context
         (self.out / "metrics.json").unlink(missing_ok=True)  # of a finished run that goes on: it is not finished now
-        atomic.write_text(self.out / "run.yaml", text)
+        atomic.write_text(self.out / "run.yaml", with_absolute_data(text))
         atomic.write_text(self.out / ENCODERS, json.dumps(self._problem.encoders) + "\n")
         facts = {
             "task": task,

@@ -1,6 +1,7 @@
 """Scoring finished runs again: one, and the mean of several; and where on a page one looks."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,6 +96,16 @@ def test_what_cannot_be_averaged_is_one_line(runs, capsys):
     for words, part in (([0, 0], "given twice"), ([0, 2], "do not have the same rows")):
         assert cli.main(["evaluate", *(str(runs[i]) for i in words)]) == 2
         assert part in capsys.readouterr().err
+
+
+def test_data_that_are_gone_are_told_with_the_option_that_finds_them(runs, tmp_path, capsys, cells_shards):
+    gone = shutil.copytree(runs[0], tmp_path / "run")
+    text = (gone / "run.yaml").read_text()
+    (gone / "run.yaml").write_text(text.replace(str(cells_shards.root), str(tmp_path / "moved")))
+    for words in (["evaluate", str(gone)], ["gradcam", str(gone)]):
+        assert cli.main(words) == 2
+        assert f"its data {tmp_path / 'moved'} are not there; give --data" in capsys.readouterr().err
+        assert cli.main([*words, f"--data={cells_shards.root}"]) == 0
 
 
 def test_a_file_of_a_run_stands_for_it(runs, tmp_path):

@@ -107,7 +107,8 @@ def describe_split(record: Record) -> str:
     manifest = open_shards(record)
     if manifest is None:
         return "".join(parts) + paragraph(
-            "The shards are not at hand, so what was trained on cannot be looked at.", kind="soft"
+            f"The shards ({_read_config(record).get('data')}) are not there, so what was trained on cannot be looked at.",
+            kind="soft",
         )
     card = manifest.card
     parts.append(paragraph(f"The data were split by {card['group']}: all pages of one {card['group']} are on one side."))
