@@ -15,6 +15,12 @@ CELLS = TaskTools(
         "demo cells": Command(target="cells.demo.command:cells", does="write a synthetic infection experiment of TIFF stacks"),
         "pack cells": Command(target="cells.pack:cells", does="folders of infected and uninfected TIFF stacks -> shards"),
         "folds cells": Command(target="cells.folds:cells", does="train every test fold of the shards and sum up"),
+        "predict cells": Command(
+            target="cells.predict:cells",
+            takes=("checkpoint",),
+            lead="--checkpoint",
+            does="new stacks: class and hours a page, when each is infected",
+        ),
         "gradcam": Command(target="cells.gradcam:run", takes=("run",), does="where on the page a cells run looks"),
     },
 )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tarpon.shards import atomic
+from tarpon.train.checkpoint import load_exported
 from tarpon.train.config import Run
 from tarpon.train.tasks.cells.metrics.control import AFTER, BEFORE, describe_control
 from tarpon.train.tasks.cells.metrics.predictions import PageRows, load_rows
@@ -17,6 +18,7 @@ from tarpon.train.tasks.cells.options import CellsOptions
 from tarpon.train.tasks.cells.outputs import write_outputs
 
 NAME = "checkpoints/best.pt"
+KEYS = ("model_state_dict", "classes", "args")
 
 
 def export(
@@ -27,6 +29,7 @@ def export(
     run: Run,
     options: CellsOptions,
     classes: tuple[str, ...],
+    packing: Mapping[str, object],
 ) -> None:
     """Write checkpoints/best.pt, loadable with `weights_only=True`, and the files and plots of the run folder."""
     plain = {"run": asdict(run), "task": asdict(options), "rebuild": asdict(without_weights(options))}
@@ -38,6 +41,7 @@ def export(
                 "classes": list(classes),
                 "val_metrics": dict(scores["val"]),
                 "args": json.loads(json.dumps(plain)),
+                "packing": json.loads(json.dumps(dict(packing))),  # how pages were made of stacks: new ones are made so too
             },
             draft,
         )
@@ -45,6 +49,11 @@ def export(
     split = "test" if "test" in scores else "val"
     rows = load_rows(folder / "predictions" / f"{split}.npz")
     print(describe_scores(rows, onset=options.infection_onset_hour, split=split), flush=True)
+
+
+def load(path: Path) -> dict:
+    """The checkpoint as a dict; ValueError in one line when it is missing or something else."""
+    return load_exported(path, keys=KEYS, name=NAME)
 
 
 def describe_scores(rows: PageRows, *, onset: float, split: str) -> str:

@@ -46,10 +46,9 @@ def summary(
     parts += [f"In brackets: 95% interval over {' and '.join(f'{words} ({split})' for split, words in drawn.items())}"]
     parts += ["", f"Control  {describe_control(own)}"]
     parts += [f"Classes  AUC {_number(own, 'auc', 4)}: {judge_auc(own)}"]
-    baseline = _number(own, "constant_mae", 2)
     parts += [
-        f"Hours    MAE {_number(own, 'mae', 2)} h: {verdict(own.get('mae'), MAE_VERDICTS, rising=False)}; "
-        f"always telling the training median gives {baseline} h"
+        f"Hours    MAE {_number(own, 'mae', 2)} h: {judge_error(own)}; always telling the training median gives "
+        f"{_number(own, 'constant_mae', 2)} h"
     ]
     if "auc_95_from_h" in own:
         parts.append(
@@ -69,6 +68,13 @@ def judge_auc(own: Mapping[str, float]) -> str:
         return verdict(own.get("auc"), AUC_VERDICTS, rising=True)
     why = "the AUC before the onset is not near 0.5" if BEFORE in own else "there is no AUC before the onset to hold it against"
     return f"not judged, as {why}"
+
+
+def judge_error(own: Mapping[str, float]) -> str:
+    """The published word for the error, kept back where a constant answer has no greater one."""
+    if "mae" in own and own["mae"] >= own.get("constant_mae", math.inf):
+        return "no better than a constant answer"
+    return verdict(own.get("mae"), MAE_VERDICTS, rising=False)
 
 
 def verdict(value: float | None, steps: Sequence[tuple[float, str]], *, rising: bool) -> str:

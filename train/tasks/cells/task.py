@@ -76,7 +76,9 @@ def build(run: Run, options: CellsOptions, context: DistContext, *, encoders: di
         remember=data.quarantine.remember,
         encoders={"classes": list(CLASSES)},
         summary_lines=describe(manifest, rows, labels.label, options, model),
-        export=partial(cells_export.export, run=run, options=options, classes=CLASSES),
+        export=partial(
+            cells_export.export, run=run, options=options, classes=CLASSES, packing=manifest.card.get("settings", {})
+        ),
     )
 
 

@@ -63,8 +63,9 @@ def validation_metrics(lines: Lines, *, best_step: int | None = None) -> Figure:
     panels[3].set_ylim(bottom=0)
     _finish(panels[3], "Calibration on validation", of="error (share of pages)")
     if best_step is not None:
-        for axes in panels:
-            axes.axvline(best_step, color="#999999", linewidth=0.9, linestyle=":")
+        for axes, columns in zip(panels, (3, 2, 3, 3), strict=True):
+            axes.axvline(best_step, color="#999999", linewidth=0.9, linestyle=":", label="best step, whose weights are kept")
+            _legend(axes, columns=columns)
     return figure
 
 
@@ -99,6 +100,10 @@ def _finish(axes: Axes, title: str, *, of: str, columns: int = 3) -> None:
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_lines():
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns, fontsize=8, frameon=False)
+        _legend(axes, columns=columns)
     else:
         axes.text(0.5, 0.5, "nothing written", transform=axes.transAxes, ha="center", color="#999999")
+
+
+def _legend(axes: Axes, *, columns: int) -> None:
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns, fontsize=8, frameon=False)

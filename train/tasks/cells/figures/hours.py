@@ -42,7 +42,7 @@ def over_time(rows: PageRows, *, split: str = "") -> Figure:
     for name, colour in WINDOW_SCORES.items():
         values = np.array([window.scores[name] for window in found])
         top.plot(centre, values, "o-", color=colour, linewidth=1.5, markersize=4, label=WORDS.get(name, name))
-    top.axhline(GOOD_AUC, **GUIDE)
+    top.axhline(GOOD_AUC, **GUIDE, label=f"{GOOD_AUC:g}")
     from_hour = find_good_hour(found)
     status = f"AUC ≥ {GOOD_AUC} from hour {from_hour:g} on" if np.isfinite(from_hour) else f"AUC does not stay at {GOOD_AUC}"
     if len(np.unique(rows.label)) < 2:
@@ -76,9 +76,18 @@ def calibration(rows: PageRows, *, split: str = "") -> Figure:
     bins = bin_reliability(rows.label, rows.prob)
     figure = Figure(figsize=(5.4, 5.6), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    top.plot([0, 1], [0, 1], **GUIDE)
+    top.plot([0, 1], [0, 1], **GUIDE, label="as probable as said")
     some = bins.count > 0
-    top.plot(bins.mean_predicted[some], bins.fraction_positive[some], "o-", color="#222222", markersize=5, linewidth=1.4)
+    top.plot(
+        bins.mean_predicted[some],
+        bins.fraction_positive[some],
+        "o-",
+        color="#222222",
+        markersize=5,
+        linewidth=1.4,
+        label="pages",
+    )
+    top.legend(loc="upper left", fontsize=8, frameon=False)
     top.set_ylabel("share of pages that are infected")
     top.set_ylim(-0.03, 1.03)
     top.set_title(f"Calibration{_of(split)}: error {bins.error():.4f}, {len(rows):,} pages", loc="left", fontsize=11)
@@ -104,7 +113,7 @@ def stacks(rows: PageRows, *, split: str = "") -> Figure:
     y = np.arange(len(shown))
     colours = [COLOURS[record["label"]] for record in shown]
     left.scatter([record["prob"] for record in shown], y, c=colours, s=22)
-    left.axvline(THRESHOLD, **GUIDE)
+    left.axvline(THRESHOLD, **GUIDE, label=f"threshold {THRESHOLD:g}")
     left.set_xlim(-0.03, 1.03)
     left.set_xlabel("mean probability of infection")
     left.set_yticks(y, [style.plain(record["stack"], limit=24) for record in shown], fontsize=8)
