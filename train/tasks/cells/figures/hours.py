@@ -29,7 +29,8 @@ def scatter(rows: PageRows, *, split: str = "") -> Figure:
         _scatter_panel(axes, rows, mask, name=f"{split}, {name}" if split else name)
     grid[0].set_ylabel("predicted time, h")
     handles = [grid[0].plot([], [], "o", color=COLOURS[i], label=CONDITIONS[i], markersize=5)[0] for i in (1, 0)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    handles += grid[0].plot([], [], color="#222222", linewidth=0.9, label="predicted as true")
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
 
 
@@ -98,7 +99,7 @@ def calibration(rows: PageRows, *, split: str = "") -> Figure:
     bottom.set_ylabel("pages")
     bottom.set_xlabel("predicted probability of infection")
     bottom.set_xlim(-0.02, 1.02)
-    bottom.legend(loc="upper center", fontsize=8, frameon=False, ncols=2)
+    bottom.legend(loc="lower left", bbox_to_anchor=(0, 1), borderpad=0, fontsize=8, frameon=False, ncols=2)
     for axes in (top, bottom):
         _tidy(axes)
     return figure
@@ -113,7 +114,7 @@ def stacks(rows: PageRows, *, split: str = "") -> Figure:
     y = np.arange(len(shown))
     colours = [COLOURS[record["label"]] for record in shown]
     left.scatter([record["prob"] for record in shown], y, c=colours, s=22)
-    left.axvline(THRESHOLD, **GUIDE, label=f"threshold {THRESHOLD:g}")
+    threshold = left.axvline(THRESHOLD, **GUIDE, label=f"threshold {THRESHOLD:g}")
     left.set_xlim(-0.03, 1.03)
     left.set_xlabel("mean probability of infection")
     left.set_yticks(y, [style.plain(record["stack"], limit=24) for record in shown], fontsize=8)
@@ -122,7 +123,7 @@ def stacks(rows: PageRows, *, split: str = "") -> Figure:
     cut = f", the {len(shown)} with the largest errors" if len(shown) < len(records) else ""
     left.set_title(f"{len(records)} stacks{_of(split)}{cut}", loc="left", fontsize=11)
     handles = [left.plot([], [], "o", color=COLOURS[label], label=CONDITIONS[label], markersize=5)[0] for label in (1, 0)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    figure.legend(handles=[*handles, threshold], loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     for axes in (left, right):
         axes.set_ylim(-0.7, len(shown) - 0.3)
         _tidy(axes)
