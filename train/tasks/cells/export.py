@@ -31,24 +31,42 @@ def export(
     classes: tuple[str, ...],
     packing: Mapping[str, object],
 ) -> None:
-    """Write checkpoints/best.pt, loadable with `weights_only=True`, and the files and plots of the run folder."""
-    plain = {"run": asdict(run), "task": asdict(options), "rebuild": asdict(without_weights(options))}
-    (folder / NAME).parent.mkdir(parents=True, exist_ok=True)
-    with atomic.replace(folder / NAME) as draft:
-        torch.save(
-            {
-                "model_state_dict": dict(best),
-                "classes": list(classes),
-                "val_metrics": dict(scores["val"]),
-                "args": json.loads(json.dumps(plain)),
-                "packing": json.loads(json.dumps(dict(packing))),  # how pages were made of stacks: new ones are made so too
-            },
-            draft,
-        )
+    """Write checkpoints/best.pt and the files and plots of the run folder, and say what the control tells.
+
+    Args:
+        packing: options of the packing, by which new stacks are made into pages as those trained on were.
+    """
+    write_checkpoint(folder / NAME, best, scores["val"], run=run, options=options, classes=classes, packing=packing)
     write_outputs(folder)
     split = "test" if "test" in scores else "val"
     rows = load_rows(folder / "predictions" / f"{split}.npz")
     print(describe_scores(rows, onset=options.infection_onset_hour, split=split), flush=True)
+
+
+def write_checkpoint(
+    path: Path,
+    best: Mapping[str, Tensor],
+    scores: Mapping[str, float],
+    *,
+    run: Run,
+    options: CellsOptions,
+    classes: tuple[str, ...],
+    packing: Mapping[str, object],
+) -> None:
+    """Weights and all that is needed to use them, loadable with `weights_only=True`. scores: of validation."""
+    plain = {"run": asdict(run), "task": asdict(options), "rebuild": asdict(without_weights(options))}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.replace(path) as draft:
+        torch.save(
+            {
+                "model_state_dict": dict(best),
+                "classes": list(classes),
+                "val_metrics": dict(scores),
+                "args": json.loads(json.dumps(plain)),
+                "packing": json.loads(json.dumps(dict(packing))),
+            },
+            draft,
+        )
 
 
 def load(path: Path) -> dict:
