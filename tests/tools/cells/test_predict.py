@@ -122,8 +122,6 @@ def test_any_name_and_length_goes_and_what_is_no_stack_is_left_out_by_name(runs,
     folder = tmp_path / "out" / "T_stacks"
     wanted = sorted(f"{name}{end}" for name in names for end in (".csv", ".png"))
     assert sorted(path.name for path in folder.iterdir()) == wanted
-        f"{name}{end}" for name in names for end in (".csv", ".png")
-    )
     assert Image.open(folder / "long.png").width > 600
     assert len(read(folder / "deep_long.csv")) == 24
 
