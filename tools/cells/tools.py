@@ -21,6 +21,9 @@ CELLS = TaskTools(
             lead="--checkpoint",
             does="new stacks: class and hours a page, when each is infected",
         ),
+        "temporal": Command(
+            target="cells.temporal:run", takes=("run",), does="how well infection is told over the hours, and its kinetics"
+        ),
         "gradcam": Command(target="cells.gradcam:run", takes=("run",), does="where on the page a cells run looks"),
     },
 )

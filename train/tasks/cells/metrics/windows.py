@@ -33,16 +33,25 @@ class Window:
 
 def score_windows(rows: PageRows, *, width: float = WINDOW_H, stride: float = STRIDE_H) -> list[Window]:
     """Windows from hour 0 on until every page is in one; a window without pages is left out."""
-    found, start, last = [], 0.0, float(rows.clock.max())
-    while start == 0 or start + width - stride <= last:
+    found = []
+    for start in list_starts(rows.clock, width=width, stride=stride):
         at = (rows.clock >= start) & (rows.clock < start + width)
         if at.any():
             scores = {"rows": float(at.sum()), "infected": float((rows.label[at] == 1).sum())}
             scores |= score_classes(rows.label[at], rows.prob[at])
             scores["mae"] = float(np.abs(rows.error()[at]).mean())
             found.append(Window(start=start, end=start + width, scores=scores))
-        start += stride
     return found
+
+
+def list_starts(clock: np.ndarray, *, width: float, stride: float) -> list[float]:
+    """Where windows begin, from hour 0 on until every page is in one. clock: (N,) hours. ValueError for windows with gaps."""
+    if not 0 < stride <= width:
+        raise ValueError(f"stride={stride:g} h must be above 0 and at most the width of the windows, {width:g} h")
+    last, starts = float(clock.max()), [0.0]
+    while starts[-1] + width <= last:
+        starts.append(starts[-1] + stride)
+    return starts
 
 
 def find_good_hour(found: Sequence[Window], *, level: float = GOOD_AUC) -> float:
