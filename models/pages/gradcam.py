@@ -30,7 +30,7 @@ def score_hours(out: Mapping[str, Tensor]) -> Tensor:
     return out["hours"]
 
 
-def compute_heat_maps(model: PageReader, clip: Tensor, valid: Tensor, *, of: Score) -> Tensor:
+def compute_heat_maps(model: PageReader, clip: Tensor, valid: Tensor, *, of: Score, relative: bool = True) -> Tensor:
     """Heat map of the middle page of every window, in evaluation mode, whatever the model's mode and whether frozen or not.
 
     Channels of the last feature map are weighted by the mean of the score's gradient over the cells; the rectified sum is
@@ -40,9 +40,11 @@ def compute_heat_maps(model: PageReader, clip: Tensor, valid: Tensor, *, of: Sco
     Args:
         clip, valid: as in `PageReader.forward`.
         of: what to explain: `score_infected`, `score_uninfected`, `score_hours`, or another function of the outputs.
+        relative: to each page's own hottest cell; False: as it is, to compare pages with one another.
 
     Returns:
-        (B, H, W') float32 in [0, 1]; the hottest cell of each page is about 1, a page without positive evidence all 0.
+        (B, H, W') float32 from 0 on; relative, the hottest cell of each page is about 1. A page without positive evidence is
+        all 0.
     """
     training = model.training
     model.eval()
@@ -56,8 +58,9 @@ def compute_heat_maps(model: PageReader, clip: Tensor, valid: Tensor, *, of: Sco
     maps, slope = (_to_grid(model.encoder, value, clip)[:, middle].float() for value in (maps.detach(), slope))
     weight = slope.mean((1, 2), keepdim=True)
     heat = torch.relu((weight * maps).sum(-1))  # (B, h, w)
-    peak = heat.amax((1, 2), keepdim=True)
-    heat = heat / torch.where(peak > 0, peak, torch.ones_like(peak))
+    if relative:
+        peak = heat.amax((1, 2), keepdim=True)
+        heat = heat / torch.where(peak > 0, peak, torch.ones_like(peak))
     return F.interpolate(heat[:, None], size=clip.shape[-2:], mode="bilinear")[:, 0]
 
 

@@ -10,27 +10,38 @@ from torch import Tensor
 from tarpon.models.pages import gradcam
 from tarpon.models.pages.reader import PageReader
 from tarpon.shards import atomic
-from tarpon.tools.cells.report import GRADCAM
+from tarpon.tools.cells.report import GRADCAM, GRADCAM_OVER_TIME
 from tarpon.tools.evaluate import open_best, run_folder
 from tarpon.train.figures import style
 from tarpon.train.task import Batch, Problem
-from tarpon.train.tasks.cells.figures.heat import HeatedPage, best_and_worst, draw_heated, page_title
-from tarpon.train.tasks.cells.metrics.predictions import PageRows, load_rows
+from tarpon.train.tasks.cells.figures.heat import (
+    HeatedPage,
+    best_and_worst,
+    draw_heat_over_time,
+    draw_heated,
+    page_title,
+    spread_pages,
+    time_title,
+)
+from tarpon.train.tasks.cells.metrics.predictions import CONDITIONS, PageRows, load_rows
 
 EXPLAINED = {"infected": gradcam.score_infected, "uninfected": gradcam.score_uninfected, "hours": gradcam.score_hours}
 
 
-def run(run: str, *, stacks: int = 3, split: str = "test", data: str | None = None) -> int:
-    """Write RUN/gradcam.png: the best page of each best stack, the worst page of each worst one, and what its answers rest on.
+def run(run: str, *, stacks: int = 3, times: int = 6, split: str = "test", data: str | None = None) -> int:
+    """Where on a page the answers come from: gradcam.png, of the best page of each best stack and the worst of each worst one.
+
+    And gradcam_over_time.png, of pages of the same stacks over their hours.
 
     Args:
         run: run folder of a cells run, with predictions of the split.
         stacks: how many of the best, and of the worst.
+        times: pages of a stack in the second picture; 0: none is made.
         split: val or test.
         data: the run's shards, where they have been moved.
     """
-    if stacks < 1:
-        raise ValueError(f"stacks={stacks} must be at least 1")
+    if stacks < 1 or times < 0:
+        raise ValueError(f"stacks={stacks} must be at least 1 and times={times} at least 0")
     folder = run_folder(Path(run))
     opened = open_best(folder, data=data)
     if not isinstance(opened.problem.model, PageReader):
@@ -39,14 +50,47 @@ def run(run: str, *, stacks: int = 3, split: str = "test", data: str | None = No
     if not path.exists():
         raise ValueError(f"{path}: no such file; let the training finish, or give another --split (val, test)")
     rows = load_rows(path)
+    grey = {"mean": opened.options.mean, "std": opened.options.std}
     best, worst = best_and_worst(rows, count=stacks)
     wanted = [*best.tolist(), *worst.tolist()]
-    pages = explain_pages(opened.problem, split, rows, wanted, mean=opened.options.mean, std=opened.options.std)
+    pages = explain_pages(opened.problem, split, rows, wanted, **grey)
     drawn = [pages[index] for index in wanted]
     out = folder / GRADCAM
     atomic.write_bytes(out, style.png(draw_heated(drawn[: len(best)], drawn[len(best) :])))
     print(f"{len(best)} best and {len(worst)} worst pages: {out}")
+    if times:
+        shown = folder / GRADCAM_OVER_TIME
+        atomic.write_bytes(
+            shown, style.png(draw_heat_over_time(explain_courses(opened.problem, split, rows, wanted, times, **grey)))
+        )
+        print(f"the same stacks over time: {shown}")
     return 0
+
+
+def explain_courses(
+    problem: Problem, split: str, rows: PageRows, pages: Sequence[int], times: int, *, mean: float, std: float
+) -> dict[str, list[HeatedPage]]:
+    """Title of each stack that one of `pages` is of -> `times` of its pages over its hours, with heat as it is."""
+    stacks = {str(rows.stack[page]): CONDITIONS[rows.label[page]] for page in pages}
+    wanted = {stack: spread_pages(rows, stack, count=times) for stack in stacks}
+    found: dict[int, HeatedPage] = {}
+    for index, batch in iterate_pages(problem, split, [page for own in wanted.values() for page in own]):
+        check_page(batch, rows, index, split=split)
+        heat = gradcam.compute_heat_maps(
+            problem.model, batch["clip"], batch["valid"], of=gradcam.score_infected, relative=False
+        )
+        found[index] = HeatedPage(
+            image=to_grey(batch["clip"], mean=mean, std=std),
+            heat={"infected": heat[0].cpu().numpy()},
+            title=time_title(rows, index),
+        )
+    return {f"{style.plain(stack, limit=24)}\n{stacks[stack]}": [found[page] for page in own] for stack, own in wanted.items()}
+
+
+def check_page(batch: Mapping[str, Tensor], rows: PageRows, index: int, *, split: str) -> None:
+    """ValueError where a page of the split is no longer the one that was predicted."""
+    if int(batch["label"]) != rows.label[index] or abs(float(batch["hours"]) - rows.clock[index]) > 1e-3:
+        raise ValueError(f"{split} no longer holds the pages that were predicted; the shards were packed anew: train again")
 
 
 def explain_pages(
@@ -60,8 +104,7 @@ def explain_pages(
     """
     found: dict[int, HeatedPage] = {}
     for index, batch in iterate_pages(problem, split, wanted):
-        if int(batch["label"]) != rows.label[index] or abs(float(batch["hours"]) - rows.clock[index]) > 1e-3:
-            raise ValueError(f"{split} no longer holds the pages that were predicted; the shards were packed anew: train again")
+        check_page(batch, rows, index, split=split)
         heat = {
             name: gradcam.compute_heat_maps(problem.model, batch["clip"], batch["valid"], of=of)[0].cpu().numpy()
             for name, of in EXPLAINED.items()

@@ -37,7 +37,11 @@ HEADLINES = (  # name in metrics.json, label, what the number means
 )
 CURVES = {"auc", BEFORE, "f1", "balanced_accuracy", "auc_time_matched", "combined", "loss"}  # of val, over the steps
 MAX_STACKS = 200  # in the table, the worst first
-GRADCAM = "gradcam.png"  # that `tarpon gradcam` writes into the run folder
+GRADCAM, GRADCAM_OVER_TIME = "gradcam.png", "gradcam_over_time.png"  # that `tarpon gradcam` writes into the run folder
+HEAT = {
+    GRADCAM: "Grad-CAM of the best and the worst stacks: what on the page each answer rests on.",
+    GRADCAM_OVER_TIME: "What 'infected' rests on over the hours of these stacks; the heat of a stack has one scale.",
+}
 CONTRAST_WORDS = {  # option -> whose darkest and brightest levels become 0 and 1
     "first": "by the stack's first usable pages, which know nothing of what comes later",
     "stack": "by the whole stack, which knows what comes later",
@@ -260,11 +264,16 @@ def _calibration(rows: PageRows) -> str:
 
 
 def _heat(record: Record) -> str:
-    path = record.predictions[record.split].parent.parent / GRADCAM
-    if not path.exists():
+    folder = record.predictions[record.split].parent.parent
+    found = {name: caption for name, caption in HEAT.items() if (folder / name).exists()}
+    if not found:
         return paragraph(
             f"No {GRADCAM} in the run folder; `tarpon gradcam RUN` makes it, then write the report again.", kind="soft"
         )
+    return "".join(_embed_picture(folder / name, caption=caption) for name, caption in found.items())
+
+
+def _embed_picture(path: Path, *, caption: str) -> str:
     with Image.open(path) as stored:
         pixels = np.asarray(stored.convert("RGB"))
     height, width = pixels.shape[:2]
@@ -272,7 +281,7 @@ def _heat(record: Record) -> str:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(pixels)
     axes.set_axis_off()
-    return embed_figure(figure, caption="Grad-CAM of the best and the worst stacks: what on the page each answer rests on.")
+    return embed_figure(figure, caption=caption)
 
 
 SECTIONS_OF_RUN = ReportSections(

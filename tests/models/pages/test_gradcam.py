@@ -54,6 +54,10 @@ def test_heat_lies_on_the_planted_spot_and_on_nothing_else():
         assert heat[0, 7, 35] == 1.0
         assert heat[0, 2:14, 30:42].sum() > 0.99 * heat[0].sum() > 0
         torch.testing.assert_close(heat[1], heat[0].flip(-1))
+        plain = gradcam.compute_heat_maps(spots_reader(), 2 * clip, valid(clip), of=of, relative=False)
+        once = gradcam.compute_heat_maps(spots_reader(), clip, valid(clip), of=of, relative=False)
+        torch.testing.assert_close(plain, 2 * once)  # twice as bright a spot is twice as hot
+        torch.testing.assert_close(once / once.amax((1, 2), keepdim=True), heat)
     dark = gradcam.compute_heat_maps(spots_reader(), clip, valid(clip), of=gradcam.score_uninfected)
     assert dark[0, 18:30, 6:18].sum() > 0.99 * dark[0].sum() > 0
 

@@ -5,10 +5,13 @@ import shutil
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from tarpon.tools.cells import folds
 from tarpon.train.tasks.cells.metrics.predictions import PageRows, load_rows, save_rows
 from tarpon.train.tasks.cells.metrics.scores import score
+from tarpon.train.tasks.cells.options import CellsOptions
+from tarpon.train.tasks.cells.rows import select_rows
 
 OPTIONS = "epochs=1 model.backbone.name=resnet10t model.backbone.pretrained=false model.backbone.image_size=32 micro_batch=8 "
 OPTIONS += "global_batch=8 engine.dtype=fp32 loader.threads=1"
@@ -68,6 +71,24 @@ def test_confounded_wells_are_said():
     assert not any("WARNING" in line for line in folds.format_summary(content | {"one_well_classes": ()}))
 
 
+def check_unseen_wells(manifest, out) -> None:
+    """Each fold was tested on wells that it was not trained or chosen on, and the pooled scores are those of all its answers."""
+    well, parts = np.array(manifest.column("well")), []
+    for k in range(3):
+        rows = select_rows(manifest, CellsOptions(fold=k))
+        parts.append(load_rows(out / f"fold-{k}" / "predictions" / "test.npz"))
+        assert set(parts[-1].well) == set(well[rows["test"]])
+        assert not set(parts[-1].well) & set(well[np.concatenate([rows["train"], rows["val"]])])
+    held = json.loads((out / "cv_summary.json").read_text())
+    label, prob = (np.concatenate([getattr(part, name) for part in parts]) for name in ("label", "prob"))
+    assert held["pooled"]["auc"] == pytest.approx(roc_auc_score(label, prob))
+    assert (held["pooled"]["rows"], held["pooled"]["wells"], held["intervals_over"]) == (len(manifest), 6, "6 wells")
+    assert held["control"]["meaning"].startswith("Before the onset")
+    by_fold = [json.loads((out / f"fold-{k}" / "results.json").read_text())["scores"]["test"]["auc"] for k in range(3)]
+    assert held["aggregated_metrics"]["auc"]["values"] == pytest.approx(by_fold)
+    assert held["aggregated_metrics"]["auc"]["std"] == pytest.approx(np.std(by_fold, ddof=1))
+
+
 @pytest.mark.slow
 def test_every_fold_is_trained_and_a_lost_one_alone_again(cells_shards, tmp_path, capsys):
     out = tmp_path / "cv"
@@ -76,6 +97,7 @@ def test_every_fold_is_trained_and_a_lost_one_alone_again(cells_shards, tmp_path
     tested = [set(fold["test_stacks"]) for fold in json.loads((out / "cv_summary.json").read_text())["fold_results"]]
     assert set.union(*tested) == set(cells_shards.column("stack"))
     assert sum(map(len, tested)) == 12
+    check_unseen_wells(cells_shards, out)
     shutil.rmtree(out / "fold-1")
     capsys.readouterr()
     assert folds.cells(data=str(cells_shards.root), out=str(out), change=OPTIONS) == 0

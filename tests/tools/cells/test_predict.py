@@ -8,47 +8,22 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tifffile
-import torch
 from PIL import Image
 
 from tarpon.shards.sources.cells.source import CLASSES
 from tarpon.tools import cli
-from tarpon.train import checkpoint
-from tarpon.train.config import parse, parser_for
-from tarpon.train.engine import DistContext
-from tarpon.train.evaluate import evaluate
-from tarpon.train.tasks import TASKS
 from tarpon.train.tasks.cells import export
 from tarpon.train.tasks.cells.metrics.predictions import load_rows
 
-TINY = ("--model.backbone.name=resnet10t", "--model.backbone.pretrained=false", "--micro_batch=5", "--global_batch=5")
-PLACE = DistContext(rank=0, world=1, local_rank=0, local_world=1, device=torch.device("cpu"))
-
-
-def finished(out: Path, shards, *words: str) -> Path:
-    """A run folder with a checkpoint and predictions, of weights as they are before the first step."""
-    task = TASKS["cells"]
-    argv = [f"--data={shards.root}", f"--out={out}", "--infection_onset_hour=1", "--loader.threads=1", *TINY, *words]
-    run, options, text = parse(parser_for(task.options, recipe=task.recipe(), task="cells"), task.options, argv)
-    problem = task.build(run, options, PLACE)
-    out.mkdir()
-    (out / "run.yaml").write_text(text)
-    (out / "run.json").write_text('{"task": "cells"}')
-    weights, packing = checkpoint.model_tensors(problem.model), shards.card["settings"]
-    for split in ("val", "test"):
-        evaluate(problem, split).save(out / "predictions" / f"{split}.npz")
-    export.write_checkpoint(out / export.NAME, weights, {}, run=run, options=options, classes=CLASSES, packing=packing)
-    return out
-
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, cells_shards) -> tuple[Path, Path]:
+def runs(tmp_path_factory, cells_shards, make_cells_run) -> tuple[Path, Path]:
     """Two runs that differ in weights, page size, window and contrast."""
     out = tmp_path_factory.mktemp("predicting")
     wide = ("--model.backbone.image_size=40", "--model.window=3", "--model.tcn_hidden=8", "--contrast=first", "--seed=2")
     return (
-        finished(out / "plain", cells_shards, "--model.backbone.image_size=32", "--contrast=stack", "--seed=1"),
-        finished(out / "wide", cells_shards, *wide),
+        make_cells_run(out / "plain", cells_shards, "--model.backbone.image_size=32", "--contrast=stack", "--seed=1"),
+        make_cells_run(out / "wide", cells_shards, *wide),
     )
 
 

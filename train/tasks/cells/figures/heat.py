@@ -70,6 +70,42 @@ def draw_heated(best: Sequence[HeatedPage], worst: Sequence[HeatedPage]) -> Figu
             _picture(axes, page.image)
             axes.imshow(page.heat[name], cmap="inferno", vmin=0, vmax=1, alpha=OPACITY * np.clip(page.heat[name], 0, 1))
             axes.set_title(f"for {name}", loc="left", fontsize=8)
+    figure.supxlabel("warm: what speaks for the answer, every panel in its own scale; without heat: nothing does", fontsize=9)
+    return figure
+
+
+def spread_pages(rows: PageRows, stack: str, *, count: int) -> list[int]:
+    """Indices into `rows` of `count` pages of a stack, evenly over its hours, the first and the last among them."""
+    own = np.flatnonzero(rows.stack == stack)
+    own = own[np.argsort(rows.clock[own], kind="stable")]
+    return own[np.unique(np.linspace(0, len(own) - 1, count).round().astype(int))].tolist()
+
+
+def time_title(rows: PageRows, page: int) -> str:
+    """One line: hour of a page and what the model tells."""
+    return f"{rows.clock[page]:g} h: told {rows.prob[page]:.2f} infected"
+
+
+def draw_heat_over_time(courses: Mapping[str, Sequence[HeatedPage]]) -> Figure:
+    """A stack a row, its pages from left to right in time, under the heat of "infected", in one scale for all pages of a stack.
+
+    Args:
+        courses: title of a stack -> its pages, with heat that is not relative to the page.
+    """
+    columns = max(map(len, courses.values()))
+    figure = Figure(figsize=(2.4 * columns, 2.75 * len(courses) + 0.4), layout="constrained")
+    grid = figure.subplots(len(courses), columns, squeeze=False)
+    for line, (title, pages) in zip(grid, courses.items(), strict=True):
+        peak = max(float(page.heat["infected"].max()) for page in pages) or 1.0
+        for axes, page in zip(line, pages, strict=False):
+            heat = np.clip(page.heat["infected"] / peak, 0, 1)
+            _picture(axes, page.image)
+            axes.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=OPACITY * heat)
+            axes.set_title(page.title, loc="left", fontsize=8)
+        for axes in line[len(pages) :]:
+            axes.set_axis_off()
+        line[0].set_ylabel(title, fontsize=9)
+    figure.supxlabel("time from left to right; warm: what speaks for infected, in one scale for a stack's pages", fontsize=9)
     return figure
 
 
