@@ -72,7 +72,7 @@ def test_confounded_wells_are_said():
 
 
 def check_unseen_wells(manifest, out) -> None:
-    """Each fold was tested on wells that it was not trained or chosen on, and the pooled scores are those of all its answers."""
+    """Each fold was tested on wells it had not seen in train or val, and the pooled scores are those of all answers."""
     well, parts = np.array(manifest.column("well")), []
     for k in range(3):
         rows = select_rows(manifest, CellsOptions(fold=k))
