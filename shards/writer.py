@@ -10,7 +10,7 @@ import json
 import multiprocessing
 import tarfile
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -80,14 +80,18 @@ def write_shards(jobs: Sequence[ShardJob], *, workers: int, executor: Executor |
             return
         spawn = multiprocessing.get_context("spawn")  # fork is unsafe once codecs or threads have started
         pool = executor or ProcessPoolExecutor(min(workers, len(todo)), mp_context=spawn)
+        futures = {}
         try:
-            futures = {pool.submit(write_shard, job): job for job in todo}
+            futures |= {pool.submit(write_shard, job): job for job in todo}
             for future in as_completed(futures):
                 future.result()
                 bar.update(sum(unit.size() for unit in futures[future].units))
-        finally:
+        finally:  # after an error what has begun ends, with its drafts, before the error is told
+            for future in futures:
+                future.cancel()
+            wait(futures)
             if executor is None:
-                pool.shutdown(cancel_futures=True)
+                pool.shutdown()
 
 
 def write_shard(job: ShardJob) -> str:

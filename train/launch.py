@@ -117,7 +117,7 @@ def launch(argv: list[str], job: Job) -> None:
     parser = parser_for(task.options, recipe=task.recipe(), task=words[0])
     spelt = translate_options(words[1:], task.spellings, task.refused, task.published, task.idle)
     run, options, text = parse(parser, task.options, spelt)
-    context, name = connect(), task.name(run, options)
+    context, name = connect(timeout_min=run.engine.collective_timeout_min), task.name(run, options)
     job.watch = Watch(
         rank=context.rank,
         world=context.world,
