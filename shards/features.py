@@ -130,7 +130,7 @@ class FeatureCache:
         if not np.isfinite(stored).all():
             row = chunk[int(np.flatnonzero(~np.isfinite(stored).all(1))[0])]
             raise ValueError(f"the vector of row {row} is not finite as {self.card['dtype']}; use --dtype fp32 or --l2 true")
-        content = io.BytesIO()  # into a file NumPy writes past Python, and of a full disk says only how much was written
+        content = io.BytesIO()  # of a full disk NumPy says only how much it wrote
         np.save(content, stored, allow_pickle=False)
         atomic.write_bytes(self._part(chunk), content.getbuffer())
 
@@ -159,15 +159,12 @@ class FeatureCache:
         shutil.rmtree(self.out / PARTS, ignore_errors=True)
 
     def _assemble(self, rows: np.ndarray) -> None:
-        """One batch in one piece; pages of the draft come and go, so that memory does not grow with the cache.
-
-        It is mapped only once it is written: a page for which the disk has no room would kill the process.
-        """
+        """One batch in one piece, mapped so that memory does not grow with the cache."""
         count, dim = self.card["count"], self.card["dim"]
         with atomic.replace(self.out / FEATURES) as draft:
             raw = draft.with_name(f"{draft.name}.raw.tmp")
             try:
-                with open(raw, "wb") as file:
+                with open(raw, "wb") as file:  # not through the map: a page without room on the disk kills the process
                     for chunk in self._all_chunks():
                         file.write(read_npy(self._part(chunk).read_bytes()).tobytes())
                 block = np.memmap(raw, self._dtype, "r", shape=(count, dim))
