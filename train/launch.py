@@ -86,6 +86,9 @@ def main(argv: list[str]) -> int:
 
 def report(error: Exception, job: Job, *, first: bool, status: int) -> int:
     """Say what ended the run, once for all processes: which of them, where and why."""
+    if isinstance(error, OSError) and error.errno and job.out:
+        where = os.fsdecode(error.filename) if error.filename else job.out
+        error = OSError(f"{where}: {error.strerror}; the same command goes on from the last checkpoint in {job.out}")
     if job.watch is None or not job.watch.others:
         return fail(error, program=PROGRAM) if first else status
     if (words := job.watch.report(error)) is not None:
