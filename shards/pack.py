@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 
 from tarpon.shards import installed
-from tarpon.shards.manifest import MANIFEST, Manifest, open_manifest, write_manifest
+from tarpon.shards.manifest import MANIFEST, TAR_SUMS, Manifest, open_manifest, write_manifest
 from tarpon.shards.quarantine import Fault, read_faults, write_faults
 from tarpon.shards.schema import VERSION, Schema
 from tarpon.shards.source import Scan, Source
 from tarpon.shards.split import assign_splits, check_leak
-from tarpon.shards.writer import ShardJob, read_parts, write_shards
+from tarpon.shards.writer import ShardJob, read_parts, read_tar_sums, write_shards
 
 QUARANTINE = "quarantine.jsonl"
 
@@ -114,6 +114,7 @@ def pack(
         "split": _describe_split(table, packing),
         "quarantined": sum(not fault.packed for fault in faults),
     }
+    table = table.replace_schema_metadata({TAR_SUMS: json.dumps(read_tar_sums(jobs))})
     write_manifest(out, table, _describe_rows(table, source.schema) | own | described)
     shutil.rmtree(out / "parts")
     return open_manifest(out), faults

@@ -70,7 +70,12 @@ def write_faults(path: Path, faults: Iterable[Fault]) -> None:
 def read_faults(path: Path) -> list[Fault]:
     if not path.exists():
         return []
-    return [Fault(**json.loads(line)) for line in path.read_text().splitlines()]
+    return parse_faults(path.read_text())
+
+
+def parse_faults(text: str) -> list[Fault]:
+    """The faults of a file's text; TypeError or ValueError where a line is none."""
+    return [Fault(**json.loads(line)) for line in text.splitlines()]
 
 
 def contain(name: str, items: Iterable) -> Iterator:

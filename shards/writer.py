@@ -113,7 +113,7 @@ def write_shard(job: ShardJob) -> str:
                     rows.append({"key": item.key, "shard": f"{job.name}.tar", "split": "", **item.row})
                     digests.append({name: hashlib.sha256(content).hexdigest() for name, content in item.files.items()})
         places = index_tar(draft)
-        size = draft.stat().st_size
+        size, tar_sum = draft.stat().st_size, _hash_file(draft)
     for row, digest in zip(rows, digests, strict=True):
         for component in job.schema.components:
             offset, length = places[row["key"]].get(component.name, (0, 0))
@@ -123,7 +123,12 @@ def write_shard(job: ShardJob) -> str:
                 f"{component.column}_sha256": digest.get(component.name, ""),
             }
     atomic.write_text(job.tar_path().with_suffix(".idx"), format_dali_index(places))
-    meta = {"fingerprint": job.fingerprint(), "bytes": str(size), "faults": json.dumps([asdict(fault) for fault in faults])}
+    meta = {
+        "fingerprint": job.fingerprint(),
+        "bytes": str(size),
+        "sha256": tar_sum,
+        "faults": json.dumps([asdict(fault) for fault in faults]),
+    }
     with atomic.replace(job.part_path()) as draft:
         pq.write_table(pa.Table.from_pylist(rows, schema=job.schema.arrow()).replace_schema_metadata(meta), draft)
     return job.name
@@ -137,6 +142,17 @@ def read_parts(jobs: Sequence[ShardJob]) -> tuple[pa.Table, list[Fault]]:
         faults += [Fault(**fault) for fault in json.loads(table.schema.metadata[b"faults"])]
         tables.append(table.replace_schema_metadata(None))
     return pa.concat_tables(tables), sorted(faults, key=str)
+
+
+def read_tar_sums(jobs: Sequence[ShardJob]) -> dict[str, tuple[int, str]]:
+    """Bytes and SHA-256 of every tar; those of an unfinished packing of an earlier version have none."""
+    metas = {f"{job.name}.tar": pq.read_schema(job.part_path()).metadata for job in jobs}
+    return {name: (int(meta[b"bytes"]), meta[b"sha256"].decode()) for name, meta in metas.items() if b"sha256" in meta}
+
+
+def _hash_file(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def index_tar(path: Path) -> dict[str, dict[str, tuple[int, int]]]:

@@ -8,6 +8,8 @@ from typing import Literal
 
 import jsonargparse
 
+from tarpon.shards.tar_cache import CACHE_BYTES, Cache
+
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
@@ -110,6 +112,7 @@ class LoaderOptions:
     prefetch: int = 2  # batches made ahead
     decode_batches: int = 0  # micro-batches decoded as one; 0: one on a CPU, on a GPU as its decoders and memory ask for
     cache: str | None = None  # folder for tars of remote data sets
+    cache_bytes: int = CACHE_BYTES  # of it at most; the least recently used tars are removed
     bad_rows: int = 0  # unreadable samples allowed before the run stops
 
     def __post_init__(self) -> None:
@@ -118,6 +121,11 @@ class LoaderOptions:
                 f"loader: threads={self.threads}, bad_rows={self.bad_rows} and decode_batches={self.decode_batches} must be "
                 f"at least 0, prefetch={self.prefetch} at least 1"
             )
+        self.tar_cache()
+
+    def tar_cache(self) -> Cache | None:
+        """Where fetched tars are kept; None without a folder."""
+        return Cache.of(self.cache, self.cache_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,15 +1,18 @@
 """A kind of data set small enough to pack in a blink, as a module that other processes can import."""
 
 import importlib
+import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from tarpon.shards.manifest import Manifest
+from tarpon.shards import store
+from tarpon.shards.manifest import Manifest, open_manifest
+from tarpon.shards.tar_cache import Cache
 
 TOY = """
 import errno, os, sys, time
@@ -113,3 +116,26 @@ def toy_shards(toy, tmp_path) -> Callable[..., Manifest]:
         return manifest
 
     return run
+
+
+@pytest.fixture(scope="session")
+def faulty_server() -> ModuleType:
+    """faulty_server.py, loaded by its path: tests are no package."""
+    spec = importlib.util.spec_from_file_location("faulty_server", Path(__file__).with_name("faulty_server.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def http_shards(toy_shards, faulty_server, tmp_path, monkeypatch) -> Iterator[SimpleNamespace]:
+    """The toy behind an HTTP server: local (manifest), server, open(**cache options) -> manifest; pauses are short."""
+    pytest.importorskip("aiohttp", reason="http:// needs aiohttp: pip install 'tarpon[http]'")
+    monkeypatch.setattr(store, "FIRST_PAUSE_S", 0.01)
+    local = toy_shards()
+
+    def open_remote(*, size: int = 2**30, retry_s: float = 5.0) -> Manifest:
+        return open_manifest(server.url, cache=Cache(folder=tmp_path / "cache", size=size), retry_s=retry_s)
+
+    with faulty_server.serving(Path(local.root)) as server:
+        yield SimpleNamespace(local=local, server=server, open=open_remote, cache=tmp_path / "cache")
