@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from tarpon.shards import atomic
 from tarpon.shards.schema import VERSION
-from tarpon.shards.store import RETRY_S, NotThere, Store
+from tarpon.shards.store import NotThere, Store
 from tarpon.shards.tar_cache import Cache, TarSum
 
 MANIFEST, CARD = "manifest.parquet", "dataset.json"
@@ -120,7 +120,7 @@ def _sum_of(card: dict) -> str:
 
 
 def open_manifest(
-    root: str | Path, *, kind: str | None = None, cache: Cache | None = None, retry_s: float = RETRY_S
+    root: str | Path, *, kind: str | None = None, cache: Cache | None = None, retry_s: float | None = None
 ) -> Manifest:
     """Open a packed data set; ValueError in one line when it is missing, unfinished, damaged, of another kind or version.
 
@@ -129,7 +129,7 @@ def open_manifest(
     Args:
         root: a folder or a URL.
         cache: where tars of a URL are kept.
-        retry_s: seconds after which a store that does not answer is given up.
+        retry_s: seconds after which a store that does not answer is given up; None: five minutes.
 
     Raises:
         StoreError: it does not answer.

@@ -51,8 +51,7 @@ class Budget:
     def spend(self, fault: Fault) -> None:
         """Count a fault once; past the limit raise ValueError naming the first and what to do."""
         with self._lock:
-            known = fault in self.faults
-            if not known:
+            if fault not in self.faults and len(self.faults) <= self.limit:  # one past the limit ends it: no more are told
                 self.faults.append(fault)
                 self.tell(fault)
         if len(self.faults) > self.limit:

@@ -60,14 +60,14 @@ class Store:
 
     Args:
         root: a folder or a URL.
-        retry_s: seconds after which a remote store that does not answer is given up.
+        retry_s: seconds after which a remote store that does not answer is given up; None: RETRY_S.
 
     Raises:
         ValueError: the URL is of a kind that nothing here opens; names the extra to install.
     """
 
-    def __init__(self, root: str | Path, *, retry_s: float = RETRY_S) -> None:
-        self.root, self.retry_s = str(root).rstrip("/"), retry_s
+    def __init__(self, root: str | Path, *, retry_s: float | None = None) -> None:
+        self.root, self.retry_s = str(root).rstrip("/"), RETRY_S if retry_s is None else retry_s
         self.folder = None if is_url(self.root) else Path(self.root)  # None: remote
         self._files, self._inside, self._trouble, self._refusals = None, "", (OSError, asyncio.TimeoutError), ()
         if self.folder is None:

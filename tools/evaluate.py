@@ -31,6 +31,7 @@ def run(
     change: str | None = None,
     json: str | None = None,
     predictions: str | None = None,
+    bad_rows: int | None = None,
     cache: str | None = None,
     cache_bytes: int = CACHE_BYTES,
 ) -> int:
@@ -43,10 +44,12 @@ def run(
         change: options that differ from the run's, name=value with blanks between, such as unknown_labels=mask.
         json: file for all metrics.
         predictions: npz file for what was answered, of several runs their mean.
+        bad_rows: samples that may be unreadable; they are left out, and every score says so. Unset: as many as in training.
         cache: folder for fetched tars, of shards at a URL; unset: the run's own.
         cache_bytes: most bytes that it may hold.
     """
-    opened = open_all([run_folder(Path(word)) for word in run], data=data, change=change, cache=Cache.of(cache, cache_bytes))
+    change, kept = allow(change, bad_rows), Cache.of(cache, cache_bytes)
+    opened = open_all([run_folder(Path(word)) for word in run], data=data, change=change, cache=kept)
     for folder, one in opened.items():
         if split not in ("train", *one.problem.splits):
             raise ValueError(f"{folder} has no split {split}; give --split {' or '.join(('train', *one.problem.splits))}")
@@ -68,6 +71,11 @@ def run(
     if predictions:
         results[reported].save(Path(predictions))
     return 0
+
+
+def allow(change: str | None, bad_rows: int | None) -> str | None:
+    """The options that differ, with the number of unreadable samples among them."""
+    return change if bad_rows is None else f"{change or ''} loader.bad_rows={bad_rows}".strip()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,7 +147,8 @@ def open_all(
 def format_scores(scores: Mapping[str, Mapping[str, float]], *, title: str, kind: str) -> list[str]:
     """Lines of a table: a column for each run, named by its folder, and a row for each headline score."""
     names = list(scores)
-    head = [Path(name).name for name in names] if len(names) > 1 else [""]
+    shown = [Path(name).name for name in names] if len(names) > 1 else [""]
+    head = [f"{name}{left_out_words(scores[run])}".strip() for name, run in zip(shown, names, strict=True)]
     rows = [
         (score, *(f"{scores[name][score]:.4f}" if score in scores[name] else "-" for name in names))
         for score in list_headlines(kind)

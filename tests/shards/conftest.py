@@ -1,7 +1,6 @@
 """A kind of data set small enough to pack in a blink, as a module that other processes can import."""
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -116,15 +115,6 @@ def toy_shards(toy, tmp_path) -> Callable[..., Manifest]:
         return manifest
 
     return run
-
-
-@pytest.fixture(scope="session")
-def faulty_server() -> ModuleType:
-    """faulty_server.py, loaded by its path: tests are no package."""
-    spec = importlib.util.spec_from_file_location("faulty_server", Path(__file__).with_name("faulty_server.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
