@@ -14,6 +14,8 @@ from tarpon.shards.tar_cache import Cache
 s3fs = pytest.importorskip("s3fs", reason="s3:// needs s3fs: pip install 'tarpon[s3]'")
 moto = pytest.importorskip("moto.server", reason="the S3 server of this test needs moto and flask")
 
+pytestmark = pytest.mark.slow  # moto takes seconds to start, and s3fs tries again by itself
+
 
 @pytest.fixture(scope="module")
 def s3_server():
