@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 @contextmanager
 def replace(path: Path) -> Iterator[Path]:
     """Context of a temporary path in the same folder: renamed to `path` at the end, removed after an exception."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")  # of this process alone, on any machine
     try:
         yield draft
         with open(draft, "rb") as file:

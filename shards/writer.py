@@ -7,10 +7,9 @@ from all parts.
 
 import hashlib
 import json
-import multiprocessing
 import tarfile
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from tqdm import tqdm
 from tarpon.shards import atomic
 from tarpon.shards.quarantine import Fault, contain
 from tarpon.shards.schema import Sample, Schema
+from tarpon.shards.shard_runs import run_jobs
 
 Make = Callable[[object], Iterable[Sample | Fault]]
 DUPLICATE_KEY = "another sample has the key {key}: names that differ only in signs that a key may not hold; rename one"
@@ -67,6 +67,9 @@ def write_shards(jobs: Sequence[ShardJob], *, workers: int, executor: Executor |
     Args:
         workers: processes, unless an executor is given.
         executor: any concurrent.futures Executor, e.g. a cluster's; None: a pool of new processes.
+
+    Raises:
+        ValueError, OSError: as `run_jobs`.
     """
     out = Path(jobs[0].out)
     (out / "parts").mkdir(parents=True, exist_ok=True)
@@ -78,16 +81,11 @@ def write_shards(jobs: Sequence[ShardJob], *, workers: int, executor: Executor |
     with tqdm(total=total, initial=ready, unit="frame", unit_scale=True, desc="pack", disable=not progress) as bar:
         if not todo:
             return
-        spawn = multiprocessing.get_context("spawn")  # fork is unsafe once codecs or threads have started
-        pool = executor or ProcessPoolExecutor(min(workers, len(todo)), mp_context=spawn)
-        try:
-            futures = {pool.submit(write_shard, job): job for job in todo}
-            for future in as_completed(futures):
-                future.result()
-                bar.update(sum(unit.size() for unit in futures[future].units))
-        finally:
-            if executor is None:
-                pool.shutdown(cancel_futures=True)
+
+        def count(job: ShardJob) -> None:
+            bar.update(sum(unit.size() for unit in job.units))
+
+        run_jobs(todo, write_shard, workers=workers, executor=executor, done=count)
 
 
 def write_shard(job: ShardJob) -> str:

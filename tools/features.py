@@ -121,6 +121,7 @@ def run(
     threads: int = 0,
     cache: str | None = None,
     cache_bytes: int = CACHE_BYTES,
+    cluster: str | None = None,
 ) -> int:
     """Compute every image's vector once; run again after a kill it goes on, with any number of processes.
 
@@ -139,6 +140,7 @@ def run(
         threads: decoding threads a process; 0: its share of the cores.
         cache: folder for fetched tars, of shards at a URL.
         cache_bytes: most bytes that it may hold.
+        cluster: tcp://HOST:PORT of a dask scheduler whose workers compute them, or slurm.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} must be {' or '.join(DTYPES)}")
@@ -150,9 +152,18 @@ def run(
     described = FrameBackbone(name=backbone, weights=weights, pretrained=pretrained, image_size=image_size)
     recipe = Recipe(backbone=described, resize=resize, l2=l2, multi_scale=multi_scale)
     ImageGraph(batch=batch, size=image_size, resize=resize)  # says what is wrong before the weights are fetched
+    if cluster:
+        from tarpon.tools.features_cluster import compute_on_cluster  # it needs packages of an extra
+
+        return compute_on_cluster(recipe, manifest, cluster=cluster, out=Path(out), dtype=dtype, batch=batch, threads=threads)
+    return compute(recipe, manifest, out=Path(out), dtype=dtype, batch=batch, threads=threads)
+
+
+def compute(recipe: Recipe, manifest: Manifest, *, out: Path, dtype: str, batch: int, threads: int) -> int:
+    """All vectors, by the processes that a launcher started; arguments as of `run`."""
     context = connect()
     encoder = recipe.encoder().to(context.device)
-    vectors = FeatureCache(out=Path(out), card=make_card(recipe, encoder, manifest, context, dtype=dtype))
+    vectors = FeatureCache(out=out, card=make_card(recipe, encoder, manifest, context.device, dtype=dtype))
     if is_whole(vectors, context):
         return 0
     if context.first:
@@ -176,13 +187,13 @@ def is_whole(vectors: FeatureCache, context: DistContext) -> bool:
     return True
 
 
-def make_card(recipe: Recipe, encoder: ImageEncoder, manifest: Manifest, context: DistContext, *, dtype: str) -> dict:
+def make_card(recipe: Recipe, encoder: ImageEncoder, manifest: Manifest, device: torch.device, *, dtype: str) -> dict:
     """The card of the features that are computed from these shards."""
     installed = {d.name: d.version for d in importlib.metadata.distributions() if d.name in LIBRARIES}
     return {
         **recipe.card(encoder),
         "dtype": dtype,
-        "computed_in": "bf16" if context.device.type == "cuda" else "fp32",
+        "computed_in": "bf16" if device.type == "cuda" else "fp32",
         "count": len(manifest),
         "kind": manifest.card["kind"],
         "manifest": manifest.fingerprint(),

@@ -113,8 +113,8 @@ def launch(argv: list[str], job: Job) -> None:
     ]
     if any(word.partition("=")[0] == "--hostfile" for word in words):
         raise UsageError(
-            "--hostfile stands before the script: deepspeed --hostfile FILE train/launch.py TASK ...; where machines do not reach "
-            "each other by ssh, start one launcher on each (docs/scale.md)"
+            "--hostfile stands before the script: deepspeed --hostfile FILE train/launch.py TASK ...; without ssh between the "
+            "machines start one launcher on each (docs/scale.md)"
         )
     if not words or words[0] not in TASKS:
         raise UsageError(f"task {words[0] if words else '(none)'!r} must be one of {', '.join(TASKS)}")

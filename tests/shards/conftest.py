@@ -53,6 +53,8 @@ def make(unit):
         raise OSError(errno.ENOSPC, "No space left on device")
     if unit.number == int(os.environ.get("TOY_BREAK", -1)):
         raise AttributeError("'NoneType' object has no attribute 'pages'")
+    if unit.number == int(os.environ.get("TOY_KILL", -1)):
+        os.kill(os.getpid(), 9)
     if unit.number % 10 == 9:
         yield Fault(file=f"unit{unit.number}", reason="ends in nine", row=unit.number)
         return
@@ -97,7 +99,7 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory) -> ModuleType:
-    """run(out, count=, workers=, executor=, options=, shard_size=) packs; 9 is a fault. Knobs: TOY_SLEEP_S, _FAIL, _BREAK."""
+    """run(out, count=, workers=, executor=, options=, shard_size=) packs; 9 is a fault. Knobs: TOY_SLEEP_S, TOY_FAIL ..."""
     folder = tmp_path_factory.mktemp("toy")
     (folder / "toy_source.py").write_text(TOY)
     sys.path.insert(0, str(folder))

@@ -41,7 +41,7 @@ def start(command: list[str], out: Path) -> subprocess.Popen:
 def losses(run: Path) -> dict[int, float]:
     """Step -> the loss of training there; a step that two processes wrote would stand twice."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    told = [(line["step"], line["LOSS"]) for line in lines if "LOSS" in line]
+    told = [(line["step"], line["loss"]) for line in lines if "loss" in line]
     assert len(told) == len(dict(told))
     return dict(told)
 
