@@ -7,10 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 @contextmanager
 def replace(path: Path) -> Iterator[Path]:
-    """Context of a temporary path in the same folder: renamed to `path` at the end, removed after an exception."""
+    """Context of a temporary path in the same folder: renamed to `path` at the end, removed after an exception.
+
+    Raises:
+        OSError: the disk is full; names `path`, which whoever writes to an open file does not.
+    """
     draft = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")  # of this process alone, on any machine
     try:
         yield draft
@@ -18,6 +24,11 @@ def replace(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(draft, path)
         sync_folder(path.parent)
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            told = f"{os.strerror(error.errno)} (make room; the same command goes on)"
+            raise OSError(error.errno, told, str(path)) from error
+        raise
     finally:
         draft.unlink(missing_ok=True)
 
@@ -40,7 +51,7 @@ def write_text(path: Path, text: str) -> None:
         draft.write_text(text)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a binary file atomically."""
     with replace(path) as draft:
         draft.write_bytes(content)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tarpon.shards import atomic
+from tarpon.shards.arrow_input import open_bytes
 from tarpon.shards.schema import VERSION
 from tarpon.shards.store import NotThere, Store
 from tarpon.shards.tar_cache import Cache, TarSum
@@ -142,8 +143,7 @@ def open_manifest(
     if MANIFEST_SUM in card and hashlib.sha256(content).hexdigest() != card[MANIFEST_SUM]:
         raise ValueError(f"{root}/{MANIFEST}: checksum differs from {CARD}; copy both files again, or pack again")
     try:
-        # from memory: read ahead from a Python file, Arrow's threads may free its buffer while the interpreter ends
-        table = pq.read_table(pa.BufferReader(content))
+        table = pq.read_table(open_bytes(content))
         table.validate(full=True)  # text that is no text, offsets beyond their column
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ValueError(f"{root}/{MANIFEST}: not readable ({' '.join(str(error).split())[:300]}); pack again") from error

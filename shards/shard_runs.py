@@ -2,7 +2,7 @@
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -72,9 +72,10 @@ def _run(
                 done(futures[future])
             else:
                 failed[futures[future].name] = error
-    finally:
+    finally:  # after an error what has begun ends, with its drafts, before the error is told
         for future in futures:
             future.cancel()
+        wait(futures)
     return [(job, failed[job.name]) for job in jobs if job.name in failed]
 
 

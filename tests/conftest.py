@@ -2,8 +2,12 @@
 
 import importlib.util
 import json
-from collections.abc import Callable
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -25,6 +29,29 @@ from tarpon.tools.star.demo import lab as star_demo
 from tarpon.tools.star.demo import wildlife as wildlife_demo
 
 THIRDS = (0.34, 0.33, 0.33)
+
+
+@dataclass(frozen=True)
+class SmallDisk:
+    """A file system of its own."""
+
+    folder: Path
+
+    def mount(self, options: str) -> None:
+        """Change it: `size=4m`, `ro`, `rw`."""
+        subprocess.run(["mount", "-o", f"remount,{options}", self.folder], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[SmallDisk]:
+    """A file system of 1 MiB; only where one may be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if os.geteuid() or not mount or subprocess.run([mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield SmallDisk(folder)
+    subprocess.run(["umount", "--lazy", folder], check=True)  # a file of it may still be mapped
 
 
 @pytest.fixture(scope="session")
