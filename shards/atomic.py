@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ def replace(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the disk is full; names `path`, which whoever writes to an open file does not.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")  # of this process alone, on any machine
     try:
         yield draft
         with open(draft, "rb") as file:

@@ -64,7 +64,7 @@ class Budget:
             ValueError: past a limit; names it, the first fault and what to do.
         """
         with self._lock:
-            if fault not in self.faults:
+            if fault not in self.faults and len(self.faults) <= self.limit:  # one past the limit ends it: no more are told
                 self.faults.append(fault)
                 self.tell(fault)
             self.rows.add(row)
@@ -98,7 +98,12 @@ def write_faults(path: Path, faults: Iterable[Fault]) -> None:
 def read_faults(path: Path) -> list[Fault]:
     if not path.exists():
         return []
-    return [Fault(**json.loads(line)) for line in path.read_text().splitlines()]
+    return parse_faults(path.read_text())
+
+
+def parse_faults(text: str) -> list[Fault]:
+    """The faults of a file's text; TypeError or ValueError where a line is none."""
+    return [Fault(**json.loads(line)) for line in text.splitlines()]
 
 
 def contain(name: str, items: Iterable) -> Iterator:

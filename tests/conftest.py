@@ -1,5 +1,6 @@
 """What many tests read: a small synthetic lab, packed once, one with every fault, and real data where it is at hand."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -59,6 +61,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data at ../shared/data")
     return folder
+
+
+@pytest.fixture(scope="session")
+def faulty_server() -> ModuleType:
+    """faulty_server.py, loaded by its path: tests are no package."""
+    spec = importlib.util.spec_from_file_location("faulty_server", Path(__file__).with_name("faulty_server.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

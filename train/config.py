@@ -8,6 +8,8 @@ from typing import Literal
 
 import jsonargparse
 
+from tarpon.shards.tar_cache import CACHE_BYTES, Cache
+
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
@@ -118,6 +120,7 @@ class LoaderOptions:
     prefetch: int = 2  # batches made ahead
     decode_batches: int = 0  # micro-batches decoded as one; 0: one on a CPU, on a GPU as its decoders and memory ask for
     cache: str | None = None  # folder for tars of remote data sets
+    cache_bytes: int = CACHE_BYTES  # of it at most; the least recently used tars are removed
     bad_rows: int = 0  # unreadable samples allowed in each process; one more ends the run
     bad_share: float = 1.0  # and at most this share of the rows of a split
     bad_run: int = 0  # and at most so many side by side in a split, as a damaged tar leaves them; 0: no limit
@@ -130,6 +133,11 @@ class LoaderOptions:
             raise ValueError(f"loader.prefetch={self.prefetch} must be at least 1")
         if not 0 <= self.bad_share <= 1:
             raise ValueError(f"loader.bad_share={self.bad_share} must be from 0 to 1")
+        self.tar_cache()
+
+    def tar_cache(self) -> Cache | None:
+        """Where fetched tars are kept; None without a folder."""
+        return Cache.of(self.cache, self.cache_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from tarpon.models.acceleration import accelerate
 from tarpon.train import optimizer_state
 from tarpon.train.config import EngineOptions, Optim, Run
 from tarpon.train.deepspeed_config import deepspeed_dict
-from tarpon.train.launchers import LaunchedRank, read_launched
+from tarpon.train.launchers import LaunchedRank, choose_gpu, read_launched
 
 STANDING = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK")
 
@@ -72,8 +72,8 @@ def connect(*, timeout_min: float = EngineOptions.collective_timeout_min) -> Dis
     import deepspeed.comm
 
     device = torch.device("cpu")
-    if torch.cuda.is_available():  # srun may show each process its own GPU alone, as number 0
-        device = torch.device("cuda", launched.local_rank % torch.cuda.device_count())
+    if torch.cuda.is_available():
+        device = torch.device("cuda", choose_gpu(launched, torch.cuda.device_count()))
     if device.type == "cuda":
         torch.cuda.set_device(device)
     else:

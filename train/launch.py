@@ -114,6 +114,11 @@ def launch(argv: list[str], job: Job) -> None:
         word.replace("--deepspeed_config", "--engine.deepspeed_config", 1) if word.startswith("--deepspeed_config") else word
         for word in words
     ]
+    if any(word.partition("=")[0] == "--hostfile" for word in words):
+        raise UsageError(
+            "--hostfile stands before the script: deepspeed --hostfile FILE train/launch.py TASK ...; without ssh between the "
+            "machines start one launcher on each (docs/scale.md)"
+        )
     if not words or words[0] not in TASKS:
         raise UsageError(f"task {words[0] if words else '(none)'!r} must be one of {', '.join(TASKS)}")
     task = TASKS[words[0]]
