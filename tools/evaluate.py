@@ -43,7 +43,7 @@ def run(
         split: train, val or test.
         change: options that differ from the run's, name=value with blanks between, such as unknown_labels=mask.
         json: file for all metrics.
-        predictions: npz file for what was answered, of several runs their mean.
+        predictions: file for what was answered, of several runs their mean: npz, or what else the task can write.
         bad_rows: samples that may be unreadable; they are left out, and every score says so. Unset: as many as in training.
         cache: folder for fetched tars, of shards at a URL; unset: the run's own.
         cache_bytes: most bytes that it may hold.

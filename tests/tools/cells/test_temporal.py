@@ -2,7 +2,6 @@
 
 import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tarpon.tools import cli
+from tarpon.tools.cells import temporal
 from tarpon.train.tasks.cells.metrics.predictions import PageRows, save_rows
 from tarpon.train.tasks.cells.metrics.windows import score_windows
 
@@ -68,17 +68,13 @@ def test_runs_on_the_same_pages_are_averaged_and_folds_are_pooled(tmp_path):
     one, same = finished(tmp_path / "one", rows_of(0)), finished(tmp_path / "same", rows_of(1))
     other = finished(tmp_path / "other", rows_of(2, wells=("b3", "b4", "c3", "c4")))
     overlapping = finished(tmp_path / "overlapping", rows_of(3, wells=("b2", "b9", "c2", "c9")))
-    for folders, told in (((one, same), "mean of the runs"), ((one, other), "all runs' stacks"), ((one, overlapping), None)):
-        out = tmp_path / "out"
-        words = ["temporal", *map(str, folders), "--out", str(out), "--resamples", "20"]
-        assert cli.main(words) == 0
-        held = json.loads((out / "temporal.json").read_text())
-        assert list(held) == [folder.name for folder in folders] + ([told] if told else [])
-    mean = (rows_of(0).prob.astype(float) + rows_of(1).prob) / 2
-    assert cli.main(["temporal", str(one), str(same), "--out", str(tmp_path / "mean"), "--resamples", "20"]) == 0
-    held = json.loads((tmp_path / "mean" / "temporal.json").read_text())["mean of the runs"]
-    windows = score_windows(replace(rows_of(0), prob=mean.astype(np.float32)))
-    assert [window["auc"] for window in held["windows"]] == pytest.approx([w.scores["auc"] for w in windows])
+    assert list(temporal.gather_sets([one, overlapping], split="test")) == ["one", "overlapping"]
+    mean = temporal.gather_sets([one, same], split="test")["mean of the runs"]
+    wanted = dict(zip(rows_of(0).key, (rows_of(0).prob.astype(float) + rows_of(1).prob) / 2, strict=True))
+    assert dict(zip(mean.key, mean.prob, strict=True)) == pytest.approx(wanted)
+    pooled = temporal.gather_sets([one, other], split="test")["all runs' stacks"]
+    assert sorted(set(pooled.well)) == ["b1", "b2", "b3", "b4", "c1", "c2", "c3", "c4"]
+    assert len(pooled) == 8 * 30
 
 
 @pytest.mark.parametrize(
