@@ -41,6 +41,15 @@ def page_labels(manifest: Manifest, options: CellsOptions) -> PageLabels:
     return PageLabels(label=label, hours=hours, target=target)
 
 
+def page_onsets(manifest: Manifest, options: CellsOptions) -> np.ndarray:
+    """(R,) float32 hour of the clock at which the infection of every row begins: its well's own, where that is known."""
+    onset = np.full(len(manifest), options.infection_onset_hour, np.float32)
+    if "onset_hour" not in manifest.table.column_names:
+        return onset
+    own = np.asarray(manifest.column("onset_hour"), np.float32)
+    return np.where(np.isnan(own), onset, own)
+
+
 def page_names(manifest: Manifest) -> PageNames:
     """Path, key, stack, well, position and page number of every row."""
     words = {"path": "source"} | {name: name for name in ("key", "stack", "well", "position")}

@@ -17,7 +17,7 @@ from tarpon.train.config import DATA, Optim, Recipe, Run, Schedule
 from tarpon.train.engine import DistContext
 from tarpon.train.task import Problem, Task
 from tarpon.train.tasks.cells import export as cells_export
-from tarpon.train.tasks.cells.data import cells_data, page_labels, page_names
+from tarpon.train.tasks.cells.data import cells_data, page_labels, page_names, page_onsets
 from tarpon.train.tasks.cells.figures.split import draw_split
 from tarpon.train.tasks.cells.losses import hours_losses
 from tarpon.train.tasks.cells.metrics.collect import PageMetric, target_medians
@@ -64,7 +64,7 @@ def build(run: Run, options: CellsOptions, context: DistContext, *, encoders: di
         data=data,
         splits=("val", "test") if len(rows["test"]) else ("val",),
         metric=lambda _: PageMetric(
-            names, clamp_range=options.clamp_range, medians=medians, onset=options.infection_onset_hour
+            names, clamp_range=options.clamp_range, medians=medians, onset=page_onsets(manifest, options)
         ),
         figures=draw_split,
         select="combined",

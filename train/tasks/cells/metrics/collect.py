@@ -20,7 +20,7 @@ class PageMetric:
         names: by the `row` of a batch.
         clamp_range: hours; predicted hours are clamped to it, as the targets are.
         medians: of the training targets: of all pages, of uninfected, of infected ones (`target_medians`).
-        onset: hour of the clock at which infection begins.
+        onset: hour of the clock at which infection begins, of all or (R,) by the `row` of a batch.
         resamples: of the bootstrap; 0 leaves its intervals out.
     """
 
@@ -30,7 +30,7 @@ class PageMetric:
         *,
         clamp_range: tuple[float, float] = (0.0, 48.0),
         medians: tuple[float, float, float],
-        onset: float = math.nan,
+        onset: np.ndarray | float = math.nan,
         resamples: int = 1000,
     ) -> None:
         self._names, self._clamp, self._medians, self._onset = names, clamp_range, medians, onset

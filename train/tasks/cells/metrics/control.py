@@ -17,10 +17,21 @@ BEFORE, AFTER = "auc_before_onset", "auc_from_onset"
 EARLY = "Before the onset, where nothing of the infection is to be seen"
 
 
+def split_at_onset(rows: PageRows) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) bool: pages of either class from before any infection, and those from which on it may be seen.
+
+    Where wells are infected at different hours, the first are those before the earliest of these hours, so that both classes
+    are compared at the same hours; the second are infected pages from their own hour on, healthy ones from the earliest on.
+    """
+    infected, known = rows.label == 1, np.isfinite(rows.onset)
+    earliest = rows.onset[infected & known].min() if (infected & known).any() else np.nan
+    before = rows.clock < earliest
+    return before, known & (rows.clock >= np.where(infected, rows.onset, earliest))
+
+
 def score_onset(rows: PageRows) -> dict[str, float]:
     """auc_before_onset, auc_from_onset, rows_before_onset; NaN where no page's onset is known or a class is missing."""
-    known, before = np.isfinite(rows.onset), rows.clock < rows.onset
-    after = known & ~before
+    known, (before, after) = np.isfinite(rows.onset), split_at_onset(rows)
     return {
         BEFORE: roc_auc(rows.label[before], rows.prob[before]),
         AFTER: roc_auc(rows.label[after], rows.prob[after]),

@@ -9,6 +9,7 @@ import numpy as np
 
 from tarpon.train.metrics.bootstrap import bootstrap_interval
 from tarpon.train.metrics.confusion import ratio
+from tarpon.train.tasks.cells.metrics.control import AFTER, BEFORE, split_at_onset
 from tarpon.train.tasks.cells.metrics.pairs import count_group_pairs, resampled_roc_auc
 from tarpon.train.tasks.cells.metrics.predictions import CONDITIONS, THRESHOLD, PageRows
 
@@ -48,8 +49,8 @@ def score_intervals(rows: PageRows, *, resamples: int, seed: int) -> dict[str, f
     if has_lone_group(rows.label, group):  # drawn with it or not at all, it would make an interval of no width
         return out
     out |= _interval("f1", counts, lambda sums: ratio(2 * sums[:, 0], sums[:, 1]), resamples=resamples, seed=seed)
-    before = rows.clock < rows.onset
-    parts = {"auc": np.ones(len(rows), bool), "auc_before_onset": before, "auc_from_onset": ~before & np.isfinite(rows.onset)}
+    before, after = split_at_onset(rows)
+    parts = {"auc": np.ones(len(rows), bool), BEFORE: before, AFTER: after}
     for name, at in parts.items():
         low, high = auc_interval(rows.label[at], rows.prob[at], group[at], resamples=resamples, seed=seed)
         out |= {f"{name}_low": low, f"{name}_high": high}

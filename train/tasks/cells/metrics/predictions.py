@@ -167,14 +167,14 @@ def join_batches(
     names: PageNames,
     clamp_range: tuple[float, float],
     medians: tuple[float, float, float],
-    onset: float = math.nan,
+    onset: np.ndarray | float = math.nan,
 ) -> PageRows:
     """Pages from several batches or processes, put in order of `row`.
 
     Args:
         parts: each "row" (n,) int64 and label, prob, clock, target, predicted of PageRows.
         medians: of the training targets: of all pages, of uninfected, of infected ones.
-        onset: hour of the clock at which infection begins.
+        onset: hour of the clock at which infection begins, of all or (R,) of each row of the table.
 
     Raises:
         ValueError: a row is there twice, or there is none.
@@ -189,5 +189,5 @@ def join_batches(
     picked = {name: value[first] for name, value in whole.items()}
     own = np.array(medians[1:], np.float32)[picked["label"]]
     constant = np.full(given, medians[0], np.float32)
-    begins = np.full(given, onset, np.float32)
+    begins = np.asarray(onset, np.float32)[row] if np.ndim(onset) else np.full(given, onset, np.float32)
     return PageRows(clamp_range=clamp_range, constant=constant, constant_class=own, onset=begins, **picked, **names.at(row))

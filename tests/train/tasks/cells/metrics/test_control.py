@@ -1,8 +1,11 @@
 """The AUC before the onset: by hand, and what is said of it."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
-from tarpon.train.tasks.cells.metrics.control import describe_control, is_near_guess, score_onset
+from tarpon.train.tasks.cells.metrics.control import describe_control, is_near_guess, score_onset, split_at_onset
 from tarpon.train.tasks.cells.metrics.scores import score
 
 
@@ -29,6 +32,17 @@ def test_an_unknown_onset_and_one_class_before_it_give_no_control(made):
     assert "auc_before_onset" not in score(rows)
     assert "auc_from_onset" not in score(rows)
     assert not {"auc_before_onset", "rows_before_onset"} & score(made([0, 1], [0.1, 0.2], [0, 0], [0, 0])).keys()
+
+
+def test_of_wells_infected_at_different_hours_only_pages_before_all_of_them_are_the_control(made):
+    """One well is infected at hour 1, one at hour 3; a page between is before its own onset and no control."""
+    label, clock = [1] * 4 + [1] * 4 + [0] * 4, [0, 1, 2, 3] * 3
+    rows = made(label, [0.5] * 12, clock, clock, stack=list("aaaabbbbcccc"), onset=2.0)
+    rows = replace(rows, onset=np.repeat([1.0, 3.0, 2.0], 4).astype(np.float32))
+    before, after = split_at_onset(rows)
+    assert before.tolist() == [True, False, False, False] * 3
+    assert after.tolist() == [False, True, True, True, False, False, False, True, False, True, True, True]
+    assert score(rows)["rows_before_onset"] == 3
 
 
 @pytest.mark.parametrize(

@@ -135,13 +135,16 @@ def test_join_sorts_and_refuses_repeats():
         at = np.array(at)
         return {"row": at} | {n: getattr(rows, n)[at] for n in ("label", "prob", "clock", "target", "predicted")}
 
-    def joined(parts):
-        return join_batches(parts, names=names, clamp_range=(0.0, 48.0), medians=(1.0, 0.5, 0.7))
+    def joined(parts, **more):
+        return join_batches(parts, names=names, clamp_range=(0.0, 48.0), medians=(1.0, 0.5, 0.7), **more)
 
     got = joined([part([7, 2]), part([11, 3])])
     assert got.key.tolist() == rows.key[[2, 3, 7, 11]].tolist()
     np.testing.assert_array_equal(got.predicted, rows.predicted[[2, 3, 7, 11]])
     np.testing.assert_allclose(got.constant_class, [0.5, 0.7, 0.5, 0.7])
+    assert np.isnan(got.onset).all()
+    assert joined([part([7, 2])], onset=2.0).onset.tolist() == [2.0, 2.0]
+    assert joined([part([7, 2])], onset=np.arange(12) / 2).onset.tolist() == [1.0, 3.5]  # each page its well's own
     with pytest.raises(ValueError, match="more than once"):
         joined([part([7, 2]), part([2])])
     with pytest.raises(ValueError, match="no pages"):
