@@ -115,8 +115,8 @@ def _windows(rows: PageRows) -> str:
     )
     if len(found) > 1:
         words += (
-            f"Windows overlap: most of the {len(rows):,} pages stand in two of them, so the pages of the windows do not add up; "
-            f"the bars below count each page once. "
+            f"Windows overlap: most of the {len(rows):,} pages stand in two of them, so the pages of the windows do not add "
+            f"up; the bars below count each page once. "
         )
     words += (
         f"From hour {hour:g} on AUC is {GOOD_AUC} or more in every window."
