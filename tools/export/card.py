@@ -1,0 +1,7 @@
+"""stub"""
+
+CARD = "MODEL_CARD.md"
+
+
+def write_card(*a, **k):
+    pass
