@@ -15,7 +15,7 @@ from tarpon.pipelines.page.feed import FIXED, FULL, find_neighbours, select_leve
 from tarpon.shards.manifest import open_manifest
 from tarpon.tools.evaluate import open_best
 from tarpon.tools.export.options import read_options
-from tarpon.tools.export.record import BATCH, Exportable, Exporting, Port, Request, Sample
+from tarpon.tools.export.record import BATCH, Exportable, Exporting, Port, Request, Sample, count_rows
 from tarpon.train.config import Run
 from tarpon.train.task import Batch
 from tarpon.train.tasks.cells.export import without_weights
@@ -101,7 +101,7 @@ def list_inputs(options: CellsOptions) -> Iterator[Port]:
 
 
 def read_samples(request: Request) -> Iterator[Sample]:
-    """Pages of the split; the last sample is of one page, a size that was not traced with."""
+    """Pages of the split; the first of each batch also alone."""
     problem, options = request.opened.problem, request.opened.options
     unscaled = open_best(request.folder, data=request.data, change=UNSCALED, micro_batch=BATCH).problem
     manifest = open_manifest(request.opened.data, kind="cells")
@@ -119,10 +119,10 @@ def make_samples(
     model: PageReader, batch: Batch, inputs: tuple[Tensor, ...], *, hours: tuple[float, float]
 ) -> Iterator[Sample]:
     """A whole batch, and its first row alone."""
-    for count in (len(batch["row"]), 1):
+    for count, new in ((len(batch["row"]), count_rows(batch)), (1, 0)):
         given = {name: batch[name][:count].cpu() for name in ("clip", "valid")}
         expected = read_outputs(model(**given), hours)
-        yield Sample(inputs=tuple(value[:count] for value in inputs), expected=expected)
+        yield Sample(inputs=tuple(value[:count] for value in inputs), expected=expected, rows=new)
 
 
 def rebuild(facts: Mapping) -> ExportedReader:

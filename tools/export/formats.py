@@ -31,7 +31,6 @@ class Format:
     write: Callable[[Exportable, Mapping, Path], None]  # (network, metadata, file)
     read: Callable[[Path], Runner]
     runs_in: str  # what opens it
-    extra: str = ""  # of the installation that writing and checking needs
 
 
 def make_note(task: str, what: Exportable) -> dict:
@@ -170,7 +169,7 @@ def quiet() -> Iterator[None]:
 
 
 FORMATS: dict[str, Format] = {
-    "onnx": Format(suffix=".onnx", write=_write_onnx, read=_read_onnx, runs_in="ONNX Runtime", extra="onnx"),
+    "onnx": Format(suffix=".onnx", write=_write_onnx, read=_read_onnx, runs_in="ONNX Runtime"),
     "pt2": Format(suffix=".pt2", write=_write_pt2, read=_read_pt2, runs_in="torch.export.load"),
     "torchscript": Format(suffix=".ts", write=_write_torchscript, read=_read_torchscript, runs_in="torch.jit.load, LibTorch"),
     "safetensors": Format(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tarpon.tools.evaluate import OpenedRun
+from tarpon.train.task import Batch
 
 BATCH = 2  # rows of the samples: tracing takes a size of 1 for one that never changes
 
@@ -31,6 +32,7 @@ class Sample:
 
     inputs: tuple[Tensor, ...]  # of the exported model, in the order of its ports
     expected: tuple[Tensor, ...]  # what the run's model answers to the pipeline's batch
+    rows: int  # samples of the split in it that were in no earlier batch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,9 +43,10 @@ class Exportable:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     facts: Mapping[str, object]  # as JSON: `Exporting.rebuild` makes the module from it, with random weights
-    samples: Iterator[Sample]  # the first of BATCH rows
+    samples: Iterator[Sample]  # by turns a batch of BATCH rows, and its first row alone: another size than was traced
     backbone: str  # timm's or the hub's name
-    pretrained: bool  # whether the training began with the backbone's published weights
+    pretrained: bool | None  # whether training began with the backbone's published weights; None: not known
+    stem: str = "model"  # of the file's name: networks that take different things have different ones
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,6 +85,11 @@ class Normalise(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """(..., H, W, 3) uint8 -> (..., 3, H, W) float32."""
         return ((pixels.float() - self.mean) / self.std).movedim(-1, -3)
+
+
+def count_rows(batch: Batch) -> int:
+    """Rows of a batch that are no padding."""
+    return int((batch["row"] >= 0).sum())
 
 
 def to_pixels(unscaled: Tensor) -> Tensor:

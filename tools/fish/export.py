@@ -17,7 +17,7 @@ from tarpon.pipelines.image.feed import request_images
 from tarpon.shards.features import open_features, read_card
 from tarpon.shards.manifest import open_manifest
 from tarpon.shards.reader import Reader
-from tarpon.tools.export.record import BATCH, Exportable, Exporting, Normalise, Port, Request, Sample, to_pixels
+from tarpon.tools.export.record import BATCH, Exportable, Exporting, Normalise, Port, Request, Sample, count_rows, to_pixels
 from tarpon.tools.features import Recipe
 from tarpon.train.tasks.fish.data import output_widths
 from tarpon.train.tasks.fish.heads import CLASSES, FLAGS, HEADS
@@ -78,7 +78,8 @@ def open_attributes(request: Request) -> Exportable:
         facts=json.loads(json.dumps(facts)),
         samples=samples,
         backbone=backbone,
-        pretrained=request.pretrained,
+        pretrained=request.pretrained if request.images else None,
+        stem="model" if request.images else "model_on_features",
     )
 
 
@@ -95,13 +96,13 @@ def list_outputs(widths: Mapping[str, int], encoders: Mapping[str, Sequence[str]
 
 
 def read_vectors(request: Request, tasks: Sequence[str]) -> Iterator[Sample]:
-    """Vectors of the split as they are stored; the last sample is of one, a size that was not traced with."""
+    """Vectors of the split as they are stored; the first of each batch also alone."""
     for batch in request.opened.problem.data.split(request.split):
         vectors = batch["features"].float().cpu()
-        for count in (len(vectors), 1):
+        for count, new in ((len(vectors), count_rows(batch)), (1, 0)):
             given = vectors[:count].clone()
             expected = read_outputs(request.opened.problem.model(given), tasks)
-            yield Sample(inputs=(given,), expected=expected)
+            yield Sample(inputs=(given,), expected=expected, rows=new)
 
 
 def read_images(request: Request, recipe: Recipe, encoder: ImageEncoder, tasks: Sequence[str]) -> Iterator[Sample]:
@@ -112,13 +113,13 @@ def read_images(request: Request, recipe: Recipe, encoder: ImageEncoder, tasks: 
     of = {key: row for row, key in enumerate(manifest.column("key").tolist())}
     keys = table.labels["key"].to_pylist()
     rows = np.array([of[keys[row]] for row in table.split(request.split)])
-    turns = [np.pad(rows[i : i + BATCH], (0, BATCH - len(rows[i : i + BATCH])), "edge") for i in range(0, len(rows), BATCH)]
+    filled = np.pad(rows, (0, -len(rows) % BATCH), constant_values=-1)
     loaders = [recipe.loader(manifest, Reader(manifest), batch=BATCH, device=None, threads=1) for _ in range(2)]
     loaders[1].feed.fields = replace(loaders[1].feed.fields, mean=(0.0,) * 3, std=(1 / 255,) * 3)
-    for batch, raw in zip(*(loader.run(request_images(iter(turns))) for loader in loaders), strict=True):
-        for count in (BATCH, 1):
+    for batch, raw in zip(*(loader.run(request_images(filled.reshape(-1, BATCH))) for loader in loaders), strict=True):
+        for count, new in ((BATCH, count_rows(batch)), (1, 0)):
             expected = read_outputs(request.opened.problem.model(encoder(batch["image"][:count])), tasks)
-            yield Sample(inputs=(to_pixels(raw["image"][:count]),), expected=expected)
+            yield Sample(inputs=(to_pixels(raw["image"][:count]),), expected=expected, rows=new)
 
 
 def without_weights(backbone: FrameBackbone) -> FrameBackbone:

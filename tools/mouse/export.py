@@ -16,7 +16,7 @@ from tarpon.pipelines.loader import Loader
 from tarpon.shards.npy import read_npy
 from tarpon.shards.sampling.draws import index_window_frames
 from tarpon.tools.export.options import read_options
-from tarpon.tools.export.record import Exportable, Exporting, Normalise, Port, Request, Sample, to_pixels
+from tarpon.tools.export.record import Exportable, Exporting, Normalise, Port, Request, Sample, count_rows, to_pixels
 from tarpon.train.task import Batch
 from tarpon.train.tasks.mouse.options import MouseOptions
 from tarpon.train.tasks.mouse.task import build_model, without_download
@@ -101,7 +101,7 @@ def list_outputs(model: FrameTagger, options: MouseOptions, points: list[str]) -
 
 
 def read_samples(request: Request) -> Iterator[Sample]:
-    """Windows of the split, cut to FRAMES; the last of one row and half of them, for sizes that were not traced with."""
+    """Windows of the split, cut to FRAMES; the first of each batch also alone and cut to half of them."""
     problem, split = request.opened.problem, request.split
     model, pixels = problem.model, replace(problem.data, make_loader=lambda training: unscaled_loader(request))
     loader: Loader = problem.data.make_loader(False)
@@ -110,11 +110,11 @@ def read_samples(request: Request) -> Iterator[Sample]:
         inputs = [to_pixels(raw["clip"].cpu()[:, :FRAMES]), kept["valid"]]
         if model.pose is not None:
             inputs += read_points(loader, batch, count=kept["clip"].shape[1])
-        yield Sample(inputs=tuple(inputs), expected=tuple(read_outputs(model(**kept))))
+        yield Sample(inputs=tuple(inputs), expected=tuple(read_outputs(model(**kept))), rows=count_rows(batch))
         half = max(kept["clip"].shape[1] // 2, 3)
         short = {name: value[:1, :half].contiguous() for name, value in kept.items()}
         cut = tuple(value[:1] if value.ndim == 1 else value[:1, :half].contiguous() for value in inputs)
-        yield Sample(inputs=cut, expected=tuple(read_outputs(model(**short))))
+        yield Sample(inputs=cut, expected=tuple(read_outputs(model(**short))), rows=0)
 
 
 def unscaled_loader(request: Request) -> Loader:

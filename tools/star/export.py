@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tarpon.models.reid.embedder import ReidModel
 from tarpon.pipelines.loader import Loader
 from tarpon.tools.export.options import read_options
-from tarpon.tools.export.record import Exportable, Exporting, Normalise, Port, Request, Sample, to_pixels
+from tarpon.tools.export.record import Exportable, Exporting, Normalise, Port, Request, Sample, count_rows, to_pixels
 from tarpon.train.config import Run
 from tarpon.train.engine import DistContext
 from tarpon.train.tasks.star.export import without_weights
@@ -58,13 +58,13 @@ def open_embedder(request: Request) -> Exportable:
 
 
 def read_samples(request: Request) -> Iterator[Sample]:
-    """Photographs of the split; the last sample is of one, a size that was not traced with."""
+    """Photographs of the split; the first of each batch also alone."""
     problem, split = request.opened.problem, request.split
     pixels = replace(problem.data, make_loader=lambda training: unscaled_loader(request))
     for batch, raw in zip(problem.data.split(split), pixels.split(split), strict=True):
-        for count in (len(batch["row"]), 1):
+        for count, new in ((len(batch["row"]), count_rows(batch)), (1, 0)):
             expected = problem.model(batch["image"][:count].cpu())["embedding"]
-            yield Sample(inputs=(to_pixels(raw["image"][:count].cpu()),), expected=(expected,))
+            yield Sample(inputs=(to_pixels(raw["image"][:count].cpu()),), expected=(expected,), rows=new)
 
 
 def unscaled_loader(request: Request) -> Loader:
