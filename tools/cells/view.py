@@ -77,8 +77,8 @@ class CellsAlbum:
             return finite(np.array([np.nan if one is None else getattr(one[0], name)[one[1]] for one in found], float))
 
         yield Curve(name="infected", unit="probability", values=over_time("prob"), colour=INFECTED)
-        yield Curve(name="predicted", unit="hours since onset", values=over_time("predicted"), colour=HOURS)
-        yield Curve(name="true", unit="hours since onset", values=over_time("target"), colour=TRUE)
+        yield Curve(name="predicted hours", unit="since the onset", values=over_time("predicted"), colour=HOURS)
+        yield Curve(name="true hours", unit="since the onset", values=over_time("target"), colour=TRUE)
 
 
 def open_album(manifest: Manifest, run: Path | None) -> Album:

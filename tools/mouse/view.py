@@ -124,7 +124,9 @@ def _strip(name: str, values: np.ndarray, names: Sequence[str]) -> Strip:
 
 
 def _confidence(trial: Trial) -> Curve:
-    return Curve(name="of the predicted class", unit="probability", values=finite(trial.probs.max(1)), colour="#888888")
+    return Curve(
+        name="confidence", unit="probability of the predicted class", values=finite(trial.probs.max(1)), colour="#888888"
+    )
 
 
 def open_album(manifest: Manifest, run: Path | None) -> Album:

@@ -106,7 +106,8 @@ def _searches(run: Path, manifest: Manifest) -> Iterator[Search]:
             here = (held.row < len(manifest)).nonzero()[0]  # rows of a second data set come after those of the first
             if not (keys[held.row[here]] == held.key[here]).all():
                 raise ValueError(f"{path}: made of other shards than {manifest.root}; give those with --data")
-            yield Search(split, held.row[here], held.role[here], held.embedding[here], datasets)
+            rows = {"rows": held.row[here], "role": held.role[here], "vectors": held.embedding[here]}
+            yield Search(split, **rows, datasets=datasets)
 
 
 def open_album(manifest: Manifest, run: Path | None) -> Album:

@@ -287,10 +287,6 @@ function drawCurves(pen, width, height, curves) {
   const y = (value) => height - 8 - ((value - low) / (high - low)) * (height - 16);
   pen.fillStyle = "#8881";
   pen.fillRect(0, 0, width, height);
-  pen.font = "11px system-ui, sans-serif";
-  pen.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--soft");
-  pen.fillText(high.toFixed(high > 2 ? 0 : 1), 3, 12);
-  pen.fillText(low.toFixed(0), 3, height - 3);
   for (const curve of curves) {
     pen.strokeStyle = curve.colour;
     pen.lineWidth = 2;
@@ -303,6 +299,14 @@ function drawCurves(pen, width, height, curves) {
       else { pen.moveTo(x, y(value)); begun = true; }
     });
     pen.stroke();
+  }
+  const style = getComputedStyle(document.documentElement);
+  pen.font = "11px system-ui, sans-serif";
+  for (const [words, line] of [[high.toFixed(high > 2 ? 0 : 1), 12], [low.toFixed(0), height - 3]]) {
+    pen.fillStyle = style.getPropertyValue("--paper");
+    pen.fillRect(0, line - 10, pen.measureText(words).width + 6, 13);
+    pen.fillStyle = style.getPropertyValue("--soft");
+    pen.fillText(words, 3, line);
   }
 }
 
