@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from tarpon.tools.evaluate import OpenedRun, open_best, run_folder
+from tarpon.tools.evaluate import OpenedRun, open_best, read_task, run_folder
 from tarpon.tools.export.card import CARD, write_card
 from tarpon.tools.export.formats import FORMATS, Runner, make_note
 from tarpon.tools.export.record import BATCH, Exportable, Exporting, Port, Request, Sample
@@ -42,9 +42,9 @@ def export_run(
     if samples < 1:
         raise ValueError(f"samples={samples} must be at least 1: a file that nothing was checked on is not written")
     folder = run_folder(run)
+    exporting: Exporting = part_of_task(read_task(folder), "export", where=str(folder))
     opened = open_best(folder, data=data, micro_batch=BATCH)
     opened.problem.model.cpu().eval()
-    exporting: Exporting = part_of_task(opened.kind, "export", where=str(folder))
     split = choose_split(opened, split, folder=folder)
     asked = {"data": data, "images": images, "weights": weights, "pretrained": pretrained}
     out = out or folder / "export"

@@ -7,6 +7,7 @@ const AHEAD = 8; // pictures that are fetched before they are asked for
 let numbers = []; // entries of the list, in its order, also those that it does not show yet
 let shown = 0; // entries that the list shows
 let entry = -1;
+let wanted = -1; // the entry that was asked for last: answers to earlier questions come too late
 let step = 0;
 let detail = null;
 let timer = 0;
@@ -81,7 +82,7 @@ function mark() {
 
 function turn(by) {
   if (!numbers.length) return;
-  const at = numbers.indexOf(entry);
+  const at = numbers.indexOf(wanted);
   open(numbers[at < 0 ? 0 : Math.min(Math.max(at + by, 0), numbers.length - 1)], 0);
 }
 
@@ -89,14 +90,16 @@ function turn(by) {
 
 async function open(number, at) {
   stop();
+  wanted = number;
   let found;
   try {
     found = await ask(`entry/${number}`);
-    trouble("");
   } catch (error) {
-    trouble(error.message);
+    if (number === wanted) trouble(error.message);
     return;
   }
+  if (number !== wanted) return;
+  trouble("");
   detail = found;
   entry = number;
   $("key").textContent = found.key;

@@ -103,8 +103,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Cache-Control", "no-store" if not kind.startswith("image/") else "private, max-age=600")
-        self.end_headers()
-        self.wfile.write(content)
+        try:
+            self.end_headers()
+            self.wfile.write(content)
+        except ConnectionError:  # the page has gone on to another picture
+            self.close_connection = True
 
 
 def is_own_name(host: str) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from tarpon.tools import cli
 from tarpon.tools.evaluate import open_best
@@ -46,6 +47,25 @@ def test_a_file_answers_as_the_model_on_the_pipelines_samples(run_of, tmp_path, 
     card = (tmp_path / "MODEL_CARD.md").read_text()
     assert "must not be used for" in card
     assert "95% interval" in card
+
+
+def test_every_kind_of_file_says_what_goes_in_and_comes_out(untrained_fish, tmp_path):
+    what, proofs = opened(untrained_fish, "fish")
+    held = {"torchscript": {NOTE: ""}, "pt2": {NOTE: ""}}
+    for form in ("torchscript", "pt2", "safetensors"):
+        path, _ = write_checked(what, "fish", form, tmp_path, proofs)
+        if form == "safetensors":
+            with safe_open(path, framework="pt") as file:
+                held[form] = file.metadata()
+        elif form == "pt2":
+            torch.export.load(path, extra_files=held[form])
+        else:
+            torch.jit.load(path, _extra_files=held[form])
+    for extra in held.values():
+        note = json.loads(extra[NOTE])
+        assert [port["name"] for port in note["inputs"]] == ["features"]
+        assert [port["name"] for port in note["outputs"]] == ["family", "order", "habitat", "troph"]
+        assert len(note["facts"]["names"]["families"]) == proofs[0].expected[0].shape[1]
 
 
 @pytest.mark.slow

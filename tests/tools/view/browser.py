@@ -59,7 +59,9 @@ class Browser:
         ends = time.monotonic() + seconds
         while not self.evaluate(f"document.readyState === 'complete' && Boolean({expression})"):
             if time.monotonic() > ends:
-                raise TimeoutError(f"never true: {expression}; the page shows {self.evaluate('document.body.innerText')!r}")
+                raise TimeoutError(
+                    f"never true: {expression}; the page shows {self.evaluate('document.body.innerText')!r:.300}"
+                )
             time.sleep(0.05)
 
     def evaluate(self, expression: str) -> object:

@@ -23,7 +23,7 @@ def serve():
     def serve(source: Path | Album, *, data: str | None = None, title: str = "title") -> Iterator[int]:
         album, title = (source, title) if isinstance(source, Album) else open_album(source, data=data)
         server = make_server(album, title=title)
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
             yield server.server_port

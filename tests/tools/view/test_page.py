@@ -23,14 +23,14 @@ def mouse_page(browser, serve, untrained_mouse):
 def test_keys_step_through_frames_and_entries(mouse_page):
     page = mouse_page
     page.evaluate("document.querySelector('#split').value = ''; document.querySelector('#split').onchange()")
-    page.wait("document.querySelectorAll('#list button').length === 3")
+    page.wait("document.querySelectorAll('#list button').length === 7")
     page.evaluate("document.querySelector('#list button').click()")
     page.wait(f"{AT} === '#0/0'")
     frames = page.evaluate("detail.steps")
     for key, at in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("End", frames - 1), ("Home", 0), ("ArrowLeft", 0)):
         page.press(key)
         assert page.evaluate(AT) == f"#0/{at}"
-    for key, entry in (("n", 1), ("n", 2), ("n", 2), ("p", 1)):
+    for key, entry in (("n", 1), ("n", 2), ("p", 1), ("p", 0), ("p", 0)):
         page.press(key)
         page.wait(f"{AT} === '#{entry}/0'")
     page.press(" ")
