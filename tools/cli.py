@@ -48,8 +48,7 @@ GENERAL: dict[str, Command] = {
 }
 VERBS = (  # the order of the overview: as work goes
     "doctor", "demo", "pack", "lint", "look", "features", "evaluate", "predict", "report", "view", "export",
-    "gradcam",
-    "ablate", "folds", "grid", "replay", "selftest", "bench", "gpu",
+    "gradcam", "ablate", "folds", "grid", "replay", "selftest", "bench", "gpu",
 )  # fmt: skip
 
 

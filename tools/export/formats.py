@@ -58,7 +58,8 @@ def load_module(path: str | Path) -> nn.Module:
     except (SafetensorError, KeyError, TypeError, OSError, ValueError) as error:
         raise ValueError(f"{path}: not a safetensors file of `tarpon export` ({error})") from error
     exporting: Exporting = part_of_task(task, "export", where=str(path))
-    module = exporting.rebuild(facts)
+    with torch.enable_grad():  # a network may look at its own slopes when it is built
+        module = exporting.rebuild(facts)
     module.load_state_dict(tensors)
     return module.eval()
 

@@ -4,12 +4,13 @@ In the shapes of a port a letter is a size that the caller chooses: B samples, T
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from tarpon.pipelines.loader import Loader
 from tarpon.tools.evaluate import OpenedRun
 from tarpon.train.task import Batch
 
@@ -85,6 +86,12 @@ class Normalise(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """(..., H, W, 3) uint8 -> (..., 3, H, W) float32."""
         return ((pixels.float() - self.mean) / self.std).movedim(-1, -3)
+
+
+def without_normalisation(loader: Loader) -> Loader:
+    """The same loader, whose batches are from now on pixels 0..255 as decoded and resized; see `to_pixels`."""
+    loader.feed.fields = replace(loader.feed.fields, mean=(0.0,) * 3, std=(1 / 255,) * 3)
+    return loader
 
 
 def count_rows(batch: Batch) -> int:

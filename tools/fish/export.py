@@ -17,7 +17,18 @@ from tarpon.pipelines.image.feed import request_images
 from tarpon.shards.features import open_features, read_card
 from tarpon.shards.manifest import open_manifest
 from tarpon.shards.reader import Reader
-from tarpon.tools.export.record import BATCH, Exportable, Exporting, Normalise, Port, Request, Sample, count_rows, to_pixels
+from tarpon.tools.export.record import (
+    BATCH,
+    Exportable,
+    Exporting,
+    Normalise,
+    Port,
+    Request,
+    Sample,
+    count_rows,
+    to_pixels,
+    without_normalisation,
+)
 from tarpon.tools.features import Recipe
 from tarpon.train.tasks.fish.data import output_widths
 from tarpon.train.tasks.fish.heads import CLASSES, FLAGS, HEADS
@@ -115,7 +126,7 @@ def read_images(request: Request, recipe: Recipe, encoder: ImageEncoder, tasks: 
     rows = np.array([of[keys[row]] for row in table.split(request.split)])
     filled = np.pad(rows, (0, -len(rows) % BATCH), constant_values=-1)
     loaders = [recipe.loader(manifest, Reader(manifest), batch=BATCH, device=None, threads=1) for _ in range(2)]
-    loaders[1].feed.fields = replace(loaders[1].feed.fields, mean=(0.0,) * 3, std=(1 / 255,) * 3)
+    without_normalisation(loaders[1])
     for batch, raw in zip(*(loader.run(request_images(filled.reshape(-1, BATCH))) for loader in loaders), strict=True):
         for count, new in ((BATCH, count_rows(batch)), (1, 0)):
             expected = read_outputs(request.opened.problem.model(encoder(batch["image"][:count])), tasks)

@@ -16,7 +16,17 @@ from tarpon.pipelines.loader import Loader
 from tarpon.shards.npy import read_npy
 from tarpon.shards.sampling.draws import index_window_frames
 from tarpon.tools.export.options import read_options
-from tarpon.tools.export.record import Exportable, Exporting, Normalise, Port, Request, Sample, count_rows, to_pixels
+from tarpon.tools.export.record import (
+    Exportable,
+    Exporting,
+    Normalise,
+    Port,
+    Request,
+    Sample,
+    count_rows,
+    to_pixels,
+    without_normalisation,
+)
 from tarpon.train.task import Batch
 from tarpon.train.tasks.mouse.options import MouseOptions
 from tarpon.train.tasks.mouse.task import build_model, without_download
@@ -102,9 +112,9 @@ def list_outputs(model: FrameTagger, options: MouseOptions, points: list[str]) -
 
 def read_samples(request: Request) -> Iterator[Sample]:
     """Windows of the split, cut to FRAMES; the first of each batch also alone and cut to half of them."""
-    problem, split = request.opened.problem, request.split
-    model, pixels = problem.model, replace(problem.data, make_loader=lambda training: unscaled_loader(request))
-    loader: Loader = problem.data.make_loader(False)
+    problem, split, model = request.opened.problem, request.split, request.opened.problem.model
+    loader = without_normalisation(problem.data.make_loader(False))
+    pixels = replace(problem.data, make_loader=lambda training: loader)
     for batch, raw in zip(problem.data.split(split), pixels.split(split), strict=True):
         kept = {name: batch[name].cpu()[:, :FRAMES].clone() for name in problem.inputs}
         inputs = [to_pixels(raw["clip"].cpu()[:, :FRAMES]), kept["valid"]]
@@ -115,13 +125,6 @@ def read_samples(request: Request) -> Iterator[Sample]:
         short = {name: value[:1, :half].contiguous() for name, value in kept.items()}
         cut = tuple(value[:1] if value.ndim == 1 else value[:1, :half].contiguous() for value in inputs)
         yield Sample(inputs=cut, expected=tuple(read_outputs(model(**short))), rows=0)
-
-
-def unscaled_loader(request: Request) -> Loader:
-    """The split's loader without mean and sd: pixels 0..255 as decoded and resized."""
-    loader: Loader = request.opened.problem.data.make_loader(False)
-    loader.feed.fields = replace(loader.feed.fields, mean=(0.0,) * 3, std=(1 / 255,) * 3)
-    return loader
 
 
 def read_points(loader: Loader, batch: Batch, *, count: int) -> tuple[Tensor, Tensor]:

@@ -11,9 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from tarpon.models.reid.embedder import ReidModel
-from tarpon.pipelines.loader import Loader
 from tarpon.tools.export.options import read_options
-from tarpon.tools.export.record import Exportable, Exporting, Normalise, Port, Request, Sample, count_rows, to_pixels
+from tarpon.tools.export.record import (
+    Exportable,
+    Exporting,
+    Normalise,
+    Port,
+    Request,
+    Sample,
+    count_rows,
+    to_pixels,
+    without_normalisation,
+)
 from tarpon.train.config import Run
 from tarpon.train.engine import DistContext
 from tarpon.train.tasks.star.export import without_weights
@@ -60,18 +69,11 @@ def open_embedder(request: Request) -> Exportable:
 def read_samples(request: Request) -> Iterator[Sample]:
     """Photographs of the split; the first of each batch also alone."""
     problem, split = request.opened.problem, request.split
-    pixels = replace(problem.data, make_loader=lambda training: unscaled_loader(request))
+    pixels = replace(problem.data, make_loader=lambda training: without_normalisation(problem.data.make_loader(training)))
     for batch, raw in zip(problem.data.split(split), pixels.split(split), strict=True):
         for count, new in ((len(batch["row"]), count_rows(batch)), (1, 0)):
             expected = problem.model(batch["image"][:count].cpu())["embedding"]
             yield Sample(inputs=(to_pixels(raw["image"][:count].cpu()),), expected=(expected,), rows=new)
-
-
-def unscaled_loader(request: Request) -> Loader:
-    """The split's loader without mean and sd: pixels 0..255 as decoded and resized."""
-    loader: Loader = request.opened.problem.data.make_loader(False)
-    loader.feed.fields = replace(loader.feed.fields, mean=(0.0,) * 3, std=(1 / 255,) * 3)
-    return loader
 
 
 def rebuild(facts: Mapping) -> ExportedEmbedder:

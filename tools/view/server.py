@@ -24,6 +24,7 @@ LOOPBACK = "127.0.0.1"
 NAMES = {"127.0.0.1", "localhost", "[::1]"}  # a tunnel (ssh -L) brings the port that it has on its own side
 FILES = {
     "/": ("page.html", "text/html; charset=utf-8"),
+    "/draw.js": ("draw.js", "text/javascript; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
 }
