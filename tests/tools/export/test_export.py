@@ -12,7 +12,7 @@ from safetensors import safe_open
 from tarpon.tools import cli
 from tarpon.tools.evaluate import open_best
 from tarpon.tools.export.card import find_licence
-from tarpon.tools.export.formats import FORMATS, NOTE, load_module
+from tarpon.tools.export.formats import FORMATS, NOTE, load_module, quiet
 from tarpon.tools.export.record import BATCH, Normalise, Request, to_pixels
 from tarpon.tools.export.work import TOLERANCE, compare, write_checked
 from tarpon.tools.tasks import part_of_task
@@ -60,7 +60,8 @@ def test_every_kind_of_file_says_what_goes_in_and_comes_out(untrained_fish, tmp_
         elif form == "pt2":
             torch.export.load(path, extra_files=held[form])
         else:
-            torch.jit.load(path, _extra_files=held[form])
+            with quiet():  # PyTorch calls it deprecated
+                torch.jit.load(path, _extra_files=held[form])
     for extra in held.values():
         note = json.loads(extra[NOTE])
         assert [port["name"] for port in note["inputs"]] == ["features"]

@@ -137,3 +137,8 @@ def test_mistakes_are_told_in_one_line(tmp_path, capsys, words, said):
 def test_a_run_without_its_shards_is_told(untrained_fish, capsys):
     assert cli.main(["view", str(untrained_fish)]) == 2
     assert "are no shards that are here; give the shards with --data" in capsys.readouterr().err
+
+
+def test_shards_of_another_task_are_told(untrained_fish, cells_shards, capsys):
+    assert cli.main(["view", str(untrained_fish), "--data", cells_shards.root]) == 2
+    assert "holds cells data, fish is needed" in capsys.readouterr().err
