@@ -8,9 +8,9 @@ from tarpon.train.engine import Engine, cores
 from tarpon.train.evaluate import left_out_words
 from tarpon.train.progress import Place, Progress
 from tarpon.train.sink import MultiSink
-from tarpon.train.stepper import State
+from tarpon.train.stepper import State, Stepper
 from tarpon.train.task import Problem, Result
-from tarpon.train.timing import Ledger, StepTimer
+from tarpon.train.timing import Ledger
 from tarpon.train.verdict import Setting, as_scalars, describe
 
 VERDICT_S = 10.0  # evaluations that come sooner one after another are judged together
@@ -21,19 +21,17 @@ class Console:
 
     Args:
         state: of the run; read whenever something is told.
-        total: steps of the run.
+        stepper: takes the steps that are told of.
     """
 
-    def __init__(
-        self, run: Run, problem: Problem, engine: Engine, sink: MultiSink, *, state: State, total: int, timer: StepTimer
-    ) -> None:
-        self._run, self._problem, self._sink, self._state, self._total = run, problem, sink, state, total
-        self._epochs = -(-total // problem.data.steps_per_epoch)
-        self._ledger, self._setting = Ledger(timer, lambda: problem.data.wait_s), setting_of(run, engine)
+    def __init__(self, run: Run, problem: Problem, engine: Engine, sink: MultiSink, *, state: State, stepper: Stepper) -> None:
+        self._run, self._problem, self._sink, self._state, self._total = run, problem, sink, state, stepper.total
+        self._epochs = -(-stepper.total // problem.data.steps_per_epoch)
+        self._ledger, self._setting = Ledger(stepper.timer, lambda: problem.data.wait_s), setting_of(run, engine)
         best = state.plateau.best if state.plateau.best_step else None
         place = Place(step=state.at.step, epoch=epoch_of(state), best=best)
         names = {"unit": problem.unit, "select": problem.select}
-        self._progress = Progress(place, total=total, epochs=self._epochs, shown=engine.context.first, **names)
+        self._progress = Progress(place, total=stepper.total, epochs=self._epochs, shown=engine.context.first, **names)
 
     def __enter__(self) -> "Console":
         self._progress.__enter__()
@@ -60,7 +58,7 @@ class Console:
             yield
 
     def tell(self, result: Result) -> None:
-        """One evaluation to the sinks and as a line."""
+        """One evaluation to the sinks and as a line, and where the time went since that was last told."""
         at, plateau, scores, select = self._state.at, self._state.plateau, result.scalars, self._problem.select
         self._sink.write(at.step, {f"val/{name}": value for name, value in scores.items()}, epoch=at.epoch)
         best = "best" if plateau.since == 0 else f"(best {plateau.best:.4f} at step {plateau.best_step})"
@@ -69,14 +67,10 @@ class Console:
             f"step {at.step}/{self._total}  epoch {at.epoch}/{self._epochs}  val {select} {scores[select]:.4f} {best}  "
             f"loss {scores['loss']:.4f}{left_out_words(scores)}"
         )
-
-    def tell_time(self) -> None:
-        """Where the time went since this was last told, if that is long enough ago."""
-        if self._ledger.since_s < VERDICT_S:
-            return
-        spent = self._ledger.take()
-        self._sink.write(self._state.at.step, as_scalars(spent), epoch=self._state.at.epoch)
-        self._progress.say(describe(spent, self._setting))
+        if self._ledger.since_s >= VERDICT_S:
+            spent = self._ledger.take()
+            self._sink.write(at.step, as_scalars(spent), epoch=at.epoch)
+            self._progress.say(describe(spent, self._setting))
 
     def tell_end(self, *, early: bool) -> None:
         """Whether the training ends before its last step, and where the time went since the start."""
@@ -88,7 +82,7 @@ class Console:
             )
         self._ledger.take()
         if self._ledger.whole.step_s:
-            self._progress.say(f"all in all {describe(self._ledger.whole, self._setting)}")
+            self._progress.say(describe(self._ledger.whole, self._setting, what="trained"))
 
 
 def epoch_of(state: State) -> int:

@@ -17,7 +17,6 @@ from tarpon.train.sink import MultiSink
 from tarpon.train.stepper import State, Stepper
 from tarpon.train.stop import Agreement, Signals, Stopped
 from tarpon.train.task import Problem, Result
-from tarpon.train.timing import StepTimer
 
 
 def train(
@@ -40,11 +39,10 @@ def train(
         Stopped: a signal came; all processes have saved after the same step.
     """
     meter, agreement = Meter(), Agreement(world=engine.context.world)
-    timer = StepTimer(engine.context.device, on=engine.context.first)
-    stepper = Stepper(run, problem, engine, state=state, meter=meter, timer=timer)
+    stepper = Stepper(run, problem, engine, state=state, meter=meter)
     clock, saved = Clock(problem, stepper), time.monotonic()
     engine.train()
-    with Console(run, problem, engine, sink, state=state, total=stepper.total, timer=timer) as console:
+    with Console(run, problem, engine, sink, state=state, stepper=stepper) as console:
         while state.at.step < stepper.total and not is_enough(run, state):
             watch.at(f"step {state.at.step + 1}, training", steps=True)
             rate = stepper.step()
@@ -75,8 +73,6 @@ def train(
                     save(state)
                 clock.restart()
                 saved = time.monotonic()
-            if evaluates:
-                console.tell_time()
             if stop and step < stepper.total:
                 agreement.finish()
                 raise Stopped(stop, saved=True)

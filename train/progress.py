@@ -52,9 +52,10 @@ class Progress:
                 total=self._total, initial=self._place.step, bar_format=BAR, dynamic_ncols=True, leave=False, file=sys.stderr
             )
             self._open.callback(self._bar.close)
+            above = DummyTqdmFile(sys.stderr)  # tqdm clears its bar for what is written to its own stream alone
             if sys.stdout.isatty():
-                self._open.enter_context(redirect_stdout(DummyTqdmFile(sys.stdout)))
-            self._open.enter_context(redirect_stderr(DummyTqdmFile(sys.stderr)))
+                self._open.enter_context(redirect_stdout(above))
+            self._open.enter_context(redirect_stderr(above))
         return self
 
     def __exit__(self, *_: object) -> None:

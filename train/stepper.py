@@ -30,12 +30,11 @@ class Stepper:
         total: steps of the run.
         done: samples of this process so far, in the problem's unit.
         ended: the last step was the last of its epoch.
+        timer: of the parts of the steps, on the first process.
     """
 
-    def __init__(
-        self, run: Run, problem: Problem, engine: Engine, *, state: State, meter: Meter, timer: StepTimer | None = None
-    ) -> None:
-        self._timer = timer or StepTimer(engine.context.device, on=False)
+    def __init__(self, run: Run, problem: Problem, engine: Engine, *, state: State, meter: Meter) -> None:
+        self.timer = StepTimer(engine.context.device, on=engine.context.first)
         self._run, self._problem, self._engine, self._state, self._meter = run, problem, engine, state, meter
         self._epoch_micros = problem.data.steps_per_epoch * run.accumulation(engine.context.world)
         self.total = run.steps or run.epochs * problem.data.steps_per_epoch
@@ -50,16 +49,16 @@ class Stepper:
         """All micro-batches of one optimizer step, without a wait for the GPU; returns the learning rate it was made with."""
         stepped = False
         while not stepped:
-            self._timer.begin()
+            self.timer.begin()
             at, batch = self._state.at, next(self._batches)
-            self._timer.mark("data")
+            self.timer.mark("data")
             self.freezing.set(at.epoch < self._run.freeze_backbone_epochs)
             rate = self._rate()
             self._engine.set_rate(rate, backbone=not self.freezing.frozen)
             # dropout is a function of the position in the run, so resuming needs no generator state
             place, context = at.epoch * self._epoch_micros + at.micro, self._engine.context
             torch.manual_seed((self._run.seed * 1_000_003 + place) * context.world + context.rank)
-            stepped = advance(self._problem, self._engine, self._meter, batch, at=at, mark=self._timer.mark)
+            stepped = advance(self._problem, self._engine, self._meter, batch, at=at, mark=self.timer.mark)
             self.done += self._problem.count(batch)
             self.ended = at.micro + 1 == self._epoch_micros
             self._state.at = replace(

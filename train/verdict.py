@@ -31,9 +31,9 @@ class Setting:
     threads: int  # that it does decode on
 
 
-def describe(spent: Spent, setting: Setting) -> str:
+def describe(spent: Spent, setting: Setting, *, what: str = "time") -> str:
     """`time      42 s: waiting for data 61%, forward 12%, ...; decode-bound: ...; try ...`."""
-    return f"time      {format_duration(spent.total_s)}: {format_shares(spent)}; {judge(spent, setting)}"
+    return f"{what:<10}{format_duration(spent.total_s)}: {format_shares(spent)}; {judge(spent, setting)}"
 
 
 def format_shares(spent: Spent) -> str:
