@@ -11,7 +11,7 @@ from tarpon.train.sink import MultiSink
 from tarpon.train.stepper import State, Stepper
 from tarpon.train.task import Problem, Result
 from tarpon.train.timing import Ledger
-from tarpon.train.verdict import Setting, as_scalars, describe
+from tarpon.train.verdict import Setting, advise, as_scalars, describe
 
 VERDICT_S = 10.0  # evaluations that come sooner one after another are judged together
 
@@ -70,7 +70,7 @@ class Console:
         if self._ledger.since_s >= VERDICT_S:
             spent = self._ledger.take()
             self._sink.write(at.step, as_scalars(spent), epoch=at.epoch)
-            self._progress.say(describe(spent, self._setting))
+            self._progress.say(f"time      {describe(spent, self._setting)}")
 
     def tell_end(self, *, early: bool) -> None:
         """Whether the training ends before its last step, and where the time went since the start."""
@@ -82,7 +82,9 @@ class Console:
             )
         self._ledger.take()
         if self._ledger.whole.step_s:
-            self._progress.say(describe(self._ledger.whole, self._setting, what="trained"))
+            words = describe(self._ledger.whole, self._setting)
+            more = advise(self._setting) if words.endswith("compute-bound") else ""
+            self._progress.say(f"trained   {words}{more and f'; {more}'}")
 
 
 def epoch_of(state: State) -> int:

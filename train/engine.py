@@ -22,6 +22,7 @@ from tarpon.train import optimizer_state
 from tarpon.train.config import EngineOptions, Optim, Run
 from tarpon.train.deepspeed_config import deepspeed_dict
 from tarpon.train.launchers import LaunchedRank, read_launched
+from tarpon.train.noise import terminal
 
 STANDING = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK")
 # The last resort against a sum over processes that never ends: alive.Watch looks at each process and is quicker, and rank 0
@@ -80,9 +81,7 @@ def connect() -> DistContext:
         say_if_op_compiles()
     deepspeed.init_distributed(verbose=False, timeout=COLLECTIVE)
     if alone:
-        for name in added.keys() - {
-            "LOCAL_RANK"
-        }:  # or a training started from here would try to join this process on its own port
+        for name in added.keys() - {"LOCAL_RANK"}:  # or a training started from here would try to join this one on its port
             del os.environ[name]
     return DistContext(
         rank=launched.rank,
@@ -125,7 +124,8 @@ def say_if_op_compiles() -> None:
 
     root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
     if os.environ.get("RANK", "0") == "0" and not any(root.glob("**/deepspeed_shm_comm*.so")):
-        print("First run here: DeepSpeed compiles its CPU communication op, one to two minutes, once.", flush=True)
+        words = "First run here: DeepSpeed compiles its CPU communication op, one to two minutes, once."
+        print(words, file=terminal(), flush=True)
 
 
 class Engine:

@@ -31,9 +31,9 @@ class Setting:
     threads: int  # that it does decode on
 
 
-def describe(spent: Spent, setting: Setting, *, what: str = "time") -> str:
-    """`time      42 s: waiting for data 61%, forward 12%, ...; decode-bound: ...; try ...`."""
-    return f"{what:<10}{format_duration(spent.total_s)}: {format_shares(spent)}; {judge(spent, setting)}"
+def describe(spent: Spent, setting: Setting) -> str:
+    """`42 s: waiting for data 61%, forward 12%, ...; decode-bound: ...; try ...`."""
+    return f"{format_duration(spent.total_s)}: {format_shares(spent)}; {judge(spent, setting)}"
 
 
 def format_shares(spent: Spent) -> str:
@@ -52,7 +52,7 @@ def judge(spent: Spent, setting: Setting) -> str:
         return f"decode-bound: {waiting:.0%} of a step is waiting for data; try {_try_to_decode(setting)}"
     if spent.share("evaluation") > EVALUATES:
         return "evaluation takes the most; try a larger --eval_every"
-    return f"compute-bound{_try_to_compute(setting)}"
+    return "compute-bound"
 
 
 def _try_to_decode(setting: Setting) -> str:
@@ -62,12 +62,13 @@ def _try_to_decode(setting: Setting) -> str:
     return f"shards packed at the size that is trained on, or more than {cores} a process"
 
 
-def _try_to_compute(setting: Setting) -> str:
+def advise(setting: Setting) -> str:
+    """What makes a compute-bound training faster, "" where nothing is left to say."""
     if not setting.gpu:
-        return "; a GPU or a smaller network makes it faster"
+        return "a GPU or a smaller network makes it faster"
     if not setting.bf16:
-        return "; try --engine.dtype bf16"
-    return "" if setting.compiled else "; try --engine.compile on"
+        return "try --engine.dtype bf16"
+    return "" if setting.compiled else "try --engine.compile on"
 
 
 def as_scalars(spent: Spent) -> Mapping[str, float]:

@@ -226,7 +226,9 @@ def test_predictions_are_whole_trials(whole, shards):
 def test_tensorboard_has_scalars_and_pictures(whole):
     events = EventAccumulator(str(whole / "tensorboard"))
     events.Reload()
-    assert {"loss", "lr", "val/macro_f1", "test/macro_f1", "loader/wait_share"} <= set(events.Tags()["scalars"])
+    names = {"train/loss", "train/lr", "val/main/macro_f1", "val/main/accuracy", "val/detail/f1_rest", "speed/wait_share"}
+    assert names <= set(events.Tags()["scalars"])
+    assert "test/text_summary" in events.Tags()["tensors"]
     pictures = {"confusion", "ethogram", "pr_curves", "frames"}
     assert {f"{split}/{name}" for split in ("val", "test") for name in pictures} <= set(events.Tags()["images"])
     assert {"val/pr_rest", "test/pr_rest"} <= set(events.PluginTagToContent("pr_curves"))
