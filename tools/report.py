@@ -5,7 +5,7 @@ The sections of every task are here; those of one task are in its own module, fo
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,14 @@ import numpy as np
 from tarpon.tools.html.document import (
     cards,
     collapsible,
-    embed_figure,
+    embed_panels,
     number,
     paragraph,
     preformatted,
     render_document,
     table,
 )
+from tarpon.tools.measured import HEADING, anchor, format_measured
 from tarpon.tools.record import SPLITS, Record, read_run
 from tarpon.tools.task import load
 from tarpon.tools.tasks import TOOLS
@@ -37,6 +38,7 @@ class ReportSections:
 
     unit: str  # what is predicted, one of many
     headlines: tuple[tuple[str, str, str], ...] = ()  # name in metrics.json, label, what the number means
+    measured: Mapping[str, str] = field(default_factory=dict)  # headline -> how it is made, in sentences
     sections: Callable[..., list[tuple[str, str]]]  # (record, frames=) -> (heading, HTML) in reading order
     frames: Callable[[Record], Frames | None] = lambda record: None  # stored pictures from the run's shards
     has_curve: Callable[[str], bool] = lambda name: True  # whether a score of val is drawn over the steps
@@ -51,23 +53,44 @@ class ReportSections:
 NOTHING = ReportSections(unit="sample", sections=lambda record, frames: [])
 
 
-def run(run: str) -> int:
-    """Write RUN/report.html from the run folder and the shards it was trained on.
+def run(run: list[str], *, out: str | None = None) -> int:
+    """Write one page on a run, or one that compares several.
 
     Args:
-        run: run folder that train/launch.py wrote.
+        run: run folder that train/launch.py wrote; of several, which must be of one task and one test split, the page has
+            their scores beside each other.
+        out: the page to write, or a folder for it. Unset: report.html in the run folder; of several runs compare.html beside
+            the first.
     """
-    record = read_run(Path(run))
+    if len(run) > 1:
+        from tarpon.tools.compare import compare  # which needs this module's records
+
+        return compare([Path(folder) for folder in run], out=out)
+    folder = Path(run[0])
+    page = place_page(out, name="report.html", default=folder / "report.html")
+    record = read_run(folder)
     parts = sections_of(record.task)
-    if record.predictions:
-        parts.rewrite(Path(run))
-    out = write_report(Path(run), frames=parts.frames(record))
+    if record.predictions and out is None:  # a folder that another page is made of may be another's
+        parts.rewrite(folder)
+    written = write_report(folder, frames=parts.frames(record), out=page)
     scores = record.metrics.get(record.split, {})
     for name, label, meaning in parts.headlines:
         if name in scores:
             print(f"{record.split} {label:<24}{scores[name]:.3f}  {meaning}")
-    print(f"report: {out}")
+    print(f"report: {written}")
     return 0
+
+
+def place_page(out: str | None, *, name: str, default: Path) -> Path:
+    """The file that --out means: itself, or `name` in a folder; ValueError where it cannot be told."""
+    if out is None:
+        return default
+    path = Path(out)
+    page = path if path.suffix.lower() in (".html", ".htm") else path / name
+    if page.is_dir() or (page.parent.exists() and not page.parent.is_dir()):
+        raise ValueError(f"--out {out}: give a folder, or a file that ends with .html")
+    page.parent.mkdir(parents=True, exist_ok=True)
+    return page
 
 
 def sections_of(task: str) -> ReportSections:
@@ -87,7 +110,8 @@ def write_report(run: Path, *, frames: Frames | None = None, out: Path | None = 
         out: the file to write; RUN/report.html unless given.
     """
     run = Path(run)
-    record = read_run(run)
+    out = run / "report.html" if out is None else Path(out)
+    record = read_run(run, page=None if out.parent.resolve() == run.resolve() else out.parent)
     parts = sections_of(record.task)
     sections = [
         ("Result", _warned(parts.warnings(record)) + _result(record, parts=parts)),
@@ -95,14 +119,19 @@ def write_report(run: Path, *, frames: Frames | None = None, out: Path | None = 
         ("Training", _training(record, has_curve=parts.has_curve)),
         *_quarantine(run),
         *parts.sections(record, frames=frames),
+        *_measured(record, parts=parts),
         ("All metrics", _all_metrics(record)),
         ("Configuration and machine", _settings(record)),
     ]
-    out = run / "report.html" if out is None else Path(out)
-    draft = Path(f"{out}.draft")
-    draft.write_text(render_document(f"Run {record.name}", sections), encoding="utf-8")
-    os.replace(draft, out)
+    write_page(out, render_document(f"Run {record.name}", sections))
     return out
+
+
+def write_page(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    draft = Path(f"{path}.draft")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)
 
 
 def _warned(lines: Sequence[str]) -> str:
@@ -132,7 +161,8 @@ def _result(record: Record, *, parts: ReportSections) -> str:
         (
             f"{record.split}: {label}",
             f"{scores[name]:.3f}",
-            [*_small_print(name, scores, over=parts.over), *([beside[name]] if name in beside else []), meaning],
+            [*small_print(name, scores, over=parts.over), *([beside[name]] if name in beside else []), meaning],
+            anchor(name),
         )
         for name, label, meaning in parts.headlines
         if name in scores
@@ -145,7 +175,7 @@ def _result(record: Record, *, parts: ReportSections) -> str:
     return cards(boxes) + parts.below(record) + "".join(notes)
 
 
-def _small_print(name: str, scores: Mapping[str, float], *, over: str) -> list[str]:
+def small_print(name: str, scores: Mapping[str, float], *, over: str) -> list[str]:
     """What a headline must be read against; `over`: what its interval was drawn over."""
     lines = []
     if {f"{name}_low", f"{name}_high"} <= scores.keys():
@@ -203,8 +233,19 @@ def _training(record: Record, *, has_curve: Callable[[str], bool]) -> str:
     if not curves.has_curves(lines):
         return paragraph("metrics.jsonl has no loss, learning rate or val score yet, so there are no curves.")
     names = score_keys(record.classes)
-    caption = f"Up to optimizer step {max(line['step'] for line in lines):,}; val/ is the validation split."
-    return embed_figure(curves.curves(lines, classes=names), caption=caption)
+    caption = (
+        f"Up to optimizer step {max(line['step'] for line in lines):,}; validation is the split that picks the best weights."
+    )
+    return embed_panels(curves.curves(lines, classes=names), caption=caption)
+
+
+def _measured(record: Record, *, parts: ReportSections) -> list[tuple[str, str]]:
+    """What the headlines lead to; no section where there are none."""
+    scores = record.metrics.get(record.split, {})
+    if not any(name in scores for name, *_ in parts.headlines):
+        return []
+    facts = {"split": record.split, "measured": parts.measured, "over": parts.over}
+    return [(HEADING, format_measured(parts.headlines, scores, **facts))]
 
 
 def _quarantine(run: Path) -> list[tuple[str, str]]:
