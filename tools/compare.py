@@ -125,8 +125,10 @@ def _with_interval(name: str, scores: Mapping[str, float]) -> str:
 
 def _curves(held: Mapping[str, Record], *, parts: ReportSections) -> str:
     lines = {name: record.lines for name, record in held.items()}
-    names = ["loss", "val/loss", *(f"val/{name}" for name, *_ in parts.headlines)]
-    figures = [drawn for name in names if (drawn := curves.compare_curves(lines, name)) is not None]
+    titles = {"loss": "Training loss", "val/loss": "Validation loss"}
+    titles |= {f"val/{name}": f"{label} on validation" for name, label, _ in parts.headlines}
+    drawn = [curves.compare_curves(lines, name, title=title) for name, title in titles.items()]
+    figures = [figure for figure in drawn if figure is not None]
     if not figures:
         return paragraph("The logs of these runs have no curves.")
     return embed_panels(figures, caption="Over optimizer steps; a run has one colour in all of them.")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from tarpon.tools.html.document import definitions
+from tarpon.tools.html.document import definitions, paragraph
 
 HEADING = "How the scores are measured"
 RESAMPLES = "1,000"  # of metrics.bootstrap
@@ -40,4 +40,4 @@ def format_measured(
             )
         lines.append(f"In metrics.json: {split}, {name}.")
         rows.append((anchor(name), label, lines))
-    return definitions(rows)
+    return definitions(rows) if rows else paragraph("This run has no headline scores.")

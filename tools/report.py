@@ -62,11 +62,12 @@ def run(run: list[str], *, out: str | None = None) -> int:
         out: the page to write, or a folder for it. Unset: report.html in the run folder; of several runs compare.html beside
             the first.
     """
-    if len(run) > 1:
+    folders = [Path(folder) for folder in ([run] if isinstance(run, str) else run)]
+    if len(folders) > 1:
         from tarpon.tools.compare import compare  # which needs this module's records
 
-        return compare([Path(folder) for folder in run], out=out)
-    folder = Path(run[0])
+        return compare(folders, out=out)
+    (folder,) = folders
     page = place_page(out, name="report.html", default=folder / "report.html")
     record = read_run(folder)
     parts = sections_of(record.task)
@@ -240,9 +241,9 @@ def _training(record: Record, *, has_curve: Callable[[str], bool]) -> str:
 
 
 def _measured(record: Record, *, parts: ReportSections) -> list[tuple[str, str]]:
-    """What the headlines lead to; no section where there are none."""
+    """What the headlines lead to; no section for a task without any."""
     scores = record.metrics.get(record.split, {})
-    if not any(name in scores for name, *_ in parts.headlines):
+    if not parts.headlines:
         return []
     facts = {"split": record.split, "measured": parts.measured, "over": parts.over}
     return [(HEADING, format_measured(parts.headlines, scores, **facts))]

@@ -25,7 +25,7 @@ def curves(lines: Sequence[Mapping[str, float]], *, classes: Sequence[str] = ())
     return [_draw_panel(panel, lines=lines) for panel in panels]
 
 
-def compare_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], name: str) -> Figure | None:
+def compare_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], name: str, *, title: str) -> Figure | None:
     """One value of several runs over their steps, a line a run; None where no run has it.
 
     Args:
@@ -37,10 +37,9 @@ def compare_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], name: str)
         return None
     colours = style.class_colours(len(runs))
     merged = [{"step": line["step"], run: line[name]} for run, lines in held.items() for line in lines]
-    title = in_words(name) + (" on validation" if name.startswith("val/") and not name.startswith("val/loss") else "")
     series = {run: colour for run, colour in zip(runs, colours, strict=True) if held[run]}
     share = _is_score(name, [line for lines in held.values() for line in lines])
-    panel = _Panel(title=title, series=series, share=share, wide="loss" in name, named=style.plain)
+    panel = _Panel(title=title, series=series, share=share, wide="loss" in name, named=str, columns=1)
     return _draw_panel(panel, lines=merged)
 
 
@@ -56,6 +55,7 @@ class _Panel:
     share: bool = False  # the y axis is [0, 1]
     wide: bool = False  # the y axis is logarithmic where the values span more than a factor of 50
     named: Callable[[str], str] = in_words  # a series' name in the legend
+    columns: int = 2  # of the legend
 
 
 def _panels(lines: Sequence[Mapping[str, float]], *, classes: Sequence[str]) -> list[_Panel]:
@@ -95,7 +95,7 @@ def _is_score(name: str, lines: Sequence[Mapping[str, float]]) -> bool:
     """Whether a val/ name is one of the scores in [0, 1] that a reader follows, not a bound, a class or an error."""
     if not name.startswith("val/") or name.startswith("val/f1_") or name.endswith(("_low", "_high")):
         return False
-    if any(word in name for word in ("loss", "keypoint", "majority")):
+    if any(word in name for word in ("loss", "keypoint", "majority", "mae", "rmse", "ece")):
         return False
     return all(0.0 <= line[name] <= 1.0 for line in lines if name in line)
 
@@ -112,7 +112,7 @@ def _draw_panel(panel: _Panel, *, lines: Sequence[Mapping[str, float]]) -> Figur
             value,
             color=colour,
             linewidth=1.4,
-            label=style.plain(panel.named(name)),
+            label=style.plain(panel.named(name), limit=70 // panel.columns),
             markersize=2.5,
             marker="o" if len(step) < 40 else None,
             linestyle="--" if name == "val/loss" else "-",
@@ -127,5 +127,5 @@ def _draw_panel(panel: _Panel, *, lines: Sequence[Mapping[str, float]]) -> Figur
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     if len(panel.series) > 1 or panel.wide:
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=8, frameon=False)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=panel.columns, fontsize=8, frameon=False)
     return figure

@@ -31,7 +31,7 @@ def confusion(counts: np.ndarray, *, classes: Sequence[str]) -> Figure:
 
 def f1_bars(f1: Sequence[float], *, support: Sequence[int], classes: Sequence[str]) -> Figure:
     """One bar a class, with the number of true frames it rests on; NaN (no frame true or predicted) is said, not drawn as 0."""
-    figure = Figure(figsize=(7.0, 0.42 * len(classes) + 0.9), layout="constrained")
+    figure = Figure(figsize=(5.9, 0.42 * len(classes) + 0.9), layout="constrained")
     axes = figure.subplots()
     values = np.asarray(f1, dtype=float)
     axes.barh(
