@@ -31,7 +31,7 @@ def describe_device(engine: Engine, run: Run) -> str:
     name = f"CPU, {own} core{'s' * (own > 1)}"
     if context.device.type == "cuda":
         name = torch.cuda.get_device_name(context.device)
-    parts = [f"{context.world} processes of {name}" if context.world > 1 else name]
+    parts = [f"{context.world} processes, each {name}" if context.world > 1 else name]
     parts.append("bf16" if engine.bf16 else "fp32 (matrix products in tf32)" if engine.tf32 else "fp32")
     parts += [f"ZeRO {run.engine.zero_stage}"] if run.engine.zero_stage else []
     return ", ".join([*parts, engine.speed])

@@ -50,7 +50,7 @@ def reported(star_run, tmp_path_factory):
 
 def test_sections_are_there_in_order_with_their_pictures(reported):
     assert list(reported[1]) == SECTIONS
-    assert [reported[1][name][2] for name in SECTIONS] == [0, 0, 1, 2, 0, 1, 0, 0, 1, 0, 0, 0]
+    assert [reported[1][name][2] for name in SECTIONS] == [0, 0, 4, 2, 0, 1, 0, 0, 1, 0, 0, 0]
 
 
 def test_all_files_are_made_again_from_the_run_folder_alone(reported, star_run):
