@@ -168,6 +168,11 @@ def test_metrics_json_is_flat_and_complete(whole):
     assert scores["steps"] == 6
 
 
+def test_a_bare_flag_is_an_option_of_the_run(whole):
+    assert "\nverbose: true\n" in (whole / "run.yaml").read_text()
+    assert not (whole / "log.txt").exists()  # in a test's own process nothing is taken
+
+
 def test_the_best_weights_are_those_of_the_best_score(whole):
     lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     values = {line["step"]: line["val/macro_f1"] for line in lines if "val/macro_f1" in line}
