@@ -162,7 +162,7 @@ def _result(record: Record, *, parts: ReportSections) -> str:
         (
             f"{record.split}: {label}",
             f"{scores[name]:.3f}",
-            [*small_print(name, scores, over=parts.over), *([beside[name]] if name in beside else []), meaning],
+            [*_small_print(name, scores, over=parts.over), *([beside[name]] if name in beside else []), meaning],
             anchor(name),
         )
         for name, label, meaning in parts.headlines
@@ -176,7 +176,7 @@ def _result(record: Record, *, parts: ReportSections) -> str:
     return cards(boxes) + parts.below(record) + "".join(notes)
 
 
-def small_print(name: str, scores: Mapping[str, float], *, over: str) -> list[str]:
+def _small_print(name: str, scores: Mapping[str, float], *, over: str) -> list[str]:
     """What a headline must be read against; `over`: what its interval was drawn over."""
     lines = []
     if {f"{name}_low", f"{name}_high"} <= scores.keys():

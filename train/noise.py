@@ -29,7 +29,7 @@ class Noise:
 
     def __init__(self) -> None:
         self._terminal = [os.dup(number) for number in (1, 2)]
-        self._file = tempfile.TemporaryFile("w+b")  # noqa: SIM115  open until the process ends
+        self._file = tempfile.TemporaryFile("a+b", buffering=0)  # noqa: SIM115  open until the process ends
         self._path: Path | None = None
         self._point([self._file.fileno()] * 2)
         self.stdout, self.stderr = (
