@@ -126,6 +126,6 @@ def _draw_panel(panel: _Panel, *, lines: Sequence[Mapping[str, float]]) -> Figur
     axes.grid(color="#E3E3E3", linewidth=0.6)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    if len(panel.series) > 1 or panel.wide:
+    if len(panel.series) > 1 or panel.wide or panel.share:  # one score alone wants its name too
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=panel.columns, fontsize=8, frameon=False)
     return figure
