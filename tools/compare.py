@@ -1,6 +1,6 @@
 """One page over several runs of one task: their scores beside each other, their curves over each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,10 +107,11 @@ def _scores(held: Mapping[str, Record], *, parts: ReportSections) -> str:
     if not rows:
         return paragraph("These runs have none of the headline scores.")
     counts = {f"{record.metrics[split].get('rows', np.nan):.0f}" for record in held.values()}
+    over = _over(held.values(), parts=parts)
     words = (
         f"Scores on {split}, the same {len(read_samples(next(iter(held.values())))):,} samples in every run, with their 95% "
-        f"intervals over {parts.over} where there are any. The interval of a run says how far the score hangs on which "
-        f"{parts.over} were tested, not how far on the random seed: for that compare runs of several seeds."
+        f"intervals over {over} where there are any. The interval of a run says how far the score hangs on which "
+        f"{over} were tested, not how far on the random seed: for that compare runs of several seeds."
     )
     left = "" if len(counts) == 1 else paragraph("Not every run could read every row: see the runs' own reports.", kind="warn")
     return table((f"on {split}", *held), rows) + paragraph(words, kind="soft") + left
@@ -150,7 +151,13 @@ def _options(held: Mapping[str, Record]) -> str:
 
 def _measured(records: Sequence[Record], *, parts: ReportSections) -> str:
     scores = {name: value for record in records for name, value in record.metrics[record.split].items()}
-    return format_measured(parts.headlines, scores, split=records[0].split, measured=parts.measured, over=parts.over)
+    facts = {"split": records[0].split, "measured": parts.measured, "over": _over(records, parts=parts)}
+    return format_measured(parts.headlines, scores, **facts)
+
+
+def _over(records: Iterable[Record], *, parts: ReportSections) -> str:
+    """What the intervals of the runs were drawn over."""
+    return " or ".join(dict.fromkeys(parts.over(record) if callable(parts.over) else parts.over for record in records))
 
 
 def _link(record: Record, name: str, *, page: Path) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tarpon.shards.tar_cache import Cache
+
 SPLITS = ("test", "val")  # the first that a run has is the one reported
 SUFFIXES = (".npz", ".parquet")  # of predictions: each task writes one of them
 
@@ -27,6 +29,7 @@ class Record:
     groups: dict[str, list[str]]  # split -> what the split kept together (animal, video, well), one name a predicted sample
     classes: list[str]
     page: Path | None = None  # folder that its page is written to; None: its own
+    cache: Cache | None = None  # for tars of remote shards; None: the run's own
 
     @property
     def split(self) -> str:
@@ -38,7 +41,7 @@ class Record:
         return name if self.page is None else os.path.relpath(self.folder / name, self.page)
 
 
-def read_run(run: Path, *, page: Path | None = None) -> Record:
+def read_run(run: Path, *, page: Path | None = None, cache: Cache | None = None) -> Record:
     """Read a run folder; ValueError says which file is missing or wrong."""
     missing = [name for name in ("run.yaml", "metrics.jsonl") if not (run / name).is_file()]
     if missing:
@@ -61,6 +64,7 @@ def read_run(run: Path, *, page: Path | None = None) -> Record:
         groups={split: groups for split, (groups, _) in names.items()},
         classes=next((classes for _, classes in names.values()), []),
         page=page,
+        cache=cache,
     )
 
 

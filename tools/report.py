@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tarpon.shards.tar_cache import CACHE_BYTES, Cache
 from tarpon.tools.html.document import (
     cards,
     collapsible,
@@ -44,16 +45,16 @@ class ReportSections:
     has_curve: Callable[[str], bool] = lambda name: True  # whether a score of val is drawn over the steps
     split: Callable[[Record], str] | None = None  # HTML on how the split was made; None: by group, as predictions tell
     warnings: Callable[[Record], Sequence[str]] = lambda record: ()  # what stands above the result
-    over: str = "groups"  # what the intervals of the headlines were drawn over
+    over: str | Callable[[Record], str] = "groups"  # what the intervals of the headlines were drawn over
     beside: Callable[[Record], Mapping[str, str]] = lambda record: {}  # headline -> what else it must be read against
     below: Callable[[Record], str] = lambda record: ""  # HTML below the headlines
-    rewrite: Callable[[Path], None] = lambda run: None  # the run folder's other files, made again from what it holds
+    rewrite: Callable[[Record], None] = lambda record: None  # the run folder's other files, made again from what it holds
 
 
 NOTHING = ReportSections(unit="sample", sections=lambda record, frames: [])
 
 
-def run(run: list[str], *, out: str | None = None) -> int:
+def run(run: list[str], *, out: str | None = None, cache: str | None = None, cache_bytes: int = CACHE_BYTES) -> int:
     """Write one page on a run, or one that compares several.
 
     Args:
@@ -61,6 +62,8 @@ def run(run: list[str], *, out: str | None = None) -> int:
             their scores beside each other.
         out: the page to write, or a folder for it. Unset: report.html in the run folder; of several runs compare.html beside
             the first.
+        cache: folder for fetched tars, of shards at a URL; unset: the run's own.
+        cache_bytes: most bytes that it may hold.
     """
     folders = [Path(folder) for folder in ([run] if isinstance(run, str) else run)]
     if len(folders) > 1:
@@ -69,11 +72,11 @@ def run(run: list[str], *, out: str | None = None) -> int:
         return compare(folders, out=out)
     (folder,) = folders
     page = place_page(out, name="report.html", default=folder / "report.html")
-    record = read_run(folder)
+    record = read_run(folder, cache=Cache.of(cache, cache_bytes))
     parts = sections_of(record.task)
     if record.predictions and out is None:  # a folder that another page is made of may be another's
-        parts.rewrite(folder)
-    written = write_report(folder, frames=parts.frames(record), out=page)
+        parts.rewrite(record)
+    written = write_report(folder, frames=parts.frames(record), out=page, cache=record.cache)
     scores = record.metrics.get(record.split, {})
     for name, label, meaning in parts.headlines:
         if name in scores:
@@ -102,17 +105,18 @@ def sections_of(task: str) -> ReportSections:
     return load(tools.report) if tools and tools.report else NOTHING
 
 
-def write_report(run: Path, *, frames: Frames | None = None, out: Path | None = None) -> Path:
+def write_report(run: Path, *, frames: Frames | None = None, out: Path | None = None, cache: Cache | None = None) -> Path:
     """Write the report of a run folder and return its path.
 
     Args:
         run: holds run.yaml and metrics.jsonl and, once the run is over, metrics.json and predictions/{val,test}.npz.
         frames: gives stored pictures of a sample, for the figures drawn over them; None leaves those out.
         out: the file to write; RUN/report.html unless given.
+        cache: for tars of remote shards; None: the run's own.
     """
     run = Path(run)
     out = run / "report.html" if out is None else Path(out)
-    record = read_run(run, page=None if out.parent.resolve() == run.resolve() else out.parent)
+    record = read_run(run, page=None if out.parent.resolve() == run.resolve() else out.parent, cache=cache)
     parts = sections_of(record.task)
     sections = [
         ("Result", _warned(parts.warnings(record)) + _result(record, parts=parts)),
@@ -157,12 +161,12 @@ def _result(record: Record, *, parts: ReportSections) -> str:
                 kind="warn",
             )
         )
-    beside = parts.beside(record)
+    beside, over = parts.beside(record), parts.over(record) if callable(parts.over) else parts.over
     boxes = [
         (
             f"{record.split}: {label}",
             f"{scores[name]:.3f}",
-            [*_small_print(name, scores, over=parts.over), *([beside[name]] if name in beside else []), meaning],
+            [*_small_print(name, scores, over=over), *([beside[name]] if name in beside else []), meaning],
             anchor(name),
         )
         for name, label, meaning in parts.headlines
@@ -234,9 +238,7 @@ def _training(record: Record, *, has_curve: Callable[[str], bool]) -> str:
     if not curves.has_curves(lines):
         return paragraph("metrics.jsonl has no loss, learning rate or val score yet, so there are no curves.")
     names = score_keys(record.classes)
-    caption = (
-        f"Up to optimizer step {max(line['step'] for line in lines):,}; validation is the split that picks the best weights."
-    )
+    caption = f"Up to optimizer step {max(line['step'] for line in lines):,}; the best weights are chosen on validation."
     return embed_panels(curves.curves(lines, classes=names), caption=caption)
 
 
@@ -245,7 +247,8 @@ def _measured(record: Record, *, parts: ReportSections) -> list[tuple[str, str]]
     scores = record.metrics.get(record.split, {})
     if not parts.headlines:
         return []
-    facts = {"split": record.split, "measured": parts.measured, "over": parts.over}
+    over = parts.over(record) if callable(parts.over) else parts.over
+    facts = {"split": record.split, "measured": parts.measured, "over": over}
     return [(HEADING, format_measured(parts.headlines, scores, **facts))]
 
 

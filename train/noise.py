@@ -11,7 +11,7 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -95,7 +95,8 @@ class Noise:
                     logger.addHandler(logging.lastResort)
 
     def _take_warning(self, message, category, filename, lineno, file=None, line=None) -> None:
-        (file or self._stream).write(warnings.formatwarning(message, category, filename, lineno, line))
+        with suppress(OSError):  # a full disk is for the trainer's own files to tell
+            (file or self._stream).write(warnings.formatwarning(message, category, filename, lineno, line))
 
     def _tell_fault(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         self.tell_last_words()
@@ -129,7 +130,8 @@ def terminal() -> TextIO:
 def keep_in(folder: Path) -> None:
     """`Noise.keep_in` a run folder, where it was begun."""
     for noise in _begun:
-        noise.keep_in(folder / LOG)
+        if folder.is_dir():  # another machine's process may not see it
+            noise.keep_in(folder / LOG)
 
 
 def release() -> None:

@@ -22,6 +22,7 @@ def cells(
     side: int = 0,
     max_pixels: int = MAX_PIXELS,
     workers: int = 0,
+    cluster: str | None = None,
 ) -> int:
     """Pack infected and uninfected TIFF stacks into shards, every page at its full depth; run again after a kill it goes on.
 
@@ -36,6 +37,7 @@ def cells(
             times as fast. 0: every page is kept pixel for pixel.
         max_pixels: a stack whose header tells of pages of more is kept out, unread.
         workers: processes; 0: one a core.
+        cluster: tcp://HOST:PORT of a dask scheduler whose workers make the shards, or slurm, which starts `workers` jobs.
     """
     settings = read_config(Path(config))
     seed = settings.split_seed if seed is None else seed
@@ -59,6 +61,7 @@ def cells(
         split=ratios,
         seed=seed,
         workers=workers,
+        cluster=cluster,
         tables=format_packed,
         counted=lambda manifest: f"{len(manifest)} pages of {manifest.card['stacks']} stacks",
     )
