@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import yaml
 
 from tarpon.tools.html.document import embed_panels, link_paragraph, number, paragraph, render_document, table
+from tarpon.tools.html.page import place_page, write_page
 from tarpon.tools.measured import HEADING, format_measured
 from tarpon.tools.record import Record, read_run
-from tarpon.tools.report import ReportSections, place_page, sections_of, write_page
+from tarpon.tools.report import ReportSections, sections_of
 from tarpon.train.config import flat
 from tarpon.train.figures import curves
 

@@ -3,10 +3,10 @@
 The sections of every task are here; those of one task are in its own module, found through `tools/tasks.py`.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,14 +21,16 @@ from tarpon.tools.html.document import (
     render_document,
     table,
 )
+from tarpon.tools.html.page import place_page, write_page
 from tarpon.tools.measured import HEADING, anchor, format_measured
 from tarpon.tools.record import SPLITS, Record, read_run
 from tarpon.tools.task import load
 from tarpon.tools.tasks import TOOLS
-from tarpon.train.figures import curves
-from tarpon.train.figures.style import Frames
 from tarpon.train.metrics.names import score_keys
 from tarpon.train.quarantine import read_quarantine
+
+if TYPE_CHECKING:
+    from tarpon.train.figures.style import Frames
 
 NO_TASK = "run.json does not say which task this run is of, so only what every task has is shown."
 
@@ -41,7 +43,7 @@ class ReportSections:
     headlines: tuple[tuple[str, str, str], ...] = ()  # name in metrics.json, label, what the number means
     measured: Mapping[str, str] = field(default_factory=dict)  # headline -> how it is made, in sentences
     sections: Callable[..., list[tuple[str, str]]]  # (record, frames=) -> (heading, HTML) in reading order
-    frames: Callable[[Record], Frames | None] = lambda record: None  # stored pictures from the run's shards
+    frames: "Callable[[Record], Frames | None]" = lambda record: None  # stored pictures from the run's shards
     has_curve: Callable[[str], bool] = lambda name: True  # whether a score of val is drawn over the steps
     split: Callable[[Record], str] | None = None  # HTML on how the split was made; None: by group, as predictions tell
     warnings: Callable[[Record], Sequence[str]] = lambda record: ()  # what stands above the result
@@ -85,18 +87,6 @@ def run(run: list[str], *, out: str | None = None, cache: str | None = None, cac
     return 0
 
 
-def place_page(out: str | None, *, name: str, default: Path) -> Path:
-    """The file that --out means: itself, or `name` in a folder; ValueError where it cannot be told."""
-    if out is None:
-        return default
-    path = Path(out)
-    page = path if path.suffix.lower() in (".html", ".htm") else path / name
-    if page.is_dir() or (page.parent.exists() and not page.parent.is_dir()):
-        raise ValueError(f"--out {out}: give a folder, or a file that ends with .html")
-    page.parent.mkdir(parents=True, exist_ok=True)
-    return page
-
-
 def sections_of(task: str) -> ReportSections:
     """What a task adds; nothing for "", a folder that names no task, and for a task without a report of its own."""
     tools = TOOLS.get(task)
@@ -105,7 +95,7 @@ def sections_of(task: str) -> ReportSections:
     return load(tools.report) if tools and tools.report else NOTHING
 
 
-def write_report(run: Path, *, frames: Frames | None = None, out: Path | None = None, cache: Cache | None = None) -> Path:
+def write_report(run: Path, *, frames: "Frames | None" = None, out: Path | None = None, cache: Cache | None = None) -> Path:
     """Write the report of a run folder and return its path.
 
     Args:
@@ -130,13 +120,6 @@ def write_report(run: Path, *, frames: Frames | None = None, out: Path | None = 
     ]
     write_page(out, render_document(f"Run {record.name}", sections))
     return out
-
-
-def write_page(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    draft = Path(f"{path}.draft")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
 
 
 def _warned(lines: Sequence[str]) -> str:
@@ -235,6 +218,8 @@ def _training(record: Record, *, has_curve: Callable[[str], bool]) -> str:
         {name: value for name, value in line.items() if not name.startswith("val/") or has_curve(name.removeprefix("val/"))}
         for line in record.lines
     ]
+    from tarpon.train.figures import curves  # here: a wrong folder is refused before matplotlib is imported
+
     if not curves.has_curves(lines):
         return paragraph("metrics.jsonl has no loss, learning rate or val score yet, so there are no curves.")
     names = score_keys(record.classes)

@@ -8,12 +8,12 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, Template
-from matplotlib.figure import Figure
 
-from tarpon.train.figures.alternative import describe_figure
-from tarpon.train.figures.style import png
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parent
 WIDE_IN = 6.0  # inches; more would be illegible at the width of a telephone
@@ -63,16 +63,19 @@ def definitions(rows: Iterable[tuple[str, str, Sequence[str]]]) -> str:
     return _part("definitions", list(rows))
 
 
-def embed_figure(figure: Figure, *, caption: str, colours: int | None = None) -> str:
+def embed_figure(figure: "Figure", *, caption: str, colours: int | None = None) -> str:
     """A matplotlib figure as an inline PNG with a caption; `colours`: see figures.style.png.
 
     What it shows is read off it for those who do not see it. One too wide for a telephone is moved sideways there.
     """
+    from tarpon.train.figures.alternative import describe_figure  # here: matplotlib is needed where something is drawn
+    from tarpon.train.figures.style import png
+
     image = embed_image(png(figure, colours=colours), alt=describe_figure(figure) or caption)
     return _part("figure", image, caption, figure.get_figwidth() > WIDE_IN)
 
 
-def embed_panels(figures: Sequence[Figure], *, caption: str) -> str:
+def embed_panels(figures: "Sequence[Figure]", *, caption: str) -> str:
     """Small figures beside each other, two in a row where there is room, with one caption."""
     return _part("panels", "".join(embed_figure(figure, caption="") for figure in figures), caption)
 
