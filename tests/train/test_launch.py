@@ -158,6 +158,21 @@ def until(step: int):
     return short
 
 
+@pytest.mark.slow
+def test_a_training_says_its_own_words_alone(spawn, tmp_path):
+    lines = finished(spawn("quiet", "--steps=4", "--eval_every=1", "--global_batch=2")).splitlines()
+    begun = ("train     mouse on ", "data      ", "device    CPU, ", "steps     4: ", "out       ")
+    assert lines[0].startswith(begun[0])
+    assert [line[:10] for line in lines if line.startswith(begun)] == [start[:10] for start in begun]
+    told = [line for line in lines if line.startswith("step ")]
+    assert [line.split()[1] for line in told if " val macro_f1 " in line] == ["2/4", "4/4"]
+    assert any(line.startswith("trained   ") for line in lines)
+    assert lines[-2].startswith(f"next      tarpon report {tmp_path / 'quiet'} ")
+    libraries = (tmp_path / "quiet" / "log.txt").read_text()
+    assert "built successfully" in libraries
+    assert not set(libraries.splitlines()) & set(lines)
+
+
 def test_metrics_json_is_flat_and_complete(whole):
     scores = json.loads((whole / "metrics.json").read_text())
     assert set(scores) == {"val", "test", "best_step", "steps"}
