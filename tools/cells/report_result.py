@@ -13,7 +13,7 @@ from tarpon.tools.html.document import paragraph
 from tarpon.tools.record import SPLITS, Record
 from tarpon.tools.run_shards import open_run_shards
 from tarpon.train.tasks.cells.metrics.control import describe_control, is_near_guess
-from tarpon.train.tasks.cells.metrics.intervals import describe_unit
+from tarpon.train.tasks.cells.metrics.intervals import WELLS, choose_unit
 from tarpon.train.tasks.cells.metrics.predictions import PageRows, find_one_well_classes
 from tarpon.train.tasks.cells.metrics.scores import score
 from tarpon.train.tasks.cells.outputs import read_predictions
@@ -106,7 +106,8 @@ def describe_result(record: Record) -> str:
 
 def describe_intervals(record: Record) -> str:
     """What the intervals of the headlines are over."""
-    return describe_unit(read_rows(record, record.split)) if record.split in record.predictions else "wells"
+    unit = choose_unit(read_rows(record, record.split)) if record.split in record.predictions else WELLS
+    return unit if unit == WELLS else f"{unit} (it tells nothing of other wells)"
 
 
 def read_rows(record: Record, split: str) -> PageRows:
