@@ -200,4 +200,6 @@ WILDLIFE = Source(
         "data set"
     ),
     shard_size=4096,  # a tar of about 400 MB at 620 pixels
+    find_copies=reid.find_equal_pixels,
+    find_near_copies=reid.find_near_copies,
 )
