@@ -1,7 +1,7 @@
 """Pictures that are there twice: files of the same bytes, equal pixels however they were saved, and near copies.
 
-A near copy is the same picture at another bit depth, brightness or size, compressed again, or cut by about 1% at its edges. It is
-told, never refused: pictures of one kind may look alike.
+A near copy is the same picture at another bit depth, brightness or size, compressed again, or cut by about 1% at its edges. It
+is told, never refused: pictures of one kind may look alike.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ TAIL = 512  # bytes at the end of a file that differ between most images of one 
 GRID = 8  # steps of brightness along each side that make up a perceptual hash: 2 x GRID x GRID bits
 FINE = 72  # pixels of a side to which a picture is averaged first
 NEAR_SHARE, NEAR_BITS = 0.2, 12  # near copies differ in at most this share of the steps up, and in at most so many bits
-# measured on 65 px microscopy: another depth, brightness, gamma or noise change up to 10 of 128 bits, other positions 30 and more
+# on 65 px microscopy another depth, brightness, gamma or noise change up to 10 of 128 bits; other positions differ in 30 and up
 BLOCK = 256  # hashes compared with all others at a time
 
 

@@ -4,8 +4,10 @@ from pathlib import Path
 
 from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.sources.cells.config import read_config
+from tarpon.shards.sources.cells.plate_map import read_plate_map
 from tarpon.shards.sources.cells.record import CELLS
-from tarpon.shards.sources.cells.source import CLASSES, CellsSource
+from tarpon.shards.sources.cells.schema import CLASSES
+from tarpon.shards.sources.cells.source import CellsSource
 from tarpon.shards.sources.images import MAX_PIXELS
 from tarpon.tools.pack import run, shares
 from tarpon.tools.table import table
@@ -20,6 +22,9 @@ def cells(
     split: str | None = None,
     seed: int | None = None,
     side: int = 0,
+    channel: str = "",
+    project: str = "",
+    values: str | None = None,
     max_pixels: int = MAX_PIXELS,
     workers: int = 0,
 ) -> int:
@@ -34,6 +39,10 @@ def cells(
         seed: of split and folds; unset: data.split_seed of the file, else 0.
         side: pixels that pages are stretched to, once, here; with the size that is trained at, training reads them several
             times as fast. 0: every page is kept pixel for pixel.
+        channel: which channel of stacks that have several: its name, or its number from 1.
+        project: what becomes of several depths: max, mean, or focus (the sharpest).
+        values: two numbers by comma, the pixel values that become 0 and 65535 where pixels are signed or floating point; unset:
+            whole numbers of 0 to 65535 are kept, numbers of 0 to 1 are spread over 16 bits, other stacks are kept out.
         max_pixels: a stack whose header tells of pages of more is kept out, unread.
         workers: processes; 0: one a core.
     """
@@ -47,6 +56,9 @@ def cells(
         folds=settings.folds if folds is None else folds,
         seed=seed,
         side=side,
+        channel=channel,
+        project=project,
+        values=_read_values(values),
         max_pixels=max_pixels,
     )
     for line in settings.unused:
@@ -60,8 +72,17 @@ def cells(
         seed=seed,
         workers=workers,
         tables=format_packed,
+        listing={"plate_map": read_plate_map(settings.plate_map)} if settings.plate_map else None,
         counted=lambda manifest: f"{len(manifest)} pages of {manifest.card['stacks']} stacks",
     )
+
+
+def _read_values(text: str | None) -> tuple[float, float] | None:
+    try:
+        low, high = (float(part) for part in text.split(",")) if text is not None else (0.0, 1.0)
+    except ValueError as error:
+        raise ValueError(f"values={text!r} must be two numbers by comma, as in -32768,32767") from error
+    return None if text is None else (low, high)
 
 
 def format_packed(manifest: Manifest) -> list[str]:

@@ -1,4 +1,4 @@
-"""A stack's file as pages in order, one at a time; their grey levels; and a page as a TIFF of its own."""
+"""A stack's file as pages in order, one at a time; and a page as a TIFF of its own."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -16,8 +16,6 @@ from tarpon.shards.sources.cells.stack import PlaneStack
 from tarpon.shards.sources.cells.tiff import capture_log
 from tarpon.shards.sources.cells.tiff_planes import BROKEN, format_error
 from tarpon.shards.sources.images import MAX_PIXELS, check_pixels
-
-LOW, HIGH = 0.001, 0.999  # shares of a stack's pixels: its robust range leaves out hot pixels and dust
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,25 +58,6 @@ class Position:
 
 
 DEFAULT = PageChoice()
-
-
-class LevelHistogram:
-    """Counts the grey levels of a stack's pages, all channels together."""
-
-    def __init__(self, bits: int) -> None:
-        self.counts = np.zeros(2**bits, np.int64)
-
-    def add(self, page: np.ndarray) -> None:
-        self.counts += np.bincount(page.ravel(), minlength=len(self.counts))
-
-    def find_range(self) -> tuple[int, int]:
-        """The levels at or below which LOW and HIGH of the pixels lie; where those are one, the least and the greatest."""
-        upto = np.cumsum(self.counts)
-        low, high = (int(np.searchsorted(upto, share * upto[-1])) for share in (LOW, HIGH))
-        if low == high:
-            seen = np.flatnonzero(self.counts)
-            low, high = int(seen[0]), int(seen[-1])
-        return low, high
 
 
 def read_positions(path: Path, *, choice: PageChoice = DEFAULT, max_pixels: int = MAX_PIXELS) -> list[Position]:

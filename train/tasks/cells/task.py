@@ -12,7 +12,7 @@ import torch
 from tarpon.models.groups import group_parameters
 from tarpon.models.pages.reader import PageReader
 from tarpon.shards.manifest import Manifest, open_manifest
-from tarpon.shards.sources.cells.source import CLASSES
+from tarpon.shards.sources.cells.schema import CLASSES
 from tarpon.train.config import DATA, Optim, Recipe, Run, Schedule
 from tarpon.train.engine import DistContext
 from tarpon.train.task import Problem, Task

@@ -9,7 +9,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from tarpon.shards.sources.cells.pages import LevelHistogram, StackShape, decode_tiff, encode_tiff, read_pages, read_shape
+from tarpon.shards.sources.cells.levels import LevelHistogram
+from tarpon.shards.sources.cells.pages import StackShape, decode_tiff, encode_tiff, read_pages, read_shape
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 65536, (6, 40, 30), dtype=np.uint16)

@@ -13,7 +13,8 @@ import pytest
 import torch
 from sklearn.metrics import f1_score, roc_auc_score
 
-from tarpon.shards.sources.cells.source import CLASSES, CellsSource
+from tarpon.shards.sources.cells.schema import CLASSES
+from tarpon.shards.sources.cells.source import CellsSource
 from tarpon.tools.cells.demo import lab as demo
 from tarpon.train import config, launch
 from tarpon.train.checkpoint import load_tensors
