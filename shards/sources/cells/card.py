@@ -10,6 +10,7 @@ from tarpon.shards import installed
 from tarpon.shards.manifest import SPLITS
 from tarpon.shards.pack import collect_versions
 from tarpon.shards.source import Scan
+from tarpon.shards.sources.cells.levels import find_depth
 from tarpon.shards.sources.cells.schema import CLASSES
 from tarpon.shards.sources.cells.source import CellsSource
 from tarpon.shards.sources.cells.units import StackUnit
@@ -32,6 +33,7 @@ def describe(rows: pa.Table, *, found: Scan, options: CellsSource) -> dict:
         ],
         "warnings": list(find_warnings(rows)),
         "notes": [*find_notes(found.units), *_describe_rate(found.units, options)],
+        "camera_bits": _find_camera_bits(rows),
         "pixel_um": sorted({round(unit.shape.pixel_um, 6) for unit in found.units if unit.shape.pixel_um}),
         "versions": collect_versions() | installed.find_versions(("tifffile", "imagecodecs")),
     }
@@ -59,6 +61,12 @@ def find_notes(units: Sequence[StackUnit]) -> Iterator[str]:
     late = [unit for unit in units if unit.place.first]
     if late:
         yield f"{len(late)} stacks begin late by their names (e.g. {late[0].source}); their hours begin there"
+
+
+def _find_camera_bits(rows: pa.Table) -> int:
+    """Bits that the pages of 16 bits use, by the brightest pixel of them all; 8 where there are none."""
+    deep = rows["frame_max"].to_numpy()[rows["bits"].to_numpy() == 16]
+    return find_depth(int(deep.max(initial=0)))
 
 
 def _describe_rate(units: Sequence[StackUnit], options: CellsSource) -> Iterator[str]:
