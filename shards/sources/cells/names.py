@@ -123,7 +123,10 @@ def find_copies(paths: Sequence[Path], names: Sequence[str], labels: Sequence[in
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file, read in blocks: stacks may be larger than memory."""
+    """SHA-256 of a file or folder, read in blocks: stacks may be larger than memory."""
+    if path.is_dir():  # of an OME-Zarr folder: every file in it, by name
+        inside = [(str(file.relative_to(path)), hash_file(file)) for file in sorted(path.rglob("*")) if file.is_file()]
+        return hashlib.sha256(repr(inside).encode()).hexdigest()
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

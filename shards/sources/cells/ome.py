@@ -33,12 +33,6 @@ def read_headers(xml: str) -> list[ImageHeader]:
     return [_read_image(image) for image in root.iterfind("{*}Image")]
 
 
-def list_files(xml: str) -> list[str]:
-    """Names of the files that hold planes, as the header has them, each once."""
-    found = (uuid.get("FileName") for uuid in ElementTree.fromstring(xml).iterfind(".//{*}TiffData/{*}UUID"))
-    return list(dict.fromkeys(name for name in found if name))
-
-
 def convert_unit(value: object, unit: object, factors: Mapping[str, float]) -> float:
     """A length or time in our unit; 0 where it is none, not above 0 or in an unknown unit."""
     try:

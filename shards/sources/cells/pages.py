@@ -88,8 +88,10 @@ def read_positions(path: Path, *, choice: PageChoice = DEFAULT, max_pixels: int 
 def read_shape(path: Path, *, choice: PageChoice = DEFAULT, max_pixels: int = MAX_PIXELS) -> StackShape:
     """The same of a file of one stack."""
     found = read_positions(path, choice=choice, max_pixels=max_pixels)
-    if len(found) > 1:
-        raise ValueError(f"{len(found)} positions in one file")
+    if len(found) != 1:
+        raise ValueError(
+            f"{len(found)} positions in one file" if found else "later pages of a stack that begins in another file"
+        )
     return found[0].shape
 
 

@@ -107,7 +107,7 @@ def scan(first: Path, second: Path | None, source: CellsSource, *, plate_map: Pl
     found = [unit for unit, fault in placed if not fault]
     names, labels = [unit.source for unit in found], [unit.label for unit in found]
     reasons = find_duplicate_positions(names, [unit.place for unit in found], labels)
-    alone = [i for i, unit in enumerate(found) if not unit.series and not unit.parts]
+    alone = [i for i, unit in enumerate(found) if not (unit.series or unit.parts) and Path(unit.path).is_file()]
     copies = find_copies([Path(found[i].path) for i in alone], [names[i] for i in alone], [labels[i] for i in alone])
     reasons |= {alone[i]: reason for i, reason in copies.items()}
     faults += [Fault(file=names[i], reason=reason) for i, reason in reasons.items()]

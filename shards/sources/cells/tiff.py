@@ -30,19 +30,37 @@ RUNS = ("generic", "shaped", "uniform")  # kinds of series that are only runs of
 
 @contextmanager
 def open_tiff(path: Path) -> Iterator[list[PlaneStack]]:
-    """The stacks of a file, one a position, to be read inside; all that goes wrong there is a ValueError of one line."""
+    """The stacks of a file, one a position, to be read inside; all that goes wrong there is a ValueError of one line.
+
+    None for a file that holds only later pages of a stack that begins in another file of its OME set.
+    """
     try:
         with capture_log() as errors, tifffile.TiffFile(path) as tif:
             found = tif.series
             if errors:
                 raise ValueError(f"cut short or damaged ({errors[0]})")
-            if not tif.pages or not found or not found[0].size:
+            if not tif.pages or not found or not all(series.keyframe.size for series in found):
                 raise ValueError("a header without a page: the pictures were never written, or the file is cut short")
-            yield _describe_file(path, tif, list(found))
+            with _open_others(tif, found):
+                yield _describe_file(path, tif, list(found))
     except ValueError as error:
         raise ValueError(format_error(error)) from error
     except BROKEN as error:
         raise ValueError(f"does not read as TIFF ({format_error(error)})") from error
+
+
+@contextmanager
+def _open_others(tif: tifffile.TiffFile, found: Sequence[tifffile.TiffPageSeries]) -> Iterator[None]:
+    """Keep the further files of a set open: tifffile closes them, and would warn at every page it reads from one."""
+    pages = (page for series in found if series.kind == "ome" for page in series if page is not None)
+    others = {id(page.parent): page.parent.filehandle for page in pages if page.parent is not tif}
+    try:
+        for handle in others.values():
+            handle.open()
+        yield
+    finally:
+        for handle in others.values():
+            handle.close()
 
 
 @contextmanager
@@ -71,15 +89,13 @@ def _describe_file(path: Path, tif: tifffile.TiffFile, found: list[tifffile.Tiff
     if len(full) > 1 and full[0].kind in RUNS:
         _check_alike(full)
         pages = sorted((page for series in full for page in series.pages), key=lambda page: page.index)
-        stack = _describe_series(path, tif, full[0], None, times=len(pages), planes=PlaneReader(full[0].keyframe, pages=pages))
+        stack = _describe_series(tif, full[0], None, times=len(pages), planes=PlaneReader(full[0].keyframe, pages=pages))
         return [replace(stack, remarks=remarks)]
     stacks = []
     for series in full:
         if _begins_in(path, series):
             header = headers[found.index(series)] if len(headers) == len(found) else headers[0] if headers else None
             stacks += _split_positions(path, tif, series, header, remarks)
-    if not stacks:
-        raise ValueError("holds later pages of a stack that begins in another file of the set, which is read with it")
     shapes = sorted({f"{stack.times} pages of {stack.width} x {stack.height}" for stack in stacks})
     if len(shapes) > 1:
         raise ValueError(f"stacks of different shape ({', '.join(shapes[:SHOWN])}); save each in a file of its own")
@@ -145,7 +161,7 @@ def _split_positions(
             number = int(np.ravel_multi_index(along, sizes)) if axes else 0
             return planes.read(number, channel)
 
-        stack = _describe_series(path, tif, series, header, times=length.get(TIME, 1), planes=planes)
+        stack = _describe_series(tif, series, header, times=length.get(TIME, 1), planes=planes)
         named = f"{stack.name} {place + 1}".strip() if POSITION in axes else stack.name
         stacks.append(replace(
             stack, name=named, read=read, depths=length.get(DEPTH, 1), remarks=remarks + assumed,
@@ -193,7 +209,6 @@ def _find_pages(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSer
 
 
 def _describe_series(
-    path: Path,
     tif: tifffile.TiffFile,
     series: tifffile.TiffPageSeries,
     header: ome.ImageHeader | None,
@@ -203,7 +218,8 @@ def _describe_series(
 ) -> PlaneStack:
     """A series whose planes are the pages of one channel and depth, with what the metadata tell of it."""
     page, imagej = series.keyframe, tif.imagej_metadata or {}
-    files = ome.list_files(tif.ome_metadata) if tif.is_ome else []
+    pages = series if series.kind == "ome" else ()
+    files = dict.fromkeys(one.parent.filehandle.path for one in pages if one is not None and one.parent is not tif)
     if header is None:
         interval = ome.convert_unit(imagej.get("finterval"), "s", ome.SECONDS)
         pixel_um, stamps = _read_imagej_pixel(page, imagej), (lambda: _read_clock(planes.pages) if len(series) == times else ())
@@ -221,7 +237,7 @@ def _describe_series(
         interval=interval,
         pixel_um=pixel_um,
         read_stamps=stamps,
-        files=tuple(str(path.with_name(name)) for name in files if name != path.name and path.with_name(name).is_file()),
+        files=tuple(files),
     )
 
 

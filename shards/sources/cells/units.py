@@ -84,6 +84,8 @@ def list_units(
     for path in sorted(folder.iterdir()):
         if not path.name.startswith("."):
             found, fault = attempt(name_of(path.name), _read_file, path, name_of(path.name), pattern, choice, max_pixels)
+            if found == []:
+                fault = Fault(file=name_of(path.name), reason="later pages of a stack that begins in another file", packed=True)
             faults += [fault] if fault else []
             units += found or []
     return units, faults
@@ -96,6 +98,8 @@ def _read_file(path: Path, name: str, pattern: re.Pattern, choice: PageChoice, m
     else:
         places = [read_series_name(stem, one.name, number, pattern) for number, one in enumerate(found, start=1)]
     size, changed = _measure(path)
+    further = [_measure(Path(file)) for one in found for file in one.files]
+    size, changed = size + sum(more for more, _ in further), max([changed, *(when for _, when in further)])
     return [
         StackUnit(
             path=str(path),
