@@ -107,7 +107,8 @@ def find_similar(hashes: Sequence[str], groups: Sequence[object]) -> list[tuple[
             apart += np.bitwise_count(own[:, None, word] ^ rest[None, :, word])
         i, j = np.nonzero(apart <= NEAR_BITS)
         bits, i, j = apart[i, j], i + begin, j + begin + 1
-        kept = (i < j) & (number[i] != number[j]) & (bits <= np.minimum(limit[i], limit[j]))
+        allowed = np.minimum(limit[i], limit[j])  # 0 of pictures that show nothing, which are all alike
+        kept = (i < j) & (number[i] != number[j]) & (bits <= allowed) & (allowed > 0)
         pairs += zip(i[kept].tolist(), j[kept].tolist(), strict=True)
     return pairs
 

@@ -39,7 +39,7 @@ def open_tiff(path: Path) -> Iterator[list[PlaneStack]]:
             found = tif.series
             if errors:
                 raise ValueError(f"cut short or damaged ({errors[0]})")
-            if not tif.pages or not found or not all(series.keyframe.size for series in found):
+            if not tif.pages or not found or not all(series.keyframe.imagewidth for series in found):
                 raise ValueError("a header without a page: the pictures were never written, or the file is cut short")
             with _open_others(tif, found):
                 yield _describe_file(path, tif, list(found))
