@@ -133,9 +133,15 @@ def drop_copies(root: Path, rows: Sequence[dict]) -> tuple[list[dict], list[Faul
     )
 
 
-def find_equal_pixels(rows: pa.Table) -> dict[int, str]:
-    """Packed rows to leave out, and why: of pictures with equal pixels, however they were saved, one stays."""
+def find_equal_pixels(rows: pa.Table, *, given: bool = False) -> dict[int, str]:
+    """Packed rows to leave out, and why: of pictures with equal pixels, however they were saved, one stays.
+
+    Args:
+        given: the source's own file tells the splits. Where days do, a test picture is one of the latest day, and the same
+            picture of an earlier day is the one whose day is right.
+    """
     listed = rows.select(["source", "identity", "split", "date"]).to_pylist()
+    listed = listed if given else [row | {"split": ""} for row in listed]
     return _explain_copies(listed, find_equal(rows["pixel_hash"].to_pylist()))
 
 

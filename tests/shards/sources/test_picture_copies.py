@@ -74,7 +74,7 @@ def test_stars_saved_again(tmp_path):
     assert len(manifest) == 12 - 3
     ((name, remark),) = remarks.items()
     assert {name, remark.partition("looks like ")[2].partition(",")[0]} == {"s1/2022-04-01/like.jpg", "s3/2022-03-01/3.jpg"}
-    assert "in another identity" in remark
+    assert "another identity (stars__s1 and stars__s3)" in remark
     assert lint.lint(str(tmp_path / "out"), workers=1) == []
 
 
