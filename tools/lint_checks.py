@@ -96,8 +96,7 @@ def check_columns(manifest: Manifest, schema: Schema, *, nullable: Collection[st
     have, want = manifest.table.schema, schema.arrow()
     for name in want.names:
         if name not in have.names:
-            if name not in schema.later:
-                yield "manifest.parquet", f"has no column {name}"
+            yield from [] if name in schema.later else [("manifest.parquet", f"has no column {name}")]
         elif have.field(name).type != want.field(name).type:
             yield "manifest.parquet", f"column {name} is {have.field(name).type}, {want.field(name).type} is expected"
         elif name not in nullable and manifest.table[name].null_count:

@@ -41,14 +41,12 @@ def cells(
             times as fast. 0: every page is kept pixel for pixel.
         channel: which channel of stacks that have several: its name, or its number from 1.
         project: what becomes of several depths: max, mean, or focus (the sharpest).
-        values: two numbers by comma, the pixel values that become 0 and 65535 where pixels are signed or floating point; unset:
-            whole numbers of 0 to 65535 are kept, numbers of 0 to 1 are spread over 16 bits, other stacks are kept out.
+        values: LOW,HIGH: pixel values that become 0 and 65535 where pixels are signed or floating point; see docs/cells.md.
         max_pixels: a stack whose header tells of pages of more is kept out, unread.
         workers: processes; 0: one a core.
     """
     settings = read_config(Path(config))
     seed = settings.split_seed if seed is None else seed
-    ratios = settings.split if split is None else shares(split)
     options = CellsSource(
         frames_per_hour=settings.frames_per_hour,
         name_regex=settings.name_regex,
@@ -68,7 +66,7 @@ def cells(
         (settings.infected_dir, settings.uninfected_dir),
         options=options,
         out=out,
-        split=ratios,
+        split=settings.split if split is None else shares(split),
         seed=seed,
         workers=workers,
         tables=format_packed,
@@ -78,11 +76,13 @@ def cells(
 
 
 def _read_values(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
     try:
-        low, high = (float(part) for part in text.split(",")) if text is not None else (0.0, 1.0)
+        low, high = map(float, text.split(","))
     except ValueError as error:
-        raise ValueError(f"values={text!r} must be two numbers by comma, as in -32768,32767") from error
-    return None if text is None else (low, high)
+        raise ValueError(f"values={text!r} must be two numbers by comma, as in 0,4095") from error
+    return low, high
 
 
 def format_packed(manifest: Manifest) -> list[str]:
