@@ -8,8 +8,8 @@ import pytest
 from tarpon.pipelines.page.feed import select_levels, warn_of_contrast
 
 COLUMNS = {
-    "bits": [16, 16, 8], "low": [100, 200, 3], "high": [900, 1000, 250], "first_low": [110, 210, 4], "first_high": [800, 700, 200],
-    "frame_min": [90, 190, 0], "frame_max": [1000, 4095, 255],
+    "bits": [16, 16, 8], "low": [100, 200, 3], "high": [900, 1000, 250],
+    "first_low": [110, 210, 4], "first_high": [800, 700, 200], "frame_min": [90, 190, 0], "frame_max": [1000, 4095, 255],
 }  # fmt: skip
 
 
