@@ -21,10 +21,12 @@ SHOWN = 4  # names listed in a line
 def describe(rows: pa.Table, *, found: Scan, options: CellsSource) -> dict:
     """The card's entries of this kind."""
     wells = _collect_values(rows, ("well", "label"), "stack")
+    # what was found in the files goes into the settings too: a run keeps them, to read new stacks in the same way
+    known = {"frames_per_hour": found.units[0].frames_per_hour, "camera_bits": _find_camera_bits(rows)}
     return {
         "classes": list(CLASSES),
-        "settings": asdict(options) | {"frames_per_hour": found.units[0].frames_per_hour},  # as it was found
-        "frames_per_hour": found.units[0].frames_per_hour,
+        "settings": asdict(options) | known,
+        **known,
         "group": options.group,
         "folds": options.folds,
         "stacks": len(set(rows["stack"].to_pylist())),
@@ -33,7 +35,6 @@ def describe(rows: pa.Table, *, found: Scan, options: CellsSource) -> dict:
         ],
         "warnings": list(find_warnings(rows)),
         "notes": [*find_notes(found.units), *_describe_rate(found.units, options)],
-        "camera_bits": _find_camera_bits(rows),
         "pixel_um": sorted({round(unit.shape.pixel_um, 6) for unit in found.units if unit.shape.pixel_um}),
         "versions": collect_versions() | installed.find_versions(("tifffile", "imagecodecs")),
     }
