@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.sources.copies import find_equal
-from tarpon.tools.lint_checks import Kind, Listing, WhereWhat
+from tarpon.tools.lint_checks import Kind, WhereWhat
+from tarpon.tools.lint_listing import Listing
 
 PIXELS = "pixel_hash"
 SHOWN = 3  # near copies that are named

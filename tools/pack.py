@@ -4,6 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from tarpon.shards.manifest import Manifest
 from tarpon.shards.pack import QUARANTINE, Packing, PackingError, pack
 from tarpon.shards.quarantine import Fault, group_by_reason
 from tarpon.shards.source import Scan, Source
+from tarpon.tools.cluster import open_cluster
 from tarpon.tools.table import table as lines_of
 
 KINDS = 40  # kinds of faults printed; the file holds every fault
@@ -28,6 +30,7 @@ def run(
     seed: int,
     given: tuple[str, ...] = (),
     workers: int = 0,
+    cluster: str | None = None,
     tables: Callable[[Manifest], Iterable[str]] | None = None,
     counted: Callable[[Manifest], str] | None = None,
     listing: Mapping[str, object] | None = None,
@@ -39,6 +42,7 @@ def run(
         options: the source's own dataclass.
         given: splits that the files say themselves.
         workers: processes; 0: one a core.
+        cluster: as `open_cluster` takes it; unset: processes of this machine.
         tables: the finished set -> the lines between quarantine and total; unset: samples, groups and frames of each split.
         counted: the finished set -> its samples in words; unset: their number.
         listing: further keyword arguments of `scan`.
@@ -57,7 +61,8 @@ def run(
     begun = time.perf_counter()
     found = source.scan(*folders, options, **(listing or {}))
     try:
-        manifest, faults = pack(source, found, options=options, packing=packing)
+        with open_cluster(cluster, workers=packing.workers) if cluster else nullcontext() as executor:
+            manifest, faults = pack(source, found, options=options, packing=packing, executor=executor)
     except PackingError as error:
         print("\n".join(quarantine(error.faults)))
         raise

@@ -86,6 +86,9 @@ def main(argv: list[str]) -> int:
 
 def report(error: Exception, job: Job, *, first: bool, status: int) -> int:
     """Say what ended the run, once for all processes: which of them, where and why."""
+    if isinstance(error, OSError) and error.errno and job.out:
+        where = os.fsdecode(error.filename) if error.filename else job.out
+        error = OSError(f"{where}: {error.strerror}; the same command goes on from the last checkpoint in {job.out}")
     if job.watch is None or not job.watch.others:
         return fail(error, program=PROGRAM) if first else status
     if (words := job.watch.report(error)) is not None:
@@ -111,13 +114,18 @@ def launch(argv: list[str], job: Job) -> None:
         word.replace("--deepspeed_config", "--engine.deepspeed_config", 1) if word.startswith("--deepspeed_config") else word
         for word in words
     ]
+    if any(word.partition("=")[0] == "--hostfile" for word in words):
+        raise UsageError(
+            "--hostfile stands before the script: deepspeed --hostfile FILE train/launch.py TASK ...; without ssh between the "
+            "machines start one launcher on each (docs/scale.md)"
+        )
     if not words or words[0] not in TASKS:
         raise UsageError(f"task {words[0] if words else '(none)'!r} must be one of {', '.join(TASKS)}")
     task = TASKS[words[0]]
     parser = parser_for(task.options, recipe=task.recipe(), task=words[0])
     spelt = translate_options(words[1:], task.spellings, task.refused, task.published, task.idle)
     run, options, text = parse(parser, task.options, spelt)
-    context, name = connect(), task.name(run, options)
+    context, name = connect(timeout_min=run.engine.collective_timeout_min), task.name(run, options)
     job.watch = Watch(
         rank=context.rank,
         world=context.world,

@@ -27,6 +27,7 @@ def cells(
     values: str | None = None,
     max_pixels: int = MAX_PIXELS,
     workers: int = 0,
+    cluster: str | None = None,
 ) -> int:
     """Pack infected and uninfected TIFF stacks into shards, every page at its full depth; run again after a kill it goes on.
 
@@ -44,6 +45,7 @@ def cells(
         values: LOW,HIGH: pixel values that become 0 and 65535 where pixels are signed or floating point; see docs/cells.md.
         max_pixels: a stack whose header tells of pages of more is kept out, unread.
         workers: processes; 0: one a core.
+        cluster: tcp://HOST:PORT of a dask scheduler whose workers make the shards, or slurm, which starts `workers` jobs.
     """
     settings = read_config(Path(config))
     seed = settings.split_seed if seed is None else seed
@@ -69,6 +71,7 @@ def cells(
         split=settings.split if split is None else shares(split),
         seed=seed,
         workers=workers,
+        cluster=cluster,
         tables=format_packed,
         listing={"plate_map": read_plate_map(settings.plate_map)} if settings.plate_map else None,
         counted=lambda manifest: f"{len(manifest)} pages of {manifest.card['stacks']} stacks",

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import torch
 
 from tarpon.shards import atomic, spreadsheet
+from tarpon.shards.tar_cache import CACHE_BYTES, Cache
 from tarpon.tools.loose_images import list_images
 from tarpon.tools.star.embed import Embedded, embed_files, load_embedder, make_vector_columns
 from tarpon.tools.star.gallery import Gallery, find_longest_side, open_gallery
@@ -48,6 +49,8 @@ def star(
     flips: bool = False,
     batch: int = 32,
     threads: int = 0,
+    cache: str | None = None,
+    cache_bytes: int = CACHE_BYTES,
 ) -> int:
     """Embed every photograph of a folder and, with a gallery, name the animals it looks most like, or say that it is new.
 
@@ -61,6 +64,8 @@ def star(
         flips: match by the mean over a photograph and its mirror images; not for photographs of an animal's flank.
         batch: photographs a pass.
         threads: reading and decoding threads; 0: one a core.
+        cache: folder for fetched tars, of gallery shards at a URL.
+        cache_bytes: most bytes that it may hold.
     """
     if top < 1 or batch < 1 or threads < 0:
         raise ValueError(f"top={top} and batch={batch} must be at least 1, threads={threads} at least 0")
@@ -69,7 +74,8 @@ def star(
     embedder = load_embedder(Path(checkpoint), batch=batch, threads=threads, flips=flips)
     target.mkdir(parents=True, exist_ok=True)
     wanted = [name.strip() for name in splits.split(",") if name.strip()]
-    known = open_gallery(gallery, embedder, splits=wanted, kept=target) if gallery else None
+    kept = Cache.of(cache, cache_bytes)
+    known = open_gallery(gallery, embedder, splits=wanted, kept=target, cache=kept) if gallery else None
     found = embed_files(embedder, Path(images), names, longest_side=find_longest_side(gallery))
     if len(found.row):
         print("\n".join(_write_outputs(target, found, known, embedder.novelty, names=names, top=top)))
