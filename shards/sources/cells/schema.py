@@ -10,7 +10,7 @@ SCHEMA = Schema(
     components=(
         Component(
             name="tif",
-            holds="the page, uncompressed TIFF of 8 or 16 bits, grey or RGB; as in the source, or resize_page to side x side",
+            holds="the page, uncompressed TIFF of 8 or 16 bits, grey or RGB; as in the source, or resized to side x side",
         ),
         Component(name="json", holds="the sample's manifest row, readable without the manifest"),
     ),

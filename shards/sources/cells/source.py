@@ -42,7 +42,7 @@ class CellsSource:
     )
     folds: int = 0  # rotating test folds; 0: none
     seed: int = 0  # of the folds
-    side: int = 0  # pixels that every page is resize_page to, once, here; 0: pages stay pixel for pixel as they are
+    side: int = 0  # pixels that every page is resized to, once, here; 0: pages stay pixel for pixel as they are
     channel: str = ""  # name or number from 1 of the one to pack; empty: stacks have one
     project: str = ""  # max, mean or focus of several depths; empty: stacks have one
     values: tuple[float, float] | None = None  # pixel values that become 0 and 65535 where pixels are signed or floating point

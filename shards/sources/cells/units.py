@@ -52,8 +52,15 @@ class StackUnit:
         if not self.parts:
             yield from enumerate(read_pages(Path(self.path), choice=self.choice, position=self.series, tell=tell))
             return
+        rules: set[bool] = set()  # of scaling: floating point pages of one stack may not differ in it
         for number, path in self.parts:
-            pages = list(read_pages(Path(path), choice=self.choice))
+            lines: list[str] = []
+            pages = list(read_pages(Path(path), choice=self.choice, tell=lines.append))
+            rules |= {"multiplied" in line for line in lines if line.startswith("pixels are")}
+            if len(rules) > 1:
+                raise ValueError(
+                    f"{Path(path).name} holds numbers of another range than the files before it; give --values LOW,HIGH"
+                )
             shape = (self.shape.height, self.shape.width) + ((3,) if self.shape.channels == 3 else ())
             if len(pages) != 1 or pages[0].shape != shape or pages[0].dtype.itemsize * 8 != self.shape.bits:
                 raise ValueError(

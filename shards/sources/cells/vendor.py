@@ -19,6 +19,7 @@ def open_vendor(path: Path) -> Iterator[list[PlaneStack]]:
     """The stacks of a file, one a scene, to be read inside; all that goes wrong there is a ValueError of one line."""
     try:
         reader = import_module(READERS[path.suffix.lower()]).Reader
+        unsupported = import_module("bioio_base.exceptions").UnsupportedFileFormatError
     except ImportError as error:
         name = READERS[path.suffix.lower()].replace("_", "-")
         raise ValueError(
@@ -29,7 +30,7 @@ def open_vendor(path: Path) -> Iterator[list[PlaneStack]]:
         yield [_describe(image, scene, count=len(image.scenes)) for scene in image.scenes]
     except ValueError as error:
         raise ValueError(format_error(error)) from error
-    except BROKEN as error:
+    except (unsupported, *BROKEN) as error:
         raise ValueError(f"does not read as {path.suffix} ({format_error(error)})") from error
 
 

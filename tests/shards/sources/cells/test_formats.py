@@ -63,6 +63,14 @@ def test_files_of_one_time_point_that_do_not_fit_are_named(tmp_path):
     assert "two files of one time point among the 2 files of b2_p2" in faults["infected/x_b2_p2_t0.tif"].reason
 
 
+def test_floating_point_files_of_one_stack_have_one_range(tmp_path):
+    for number, pixels in enumerate((GREY[0] / 65535, GREY[1].astype(float))):
+        save(tmp_path / "infected" / f"x_b2_p1_t{number}.tif", pixels.astype(np.float32))
+    units, _ = scanned(tmp_path)
+    (fault,) = make(units["infected/x_b2_p1_t0.tif"])
+    assert fault.reason.startswith("x_b2_p1_t1.tif holds numbers of another range than the files before it")
+
+
 def test_a_name_that_ends_in_ome_tif_tells_its_place(tmp_path):
     save(tmp_path / "infected" / "20260101_b2_p1.ome.tif", GREY, ome=True, metadata={"axes": "TYX"})
     units, faults = scanned(tmp_path)
