@@ -46,7 +46,7 @@ def format_summary(content: dict) -> list[str]:
             mean = f"{spread[name]['mean']:.4f}" + (f" ± {deviation:.4f}" if deviation is not None else "")
             between = f"{pooled[f'{name}_low']:.4f} to {pooled[f'{name}_high']:.4f}" if f"{name}_low" in pooled else ""
             rows.append((label, mean, f"{pooled[name]:.4f}" if name in pooled else "-", between))
-    unit = content.get("intervals_over", "wells").partition(",")[0]
+    unit = content.get("intervals_over", "wells").partition(" (")[0]
     head = (f"{content['num_folds']} folds", "mean ± sd of folds", "all pages as one test", f"95% over {unit}")
     confounded = content["one_well_classes"]
     warning = f"WARNING: all {' and all '.join(confounded)} stacks come from one well: the scores hold within these wells only"

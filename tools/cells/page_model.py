@@ -11,6 +11,7 @@ from tarpon.models.pages.reader import PageReader
 from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Loader
 from tarpon.pipelines.page.feed import find_neighbours, request_pages
+from tarpon.shards.manifest import open_manifest
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.sampling import plan
 from tarpon.shards.sources.cells.source import CellsSource
@@ -99,9 +100,24 @@ def load_model(path: Path, *, batch: int = 0, threads: int = 0) -> PageModel:
         model=model.to(device).eval(),
         run=run,
         options=options,
-        packing=held.get("packing", {}),
+        packing=held["packing"] if "packing" in held else find_packing(run.data, file),
         context=DistContext(rank=0, world=1, local_rank=0, local_world=1, device=device),
     )
+
+
+def find_packing(data: str, file: Path) -> Mapping[str, object]:
+    """How the pages trained on were made, from the shards themselves, for checkpoints of earlier versions.
+
+    Raises:
+        ValueError: the shards are not there.
+    """
+    try:
+        return open_manifest(data, kind="cells").card["settings"]
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"{file}: an earlier Tarpon wrote it without telling how its pages were made, and its data {data} are not there; "
+            f"train again"
+        ) from error
 
 
 def choose_source(models: Sequence[PageModel], *, frames_per_hour: float | None = None) -> CellsSource:

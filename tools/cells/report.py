@@ -111,9 +111,13 @@ def _windows(rows: PageRows) -> str:
     hour = find_good_hour(found)
     words = (
         f"Windows of {WINDOW_H:g} h of the clock, one every {STRIDE_H:g} h; the first hour of a window belongs to it, the last "
-        f"does not, and what is said of a window is said of its middle hour. Windows overlap: most of the {len(rows):,} pages "
-        f"stand in two of them, so the pages of the windows do not add up; the bars below count each page once. "
+        f"does not, and what is said of a window is said of its middle hour. "
     )
+    if len(found) > 1:
+        words += (
+            f"Windows overlap: most of the {len(rows):,} pages stand in two of them, so the pages of the windows do not add "
+            f"up; the bars below count each page once. "
+        )
     words += (
         f"From hour {hour:g} on AUC is {GOOD_AUC} or more in every window."
         if math.isfinite(hour)

@@ -161,7 +161,9 @@ def format_sets(
         infected = courses[name].get(CONDITIONS[1])
         half = _hour(infected.rise.half_h if infected else math.nan)
         between = _between(infected.half_interval if infected else None)
-        rows.append((name, _hour(own.first_hour), _between(own.first_hour_interval), half, between, own.unit.partition(",")[0]))
+        rows.append(
+            (name, _hour(own.first_hour), _between(own.first_hour_interval), half, between, own.unit.partition(" (")[0])
+        )
     level = next(iter(scores.values())).level
     head = (split, f"AUC {level:g} from", "95% interval", "half called by", "95% interval", "intervals over")
     return list(table(head, rows))

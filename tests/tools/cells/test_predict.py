@@ -8,10 +8,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tifffile
+import torch
 from PIL import Image
 
 from tarpon.shards.sources.cells.source import CLASSES
 from tarpon.tools import cli
+from tarpon.tools.cells.page_model import load_model
 from tarpon.train.tasks.cells import export
 from tarpon.train.tasks.cells.metrics.predictions import load_rows
 
@@ -143,6 +145,18 @@ def test_mistakes_are_one_line(runs, cells_lab, tmp_path, capsys, monkeypatch, w
     said = capsys.readouterr().err
     assert part in said
     assert len(said.splitlines()) == 1
+
+
+def test_checkpoints_of_earlier_versions_take_the_making_of_pages_from_their_shards(runs, cells_shards, tmp_path):
+    held = torch.load(runs[0] / export.NAME, weights_only=True)
+    for data, told in ((cells_shards.root, True), (str(tmp_path / "gone"), False)):
+        held["args"]["run"]["data"] = data
+        torch.save({name: value for name, value in held.items() if name != "packing"}, tmp_path / "old.pt")
+        if told:
+            assert load_model(tmp_path / "old.pt").packing == cells_shards.card["settings"]
+        else:
+            with pytest.raises(ValueError, match="an earlier Tarpon wrote it"):
+                load_model(tmp_path / "old.pt")
 
 
 def test_stacks_filmed_at_another_rate_have_their_own_hours(runs, cells_lab, tmp_path):

@@ -108,7 +108,7 @@ def test_results_are_valid_json_in_both_vocabularies(run):
     assert not held["control"]["test"]["near_guess"]  # right from hour 0 on
     assert held["scores"]["test"]["auc_before_onset"] == pytest.approx(want["auc_before_onset"])
     assert held["control"]["test"]["meaning"] in (run / "training_summary.txt").read_text()
-    assert held["intervals_over"]["test"] == "4 stacks of 2 wells, which tells nothing of other wells"
+    assert held["intervals_over"]["test"] == "4 stacks of 2 wells (it tells nothing of other wells)"
     assert held["one_well_classes"] == ["uninfected", "infected"]
     assert {stack["stack"] for stack in held["stacks"]["test"]} == {"c_p4", "b_p5", "c_p6", "b_p7"}
     assert [window["start_h"] for window in held["windows"]["test"]] == [0.0, 3.0, 6.0, 9.0, 12.0, 15.0]

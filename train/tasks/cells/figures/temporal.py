@@ -27,7 +27,7 @@ def draw_temporal(scores: Mapping[str, TemporalScores], *, onset: float) -> Figu
     top.axhline(first.level, **GUIDE, label=f"AUC {first.level:g}")
     top.axhline(0.5, color="#999999", linewidth=0.9, label="a guess (0.5)")
     width = first.windows[0]["end_h"] - first.windows[0]["start_h"]
-    units = " or ".join(dict.fromkeys(own.unit.partition(",")[0] for own in scores.values()))
+    units = " or ".join(dict.fromkeys(own.unit.partition(" (")[0] for own in scores.values()))
     top.set_title(f"By windows of {width:g} h; bands: 95% over {units}", loc="left", fontsize=11)
     top.set_ylabel("AUC (0 to 1)")
     top.set_ylim(top=1.02)

@@ -23,11 +23,11 @@ def choose_unit(rows: PageRows) -> str:
 
 
 def describe_unit(rows: PageRows) -> str:
-    """The same in words, with their number: "16 wells", "8 stacks of 2 wells"."""
+    """The same in words, with their number: "16 wells", "8 stacks of 2 wells (...)"."""
     wells, stacks = (len(set(names.tolist())) for names in (rows.well, rows.stack))
     if choose_unit(rows) == WELLS:
         return f"{wells} wells"
-    return f"{stacks} stack{'s' * (stacks > 1)} of {wells} well{'s' * (wells > 1)}, which tells nothing of other wells"
+    return f"{stacks} stack{'s' * (stacks > 1)} of {wells} well{'s' * (wells > 1)} (it tells nothing of other wells)"
 
 
 def number_groups(rows: PageRows) -> np.ndarray:

@@ -35,7 +35,7 @@ def test_wells_are_drawn_where_each_class_has_two(drawn):
     assert (choose_unit(two), describe_unit(two)) == ("wells", "4 wells")
     one = replace(rows, well=np.where(rows.label == 1, "b1", two.well))
     assert choose_unit(one) == "stacks"
-    assert describe_unit(one) == "8 stacks of 3 wells, which tells nothing of other wells"
+    assert describe_unit(one) == "8 stacks of 3 wells (it tells nothing of other wells)"
     assert score(one)["mae_low"] == score(rows)["mae_low"] != score(two)["mae_low"]
 
 
