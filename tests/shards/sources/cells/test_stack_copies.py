@@ -78,9 +78,10 @@ def test_near_copies_are_told_and_packed(lab, tmp_path, pack_cells):
 def test_a_page_that_repeats_is_told(lab, tmp_path, pack_cells):
     pages = course(0)
     pages[3] = pages[4] = pages[2]
+    pages[0] = pages[5] = 0  # dropped, which is told by itself
     save(lab / "infected" / "x_b2_p1.tif", pages)
     kept, reasons, remarks = packed(lab, tmp_path / "out", pack_cells)
-    assert (len(kept), reasons) == (6, {})
+    assert (len(kept), reasons) == (6, {"infected/x_b2_p1.tif": "every pixel of the page has one value"})
     line = "2 pages repeat an earlier one (first: page 3 is page 2); did the camera stall?"
     assert remarks == {"infected/x_b2_p1.tif": line}
 
