@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
+from tarpon.shards.manifest import open_manifest
 from tarpon.shards.quarantine import read_faults
 from tarpon.tools import cli, lint
 
@@ -71,7 +72,7 @@ def test_near_copies_are_told_and_packed(lab, tmp_path, pack_cells):
     assert set(remarks) == {"infected/x_b5_p1.tif", "uninfected/x_c3_p1.tif"}
     assert remarks["infected/x_b5_p1.tif"].startswith("looks like uninfected/x_c2_p1.tif (page ")
     assert lint.lint(str(tmp_path / "out"), workers=1) == []
-    (note,) = lint.list_notes(lint._open(str(tmp_path / "out")))
+    (note,) = lint.list_notes(open_manifest(tmp_path / "out"))
     assert note.startswith("2 near copies, which may be one picture twice: infected/x_b5_p1.tif: looks like")
 
 
