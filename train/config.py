@@ -121,6 +121,7 @@ class LoaderOptions:
     decode_batches: int = 0  # micro-batches decoded as one; 0: one on a CPU, on a GPU as its decoders and memory ask for
     cache: str | None = None  # folder for tars of remote data sets
     cache_bytes: int = CACHE_BYTES  # of it at most; the least recently used tars are removed
+    verify_always: bool = False  # checksums at every read, not only at a sample's first since its tar was opened
     bad_rows: int = 0  # unreadable samples allowed in each process; one more ends the run
     bad_share: float = 1.0  # and at most this share of the rows of a split
     bad_run: int = 0  # and at most so many side by side in a split, as a damaged tar leaves them; 0: no limit
@@ -157,6 +158,7 @@ class Run:
     early_stop_patience: int = 20  # evaluations without a better selection metric; 0 = off
     eval_every: int = 1  # epochs
     log_every: int = 10  # optimizer steps
+    verbose: bool = False  # show what the libraries say; else it goes to log.txt of the run folder
     save_every: int = 0  # optimizer steps between checkpoints; 0: at every evaluation
     save_minutes: float = 5.0  # and whenever the last checkpoint is older than this; 0 = off
     keep_checkpoints: int = 2  # the newest so many, beside the best weights; an older one serves where the newest is damaged

@@ -1,4 +1,4 @@
-"""`tarpon pack cells`: two folders of time-lapse stacks into shards, one sample a page."""
+"""`tarpon pack cells`: folders of time-lapse stacks into shards, one sample a page."""
 
 from pathlib import Path
 
@@ -29,10 +29,11 @@ def cells(
     workers: int = 0,
     cluster: str | None = None,
 ) -> int:
-    """Pack infected and uninfected TIFF stacks into shards, every page at its full depth; run again after a kill it goes on.
+    """Pack infected and uninfected stacks into shards, every page at its full depth; run again after a kill it goes on.
 
     Args:
-        config: YAML file with data.infected_dir and data.uninfected_dir; the published trainer's files are read as they are.
+        config: YAML file with data.infected_dir and data.uninfected_dir, or data.stacks_dir and data.plate_map; the published
+            trainer's files are read as they are.
         out: folder for the shards.
         group: what the split keeps together: stack, well, plate, or a regular expression whose first group tells it.
         folds: rotating test folds stored beside the split; unset: training.k_folds of the file, else none.
@@ -50,17 +51,10 @@ def cells(
     settings = read_config(Path(config))
     seed = settings.split_seed if seed is None else seed
     options = CellsSource(
-        frames_per_hour=settings.frames_per_hour,
-        name_regex=settings.name_regex,
-        group=group,
-        folds=settings.folds if folds is None else folds,
-        seed=seed,
-        side=side,
-        channel=channel,
-        project=project,
-        values=_read_values(values),
-        max_pixels=max_pixels,
-    )
+        frames_per_hour=settings.frames_per_hour, name_regex=settings.name_regex, group=group,
+        folds=settings.folds if folds is None else folds, seed=seed, side=side,
+        channel=channel, project=project, values=_read_values(values), max_pixels=max_pixels,
+    )  # fmt: skip
     for line in settings.unused:
         print(f"note: {config}: {line}")
     return run(

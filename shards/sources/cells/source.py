@@ -187,7 +187,8 @@ def make(unit: StackUnit) -> Iterator[Sample | Fault]:
     except ValueError as error:
         yield Fault(file=unit.source, reason=str(error))
         return
-    remarks += describe_repeats([(number, told["pixel_hash"]) for number, _, told in pages])
+    shown = [(number, told) for number, _, told in pages if told["frame_min"] < told["frame_max"]]
+    remarks += describe_repeats([(number, told["pixel_hash"]) for number, told in shown])
     if missing := unit.shape.pages - len(pages):
         remarks.append(f"{missing} time points between the first and the last have no file")
     yield from (Fault(file=unit.source, reason=line, packed=True) for line in remarks)

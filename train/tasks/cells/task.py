@@ -69,6 +69,7 @@ def build(run: Run, options: CellsOptions, context: DistContext, *, encoders: di
         ),
         figures=draw_split,
         select="combined",
+        main=("auc", "f1", "mae"),
         count=lambda batch: len(batch["row"]),
         unit="pages",
         fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}:{options.fold}",

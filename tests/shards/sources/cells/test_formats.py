@@ -1,7 +1,9 @@
 """Stacks of several files, several stacks in a file, and formats other than TIFF find their place and their pixels."""
 
+import importlib.util
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -210,11 +212,22 @@ def test_a_folder_that_is_no_ome_zarr_says_so(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".nd2", ".czi", ".lif"])
-def test_a_maker_s_own_format_names_the_extra_or_is_read_with_it(suffix, tmp_path):
+def test_a_maker_s_own_format_names_the_extra(suffix, tmp_path, monkeypatch):
     path = tmp_path / f"x_b2_p1{suffix}"
     path.write_bytes(b"not of this format")
-    with pytest.raises(ValueError, match=r"bioio.*tarpon\[microscopes\]|does not read as|not|support"):
+    if importlib.util.find_spec(f"bioio_{suffix[1:]}"):
+        with pytest.raises(ValueError, match=rf"^does not read as \{suffix} \([^\n]*\)$"):
+            read_positions(path)
+    monkeypatch.setitem(sys.modules, f"bioio_{suffix[1:]}", None)  # as where the extra is not installed
+    with pytest.raises(ValueError, match=rf"a \{suffix} file is read with bioio and bioio-.*'tarpon\[microscopes\]'"):
         read_positions(path)
+
+
+def test_an_ome_zarr_folder_names_the_extra(tmp_path, monkeypatch):
+    (tmp_path / "a.zarr").mkdir()
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(ValueError, match=r"an OME-Zarr folder is read with zarr: pip install 'tarpon\[zarr\]'"):
+        read_positions(tmp_path / "a.zarr")
 
 
 def test_a_czi_file_that_is_written_here_is_read(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
+from tarpon.shards.manifest import open_manifest
 from tarpon.shards.quarantine import read_faults
 from tarpon.tools import cli, lint
 
@@ -71,16 +72,17 @@ def test_near_copies_are_told_and_packed(lab, tmp_path, pack_cells):
     assert set(remarks) == {"infected/x_b5_p1.tif", "uninfected/x_c3_p1.tif"}
     assert remarks["infected/x_b5_p1.tif"].startswith("looks like uninfected/x_c2_p1.tif (page ")
     assert lint.lint(str(tmp_path / "out"), workers=1) == []
-    (note,) = lint.list_notes(lint._open(str(tmp_path / "out")))
+    (note,) = lint.list_notes(open_manifest(tmp_path / "out"))
     assert note.startswith("2 near copies, which may be one picture twice: infected/x_b5_p1.tif: looks like")
 
 
 def test_a_page_that_repeats_is_told(lab, tmp_path, pack_cells):
     pages = course(0)
     pages[3] = pages[4] = pages[2]
+    pages[0] = pages[5] = 0  # dropped, which is told by itself
     save(lab / "infected" / "x_b2_p1.tif", pages)
     kept, reasons, remarks = packed(lab, tmp_path / "out", pack_cells)
-    assert (len(kept), reasons) == (6, {})
+    assert (len(kept), reasons) == (6, {"infected/x_b2_p1.tif": "every pixel of the page has one value"})
     line = "2 pages repeat an earlier one (first: page 3 is page 2); did the camera stall?"
     assert remarks == {"infected/x_b2_p1.tif": line}
 
