@@ -3,7 +3,7 @@
 R rows of the manifest, S pixels of a side.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -11,12 +11,13 @@ import numpy as np
 
 from tarpon.pipelines.feed import StoredRow
 from tarpon.pipelines.noise import NoiseBank, NoiseSlice
+from tarpon.shards.camera import find_depth
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.sampling.draws import PageAugment, PageDraw, draw_page
 
 CONTRASTS = {  # scaling of grey levels to 0..1 -> manifest columns of the levels that become 0 and 1
-    "stack": ("low", "high"),
     "first": ("first_low", "first_high"),
+    "stack": ("low", "high"),
     "frame": ("frame_min", "frame_max"),
 }
 FIXED = "fixed"
@@ -93,19 +94,36 @@ def select_levels(manifest: Manifest, contrast: str) -> tuple[np.ndarray, np.nda
     """Levels that become 0 and 1 for every row, each (R,) float32 on DALI's UINT16 scale.
 
     Args:
-        contrast: stack: 0.1 and 99.9 percentile of the page's stack; first: the same of its first page, without knowledge of
-            later ones; frame: the page's minimum and maximum, as published; fixed: the whole range of its bits.
+        contrast: first: 0.1 and 99.9 percentile of the first usable page of the page's stack, without knowledge of later ones;
+            stack: the same of the whole stack; frame: the page's minimum and maximum, as published; fixed: the whole range of
+            the camera's bits, which for pages of 16 bits are those that the brightest page of the data set needs.
 
     Raises:
         ValueError: another contrast.
     """
     widen = np.where(np.asarray(manifest.column("bits")) == 8, WIDEN, 1).astype(np.float32)
     if contrast == FIXED:
-        return np.zeros(len(widen), np.float32), np.full(len(widen), FULL, np.float32)
+        return np.zeros(len(widen), np.float32), np.where(widen == 1, 2.0 ** camera_bits(manifest) - 1, FULL).astype(np.float32)
     if contrast not in CONTRASTS:
         raise ValueError(f"contrast={contrast!r} must be one of {', '.join((*CONTRASTS, FIXED))}")
     low, high = (np.asarray(manifest.column(name), np.float32) * widen for name in CONTRASTS[contrast])
     return low, high
+
+
+def camera_bits(manifest: Manifest) -> int:
+    """Bits that the 16-bit pages of a data set use: as its card says, else as their brightest pixel tells."""
+    deep = np.asarray(manifest.column("bits")) == 16
+    told = manifest.card.get("camera_bits")
+    return int(told) if told else find_depth(int(manifest.column("frame_max")[deep].max(initial=0)))
+
+
+def warn_of_contrast(contrast: str) -> Iterator[str]:
+    """A line where the scaling of grey levels carries what comes later into the pages before it; none elsewhere."""
+    if contrast == "stack":
+        yield (
+            "contrast stack scales a page by pages that come after it: what the infection does late can be read from early "
+            "pages, so no claim about early hours holds; contrast first does not"
+        )
 
 
 def find_neighbours(stacks: np.ndarray, pages: np.ndarray, *, window: int) -> tuple[np.ndarray, np.ndarray]:

@@ -42,7 +42,8 @@ class PageModel:
 
     def predict(self, stack: LooseStack) -> tuple[np.ndarray, np.ndarray]:
         """Probability of infection and clamped hours of every page, (N,) float32 each, in the order of the stack's rows."""
-        manifest, window = stack.manifest, self.options.model.window
+        # what the card of the data trained on says (the camera's bits) holds of new pages too
+        manifest, window = replace(stack.manifest, card=dict(self.packing)), self.options.model.window
         rows, present = find_neighbours(manifest.column("stack"), manifest.column("page"), window=window)
         fields_of_page = page_fields(self.options, manifest, noise=False)
         loader = Loader(

@@ -14,7 +14,8 @@ import pyarrow as pa
 from tarpon.shards import atomic
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.schema import sanitise_key
-from tarpon.shards.sources.cells.source import StackUnit
+from tarpon.shards.sources.cells.names import strip_suffix
+from tarpon.shards.sources.cells.units import StackUnit
 from tarpon.tools.cells.onset import OnsetRule, make_rule
 from tarpon.tools.cells.page_model import PageModel, choose_source, load_model
 from tarpon.tools.cells.unlabelled import list_stacks, read_stack
@@ -60,7 +61,7 @@ def cells(
 
     Args:
         checkpoint: a run folder or its checkpoints/best.pt; of several runs the mean is told.
-        images: folder of stacks (.tif, .tiff) of any length, in folders of any depth.
+        images: folder of stacks in any format that is packed, of any length, in folders of any depth.
         out: table of all pages, .csv or .parquet.
         level: of the interval in which an infection began, from the wells of validation.
         hold: pages in a row that must be called infected.
@@ -74,7 +75,8 @@ def cells(
         raise ValueError(f"hold={hold} must be at least 1, batch={batch} and threads={threads} at least 0")
     models = [load_model(Path(word), batch=batch, threads=threads) for word in checkpoint]
     rule = make_rule(models, level=level, hold=hold)
-    units, faults = list_stacks(Path(images), choose_source(models, frames_per_hour=frames_per_hour))
+    units, told = list_stacks(Path(images), choose_source(models, frames_per_hour=frames_per_hour))
+    faults, remarks = ([fault for fault in told if fault.packed == packed] for packed in (False, True))
     total, done, folder = len(units) + len(faults), [], target.with_name(f"{target.stem}_stacks")
     target.parent.mkdir(parents=True, exist_ok=True)
     for unit, name in zip(units, name_stacks(units), strict=True):
@@ -83,7 +85,8 @@ def cells(
         except ValueError as error:
             faults.append(Fault(file=unit.source, reason=str(error)))
             continue
-        faults += left_out
+        faults += [fault for fault in left_out if not fault.packed]
+        remarks += [fault for fault in left_out if fault.packed]
         folder.mkdir(exist_ok=True)
         write_table(folder / f"{name}.csv", tabulate_pages(found))
         atomic.write_bytes(folder / f"{name}.png", style.png(draw_course(make_course(found, rule))))
@@ -93,6 +96,8 @@ def cells(
         write_table(target.with_name(f"{target.stem}_stacks{target.suffix}"), tabulate_stacks(done, rule))
         print("\n".join(format_stacks(done)))
         print(rule.describe())
+    for remark in remarks:
+        print(f"note: {remark}")
     for fault in faults:
         print(f"left out: {fault}")
     print(f"{len(done)} of {total} stacks, {sum(len(found.page) for found in done)} pages: {out}, {folder}")
@@ -104,9 +109,12 @@ def name_stacks(units: Sequence[StackUnit]) -> list[str]:
 
     Where that is not unique, the whole path below the folder.
     """
-    short = [unit.place.stack if unit.place.well else sanitise_key(Path(unit.source).stem) for unit in units]
+    parts = [f"_{unit.series + 1}" if unit.source.endswith(f" position {unit.series + 1}") else "" for unit in units]
+    paths = [unit.source.removesuffix(f" position {unit.series + 1}") for unit in units]
+    files = [sanitise_key(strip_suffix(path)) + part for path, part in zip(paths, parts, strict=True)]
+    short = [unit.place.stack if unit.place.well else name for unit, name in zip(units, files, strict=True)]
     twice = {name for name in short if short.count(name) > 1}
-    long = [sanitise_key(str(Path(unit.source).with_suffix(""))) for unit in units]
+    long = [sanitise_key(path.rpartition(".")[0]) + part for path, part in zip(paths, parts, strict=True)]
     chosen = [whole if name in twice else name for name, whole in zip(short, long, strict=True)]
     return [name if chosen.count(name) == 1 else f"{name}_{number}" for number, name in enumerate(chosen)]
 

@@ -103,6 +103,21 @@ def test_any_name_and_length_goes_and_what_is_no_stack_is_left_out_by_name(runs,
     assert len(read(folder / "deep_long.csv")) == 24
 
 
+def test_files_of_one_time_point_are_one_stack_and_a_file_of_two_positions_is_two(runs, cells_lab, tmp_path, capsys):
+    images = tmp_path / "images"
+    images.mkdir()
+    stack = tifffile.imread(sorted((cells_lab / "infected").iterdir())[0])
+    for number in range(3):
+        tifffile.imwrite(images / f"x_b2_p1_t{number}.tif", stack[number])
+    with tifffile.TiffWriter(images / "both.ome.tif", ome=True) as writer:
+        for part in (stack[:2], stack[2:4]):
+            writer.write(part, metadata={"axes": "TYX"})
+    assert predict("--checkpoint", runs[0], "--images", images, "--out", tmp_path / "T.csv") == 0
+    told = [(line["stack"], int(line["pages"])) for line in read(tmp_path / "T_stacks.csv")]
+    assert told == [("both_1", 2), ("both_2", 2), ("b2_p1", 3)]
+    assert "3 of 3 stacks, 7 pages" in capsys.readouterr().out
+
+
 def test_what_validation_says_of_the_onset_is_told(runs, images, tmp_path, capsys):
     """The checkpoint alone knows no validation; beside its run folder the wells of validation are counted."""
     shutil.copy(runs[0] / export.NAME, tmp_path / "alone.pt")

@@ -35,9 +35,10 @@ class PageLabels:
 
 
 def page_labels(manifest: Manifest, options: CellsOptions) -> PageLabels:
-    """Labels of every row, with the hours to learn under these options."""
+    """Labels of every row, with the hours to learn under these options; a plate map's hour of infection goes before theirs."""
     label, hours = np.asarray(manifest.column("label"), np.int64), np.asarray(manifest.column("hours"), np.float32)
-    target = target_hours(hours, label == 1, onset=options.infection_onset_hour, clamp_range=options.clamp_range)
+    onset = page_onsets(manifest, options)
+    target = target_hours(hours, label == 1, onset=onset, clamp_range=options.clamp_range)
     return PageLabels(label=label, hours=hours, target=target)
 
 

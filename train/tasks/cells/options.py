@@ -86,7 +86,7 @@ class CellsOptions:
     augment: PageAugment = field(default_factory=PageAugment)
     infection_onset_hour: float = 2.0
     clamp_range: tuple[float, float] = (0.0, 48.0)  # hours, of targets and of what is reported
-    contrast: str = "stack"  # grey levels by the stack, its first page (first), each page (frame) or not at all (fixed)
+    contrast: str = "first"  # grey levels by the stack's first page, all of it (stack), each page (frame) or not at all (fixed)
     mean: float = 0.5  # of 0..1, taken off
     std: float = 0.25  # and divided by
     balance: bool = False  # pages of the rarer class come more often
