@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.pipelines.page.feed import CONTRASTS, FIXED
 from tarpon.shards.bounded_text import read_yaml
 from tarpon.shards.sampling.draws import PageAugment

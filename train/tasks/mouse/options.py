@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field, replace
 
-from tarpon.models.backbones.frames import FrameBackbone
-from tarpon.models.backbones.video import VideoBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
+from tarpon.models.backbones.video_backbone import VideoBackbone
 from tarpon.shards.sampling.draws import ClipAugment
 
 CLASSES = ("rest", "paw_withdraw", "paw_lick", "paw_shake", "walk", "active")

@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass, field, replace
 
-from tarpon.models.backbones.frames import FrameBackbone
-from tarpon.models.reid.embedder import BACKBONES
+from tarpon.models.backbones.frame_backbone import FrameBackbone
+from tarpon.models.reid.backbones import BACKBONES
 from tarpon.shards.sampling import photo_augment
 from tarpon.shards.sampling.photo_augment import PhotoAugment
 from tarpon.train import device_option
-from tarpon.train.tasks.star.losses import MetricLoss
-from tarpon.train.tasks.star.metrics.embeddings import SearchOptions
-from tarpon.train.tasks.star.metrics.rerank import Reranking
+from tarpon.train.tasks.star.loss_options import MetricLoss
+from tarpon.train.tasks.star.metrics.search_options import Reranking, SearchOptions
 
 PUBLISHED = {  # names on the hub that the published trainers took -> ours
     "swinv2-tiny-patch4-window8-256": "swinv2-tiny",
