@@ -87,6 +87,9 @@ class Task:
 
     options: type  # frozen dataclass of the task's own options
     recipe: Callable[[], Recipe]  # the full default run
+    does: str = ""  # what is learnt from what, in a line of --help
+    first: tuple[str, ...] = ()  # its options on the first screen of --help, after those of every run
+    check: Callable[[Run, object], None] = lambda run, options: None  # refuses, quickly, data that cannot be right
     # (Run, options, DistContext, encoders=those of the run that is gone on with or scored, or None)
     build: Callable[..., Problem]
     name: Callable[[Run, object], str]  # what to call a run with these options

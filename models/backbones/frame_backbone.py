@@ -18,10 +18,10 @@ class FrameBackbone:
 
     name: str = "vit_small_patch14_dinov2.lvd142m"  # timm's, with or without tag; hf_hub:OWNER/NAME; local-dir:FOLDER
     pretrained: bool = True  # weights from the hub or its cache; a `weights` file comes first
-    weights: str | None = None  # local .safetensors or .pt of this architecture
-    image_size: int = 224  # pixels, square
-    grid_stride: int | None = None  # pixels a cell of the feature map; None: the model's last map
-    frames_per_pass: int | None = None  # frames through the model at once; None: all
+    weights: str | None = None  # local .safetensors or .pt file of this architecture
+    image_size: int = 224  # pixels, square, that a picture is shown at
+    grid_stride: int | None = None  # pixels a cell of the feature map; null: the model's last map
+    frames_per_pass: int | None = None  # frames through the model at once, for less memory; null: all
 
     def __post_init__(self) -> None:
         if self.image_size < 1:

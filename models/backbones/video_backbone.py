@@ -16,13 +16,13 @@ CHOICES = (
 class VideoBackbone:
     """A VideoMAE, the source of its weights, and the overlap of its clips."""
 
-    name: str = "MCG-NJU/videomae-base-finetuned-kinetics"  # of the hub; without weights its size word alone counts
+    name: str = "MCG-NJU/videomae-base-finetuned-kinetics"  # name on the hub; without weights its size word alone counts
     pretrained: bool = True  # weights from the hub or its cache; local `weights` come first
     weights: str | None = None  # local folder of save_pretrained, or a .safetensors file beside its config.json
     image_size: int = 224  # pixels, square; a pretrained model has one size only
     stride: int = 8  # frames between the starts of clips; an odd one also pairs frames into tubelets both ways
-    clips_per_pass: int | None = None  # clips through the model at once; None: all
-    overrides: dict[str, bool | int | float | str] | None = None  # of VideoMAEConfig, with pretrained=false only
+    clips_per_pass: int | None = None  # clips through the model at once, for less memory; null: all
+    overrides: dict[str, bool | int | float | str] | None = None  # values of VideoMAEConfig, with pretrained=false only
 
     def __post_init__(self) -> None:
         if self.image_size < 1:

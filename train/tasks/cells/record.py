@@ -1,6 +1,7 @@
 """The cells task as the trainer finds it: options, default run and names; PyTorch is imported when a problem is built."""
 
 from tarpon.train.config import DATA, Optim, Recipe, Run, Schedule
+from tarpon.train.data_check import check_packed
 from tarpon.train.registry import deferred
 from tarpon.train.task import Task
 from tarpon.train.tasks.cells.options import SPELLINGS, CellsOptions, read_published
@@ -34,6 +35,9 @@ def name(run: Run, options: CellsOptions) -> str:
 CELLS = Task(
     options=CellsOptions,
     recipe=recipe,
+    does="Infected or not, and hours since infection, from pages of time-lapse microscopy.",
+    first=("model.backbone.name", "model.backbone.image_size", "model.window", "infection_onset_hour", "fold"),
+    check=lambda run, options: check_packed(run.data, kind="cells"),
     build=deferred("tarpon.train.tasks.cells.task:build"),
     name=name,
     without_download=deferred("tarpon.train.tasks.cells.export:without_weights"),

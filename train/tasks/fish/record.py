@@ -1,5 +1,8 @@
 """The fish task as the trainer finds it: options, default run and names; PyTorch is imported when a problem is built."""
 
+from pathlib import Path
+
+from tarpon.shards.features import read_card
 from tarpon.train.config import DATA, Optim, Recipe, Run, Schedule, WandbOptions
 from tarpon.train.registry import deferred
 from tarpon.train.task import Task
@@ -26,6 +29,11 @@ def recipe() -> Recipe:
     )
 
 
+def check(run: Run, options: FishOptions) -> None:
+    """ValueError where there is no finished cache of features."""
+    read_card(Path(run.data))
+
+
 def name(run: Run, options: FishOptions) -> str:
     """As the published system names its runs, but with every digit of the rate."""
     mantissa, _, exponent = f"{run.optim.lr:e}".partition("e")
@@ -36,6 +44,9 @@ def name(run: Run, options: FishOptions) -> str:
 FISH = Task(
     options=FishOptions,
     recipe=recipe,
+    does="Family, order, habitat, trophic level (and feeding path) of fish, from cached features of images.",
+    first=("model.architecture", "model.experts", "loss.weights", "standardize", "include_feedingpath"),
+    check=check,
     build=deferred("tarpon.train.tasks.fish.task:build"),
     name=name,
     named_folder=True,

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from tarpon.train.config import DATA, Recipe, Run
+from tarpon.train.data_check import check_packed
 from tarpon.train.registry import deferred
 from tarpon.train.task import Task
 from tarpon.train.tasks.mouse.names import run_name
@@ -36,6 +37,9 @@ MOUSE = Task(
     options=MouseOptions,
     name=name,
     recipe=recipe,
+    does="Behaviour of every frame, and keypoints, from videos with or without pose files.",
+    first=("model.backbone.name", "model.backbone.image_size", "window.train_frames", "classes", "merge"),
+    check=lambda run, options: check_packed(run.data, kind="mouse"),
     build=deferred("tarpon.train.tasks.mouse.task:build"),
     without_download=without_download,
     spellings=SPELLINGS,

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 class MetricLoss:
     """The terms and their weights; 0 switches one off."""
 
-    circle_weight: float = 0.7
-    circle_margin: float = 0.25  # m of Sun et al. (CVPR 2020)
-    circle_gamma: float = 64.0
-    triplet_weight: float = 0.3
-    triplet_margin: float = 0.3  # of cosine distances
-    identity_weight: float = 0.0
-    arc_margin: float = 0.5  # radians, of Deng et al. (CVPR 2019)
-    arc_scale: float = 64.0
+    circle_weight: float = 0.7  # weight of the circle loss (Sun et al., CVPR 2020)
+    circle_margin: float = 0.25  # its margin m
+    circle_gamma: float = 64.0  # its scale gamma
+    triplet_weight: float = 0.3  # weight of the triplet loss
+    triplet_margin: float = 0.3  # its margin, of cosine distances
+    identity_weight: float = 0.0  # weight of the identity classifier (ArcFace, Deng et al., CVPR 2019)
+    arc_margin: float = 0.5  # its margin, radians
+    arc_scale: float = 64.0  # its scale
 
     def __post_init__(self) -> None:
         weights = {name: getattr(self, f"{name}_weight") for name in ("circle", "triplet", "identity")}

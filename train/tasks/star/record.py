@@ -1,6 +1,7 @@
 """The star task as the trainer finds it: options, default run and names; PyTorch is imported when a problem is built."""
 
 from tarpon.train.config import DATA, Optim, Recipe, Run, Schedule
+from tarpon.train.data_check import check_packed
 from tarpon.train.registry import deferred
 from tarpon.train.task import Task
 from tarpon.train.tasks.star.options import IDLE, REFUSED, SPELLINGS, StarOptions
@@ -29,6 +30,13 @@ def recipe() -> Recipe:
     )
 
 
+def check(run: Run, options: StarOptions) -> None:
+    """ValueError where a data set is no packed one of photographs."""
+    for root in (run.data, options.wildlife):
+        if root:
+            check_packed(root, kind="reid")
+
+
 def name(run: Run, options: StarOptions) -> str:
     """As the published grid names its runs."""
     terms = [term for term in ("circle", "triplet", "identity") if getattr(options.loss, f"{term}_weight")]
@@ -38,6 +46,9 @@ def name(run: Run, options: StarOptions) -> str:
 STAR = Task(
     options=StarOptions,
     recipe=recipe,
+    does="Which animal a photograph shows: embeddings by metric learning, with or without pre-training on wildlife.",
+    first=("strategy", "checkpoint", "wildlife", "model.backbone.name", "model.backbone.image_size"),
+    check=check,
     build=deferred("tarpon.train.tasks.star.task:build"),
     name=name,
     without_download=deferred("tarpon.train.tasks.star.export:without_weights"),
