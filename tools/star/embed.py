@@ -98,7 +98,6 @@ def load_embedder(path: Path, *, batch: int, threads: int, flips: bool) -> Embed
     Raises:
         ValueError: in one line, when the file is no star checkpoint.
     """
-    path = path / export.NAME if path.is_dir() else path
     checkpoint = export.load(path)
     parser = parser_for(StarOptions, recipe=None, task="star")
     made = parser.instantiate(parser.parse_object({**checkpoint["args"]["run"], **checkpoint["args"]["rebuild"]}))
