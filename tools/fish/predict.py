@@ -8,6 +8,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from tarpon.shards import atomic
+from tarpon.shards.progress import track
 from tarpon.shards.spreadsheet import guard_table
 from tarpon.tools.loose_images import list_images
 
@@ -55,7 +56,8 @@ def fish(
     begun, faults = time.perf_counter(), []
     schema = answerer.schema()
     with atomic.replace(target) as draft, WRITERS[target.suffix](draft, schema) as writer:
-        for pictures, table in predict_images(answerer, root, names, faults, batch=batch, threads=threads):
+        chunks = predict_images(answerer, root, names, faults, batch=batch, threads=threads)
+        for pictures, table in track(chunks, total=len(names), what="predict", unit="images", count=lambda made: len(made[0])):
             writer.write_table(guard_table(table) if target.suffix == ".csv" else table)
             if annotated:
                 write_annotated(Path(annotated), pictures, table, habitats=answerer.encoders["habitats"], threshold=THRESHOLD)

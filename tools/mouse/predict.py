@@ -1,12 +1,15 @@
 """`tarpon predict mouse`: whole recordings through a trained model, streaming, with or without pose files."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
 
-from tarpon.shards.quarantine import Fault
+from tarpon.shards.progress import Progress
+from tarpon.shards.quarantine import Fault, attempt
 from tarpon.shards.sources.mouse.pose_track import MAX_BLANK
+from tarpon.shards.sources.video.clips import probe
 from tarpon.shards.sources.video.files import find_videos
 from tarpon.tools.mouse.predict_extras import Extras
 from tarpon.tools.mouse.predict_pose import NO_POSE, UNUSED, PoseChoice, track_of
@@ -48,33 +51,38 @@ def mouse(
         annotated: <stem>_annotated.mp4: the video with points, class, probability and a strip of the classes over time.
     """
     which = PoseChoice(mode=pose, individual=individual, track=track, scorer=scorer, max_blank=max_blank)
-    if chunk < 1:
-        raise ValueError(f"chunk={chunk} must be at least 1 frame")
-    if min_bout < 1:
-        raise ValueError(f"min_bout={min_bout} must be at least 1 frame (1: no filter)")
+    if min(chunk, min_bout) < 1:
+        raise ValueError(f"chunk={chunk} and min_bout={min_bout} must be at least 1 frame (min_bout 1: no filter)")
     from tarpon.tools.mouse.tagging import label, load_tagger  # here: --help and a mistake above need not wait for PyTorch
 
     tagger, (paths, unused), target = load_tagger(Path(checkpoint)), videos_in(Path(videos)), Path(out)
     extras = Extras.parse(formats, annotated=annotated, regresses=tagger.model.keypoint is not None)
     target.mkdir(parents=True, exist_ok=True)
     rows, bad, short, blind, begun = [], 0, 0, 0, time.perf_counter()
-    for path in paths:
-        try:
-            xyl, told = track_of(path, tagger.points, which) if tagger.model.pose is not None else (None, UNUSED)
-            alone = xyl is None and tagger.model.pose is not None and pose == "auto"
-            note = NO_POSE if alone else None
-            frames, bouts, faults = label(path, tagger, xyl, target, chunk=chunk, min_bout=min_bout, note=note, extras=extras)
-            blind, short = blind + alone, short + bool(faults)
-            rows.append((path.name, frames, bouts, "; ".join([*faults, told])))
-        except (ValueError, av.error.FFmpegError) as error:
-            bad += 1
-            rows.append((path.name, "-", "-", str(error)))
+    with Progress(declared_frames(paths), what="predict", unit="frames") as progress:
+        for path in paths:
+            try:
+                xyl, told = track_of(path, tagger.points, which) if tagger.model.pose is not None else (None, UNUSED)
+                alone = xyl is None and tagger.model.pose is not None and pose == "auto"
+                ways = {"chunk": chunk, "min_bout": min_bout, "note": NO_POSE if alone else None, "extras": extras}
+                frames, bouts, faults = label(path, tagger, xyl, target, **ways, told=progress.update)
+                blind, short = blind + alone, short + bool(faults)
+                rows.append((path.name, frames, bouts, "; ".join([*faults, told])))
+            except (ValueError, av.error.FFmpegError) as error:
+                bad += 1
+                rows.append((path.name, "-", "-", str(error)))
     rows += [(fault.file, "-", "-", f"not used: {fault.reason}") for fault in unused]
     tagger.spent.total = time.perf_counter() - begun
     print("\n".join(table(("video", "frames", "bouts", "pose"), rows)))
-    counts = {"videos": len(paths), "bad": bad, "short": short, "blind": blind}
-    print(summarise(**counts, target=target, speed=tagger.spent.line()))
+    print(summarise(videos=len(paths), bad=bad, short=short, blind=blind, target=target, speed=tagger.spent.line()))
     return 1 if bad or blind or short else 0
+
+
+def declared_frames(paths: Sequence[Path]) -> int:
+    """Frames of all videos as their headers declare them; 0 where one does not say."""
+    read = [attempt(path.name, probe, path)[0] for path in paths]
+    counts = [info.frames for info in read if info]  # one that cannot be read is told of when its turn comes
+    return sum(counts) if all(counts) else 0
 
 
 def summarise(*, videos: int, bad: int, short: int, blind: int, target: Path, speed: str) -> str:
