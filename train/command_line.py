@@ -13,6 +13,7 @@ from tarpon.train.option import Option
 from tarpon.train.option_errors import find_near
 from tarpon.train.option_help import format_columns, format_sections, screen_width
 from tarpon.train.option_words import spell_words
+from tarpon.train.recipe_files import list_recipes, resolve_recipes
 from tarpon.train.spelling import translate_options
 from tarpon.train.task import Task
 from tarpon.train.tasks import TASKS
@@ -20,7 +21,9 @@ from tarpon.train.tasks import TASKS
 # on the first screen of any task
 FIRST = ("data", "out", "epochs", "micro_batch", "global_batch", "optim.lr", "seed", "resume")
 TITLES = {"run": "The run", "task": "The task"}
-CONFIG = "YAML file of options, nested as their dots say; the command line comes after it, and of several files the later one"
+CONFIG = (
+    "YAML file of options, nested as their dots say, or the name of a recipe: {}. The command line comes after it (text; unset)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,8 @@ def read_request(argv: Sequence[str]) -> Request:
         near = find_near(name, list(TASKS), count=1)
         raise UsageError(f"task {name!r} must be one of {', '.join(TASKS)}" + (f"; near: {near[0]}" if near else ""))
     task = TASKS[name]
-    spelt = translate_options(words[1:], task.spellings, task.refused, task.published, task.idle)
+    given = resolve_recipes(words[1:], task=name)
+    spelt = translate_options(given, task.spellings, task.refused, task.published, task.idle)
     spelt = spell_words(spelt, list_options(task.recipe().options))
     run, options, text = parse(parser_for(task.options, recipe=task.recipe(), task=name), task.options, spelt)
     return Request(name=name, task=task, run=run, options=options, text=text)
@@ -99,8 +103,8 @@ def show_task(name: str, *, program: str, every: bool) -> str:
     count = len(options) - len(chosen)
     more = [] if every else [f"{program} {name} --help-all lists {count} more. --print_config prints every option as YAML."]
     head = [f"usage: {program} {name} --data SHARDS --out RUN [--option VALUE ...]", "", task.does, ""]
-    first = [*format_columns([("  --config", f"{CONFIG} (text)")], width=width), *([""] if every else [])]
-    return "\n".join([*head, *first, *format_sections(chosen, width=width), *more])
+    config = format_columns([("  --config", CONFIG.format(", ".join(list_recipes(name))))], width=width)
+    return "\n".join([*head, *config, *([""] if every else []), *format_sections(chosen, width=width), *more])
 
 
 def _titled(options: Sequence[Option]) -> list[Option]:
