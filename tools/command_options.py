@@ -8,7 +8,7 @@ from tarpon.train.config import UsageError, one_line
 from tarpon.train.option import Option, options_of_function
 from tarpon.train.option_docs import read_summary
 from tarpon.train.option_errors import explain
-from tarpon.train.option_help import format_sections, screen_width
+from tarpon.train.option_help import format_sections, screen_width, wrap_text
 from tarpon.train.option_words import spell_words
 
 
@@ -50,7 +50,7 @@ def show_command(name: str, command: Command, function: Callable, *, every: bool
     titled = (("Needed", needed), ("Options", shown))
     sections = [replace(option, section=title) for title, own in titled for option in own]
     more = [f"tarpon {name} --help-all lists {len(free) - len(shown)} more."] if len(shown) < len(free) else []
-    return "\n".join([usage, "", summary, "", *format_sections(sections, width=width), *more]).rstrip()
+    return "\n".join([usage, "", *wrap_text(summary, width=width), "", *format_sections(sections, width=width), *more]).rstrip()
 
 
 def _without(words: Sequence[str], lead: str) -> list[str]:

@@ -11,7 +11,7 @@ from tarpon.train.config import Run, UsageError, fail, list_options, parse, pars
 from tarpon.train.launchers import read_rank
 from tarpon.train.option import Option
 from tarpon.train.option_errors import find_near
-from tarpon.train.option_help import format_columns, format_sections, screen_width
+from tarpon.train.option_help import format_columns, format_sections, screen_width, wrap_text
 from tarpon.train.option_words import spell_words
 from tarpon.train.recipe_files import list_recipes, resolve_recipes
 from tarpon.train.spelling import translate_options
@@ -102,7 +102,7 @@ def show_task(name: str, *, program: str, every: bool) -> str:
     chosen = _titled(options) if every else _pick(options, (*FIRST, *task.first))
     count = len(options) - len(chosen)
     more = [] if every else [f"{program} {name} --help-all lists {count} more. --print_config prints every option as YAML."]
-    head = [f"usage: {program} {name} --data SHARDS --out RUN [--option VALUE ...]", "", task.does, ""]
+    head = [f"usage: {program} {name} --data SHARDS --out RUN [--option VALUE ...]", "", *wrap_text(task.does, width=width), ""]
     config = format_columns([("  --config", CONFIG.format(", ".join(list_recipes(name))))], width=width)
     return "\n".join([*head, *config, *([""] if every else []), *format_sections(chosen, width=width), *more])
 
