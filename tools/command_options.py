@@ -1,5 +1,6 @@
 """Words after a command's name -> keyword arguments of its function, and the screen of its --help: both from its signature."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -16,6 +17,8 @@ def read_options(name: str, command: Command, function: Callable, words: Sequenc
     """Keyword arguments of the function; UsageError in one line."""
     import jsonargparse  # here: an eighth of a second that the overview need not wait
 
+    if lacking := set(command.fixed) - set(inspect.signature(function).parameters):
+        raise UsageError(f"{name} cannot be done: its function {command.target} takes no {', '.join(sorted(lacking))}")
     known = known_options(command, function)
     parser = jsonargparse.ArgumentParser(prog=f"tarpon {name}", exit_on_error=False, allow_abbrev=False, add_help=False)
     flat = {key for key, option in known.items() if not option.positional}

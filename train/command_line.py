@@ -1,4 +1,4 @@
-"""The words of a training command: help, version and mistakes, before PyTorch or DeepSpeed is imported.
+"""The words of a training command: help and mistakes, before PyTorch or DeepSpeed is imported.
 
 What a word says is settled here; `launch` begins with the outcome.
 """
@@ -101,7 +101,10 @@ def show_task(name: str, *, program: str, every: bool) -> str:
     options = list_options(recipe.options, recipe.run)
     chosen = _titled(options) if every else _pick(options, (*FIRST, *task.first))
     count = len(options) - len(chosen)
-    more = [] if every else [f"{program} {name} --help-all lists {count} more. --print_config prints every option as YAML."]
+    more = [f"{program} {name} --help-all lists {count} more. --print_config prints every option as YAML."]
+    if every:
+        theirs = ", ".join(f"--{other}" for other in sorted(task.spellings) if other not in {option.name for option in options})
+        more = wrap_text(f"The names of published trainers are taken too: {theirs}.", width=width) if theirs else []
     head = [f"usage: {program} {name} --data SHARDS --out RUN [--option VALUE ...]", "", *wrap_text(task.does, width=width), ""]
     config = format_columns([("  --config", CONFIG.format(", ".join(list_recipes(name))))], width=width)
     return "\n".join([*head, *config, *([""] if every else []), *format_sections(chosen, width=width), *more])

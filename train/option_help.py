@@ -37,8 +37,8 @@ def format_sections(options: Iterable[Option], *, width: int) -> Iterator[str]:
 
 def format_option(option: Option, *, width: int) -> Iterator[str]:
     """The lines of one option."""
-    lines = [(f"  {option.name.upper()}" if option.positional else f"  --{option.name}", describe(option))]
-    yield from format_columns(lines, width=width)
+    name = option.name.upper() if option.positional else f"--{option.name}"
+    return format_columns([(f"  {name}", describe(option))], width=width)
 
 
 def format_columns(rows: Sequence[tuple[str, str]], *, width: int, names: int = NAMES) -> Iterator[str]:
