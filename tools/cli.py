@@ -29,6 +29,12 @@ GENERAL: dict[str, Command] = {
         lead="--checkpoint",
         does="score a run's best weights on shards; of several the mean",
     ),
+    "export": Command(
+        target="export.command:run", takes=("run",), does="the trained network as one file for other programs, and a model card"
+    ),
+    "view": Command(
+        target="view.command:run", takes=("source",), does="look through shards or a run on a page in your browser"
+    ),
     "report": Command(target="report:run", takes=("run",), does="one HTML file of a run folder"),
     "bench loader": Command(target="bench.loader:run", does="frames/s of the loader against what labs do today"),
     "bench ops": Command(target="bench.ops:run", does="fused operations against plain and compiled PyTorch"),
@@ -43,8 +49,8 @@ GENERAL: dict[str, Command] = {
 HELP_ALL = {"--help-all", "--help_all"}
 HELP = {"-h", "--help"} | HELP_ALL
 VERBS = (  # the order of the overview: as work goes
-    "doctor", "demo", "pack", "lint", "look", "features", "train", "evaluate", "predict", "report", "gradcam",
-    "ablate", "folds", "grid", "replay", "selftest", "bench", "gpu", "completion",
+    "doctor", "demo", "pack", "lint", "look", "features", "train", "evaluate", "predict", "report", "view", "export",
+    "gradcam", "ablate", "folds", "grid", "replay", "selftest", "bench", "gpu", "completion",
 )  # fmt: skip
 
 

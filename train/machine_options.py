@@ -46,6 +46,7 @@ class LoaderOptions:
     decode_batches: int = 0  # micro-batches decoded as one; 0: one on a CPU, on a GPU as its decoders and memory ask for
     cache: str | None = None  # folder for tars of remote data sets
     cache_bytes: int = CACHE_BYTES  # bytes of that folder at most; the least recently used tars are removed
+    verify_always: bool = False  # checksums at every read, not only at a sample's first since its tar was opened
     bad_rows: int = 0  # unreadable samples allowed in each process; one more ends the run
     bad_share: float = 1.0  # largest share of a split's rows that may be unreadable
     bad_run: int = 0  # most unreadable rows side by side, as a damaged tar leaves them; 0: no limit
