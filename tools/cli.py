@@ -117,6 +117,7 @@ def call(name: str, words: list[str]) -> int:
 
 
 def read_version() -> str:
+    """Of the installed package."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -126,11 +127,13 @@ def read_version() -> str:
 
 
 def overview() -> str:
+    """All commands."""
     usage = "usage: tarpon COMMAND [--option VALUE ...]    (--help after a command lists its options)"
     return "\n".join([usage, "", *list_commands(COMMANDS)])
 
 
 def list_commands(names: Iterable[str]) -> list[str]:
+    """A line a command: its words and what it does."""
     names = list(names)
     width = max(map(len, names))
     return [f"  tarpon {name:<{width}}  {COMMANDS[name].does}" for name in names]
@@ -144,6 +147,7 @@ def commands_begun(words: Sequence[str]) -> list[str]:
 
 
 def list_begun(names: Sequence[str]) -> str:
+    """The commands that begin with the same word."""
     return "\n".join([f"usage: tarpon {names[0].split()[0]} WHAT [--option VALUE ...]", "", *list_commands(names)])
 
 
