@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.models.backbones.image import SCALES, ImageEncoder
 from tarpon.pipelines.feed import Feed, SampleReader
 from tarpon.pipelines.image.feed import ImageFields, request_images

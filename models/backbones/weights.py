@@ -9,11 +9,9 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import get_pretrained_cfg, list_models, load_checkpoint, parse_model_name
 from torch import nn
 
+from tarpon.models.backbones.frame_backbone import CHOICES
+
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-CHOICES = (
-    "choose one: `pretrained: true` with a network or a filled Hugging Face cache, "
-    "`weights: FILE` for a local .safetensors or .pt file, or `pretrained: false` for random weights"
-)
 
 
 def first_line(error: Exception) -> str:

@@ -29,7 +29,8 @@ from tarpon.train.config import parser_for
 from tarpon.train.tasks.mouse.export import load
 from tarpon.train.tasks.mouse.metrics.bouts import merge_short
 from tarpon.train.tasks.mouse.options import MouseOptions
-from tarpon.train.tasks.mouse.task import MOUSE, build_model
+from tarpon.train.tasks.mouse.record import MOUSE
+from tarpon.train.tasks.mouse.task import build_model
 
 CONTEXT = 8  # frames beyond the TCN's reach that pose changes look back on, and then some
 

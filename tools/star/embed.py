@@ -14,7 +14,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.models.reid.embedder import ReidModel
 from tarpon.pipelines.feed import Feed, SampleReader
 from tarpon.pipelines.loader import Loader

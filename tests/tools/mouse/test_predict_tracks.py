@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import av
 import numpy as np
 
-from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.shards.sources.video import clips as video
 from tarpon.shards.sources.video.display import Display
 from tarpon.shards.sources.video.recording import Recording

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.pipelines.clip.feed import TrainWindows
 from tarpon.shards.manifest import open_manifest
 from tarpon.shards.sources.mouse.pose_mirror import mirror_pairs

@@ -1,0 +1,127 @@
+"""The words of a training command: help, version and mistakes, before PyTorch or DeepSpeed is imported.
+
+What a word says is settled here; `launch` begins with the outcome.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tarpon.train.config import Run, UsageError, fail, list_options, parse, parser_for
+from tarpon.train.launchers import read_rank
+from tarpon.train.option import Option
+from tarpon.train.option_errors import find_near
+from tarpon.train.option_help import format_columns, format_sections, screen_width
+from tarpon.train.option_words import spell_words
+from tarpon.train.spelling import translate_options
+from tarpon.train.task import Task
+from tarpon.train.tasks import TASKS
+
+FIRST = (
+    "data",
+    "out",
+    "epochs",
+    "micro_batch",
+    "global_batch",
+    "optim.lr",
+    "seed",
+    "resume",
+)  # on the first screen, of any task
+TITLES = {"run": "The run", "task": "The task"}
+CONFIG = "YAML file of options, nested as their dots say; the command line comes after it, and of several files the later one"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a command line asks for."""
+
+    name: str  # of the task
+    task: Task
+    run: Run
+    options: object  # the task's own
+    text: str  # the whole configuration as YAML
+
+
+def read_request(argv: Sequence[str]) -> Request:
+    """Words -> what to train, checked as far as options go; UsageError in one line."""
+    words = [word for word in argv if not word.startswith("--local_rank") and word != "--deepspeed"]
+    words = [
+        word.replace("--deepspeed_config", "--engine.deepspeed_config", 1) if word.startswith("--deepspeed_config") else word
+        for word in words
+    ]
+    name = words[0] if words else "(none)"
+    if name not in TASKS:
+        near = find_near(name, list(TASKS), count=1)
+        raise UsageError(f"task {name!r} must be one of {', '.join(TASKS)}" + (f"; near: {near[0]}" if near else ""))
+    task = TASKS[name]
+    spelt = translate_options(words[1:], task.spellings, task.refused, task.published, task.idle)
+    spelt = spell_words(spelt, list_options(task.recipe().options))
+    run, options, text = parse(parser_for(task.options, recipe=task.recipe(), task=name), task.options, spelt)
+    return Request(name=name, task=task, run=run, options=options, text=text)
+
+
+def answer_early(argv: Sequence[str], *, program: str) -> int | None:
+    """Give help, or say what is wrong, as far as words and the data's folder tell; the exit status, None to go on.
+
+    Every process of a launch comes to the same; the first one says it.
+    """
+    first = read_rank(os.environ) == 0
+    if text := find_help(argv, program=program):
+        if first:
+            print(text)
+        return 0
+    try:
+        request = read_request(argv)
+        request.task.check(request.run, request.options)
+    except (ValueError, OSError) as error:
+        if os.environ.get("TARPON_DEBUG"):
+            raise
+        return fail(error, program=program) if first else 2
+    return None
+
+
+def find_help(argv: Sequence[str], *, program: str) -> str:
+    """The screen that the words ask for; "" where they ask for none."""
+    asked, every = {"-h", "--help"} & set(argv), "--help-all" in argv or "--help_all" in argv
+    if argv and not asked and not every:
+        return ""
+    named = [word for word in argv if word in TASKS]
+    return show_task(named[0], program=program, every=every) if named else show_tasks(program=program)
+
+
+def show_tasks(*, program: str) -> str:
+    """What can be trained."""
+    width = screen_width()
+    does = [(f"  {program} {name}", TASKS[name].does) for name in TASKS]
+    lines = format_columns(does, width=width, names=max(len(name) for name, _ in does))
+    return "\n".join(
+        [
+            f"usage: {program} TASK --data SHARDS --out RUN [--option VALUE ...]",
+            "",
+            *lines,
+            "",
+            f"{program} TASK --help lists its options.",
+        ]
+    )
+
+
+def show_task(name: str, *, program: str, every: bool) -> str:
+    """The options of a task: the dozen that matter, or all by subject."""
+    width, task = screen_width(), TASKS[name]
+    recipe = task.recipe()
+    options = [
+        replace(option, section=TITLES.get(option.section, option.section))
+        for option in list_options(recipe.options, recipe.run)
+    ]
+    chosen = options if every else _pick(options, (*FIRST, *task.first))
+    config = ("  --config", f"{CONFIG} (file)")
+    count = len(options) - len(chosen)
+    more = [] if every else [f"{program} {name} --help-all lists {count} more. --print_config prints every option as YAML."]
+    head = [f"usage: {program} {name} --data SHARDS --out RUN [--option VALUE ...]", "", task.does, ""]
+    return "\n".join([*head, *format_columns([config], width=width), *format_sections(chosen, width=width), *more])
+
+
+def _pick(options: Sequence[Option], names: Sequence[str]) -> list[Option]:
+    """Options by name, in the order of the names, under no title."""
+    known = {option.name: option for option in options}
+    return [replace(known[name], section="") for name in names]
