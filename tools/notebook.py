@@ -1,0 +1,47 @@
+"""A page of Markdown as a notebook: its Python blocks are the cells that run, all else is text.
+
+`python -m tarpon.tools.notebook PAGE.md NOTEBOOK.ipynb`; `make docs` does it for docs/python.md.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tarpon.shards import atomic
+
+CODE = re.compile(r"^```python\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
+
+
+def split_page(text: str) -> Iterator[tuple[str, str]]:
+    """("markdown" or "code", content) of a page, in order."""
+    for number, part in enumerate(CODE.split(text)):
+        if part.strip():
+            yield ("code" if number % 2 else "markdown"), part.strip()
+
+
+def make_notebook(page: str) -> str:
+    """The notebook's JSON (nbformat 4.5), without outputs; the same for the same page."""
+    cells = [
+        {"cell_type": kind, "id": f"cell-{number}", "metadata": {}, "source": text.splitlines(keepends=True)}
+        | ({"execution_count": None, "outputs": []} if kind == "code" else {})
+        for number, (kind, text) in enumerate(split_page(page))
+    ]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    held = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(held, indent=1) + "\n"
+
+
+def main(words: list[str]) -> int:
+    """Exit status."""
+    if len(words) != 2:
+        print("usage: python -m tarpon.tools.notebook PAGE.md NOTEBOOK.ipynb", file=sys.stderr)
+        return 2
+    page, notebook = map(Path, words)
+    atomic.write_text(notebook, make_notebook(page.read_text()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

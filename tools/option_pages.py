@@ -1,0 +1,97 @@
+"""The reference of the documentation: a page of all commands and one of training a task, made from what defines the options.
+
+`python -m tarpon.tools.option_pages FOLDER`; `make docs` does it before the site is built.
+"""
+
+import sys
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+
+from tarpon.shards import atomic
+from tarpon.tools.cli import COMMANDS
+from tarpon.tools.task import load
+from tarpon.train.option import Option, options_of_function, options_of_record, show_value
+from tarpon.train.option_docs import read_summary
+from tarpon.train.tasks import TASKS
+
+HEAD = "| option | what it may be | default | what it does |\n|---|---|---|---|\n"
+NEEDED = "must be given"
+
+
+def write_pages(folder: Path) -> list[Path]:
+    """Write commands.md and train-TASK.md for every task; the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pages = {"commands": commands_page()} | {f"train-{name}": training_page(name) for name in TASKS}
+    for name, text in pages.items():
+        atomic.write_text(folder / f"{name}.md", text)
+    return [folder / f"{name}.md" for name in pages]
+
+
+def commands_page() -> str:
+    """Every command of `tarpon`, as the overview orders them, with its options."""
+    parts = ["# Commands\n", "`tarpon` alone lists them; `tarpon COMMAND --help` says what stands here.\n"]
+    for name, command in COMMANDS.items():
+        function = load(command.target)
+        options = options_of_function(function)
+        given = [option for option in options if option.name in command.takes]
+        call = " ".join(["tarpon", name, *(option.name.upper() for option in given)])
+        parts += [f"## tarpon {name}\n", f"```\n{call} [--option VALUE ...]\n```\n", f"{read_summary(function)}\n"]
+        if options:
+            parts.append(table(options, bare=command.takes))
+    return "\n".join(parts)
+
+
+def training_page(task: str) -> str:
+    """Every option of training a task, section by section, with the values of its recipe."""
+    recipe = TASKS[task].recipe()
+    parts = [
+        f"# Training: {task}\n",
+        f"```\ndeepspeed train/launch.py {task} --data SHARDS --out RUN [--config FILE] [--section.option VALUE ...]\n```\n",
+        "Every option can also stand in a YAML file; a later `--config` wins over an earlier one, and the command line over both.\n",
+    ]
+    options = [
+        *options_of_record(recipe.run, section="The run", required=("data",)),
+        *options_of_record(recipe.options, section=f"The {task} task"),
+    ]
+    for section, members in groupby(sorted(options, key=lambda option: order_of(option, options)), lambda option: option.section):
+        parts += [f"## {section}\n", table(members)]
+    return "\n".join(parts)
+
+
+def order_of(option: Option, options: list[Option]) -> int:
+    """Where the option's section begins: the members of a section stand together."""
+    return next(number for number, other in enumerate(options) if other.section == option.section)
+
+
+def table(options: Iterable[Option], *, bare: Iterable[str] = ()) -> str:
+    """Options as a table of Markdown; those in `bare` are given without dashes."""
+    return HEAD + "".join(
+        f"| `{'' if option.name in bare else '--'}{option.name}` | {cell(option.words())} | "
+        f"{NEEDED if option.required else code(show_value(option.default))} | {cell(option.sentence)} |\n"
+        for option in options
+    )
+
+
+def cell(text: str) -> str:
+    """Text that a cell of a table can hold, as it reads."""
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+
+
+def code(text: str) -> str:
+    """A value in the face of code; nothing for an empty one."""
+    return f"`{' '.join(text.split())}`".replace("|", "\\|") if text else '`""`'
+
+
+def main(words: list[str]) -> int:
+    """Exit status."""
+    if len(words) != 1:
+        print("usage: python -m tarpon.tools.option_pages FOLDER", file=sys.stderr)
+        return 2
+    for path in write_pages(Path(words[0])):
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
