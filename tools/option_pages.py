@@ -5,7 +5,6 @@
 
 import sys
 from collections.abc import Iterable
-from itertools import groupby
 from pathlib import Path
 
 from tarpon.shards import atomic
@@ -34,12 +33,17 @@ def commands_page() -> str:
     for name, command in COMMANDS.items():
         function = load(command.target)
         options = options_of_function(function)
-        given = [option for option in options if option.name in command.takes]
-        call = " ".join(["tarpon", name, *(option.name.upper() for option in given)])
-        parts += [f"## tarpon {name}\n", f"```\n{call} [--option VALUE ...]\n```\n", f"{read_summary(function)}\n"]
+        parts += [f"## tarpon {name}\n", f"```\n{call(name, options, command.takes)}\n```\n", f"{read_summary(function)}\n"]
         if options:
             parts.append(table(options, bare=command.takes))
     return "\n".join(parts)
+
+
+def call(name: str, options: Iterable[Option], takes: Iterable[str]) -> str:
+    """How a command is typed: what must be given, and that there may be more."""
+    words = [option.name.upper() for option in options if option.name in takes]
+    words += [f"--{option.name} {option.name.upper()}" for option in options if option.required and option.name not in takes]
+    return " ".join(["tarpon", name, *words, "[--option VALUE ...]"])
 
 
 def training_page(task: str) -> str:
@@ -54,14 +58,18 @@ def training_page(task: str) -> str:
         *options_of_record(recipe.run, section="The run", required=("data",)),
         *options_of_record(recipe.options, section=f"The {task} task"),
     ]
-    for section, members in groupby(sorted(options, key=lambda option: order_of(option, options)), lambda option: option.section):
-        parts += [f"## {section}\n", table(members)]
+    for section, members in by_section(options).items():
+        name, _, does = section.partition(": ")
+        parts += [f"## {name}\n", *([f"{does}\n"] if does else []), table(members)]
     return "\n".join(parts)
 
 
-def order_of(option: Option, options: list[Option]) -> int:
-    """Where the option's section begins: the members of a section stand together."""
-    return next(number for number, other in enumerate(options) if other.section == option.section)
+def by_section(options: Iterable[Option]) -> dict[str, list[Option]]:
+    """Section -> its options, both in the order in which they come."""
+    found: dict[str, list[Option]] = {}
+    for option in options:
+        found.setdefault(option.section, []).append(option)
+    return found
 
 
 def table(options: Iterable[Option], *, bare: Iterable[str] = ()) -> str:
