@@ -95,32 +95,6 @@ def open_manifest(root: str | Path, *, kind: str | None = None) -> Manifest:
     The manifest and the card are those that were packed, by their checksums; data of earlier versions have none (`remark`).
     """
     root = str(root).rstrip("/")
-    card = read_card(root, kind=kind)
-    files, _, _ = fsspec.get_fs_token_paths(root)
-    inside = root.partition("://")[2] or root
-    with files.open(f"{inside}/{MANIFEST}") as file:
-        content = file.read()
-    if MANIFEST_SUM in card and hashlib.sha256(content).hexdigest() != card[MANIFEST_SUM]:
-        raise ValueError(f"{root}/{MANIFEST}: checksum differs from {CARD}; copy both files again, or pack again")
-    try:
-        # from memory: read ahead from a Python file, Arrow's threads may free its buffer while the interpreter ends
-        table = pq.read_table(pa.BufferReader(content))
-        table.validate(full=True)  # text that is no text, offsets beyond their column
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise ValueError(f"{root}/{MANIFEST}: not readable ({' '.join(str(error).split())[:300]}); pack again") from error
-    if missing := [name for name in NEEDED if name not in table.column_names]:
-        raise ValueError(f"{root}/{MANIFEST}: no column {', '.join(missing)}; copy the file again, or pack again")
-    for name in NEEDED:
-        if table.schema.field(name).type != pa.string() or table[name].null_count:
-            raise ValueError(f"{root}/{MANIFEST}: column {name} is not text in every row; copy the file again, or pack again")
-    if outside := [name for name in table["shard"].unique().to_pylist() if "/" in name or "\\" in name]:
-        raise ValueError(f"{root}/{MANIFEST}: shard {outside[0]!r:.80} is not a file of this folder; pack again")
-    return Manifest(root=root, card=card, table=table)
-
-
-def read_card(root: str | Path, *, kind: str | None = None) -> dict:
-    """The card of a packed data set alone, which is quick; ValueError as `open_manifest`."""
-    root = str(root).rstrip("/")
     files, _, _ = fsspec.get_fs_token_paths(root)
     inside = root.partition("://")[2] or root
     if not files.exists(f"{inside}/{MANIFEST}"):
@@ -140,7 +114,24 @@ def read_card(root: str | Path, *, kind: str | None = None) -> dict:
         raise ValueError(f"{root}: no {CARD} beside the manifest; copy it there, or pack again") from error
     if kind is not None and card.get("kind") != kind:
         raise ValueError(f"{root}: holds {card.get('kind')} data, {kind} is needed; give other shards")
-    return card
+    with files.open(f"{inside}/{MANIFEST}") as file:
+        content = file.read()
+    if MANIFEST_SUM in card and hashlib.sha256(content).hexdigest() != card[MANIFEST_SUM]:
+        raise ValueError(f"{root}/{MANIFEST}: checksum differs from {CARD}; copy both files again, or pack again")
+    try:
+        # from memory: read ahead from a Python file, Arrow's threads may free its buffer while the interpreter ends
+        table = pq.read_table(pa.BufferReader(content))
+        table.validate(full=True)  # text that is no text, offsets beyond their column
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ValueError(f"{root}/{MANIFEST}: not readable ({' '.join(str(error).split())[:300]}); pack again") from error
+    if missing := [name for name in NEEDED if name not in table.column_names]:
+        raise ValueError(f"{root}/{MANIFEST}: no column {', '.join(missing)}; copy the file again, or pack again")
+    for name in NEEDED:
+        if table.schema.field(name).type != pa.string() or table[name].null_count:
+            raise ValueError(f"{root}/{MANIFEST}: column {name} is not text in every row; copy the file again, or pack again")
+    if outside := [name for name in table["shard"].unique().to_pylist() if "/" in name or "\\" in name]:
+        raise ValueError(f"{root}/{MANIFEST}: shard {outside[0]!r:.80} is not a file of this folder; pack again")
+    return Manifest(root=root, card=card, table=table)
 
 
 def _checked_card(content: bytes, *, root: str) -> dict:

@@ -17,16 +17,8 @@ from tarpon.train.spelling import translate_options
 from tarpon.train.task import Task
 from tarpon.train.tasks import TASKS
 
-FIRST = (
-    "data",
-    "out",
-    "epochs",
-    "micro_batch",
-    "global_batch",
-    "optim.lr",
-    "seed",
-    "resume",
-)  # on the first screen, of any task
+# on the first screen of any task
+FIRST = ("data", "out", "epochs", "micro_batch", "global_batch", "optim.lr", "seed", "resume")
 TITLES = {"run": "The run", "task": "The task"}
 CONFIG = "YAML file of options, nested as their dots say; the command line comes after it, and of several files the later one"
 
@@ -94,31 +86,25 @@ def show_tasks(*, program: str) -> str:
     width = screen_width()
     does = [(f"  {program} {name}", TASKS[name].does) for name in TASKS]
     lines = format_columns(does, width=width, names=max(len(name) for name, _ in does))
-    return "\n".join(
-        [
-            f"usage: {program} TASK --data SHARDS --out RUN [--option VALUE ...]",
-            "",
-            *lines,
-            "",
-            f"{program} TASK --help lists its options.",
-        ]
-    )
+    usage = f"usage: {program} TASK --data SHARDS --out RUN [--option VALUE ...]"
+    return "\n".join([usage, "", *lines, "", f"{program} TASK --help lists its options."])
 
 
 def show_task(name: str, *, program: str, every: bool) -> str:
     """The options of a task: the dozen that matter, or all by subject."""
     width, task = screen_width(), TASKS[name]
     recipe = task.recipe()
-    options = [
-        replace(option, section=TITLES.get(option.section, option.section))
-        for option in list_options(recipe.options, recipe.run)
-    ]
-    chosen = options if every else _pick(options, (*FIRST, *task.first))
-    config = ("  --config", f"{CONFIG} (file)")
+    options = list_options(recipe.options, recipe.run)
+    chosen = _titled(options) if every else _pick(options, (*FIRST, *task.first))
     count = len(options) - len(chosen)
     more = [] if every else [f"{program} {name} --help-all lists {count} more. --print_config prints every option as YAML."]
     head = [f"usage: {program} {name} --data SHARDS --out RUN [--option VALUE ...]", "", task.does, ""]
-    return "\n".join([*head, *format_columns([config], width=width), *format_sections(chosen, width=width), *more])
+    first = [*format_columns([("  --config", f"{CONFIG} (text)")], width=width), *([""] if every else [])]
+    return "\n".join([*head, *first, *format_sections(chosen, width=width), *more])
+
+
+def _titled(options: Sequence[Option]) -> list[Option]:
+    return [replace(option, section=TITLES.get(option.section, option.section)) for option in options]
 
 
 def _pick(options: Sequence[Option], names: Sequence[str]) -> list[Option]:

@@ -89,9 +89,8 @@ class EngineOptions:
     """What DeepSpeed does."""
 
     zero_stage: Literal[0, 1, 2] = 0  # what the processes share out: 0 nothing, 1 the optimizer's state, 2 the gradients too
-    dtype: Literal["auto", "fp32", "bf16"] = (
-        "auto"  # arithmetic: bf16 (autocast over float32 weights) or fp32; auto: bf16 on a GPU, fp32 on a CPU
-    )
+    # arithmetic: bf16 (autocast over float32 weights) or fp32; auto: bf16 on a GPU, fp32 on a CPU
+    dtype: Literal["auto", "fp32", "bf16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"  # the backbone's blocks by torch.compile; auto: on a GPU
     tf32: bool = True  # fp32 on a GPU: matrix products of the network with 10 bits of mantissa, several times as fast
     deepspeed_config: str | None = None  # JSON file merged under the run's own values; a contradiction is refused

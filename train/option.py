@@ -24,10 +24,16 @@ class Option:
     default: object
     sentence: str
     section: str = ""  # what it belongs to, as a title
+    positional: bool = False  # given without its name
 
     @property
     def required(self) -> bool:
         return self.default is MISSING
+
+    def flag(self) -> str:
+        """As it is typed in a line of usage: `--out OUT`, or `OUT ...` where it is given without its name."""
+        value = self.name.rpartition(".")[2].upper()
+        return f"{value}{' ...' if get_origin(self.kind) is list else ''}" if self.positional else f"--{self.name} {value}"
 
     def choices(self) -> tuple[str, ...]:
         """What it may be, where that is a list of words."""
@@ -65,12 +71,18 @@ def options_of_function(function: Callable) -> list[Option]:
     return [
         Option(
             name=name,
-            kind=kinds[name],
+            kind=_without_none(kinds[name]),
             default=MISSING if parameter.default is inspect.Parameter.empty else parameter.default,
             sentence=sentences.get(name, ""),
         )
         for name, parameter in inspect.signature(function).parameters.items()
     ]
+
+
+def _without_none(kind: object) -> object:
+    """A parameter's type without None, which no word on a command line is: the option is left out instead."""
+    kept = [part for part in split_union(kind) if part is not NoneType]
+    return Union[tuple(kept)] if len(kept) > 1 else kept[0]  # noqa: UP007 (made of a list)
 
 
 def split_union(kind: object) -> tuple[object, ...]:
@@ -115,4 +127,4 @@ def show_value(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, (tuple, list)):
         return f"[{','.join(map(show_value, value))}]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value) or '""'

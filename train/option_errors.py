@@ -52,13 +52,17 @@ def explain(message: str, options: Mapping[str, Option]) -> str:
         return explain_unknown(".".join(filter(None, (found["group"], found["key"]))), list(options))
     if found := MISSING.search(message):
         names = (found["keys"] or found["key"]).split(", ")
-        return f"needed: {', '.join(f'--{name}' for name in names)} ({HELP})"
+        return f"needed: {', '.join(_flag(name, options) for name in names)} ({HELP})"
     if found := STRAY.search(message):
         return (
             refuse_unknown(found["words"].split(), options)
             or f"nothing takes {found['words']}; the name of an option begins with two dashes"
         )
     return message
+
+
+def _flag(name: str, options: Mapping[str, Option]) -> str:
+    return name.upper() if name in options and options[name].positional else f"--{name}"
 
 
 def explain_value(option: Option, value: str) -> str:

@@ -3,8 +3,9 @@
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from types import NoneType
 
-from tarpon.train.option import Option, show_value
+from tarpon.train.option import Option, show_value, split_union
 
 NAMES = 28  # columns of the names; a longer one stands on a line of its own
 WIDEST, NARROWEST = 110, 50  # columns
@@ -30,7 +31,7 @@ def format_sections(options: Iterable[Option], *, width: int) -> Iterator[str]:
 
 def format_option(option: Option, *, width: int) -> Iterator[str]:
     """The lines of one option."""
-    lines = [(f"  --{option.name}", describe(option))]
+    lines = [(f"  {option.name.upper()}" if option.positional else f"  --{option.name}", describe(option))]
     yield from format_columns(lines, width=width)
 
 
@@ -49,5 +50,6 @@ def format_columns(rows: Sequence[tuple[str, str]], *, width: int, names: int = 
 
 def describe(option: Option) -> str:
     """The sentence, and in brackets what it may be and what it is unless given."""
-    default = "needed" if option.required else f"default {show_value(option.default)}"
-    return f"{option.sentence} ({option.words()}; {default})".lstrip()
+    unset = option.default is None and NoneType not in split_union(option.kind)
+    default = "needed" if option.required else "unset" if unset else f"default {show_value(option.default)}"
+    return f"{option.sentence.rstrip('.')} ({option.words()}; {default})".lstrip()

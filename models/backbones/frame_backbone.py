@@ -16,7 +16,8 @@ CHOICES = (
 class FrameBackbone:
     """A timm model for single frames, and the source of its weights."""
 
-    name: str = "vit_small_patch14_dinov2.lvd142m"  # timm's, with or without tag; hf_hub:OWNER/NAME; local-dir:FOLDER
+    # name of a timm model, with or without tag; hf_hub:OWNER/NAME; local-dir:FOLDER
+    name: str = "vit_small_patch14_dinov2.lvd142m"
     pretrained: bool = True  # weights from the hub or its cache; a `weights` file comes first
     weights: str | None = None  # local .safetensors or .pt file of this architecture
     image_size: int = 224  # pixels, square, that a picture is shown at

@@ -14,9 +14,8 @@ OPTIONAL = tuple(name for name, head in HEADS.items() if head.optional)
 class FishModel:
     """The network on feature vectors."""
 
-    architecture: Literal["mmoe", "multihead"] = (
-        "mmoe"  # mmoe: a gate a task over shared experts; multihead: independent heads, the baseline
-    )
+    # mmoe: a gate a task over shared experts; multihead: independent heads, the baseline
+    architecture: Literal["mmoe", "multihead"] = "mmoe"
     experts: int = 4  # mmoe: experts that the gates mix
     hidden: int = 2048  # features of an expert
     tower: int = 1024  # features of a tower, or of a hidden layer of the baseline
@@ -43,9 +42,8 @@ class FishLoss:
     # of the terms of family, order, habitat, troph; a fifth for feeding, else 0.5
     weights: tuple[float, ...] = (1.0, 0.5, 0.5, 0.5)
     uncertainty_weighting: bool = False  # learn one log-variance a task on top
-    class_weighting: Literal["none", "balanced"] = (
-        "none"  # balanced: rare classes and rare yeses count more; absent ones not at all
-    )
+    # balanced: rare classes and rare yeses count more; absent ones not at all
+    class_weighting: Literal["none", "balanced"] = "none"
     label_smoothing: float = 0.0  # share of a label spread over the other classes
 
     def __post_init__(self) -> None:
@@ -70,9 +68,8 @@ class FishOptions:
     include_feedingpath: bool = False  # learn the feeding path too, as a fifth task
     # folder of train.csv and test.csv: nothing is read from it, but it must not contradict the features
     annotations: str | None = None
-    unknown_labels: Literal["error", "mask"] = (
-        "error"  # a label that the classes do not know is an error naming it, or left out (mask)
-    )
+    # a label that the classes do not know is an error naming it, or left out (mask)
+    unknown_labels: Literal["error", "mask"] = "error"
     common: int = 100  # training images from which on a family counts as common in the scores
     rare: int = 10  # training images below which a family counts as rare in the scores
 

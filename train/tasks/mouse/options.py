@@ -15,18 +15,16 @@ MERGE = (0, 1, 2, 1, 3, 1, 4, 5)  # paw_guard and flinch count as paw_withdraw
 class ModelOptions:
     """The network."""
 
-    backbone_type: Literal["vit_2d", "videomae2_3d"] = (
-        "vit_2d"  # vit_2d: `backbone` frame by frame; videomae2_3d: `video_backbone` on 16-frame clips
-    )
+    # vit_2d: `backbone` frame by frame; videomae2_3d: `video_backbone` on 16-frame clips
+    backbone_type: Literal["vit_2d", "videomae2_3d"] = "vit_2d"
     backbone: FrameBackbone = field(default_factory=FrameBackbone)
     video_backbone: VideoBackbone = field(default_factory=VideoBackbone)
     model_type: Literal["multitask", "action_only"] = "multitask"  # multitask: actions and keypoints; action_only: actions
     pose_input: bool = True  # feed the tracked points too; false needs no DeepLabCut file when predicting
     hidden: int = 256  # channels of the TCN over time
     layers: int = 3  # blocks of the TCN, with dilations 1, 2, 4, ...
-    norm: Literal["frame", "clip"] = (
-        "frame"  # normalised per frame, the same for any window length; or over the clip, as published
-    )
+    # normalised per frame, the same for any window length; or over the clip, as published
+    norm: Literal["frame", "clip"] = "frame"
     dropout: float = 0.3  # share of channels dropped in the TCN
     head_dropout: float = 0.2  # share of features dropped before the heads
 
