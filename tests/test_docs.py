@@ -75,7 +75,7 @@ def test_the_notebook_is_the_page():
 
 
 def test_the_type_marker_is_packaged_with_every_layer(tmp_path):
-    ask = [sys.executable, "setup.py", "-q", "build", "--build-base", str(tmp_path / "base"), "--build-lib", str(tmp_path / "lib")]
+    ask = [sys.executable, "setup.py", "-q", "build", f"--build-base={tmp_path}/base", f"--build-lib={tmp_path}/lib"]
     subprocess.run(ask, cwd=ROOT, check=True, capture_output=True)
     markers = {path.parent.name for path in (tmp_path / "lib" / "tarpon").rglob("py.typed")}
     assert markers == {"shards", "pipelines", "models", "train", "tools"}

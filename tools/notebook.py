@@ -7,11 +7,23 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tarpon.shards import atomic
 
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 CODE = re.compile(r"^```python\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notebook:
+    """A notebook's file: its fields are those of nbformat 4.5."""
+
+    cells: list[dict]
+    metadata: dict = field(default_factory=lambda: {"kernelspec": KERNEL})
+    nbformat: int = 4
+    nbformat_minor: int = 5
 
 
 def split_page(text: str) -> Iterator[tuple[str, str]]:
@@ -22,15 +34,13 @@ def split_page(text: str) -> Iterator[tuple[str, str]]:
 
 
 def make_notebook(page: str) -> str:
-    """The notebook's JSON (nbformat 4.5), without outputs; the same for the same page."""
+    """The notebook's JSON, without outputs; the same for the same page."""
     cells = [
         {"cell_type": kind, "id": f"cell-{number}", "metadata": {}, "source": text.splitlines(keepends=True)}
         | ({"execution_count": None, "outputs": []} if kind == "code" else {})
         for number, (kind, text) in enumerate(split_page(page))
     ]
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    held = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-    return json.dumps(held, indent=1) + "\n"
+    return json.dumps(asdict(Notebook(cells=cells)), indent=1) + "\n"
 
 
 def main(words: list[str]) -> int:

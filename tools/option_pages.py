@@ -16,6 +16,7 @@ from tarpon.train.tasks import TASKS
 
 HEAD = "| option | what it may be | default | what it does |\n|---|---|---|---|\n"
 NEEDED = "must be given"
+LINKS = ", ".join(f"[{name}](train-{name}.md)" for name in TASKS)  # whose options are the task's
 
 
 def write_pages(folder: Path) -> list[Path]:
@@ -31,6 +32,9 @@ def commands_page() -> str:
     """Every command of `tarpon`, as the overview orders them, with its options."""
     parts = ["# Commands\n", "`tarpon` alone lists them; `tarpon COMMAND --help` says what stands here.\n"]
     for name, command in COMMANDS.items():
+        if command.raw:
+            parts += [f"## tarpon {name}\n", f"{command.does[0].upper()}{command.does[1:]}: {LINKS}.\n"]
+            continue
         function = load(command.target)
         options = options_of_function(function)
         parts += [f"## tarpon {name}\n", f"```\n{call(name, options, command.takes)}\n```\n", f"{read_summary(function)}\n"]
@@ -51,8 +55,10 @@ def training_page(task: str) -> str:
     recipe = TASKS[task].recipe()
     parts = [
         f"# Training: {task}\n",
-        f"```\ndeepspeed train/launch.py {task} --data SHARDS --out RUN [--config FILE] [--section.option VALUE ...]\n```\n",
-        "Every option can also stand in a YAML file; a later `--config` wins over an earlier one, and the command line over both.\n",
+        f"```\ntarpon train {task} --data SHARDS --out RUN [--config FILE] [--section.option VALUE ...]\n```\n",
+        f"`deepspeed train/launch.py {task} ...` is the same program, started from the project's folder on one machine or "
+        "several. Every option can also stand in a YAML file; a later `--config` wins over an earlier one, and the command "
+        "line over both.\n",
     ]
     options = [
         *options_of_record(recipe.run, section="The run", required=("data",)),
