@@ -1,4 +1,5 @@
-"""docs/tutorials: the commands and the Python of each page are run in order, in one folder, on a drawn lab.
+"""docs/tutorials: commands and Python of each page are run in order, in one folder, on a drawn lab; docs/python.md goes on
+where the first of them ends.
 
 What is added to a command makes it small, nothing else. Started as a script, this file runs blocks from stdin in one process:
 the heavy libraries take seconds to load.
@@ -16,6 +17,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {path.stem: path for path in sorted((ROOT / "docs" / "tutorials").glob("*.md"))}
+PYTHON, GOES_ON = ROOT / "docs" / "python.md", "mouse"
+PROMPT = "$ "
 RECIPES = "train/recipes"
 SMALLER = {  # beginning of a command -> options added at its end
     "tarpon demo mouse": "--videos 4 --size 64 --workers 1",
@@ -62,10 +65,11 @@ def run_blocks(todo: list[tuple[str, str]]) -> int:
     from tarpon.tools import cli
     from tarpon.train import launch
 
+    names = {"__name__": "page"}
     for language, text in todo:
-        print(f"\n$ {text}", flush=True)
+        print(f"\n{PROMPT}{text}", flush=True)
         if language == "python":
-            exec(compile(text, "page", "exec"), {"__name__": "page"})
+            exec(compile(text, "page", "exec"), names)
             continue
         for line in text.splitlines():
             program, *words = shlex.split(smaller(line))
@@ -92,18 +96,25 @@ def test_what_a_page_says_works(name, tmp_path):
     (tmp_path / "train").symlink_to(ROOT / "train")  # recipes are named as in the project's folder
     own = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE", "MASTER_ADDR", "MASTER_PORT")  # of a run in this process
     env = {key: value for key, value in os.environ.items() if key not in own}
+    own_blocks, more = blocks(PAGES[name]), blocks(PYTHON) if name == GOES_ON else []
     done = subprocess.run(
         [sys.executable, __file__],
-        input=json.dumps(blocks(PAGES[name])),
+        input=json.dumps([*own_blocks, *more]),
         cwd=tmp_path,
-        env=env | {"OMP_NUM_THREADS": "1", "TARPON_DEBUG": "1"},
+        env=env | {"OMP_NUM_THREADS": "1", "TARPON_DEBUG": "1", "MPLBACKEND": "agg"},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
     assert done.returncode == 0, done.stdout[-4000:]
-    answer = done.stdout.rpartition("\n$ ")[2]
+    _, *said = done.stdout.split(f"\n{PROMPT}")
+    assert len(said) == len(own_blocks) + len(more)
+    answer = said[len(own_blocks) - 1].removeprefix(own_blocks[-1][1])
     assert re.search(ANSWERS[name], answer), answer
+    if more:
+        assert re.search(r"^\d+ trials of \['rest'", said[len(own_blocks)], re.MULTILINE)
+        assert re.search(r"^0\.\d+ macro F1; 0\.\d+ by the commonest", done.stdout, re.MULTILINE)
+        assert (tmp_path / "ethogram.png").read_bytes().startswith(b"\x89PNG")
 
 
 if __name__ == "__main__":
