@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from tarpon.shards import atomic
+from tarpon.shards.progress import Progress
 from tarpon.shards.quarantine import Fault, contain
 from tarpon.shards.schema import Sample, Schema
 
@@ -75,7 +75,7 @@ def write_shards(jobs: Sequence[ShardJob], *, workers: int, executor: Executor |
     todo = [job for job in jobs if not job.is_done()]
     total = sum(unit.size() for job in jobs for unit in job.units)
     ready = total - sum(unit.size() for job in todo for unit in job.units)
-    with tqdm(total=total, initial=ready, unit="frame", unit_scale=True, desc="pack", disable=not progress) as bar:
+    with Progress(total, what="pack", unit="frames", done=ready, shown=progress) as bar:
         if not todo:
             return
         spawn = multiprocessing.get_context("spawn")  # fork is unsafe once codecs or threads have started

@@ -7,6 +7,7 @@ many seconds (PyTorch, DALI, matplotlib), where the overview takes a tenth of on
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 
 from tarpon.tools.task import Command, load
@@ -50,8 +51,16 @@ VERBS = (  # the order of the overview: as work goes
 def arrange() -> dict[str, Command]:
     """The commands of all tasks and the general ones, verb by verb."""
     found = {name: command for tools in TOOLS.values() for name, command in tools.commands.items()} | GENERAL
+    packs = {name.removeprefix("pack "): command for name, command in found.items() if name.startswith("pack ")}
+    found |= {f"doctor {kind}": check_before(command, kind=kind) for kind, command in packs.items()}
     verbs = dict.fromkeys((*VERBS, *(name.split()[0] for name in found)))
     return {name: found[name] for verb in verbs for name in found if name.split()[0] == verb}
+
+
+def check_before(command: Command, *, kind: str) -> Command:
+    """`pack KIND` as a check of the lab's folder, with the same options."""
+    does = f"what `tarpon pack {kind}` would find in a folder and refuse, before packing"
+    return replace(command, fixed={"dry_run": True, "out": ""}, does=does)
 
 
 COMMANDS = arrange()
@@ -75,6 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(list_begun(begun))
             return 0
         return call(*find(words))
+    except BrokenPipeError:  # who reads the output has seen enough, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError) as error:
         if os.environ.get("TARPON_DEBUG"):
             raise

@@ -1,6 +1,5 @@
 """Words after a command's name -> keyword arguments of its function, and the screen of its --help: both from its signature."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -21,20 +20,21 @@ def read_options(name: str, command: Command, function: Callable, words: Sequenc
     parser = jsonargparse.ArgumentParser(prog=f"tarpon {name}", exit_on_error=False, allow_abbrev=False, add_help=False)
     flat = {key for key, option in known.items() if not option.positional}
     many = {key for key, option in known.items() if option.positional and option.kind == list[str]}
-    parser.add_function_arguments(function, as_group=False, as_positional=True, skip=flat | many)
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip=flat | many | set(command.fixed))
     for key in many:
         parser.add_argument(key, type=str, nargs="+")
-    parser.add_function_arguments(function, as_group=False, as_positional=False, skip=set(command.takes))
+    parser.add_function_arguments(function, as_group=False, as_positional=False, skip=set(command.takes) | set(command.fixed))
     try:
         made = parser.instantiate(parser.parse_args(spell_words(_without(words, command.lead), known.values())))
     except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
         raise UsageError(f"{name}: {one_line(explain(str(error), known))}") from error
-    return {key: made[key] for key in inspect.signature(function).parameters}
+    return {key: made[key] for key in known} | command.fixed
 
 
 def known_options(command: Command, function: Callable) -> Mapping[str, Option]:
     """Name -> option, those without a dash first."""
-    options = [replace(option, positional=option.name in command.takes) for option in options_of_function(function)]
+    free = [option for option in options_of_function(function) if option.name not in command.fixed]
+    options = [replace(option, positional=option.name in command.takes) for option in free]
     return {option.name: option for option in sorted(options, key=lambda option: not option.positional)}
 
 
@@ -46,10 +46,11 @@ def show_command(name: str, command: Command, function: Callable, *, every: bool
     usage = " ".join(
         [f"usage: tarpon {name}", *(option.flag() for option in needed), *(["[--option VALUE ...]"] if free else [])]
     )
+    summary = f"{command.does[0].upper()}{command.does[1:]}." if command.fixed else read_summary(function)
     titled = (("Needed", needed), ("Options", shown))
     sections = [replace(option, section=title) for title, own in titled for option in own]
     more = [f"tarpon {name} --help-all lists {len(free) - len(shown)} more."] if len(shown) < len(free) else []
-    return "\n".join([usage, "", read_summary(function), "", *format_sections(sections, width=width), *more]).rstrip()
+    return "\n".join([usage, "", summary, "", *format_sections(sections, width=width), *more]).rstrip()
 
 
 def _without(words: Sequence[str], lead: str) -> list[str]:

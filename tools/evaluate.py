@@ -5,17 +5,10 @@ from dataclasses import dataclass, replace
 from json import dumps, loads
 from pathlib import Path
 
-import torch
-
-from tarpon.tools.ensemble import average
 from tarpon.tools.report import sections_of
 from tarpon.tools.table import table
 from tarpon.tools.tasks import part_of_task
-from tarpon.train import checkpoint
 from tarpon.train.config import parse, parser_for, read_run
-from tarpon.train.engine import DistContext
-from tarpon.train.evaluate import evaluate, left_out_words
-from tarpon.train.folder import read_encoders
 from tarpon.train.task import Problem
 from tarpon.train.tasks import TASKS
 
@@ -42,6 +35,9 @@ def run(
         predictions: npz file for what was answered, of several runs their mean.
     """
     opened = open_all([run_folder(Path(word)) for word in run], data=data, change=change)
+    from tarpon.tools.ensemble import average  # here: --help and a wrong folder need not wait for PyTorch
+    from tarpon.train.evaluate import evaluate, left_out_words
+
     for folder, one in opened.items():
         if split not in ("train", *one.problem.splits):
             raise ValueError(f"{folder} has no split {split}; give --split {' or '.join(('train', *one.problem.splits))}")
@@ -89,6 +85,12 @@ def open_best(folder: Path, *, data: str | None = None, change: str | None = Non
         ValueError: it is no run folder, or its task or an option is unknown.
     """
     name = read_task(folder)
+    import torch  # here: see `run`
+
+    from tarpon.train import checkpoint
+    from tarpon.train.engine import DistContext
+    from tarpon.train.folder import read_encoders
+
     task = TASKS[name]
     settings, options = read_run(folder, task.options, parser_for(task.options, recipe=task.recipe(), task=name))
     if change:

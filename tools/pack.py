@@ -12,6 +12,7 @@ from tarpon.shards.manifest import Manifest
 from tarpon.shards.pack import QUARANTINE, Packing, PackingError, pack
 from tarpon.shards.quarantine import Fault, group_by_reason
 from tarpon.shards.source import Scan, Source
+from tarpon.tools.pack_trial import tell_trial
 from tarpon.tools.table import table as lines_of
 
 KINDS = 40  # kinds of faults printed; the file holds every fault
@@ -31,6 +32,7 @@ def run(
     tables: Callable[[Manifest], Iterable[str]] | None = None,
     counted: Callable[[Manifest], str] | None = None,
     listing: Mapping[str, object] | None = None,
+    dry_run: bool = False,
 ) -> int:
     """List, pack and tell: what every `tarpon pack KIND` does.
 
@@ -42,10 +44,13 @@ def run(
         tables: the finished set -> the lines between quarantine and total; unset: samples, groups and frames of each split.
         counted: the finished set -> its samples in words; unset: their number.
         listing: further keyword arguments of `scan`.
+        dry_run: list, try a few, tell, and write nothing.
 
     Returns:
         Exit status: 0, or 1 when nothing was packed.
     """
+    if dry_run:
+        return show(source, folders, source.scan(*folders, options, **(listing or {})))
     packing = Packing(
         out=Path(out),
         split=split,
@@ -72,6 +77,14 @@ def run(
     )
     print("\n".join(lines))
     return 0
+
+
+def show(source: Source, folders: Sequence[Path | None], found: Scan, *, before: Iterable[str] = ()) -> int:
+    """Print what would be packed, and what is left over and why; 1 where nothing would be packed."""
+    lines, faults = tell_trial(source, folders, found)
+    told = [*before, *quarantine(faults, title="Left over"), *lines]
+    print("\n".join(told if found.units else [*told, nothing(source, folders, found, faults)]))
+    return 0 if found.units else 1
 
 
 def nothing(source: Source, folders: Sequence[Path | None], found: Scan, faults: Sequence[Fault]) -> str:

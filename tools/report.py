@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,10 +24,11 @@ from tarpon.tools.html.document import (
 from tarpon.tools.record import SPLITS, Record, read_run
 from tarpon.tools.task import load
 from tarpon.tools.tasks import TOOLS
-from tarpon.train.figures import curves
-from tarpon.train.figures.style import Frames
 from tarpon.train.metrics.names import score_keys
 from tarpon.train.quarantine import read_quarantine
+
+if TYPE_CHECKING:
+    from tarpon.train.figures.style import Frames
 
 NO_TASK = "run.json does not say which task this run is of, so only what every task has is shown."
 
@@ -38,7 +40,7 @@ class ReportSections:
     unit: str  # what is predicted, one of many
     headlines: tuple[tuple[str, str, str], ...] = ()  # name in metrics.json, label, what the number means
     sections: Callable[..., list[tuple[str, str]]]  # (record, frames=) -> (heading, HTML) in reading order
-    frames: Callable[[Record], Frames | None] = lambda record: None  # stored pictures from the run's shards
+    frames: "Callable[[Record], Frames | None]" = lambda record: None  # stored pictures from the run's shards
     has_curve: Callable[[str], bool] = lambda name: True  # whether a score of val is drawn over the steps
     split: Callable[[Record], str] | None = None  # HTML on how the split was made; None: by group, as predictions tell
     warnings: Callable[[Record], Sequence[str]] = lambda record: ()  # what stands above the result
@@ -78,7 +80,7 @@ def sections_of(task: str) -> ReportSections:
     return load(tools.report) if tools and tools.report else NOTHING
 
 
-def write_report(run: Path, *, frames: Frames | None = None, out: Path | None = None) -> Path:
+def write_report(run: Path, *, frames: "Frames | None" = None, out: Path | None = None) -> Path:
     """Write the report of a run folder and return its path.
 
     Args:
@@ -200,6 +202,8 @@ def _training(record: Record, *, has_curve: Callable[[str], bool]) -> str:
         {name: value for name, value in line.items() if not name.startswith("val/") or has_curve(name.removeprefix("val/"))}
         for line in record.lines
     ]
+    from tarpon.train.figures import curves  # here: a wrong folder is refused before matplotlib is imported
+
     if not curves.has_curves(lines):
         return paragraph("metrics.jsonl has no loss, learning rate or val score yet, so there are no curves.")
     names = score_keys(record.classes)

@@ -68,7 +68,8 @@ def _flag(name: str, options: Mapping[str, Option]) -> str:
 def explain_value(option: Option, value: str) -> str:
     """What was given, what it may be, and the nearest of that."""
     near = get_close_matches(value, option.choices(), n=1)
-    return f"{option.name}={value} must be {_may_be(option)}" + (f"; near: {near[0]}" if near else "")
+    given = repr(value) if option.choices() else value
+    return f"{option.name}={given} must be {_may_be(option)}" + (f"; near: {near[0]}" if near else "")
 
 
 def _may_be(option: Option) -> str:

@@ -4,6 +4,7 @@ B clips, T frames, N = B*T frames of all clips, D channels, h x w cells of the f
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import timm
 import torch
@@ -12,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.models.backbones.freezing import FreezableEncoder
+from tarpon.models.backbones.hub import asking_hub
 from tarpon.models.backbones.weights import (
     check_file,
     check_name,
@@ -42,15 +44,17 @@ def build_encoder(backbone: FrameBackbone) -> "FrameEncoder":
 def _create_net(backbone: FrameBackbone) -> tuple[nn.Module, bool]:
     """The timm model, and whether it was built for one image size only."""
     name, wanted = backbone.name, {"pretrained": backbone.pretrained and backbone.weights is None, "num_classes": 0}
+    asks = wanted["pretrained"] or has_source(name)
     try:
-        try:
-            return timm.create_model(name, img_size=backbone.image_size, **wanted), True
-        except TypeError as error:  # timm has no list of the models that take a size
-            if "img_size" not in first_line(error):
-                raise
-        return timm.create_model(name, **wanted), False
+        with asking_hub() if asks else nullcontext():
+            try:
+                return timm.create_model(name, img_size=backbone.image_size, **wanted), True
+            except TypeError as error:  # timm has no list of the models that take a size
+                if "img_size" not in first_line(error):
+                    raise
+            return timm.create_model(name, **wanted), False
     except (OSError, RuntimeError) as error:
-        if not wanted["pretrained"] and not has_source(name):
+        if not asks:
             raise
         raise make_unavailable_error(name, error) from error
 

@@ -1,6 +1,7 @@
 """Configurations and weights of VideoMAEs: from the hub, from a folder, or random."""
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tarpon.models.backbones.frames import first_line
+from tarpon.models.backbones.hub import asking_hub
 from tarpon.models.backbones.video_backbone import CHOICES, VideoBackbone
 
 if TYPE_CHECKING:
@@ -58,7 +60,8 @@ def load_config(backbone: VideoBackbone) -> "VideoMAEConfig":
 
     source, _ = _find_weights(backbone)
     try:
-        found, _ = VideoMAEConfig.get_config_dict(source, local_files_only=backbone.weights is not None)
+        with asking_hub() if backbone.weights is None else nullcontext():
+            found, _ = VideoMAEConfig.get_config_dict(source, local_files_only=backbone.weights is not None)
         if found.get("model_type") != "videomae":
             raise ValueError(f"{source} is a model of type {found.get('model_type')!r}, not videomae; {CHOICES}")
         config = VideoMAEConfig.from_dict(found)
@@ -74,14 +77,15 @@ def build_pretrained(backbone: VideoBackbone) -> nn.Module:
 
     (source, file), config = _find_weights(backbone), load_config(backbone)
     try:
-        net, report = VideoMAEModel.from_pretrained(
-            source if file is None else None,
-            config=config,
-            state_dict=None if file is None else load_file(file),
-            dtype=torch.float32,  # not the file's own, which may be half precision
-            output_loading_info=True,
-            local_files_only=backbone.weights is not None,
-        )
+        with asking_hub() if backbone.weights is None else nullcontext():
+            net, report = VideoMAEModel.from_pretrained(
+                source if file is None else None,
+                config=config,
+                state_dict=None if file is None else load_file(file),
+                dtype=torch.float32,  # not the file's own, which may be half precision
+                output_loading_info=True,
+                local_files_only=backbone.weights is not None,
+            )
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"weights of {file or source} cannot be had ({first_line(error)}); {CHOICES}") from error
     # transformers fills what it does not find with random numbers and a warning. Published files call two biases of a

@@ -39,7 +39,7 @@ def test_every_command_loads_and_explains_itself(name, capsys):
         (["pack", "mouse", "--videos", ".", "--out", "b", "--split", "1,2"], "three numbers"),
         (["pack", "mouse", "--videos", ".", "--out", "b", "--group", "("], "regular expression"),
         (["lint", "nowhere"], "nowhere"),
-        (["look"], "shards"),
+        (["look"], "SHARDS"),
         (["report", "nowhere"], "nowhere"),
         (["evaluate", "nowhere"], "nowhere"),
         (["predict", "mouse", "--checkpoint", "nowhere.pt", "--videos", ".", "--out", "o"], "nowhere.pt"),

@@ -22,6 +22,7 @@ def cells(
     side: int = 0,
     max_pixels: int = MAX_PIXELS,
     workers: int = 0,
+    dry_run: bool = False,
 ) -> int:
     """Pack infected and uninfected TIFF stacks into shards, every page at its full depth; run again after a kill it goes on.
 
@@ -36,6 +37,7 @@ def cells(
             times as fast. 0: every page is kept pixel for pixel.
         max_pixels: a stack whose header tells of pages of more is kept out, unread.
         workers: processes; 0: one a core.
+        dry_run: tell what would be packed and what would not and why, after trying a few; write nothing.
     """
     settings = read_config(Path(config))
     seed = settings.split_seed if seed is None else seed
@@ -59,6 +61,7 @@ def cells(
         split=ratios,
         seed=seed,
         workers=workers,
+        dry_run=dry_run,
         tables=format_packed,
         counted=lambda manifest: f"{len(manifest)} pages of {manifest.card['stacks']} stacks",
     )

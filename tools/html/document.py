@@ -8,11 +8,12 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, Template
-from matplotlib.figure import Figure
 
-from tarpon.train.figures.style import png
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parent
 
@@ -56,8 +57,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, colours: Sequ
     return _part("table", header, list(rows), list(colours))
 
 
-def embed_figure(figure: Figure, *, caption: str, colours: int | None = None) -> str:
+def embed_figure(figure: "Figure", *, caption: str, colours: int | None = None) -> str:
     """A matplotlib figure as an inline PNG with a caption; `colours`: see figures.style.png."""
+    from tarpon.train.figures.style import png  # here: matplotlib is needed where something is drawn
+
     return _part("figure", embed_image(png(figure, colours=colours), alt=caption), caption)
 
 

@@ -11,7 +11,7 @@ from tarpon.shards.sources.mouse.source import MOUSE
 from tarpon.shards.sources.mouse.units import CLASSES, MouseSource
 from tarpon.shards.sources.video.clips import ClipFormat
 from tarpon.tools.mouse.pack_pairs import pairs
-from tarpon.tools.pack import by_split, nothing, quarantine, run, shares
+from tarpon.tools.pack import by_split, run, shares, show
 
 
 def mouse(
@@ -50,7 +50,7 @@ def mouse(
         background: class of frames that no bout covers or that a one-hot table calls background; unset: not scored.
         frame_column: how Frame columns count: auto, zero, one, absolute, absolute_one (frames of the video), ignore.
         label_unit: of tables of bouts: auto, frames or seconds.
-        dry_run: print what would be paired with what, and what is left over and why; write nothing.
+        dry_run: print what would be paired with what, and what is left over and why, after trying a few; write nothing.
     """
     chosen = MouseSource(
         keypoints=split_names(keypoints), pose=pose, individual=individual, track=track, scorer=scorer, max_blank=max_blank,
@@ -71,11 +71,9 @@ def split_names(text: str) -> tuple[str, ...]:
 
 
 def show_pairs(folders: tuple[Path, Path | None], chosen: MouseSource, listing: dict[str, Path | None]) -> int:
-    """Print what would be paired with what, and what is left over and why; 1 where nothing could be packed."""
+    """Print what would be paired with what, and what is left over and why; 1 where nothing would be packed."""
     found = MOUSE.scan(*folders, chosen, **listing)
-    lines = [*pairs(found), *quarantine(found.faults, title="Left over")]
-    print("\n".join(lines if found.units else [*lines, nothing(MOUSE, folders, found, found.faults)]))
-    return 0 if found.units else 1
+    return show(MOUSE, folders, found, before=pairs(found))
 
 
 def tables(manifest: Manifest) -> list[str]:

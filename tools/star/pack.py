@@ -30,6 +30,7 @@ def star(
     max_pixels: int = MAX_PIXELS,
     seed: int | None = None,
     workers: int = 0,
+    dry_run: bool = False,
 ) -> int:
     """Pack a star data set into shards; run again after a kill it goes on.
 
@@ -48,6 +49,7 @@ def star(
         max_pixels: a picture whose header tells of more is kept out, unread.
         seed: which animals are tested as unknown; unset: 42.
         workers: processes; 0: one a core.
+        dry_run: tell what would be packed and what would not and why, after trying a few; write nothing.
     """
     asked = {"train_ratio": train_ratio, "min_sessions": min_sessions, "open_set": open_set, "seed": seed}
     own = {name: value for name, value in asked.items() if value is not None}
@@ -64,6 +66,7 @@ def star(
         seed=chosen.seed,
         given=("test",) if split == "given" else (),
         workers=workers,
+        dry_run=dry_run,
         tables=format_packed,
         listing={"metadata": _below(metadata, root) if metadata else None, "dates": days, "rule": rule},
     )
@@ -83,6 +86,7 @@ def wildlife(
     max_pixels: int = MAX_PIXELS,
     seed: int = 42,
     workers: int = 0,
+    dry_run: bool = False,
 ) -> int:
     """Pack WildlifeReID-10k into shards; run again after a kill it goes on.
 
@@ -99,6 +103,7 @@ def wildlife(
         max_pixels: a picture whose header tells of more is kept out, unread.
         seed: of what is drawn.
         workers: processes; 0: one a core.
+        dry_run: tell what would be packed and what would not and why, after trying a few; write nothing.
     """
     if split_strategy == "original" and train_ratio is not None:
         raise ValueError("train_ratio would do nothing with split_strategy=original: the file says the split; take one away")
@@ -123,6 +128,7 @@ def wildlife(
         seed=seed,
         given=("test",) if split_strategy in ("original", "recommended") else (),
         workers=workers,
+        dry_run=dry_run,
         tables=format_packed,
     )
 

@@ -13,7 +13,7 @@ from PIL import Image
 from tarpon.shards.features import open_features
 from tarpon.shards.sources.images import JpegImage
 from tarpon.tools import cli
-from tarpon.tools.fish import predict as predict_fish
+from tarpon.tools.fish import answering
 from tarpon.tools.loose_images import list_images, natural_key, read_pictures
 from tarpon.train import launch
 from tarpon.train.tasks.fish import export
@@ -55,8 +55,8 @@ def predict(checkpoint, tmp_path):
 def reference(checkpoint, features):
     """source -> what the checkpoint's model answers for the cached vector."""
     held = export.load(checkpoint)
-    model = predict_fish.build_model(
-        predict_fish.FishModel(**held["args"]["task"]["model"]), held["dim"], held["outputs"], uncertainty=False
+    model = answering.build_model(
+        answering.FishModel(**held["args"]["task"]["model"]), held["dim"], held["outputs"], uncertainty=False
     )
     model.load_state_dict(held["model_state_dict"])
     with torch.no_grad():
@@ -194,7 +194,7 @@ def test_images_are_read_one_chunk_ahead_and_no_further(few, tmp_path):
     names = [f"{i}.jpg" for i in range(9)]
     for name in names[:6]:
         shutil.copy(few / "img10.jpg", tmp_path / name)
-    stream = read_pictures(tmp_path, names, size=3, threads=1, read=predict_fish.read_picture)
+    stream = read_pictures(tmp_path, names, size=3, threads=1, read=answering.read_picture)
     found = [next(stream)]
     for name in names[6:]:
         shutil.copy(few / "img10.jpg", tmp_path / name)
