@@ -42,13 +42,13 @@ def test_every_page_is_on_the_site():
 @pytest.mark.parametrize("task", TASKS)
 def test_training_page_shows_every_option_with_its_default(task):
     page = option_pages.training_page(task)
-    rows = dict(re.findall(r"^\| `--([\w.]+)` \| .*? \| (.*?) \| .* \|$", page, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `--([\w.]+)` \| .+ \| .+ \| (.+?) \|$", page, re.MULTILINE))
     recipe = TASKS[task].recipe()
     assert rows["data"] == option_pages.NEEDED
     assert rows["epochs"] == f"`{recipe.run.epochs}`"
     assert rows["optim.lr"] == f"`{recipe.run.optim.lr:g}`"
     assert len(rows) > 60
-    assert not re.search(r"\|\s*\|$", page, re.MULTILINE), "an option without a sentence"
+    assert not re.search(r"\| *\|", page), "an option without a sentence"
 
 
 def test_commands_page_shows_every_command(monkeypatch):
@@ -62,7 +62,7 @@ def test_commands_page_shows_every_command(monkeypatch):
 
 def test_a_cell_holds_what_a_table_would_break_on():
     option = Option(name="kind", kind=str, default="", sentence="a | b\nof <class>", section="")
-    assert option_pages.table([option]).splitlines()[-1] == '| `--kind` | text | `""` | a \\| b of &lt;class> |'
+    assert option_pages.table([option]).splitlines()[-1] == '| `--kind` | a \\| b of &lt;class> | text | `""` |'
 
 
 def test_the_notebook_is_the_page():

@@ -14,7 +14,7 @@ from tarpon.train.option import Option, options_of_function, options_of_record, 
 from tarpon.train.option_docs import read_summary
 from tarpon.train.tasks import TASKS
 
-HEAD = "| option | what it may be | default | what it does |\n|---|---|---|---|\n"
+HEAD = "| option | what it does | what it may be | default |\n|---|---|---|---|\n"
 NEEDED = "must be given"
 LINKS = ", ".join(f"[{name}](train-{name}.md)" for name in TASKS)  # whose options are the task's
 
@@ -81,8 +81,8 @@ def by_section(options: Iterable[Option]) -> dict[str, list[Option]]:
 def table(options: Iterable[Option], *, bare: Iterable[str] = ()) -> str:
     """Options as a table of Markdown; those in `bare` are given without dashes."""
     return HEAD + "".join(
-        f"| `{'' if option.name in bare else '--'}{option.name}` | {cell(option.words())} | "
-        f"{NEEDED if option.required else code(show_value(option.default))} | {cell(option.sentence)} |\n"
+        f"| `{'' if option.name in bare else '--'}{option.name}` | {cell(option.sentence)} | {cell(option.words())} | "
+        f"{NEEDED if option.required else code(show_value(option.default))} |\n"
         for option in options
     )
 
