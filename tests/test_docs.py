@@ -23,16 +23,16 @@ class SiteLoader(yaml.SafeLoader):
     """MkDocs' file holds tags of its own."""
 
 
-def nav_pages(entry: object) -> list[str]:
+def list_pages(entry: object) -> list[str]:
     """The pages of a `nav`, whatever its depth."""
     if isinstance(entry, str):
         return [entry]
     parts = entry.values() if isinstance(entry, dict) else entry
-    return [page for part in parts for page in nav_pages(part)]
+    return [page for part in parts for page in list_pages(part)]
 
 
 def test_every_page_is_on_the_site():
-    listed = nav_pages(yaml.load((DOCS / "site" / "mkdocs.yml").read_text(), SiteLoader)["nav"])
+    listed = list_pages(yaml.load((DOCS / "site" / "mkdocs.yml").read_text(), SiteLoader)["nav"])
     there = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
     assert {page for page in listed if not page.startswith(GENERATED)} == {p for p in there if not p.startswith(GENERATED)}
     made = {"commands", *(f"train-{name}" for name in TASKS)}
@@ -41,7 +41,7 @@ def test_every_page_is_on_the_site():
 
 @pytest.mark.parametrize("task", TASKS)
 def test_training_page_shows_every_option_with_its_default(task):
-    page = option_pages.training_page(task)
+    page = option_pages.make_training_page(task)
     rows = dict(re.findall(r"^\| `--([\w.]+)` \| .+ \| .+ \| (.+?) \|$", page, re.MULTILINE))
     recipe = TASKS[task].recipe()
     assert rows["data"] == option_pages.NEEDED
@@ -54,7 +54,7 @@ def test_training_page_shows_every_option_with_its_default(task):
 def test_commands_page_shows_every_command(monkeypatch):
     few = {name: COMMANDS[name] for name in ("pack mouse", "lint", "doctor")}
     monkeypatch.setattr(option_pages, "COMMANDS", few)
-    page = option_pages.commands_page()
+    page = option_pages.make_commands_page()
     assert re.findall(r"^## tarpon (.*)$", page, re.MULTILINE) == list(few)
     assert "tarpon lint SHARDS [" in page
     assert re.search(r"^tarpon pack mouse .*--out OUT \[", page, re.MULTILINE)
@@ -62,7 +62,7 @@ def test_commands_page_shows_every_command(monkeypatch):
 
 def test_a_cell_holds_what_a_table_would_break_on():
     option = Option(name="kind", kind=str, default="", sentence="a | b\nof <class>", section="")
-    assert option_pages.table([option]).splitlines()[-1] == '| `--kind` | a \\| b of &lt;class> | text | `""` |'
+    assert option_pages.make_table([option]).splitlines()[-1] == '| `--kind` | a \\| b of &lt;class> | text | `""` |'
 
 
 def test_the_notebook_is_the_page():

@@ -22,13 +22,13 @@ LINKS = ", ".join(f"[{name}](train-{name}.md)" for name in TASKS)  # whose optio
 def write_pages(folder: Path) -> list[Path]:
     """Write commands.md and train-TASK.md for every task; the paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    pages = {"commands": commands_page()} | {f"train-{name}": training_page(name) for name in TASKS}
+    pages = {"commands": make_commands_page()} | {f"train-{name}": make_training_page(name) for name in TASKS}
     for name, text in pages.items():
         atomic.write_text(folder / f"{name}.md", text)
     return [folder / f"{name}.md" for name in pages]
 
 
-def commands_page() -> str:
+def make_commands_page() -> str:
     """Every command of `tarpon`, as the overview orders them, with its options."""
     parts = ["# Commands\n", "`tarpon` alone lists them; `tarpon COMMAND --help` says what stands here.\n"]
     for name, command in COMMANDS.items():
@@ -37,20 +37,24 @@ def commands_page() -> str:
             continue
         function = load(command.target)
         options = options_of_function(function)
-        parts += [f"## tarpon {name}\n", f"```\n{call(name, options, command.takes)}\n```\n", f"{read_summary(function)}\n"]
+        parts += [
+            f"## tarpon {name}\n",
+            f"```\n{show_call(name, options, command.takes)}\n```\n",
+            f"{read_summary(function)}\n",
+        ]
         if options:
-            parts.append(table(options, bare=command.takes))
+            parts.append(make_table(options, bare=command.takes))
     return "\n".join(parts)
 
 
-def call(name: str, options: Iterable[Option], takes: Iterable[str]) -> str:
+def show_call(name: str, options: Iterable[Option], takes: Iterable[str]) -> str:
     """How a command is typed: what must be given, and that there may be more."""
     words = [option.name.upper() for option in options if option.name in takes]
     words += [f"--{option.name} {option.name.upper()}" for option in options if option.required and option.name not in takes]
     return " ".join(["tarpon", name, *words, "[--option VALUE ...]"])
 
 
-def training_page(task: str) -> str:
+def make_training_page(task: str) -> str:
     """Every option of training a task, section by section, with the values of its recipe."""
     recipe = TASKS[task].recipe()
     parts = [
@@ -64,13 +68,13 @@ def training_page(task: str) -> str:
         *options_of_record(recipe.run, section="The run", required=("data",)),
         *options_of_record(recipe.options, section=f"The {task} task"),
     ]
-    for section, members in by_section(options).items():
+    for section, members in group_by_section(options).items():
         name, _, does = section.partition(": ")
-        parts += [f"## {name}\n", *([f"{does}\n"] if does else []), table(members)]
+        parts += [f"## {name}\n", *([f"{does}\n"] if does else []), make_table(members)]
     return "\n".join(parts)
 
 
-def by_section(options: Iterable[Option]) -> dict[str, list[Option]]:
+def group_by_section(options: Iterable[Option]) -> dict[str, list[Option]]:
     """Section -> its options, both in the order in which they come."""
     found: dict[str, list[Option]] = {}
     for option in options:
@@ -78,21 +82,21 @@ def by_section(options: Iterable[Option]) -> dict[str, list[Option]]:
     return found
 
 
-def table(options: Iterable[Option], *, bare: Iterable[str] = ()) -> str:
+def make_table(options: Iterable[Option], *, bare: Iterable[str] = ()) -> str:
     """Options as a table of Markdown; those in `bare` are given without dashes."""
     return HEAD + "".join(
-        f"| `{'' if option.name in bare else '--'}{option.name}` | {cell(option.sentence)} | {cell(option.words())} | "
-        f"{NEEDED if option.required else code(show_value(option.default))} |\n"
+        f"| `{'' if option.name in bare else '--'}{option.name}` | {fit_cell(option.sentence)} | {fit_cell(option.words())} | "
+        f"{NEEDED if option.required else show_code(show_value(option.default))} |\n"
         for option in options
     )
 
 
-def cell(text: str) -> str:
+def fit_cell(text: str) -> str:
     """Text that a cell of a table can hold, as it reads."""
     return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
 
 
-def code(text: str) -> str:
+def show_code(text: str) -> str:
     """A value in the face of code; nothing for an empty one."""
     return f"`{' '.join(text.split())}`".replace("|", "\\|") if text else '`""`'
 
