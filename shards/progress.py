@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from tqdm import tqdm
 
 FIRST_S, EVERY_S = 10.0, 30.0  # seconds to the first plain line, and from one to the next
+REDRAWN_S = 0.1  # seconds from one state of the bar to the next
 BAR = "{percentage:3.0f}%|{bar:16}| {desc}"
 
 
@@ -35,6 +36,7 @@ class Progress:
             known = {"total": self._total or None, "initial": self._done}
             self._bar = tqdm(**known, bar_format=BAR, dynamic_ncols=True, leave=False, file=sys.stderr)
             self._bar.set_description_str(self.line(self._begun))
+            self._next = self._begun
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -45,10 +47,13 @@ class Progress:
         """So many more are done."""
         now = time.perf_counter()
         self._done += count
+        if now < self._next:
+            return
         if self._bar is not None:
-            self._bar.set_description_str(self.line(now), refresh=False)
-            self._bar.update(count)
-        elif self._lines and now >= self._next:
+            self._bar.n = self._done
+            self._bar.set_description_str(self.line(now))
+            self._next = now + REDRAWN_S
+        elif self._lines:
             print(self.line(now), file=sys.stderr, flush=True)
             self._next = now + EVERY_S
 

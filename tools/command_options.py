@@ -1,5 +1,6 @@
 """Words after a command's name -> keyword arguments of its function, and the screen of its --help: both from its signature."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ from tarpon.train.config import UsageError, one_line
 from tarpon.train.option import Option, options_of_function
 from tarpon.train.option_docs import read_summary
 from tarpon.train.option_errors import explain
-from tarpon.train.option_help import format_sections, screen_width
+from tarpon.train.option_help import format_sections, screen_width, wrap_text
 from tarpon.train.option_words import spell_words
 
 
@@ -16,6 +17,8 @@ def read_options(name: str, command: Command, function: Callable, words: Sequenc
     """Keyword arguments of the function; UsageError in one line."""
     import jsonargparse  # here: an eighth of a second that the overview need not wait
 
+    if lacking := set(command.fixed) - set(inspect.signature(function).parameters):
+        raise UsageError(f"{name} cannot be done: its function {command.target} takes no {', '.join(sorted(lacking))}")
     known = known_options(command, function)
     parser = jsonargparse.ArgumentParser(prog=f"tarpon {name}", exit_on_error=False, allow_abbrev=False, add_help=False)
     flat = {key for key, option in known.items() if not option.positional}
@@ -50,7 +53,7 @@ def show_command(name: str, command: Command, function: Callable, *, every: bool
     titled = (("Needed", needed), ("Options", shown))
     sections = [replace(option, section=title) for title, own in titled for option in own]
     more = [f"tarpon {name} --help-all lists {len(free) - len(shown)} more."] if len(shown) < len(free) else []
-    return "\n".join([usage, "", summary, "", *format_sections(sections, width=width), *more]).rstrip()
+    return "\n".join([usage, "", *wrap_text(summary, width=width), "", *format_sections(sections, width=width), *more]).rstrip()
 
 
 def _without(words: Sequence[str], lead: str) -> list[str]:

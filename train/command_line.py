@@ -1,4 +1,4 @@
-"""The words of a training command: help, version and mistakes, before PyTorch or DeepSpeed is imported.
+"""The words of a training command: help and mistakes, before PyTorch or DeepSpeed is imported.
 
 What a word says is settled here; `launch` begins with the outcome.
 """
@@ -11,8 +11,9 @@ from tarpon.train.config import Run, UsageError, fail, list_options, parse, pars
 from tarpon.train.launchers import read_rank
 from tarpon.train.option import Option
 from tarpon.train.option_errors import find_near
-from tarpon.train.option_help import format_columns, format_sections, screen_width
+from tarpon.train.option_help import format_columns, format_sections, screen_width, wrap_text
 from tarpon.train.option_words import spell_words
+from tarpon.train.recipe_files import list_recipes, resolve_recipes
 from tarpon.train.spelling import translate_options
 from tarpon.train.task import Task
 from tarpon.train.tasks import TASKS
@@ -20,7 +21,9 @@ from tarpon.train.tasks import TASKS
 # on the first screen of any task
 FIRST = ("data", "out", "epochs", "micro_batch", "global_batch", "optim.lr", "seed", "resume")
 TITLES = {"run": "The run", "task": "The task"}
-CONFIG = "YAML file of options, nested as their dots say; the command line comes after it, and of several files the later one"
+CONFIG = (
+    "YAML file of options, nested as their dots say, or the name of a recipe: {}. The command line comes after it (text; unset)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,8 @@ def read_request(argv: Sequence[str]) -> Request:
         near = find_near(name, list(TASKS), count=1)
         raise UsageError(f"task {name!r} must be one of {', '.join(TASKS)}" + (f"; near: {near[0]}" if near else ""))
     task = TASKS[name]
-    spelt = translate_options(words[1:], task.spellings, task.refused, task.published, task.idle)
+    given = resolve_recipes(words[1:], task=name)
+    spelt = translate_options(given, task.spellings, task.refused, task.published, task.idle)
     spelt = spell_words(spelt, list_options(task.recipe().options))
     run, options, text = parse(parser_for(task.options, recipe=task.recipe(), task=name), task.options, spelt)
     return Request(name=name, task=task, run=run, options=options, text=text)
@@ -97,10 +101,13 @@ def show_task(name: str, *, program: str, every: bool) -> str:
     options = list_options(recipe.options, recipe.run)
     chosen = _titled(options) if every else _pick(options, (*FIRST, *task.first))
     count = len(options) - len(chosen)
-    more = [] if every else [f"{program} {name} --help-all lists {count} more. --print_config prints every option as YAML."]
-    head = [f"usage: {program} {name} --data SHARDS --out RUN [--option VALUE ...]", "", task.does, ""]
-    first = [*format_columns([("  --config", f"{CONFIG} (text)")], width=width), *([""] if every else [])]
-    return "\n".join([*head, *first, *format_sections(chosen, width=width), *more])
+    more = [f"{program} {name} --help-all lists {count} more. --print_config prints every option as YAML."]
+    if every:
+        theirs = ", ".join(f"--{other}" for other in sorted(task.spellings) if other not in {option.name for option in options})
+        more = wrap_text(f"The names of published trainers are taken too: {theirs}.", width=width) if theirs else []
+    head = [f"usage: {program} {name} --data SHARDS --out RUN [--option VALUE ...]", "", *wrap_text(task.does, width=width), ""]
+    config = format_columns([("  --config", CONFIG.format(", ".join(list_recipes(name))))], width=width)
+    return "\n".join([*head, *config, *([""] if every else []), *format_sections(chosen, width=width), *more])
 
 
 def _titled(options: Sequence[Option]) -> list[Option]:

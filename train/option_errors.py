@@ -1,7 +1,7 @@
 """What is wrong with an option, in words: its name, what was given, what it may be, and the nearest name there is."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 from tarpon.train.option import Option
@@ -16,20 +16,19 @@ UNKNOWN = re.compile(r"(?:Group '(?P<group>[\w.]+)' does not accept option|Optio
 STRAY = re.compile(r"[Uu]nrecognized arguments: (?P<words>.+)")
 
 
-def refuse_unknown(words: Sequence[str], known: Iterable[str], *, hint: str = HELP) -> str:
-    """What is wrong with the first option of a command line that is not known, in one line; "" where there is none."""
-    names = list(known)
-    for word in words:
-        name = word.removeprefix("--").partition("=")[0]
-        if word.startswith("--") and name not in names:
-            return explain_unknown(name, names, hint=hint)
-    return ""
-
-
-def explain_unknown(name: str, known: Sequence[str], *, hint: str = HELP) -> str:
+def explain_unknown(name: str, known: Sequence[str]) -> str:
     """No option of that name, with the nearest."""
     near = find_near(name, known)
-    return f"no option --{name}; " + (f"near: {', '.join(f'--{other}' for other in near)} ({hint})" if near else hint)
+    return f"no option --{name}; " + (f"near: {', '.join(f'--{other}' for other in near)} ({HELP})" if near else HELP)
+
+
+def explain_stray(words: Sequence[str], known: Sequence[str]) -> str:
+    """What nothing takes: the first option among the words that is not known, or words that belong to no option."""
+    names = (word.removeprefix("--").partition("=")[0] for word in words if word.startswith("--"))
+    unknown = next((name for name in names if name not in known), None)
+    if unknown is None:
+        return f"nothing takes {' '.join(words)}; the name of an option begins with two dashes"
+    return explain_unknown(unknown, known)
 
 
 def find_near(name: str, known: Sequence[str], *, count: int = 3) -> list[str]:
@@ -54,10 +53,7 @@ def explain(message: str, options: Mapping[str, Option]) -> str:
         names = (found["keys"] or found["key"]).split(", ")
         return f"needed: {', '.join(_flag(name, options) for name in names)} ({HELP})"
     if found := STRAY.search(message):
-        return (
-            refuse_unknown(found["words"].split(), options)
-            or f"nothing takes {found['words']}; the name of an option begins with two dashes"
-        )
+        return explain_stray(found["words"].split(), list(options))
     return message
 
 

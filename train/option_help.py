@@ -16,6 +16,12 @@ def screen_width() -> int:
     return max(NARROWEST, min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns))
 
 
+def wrap_text(text: str, *, width: int) -> list[str]:
+    """Lines of a text whose paragraphs are kept."""
+    paragraphs = [" ".join(part.split()) for part in text.split("\n\n")]
+    return [line for part in paragraphs for line in (*textwrap.wrap(part, width), "")][:-1]
+
+
 def format_sections(options: Iterable[Option], *, width: int) -> Iterator[str]:
     """Lines: every section's title with its options below, in the order given."""
     sections: dict[str, list[Option]] = {}
@@ -31,8 +37,8 @@ def format_sections(options: Iterable[Option], *, width: int) -> Iterator[str]:
 
 def format_option(option: Option, *, width: int) -> Iterator[str]:
     """The lines of one option."""
-    lines = [(f"  {option.name.upper()}" if option.positional else f"  --{option.name}", describe(option))]
-    yield from format_columns(lines, width=width)
+    name = option.name.upper() if option.positional else f"--{option.name}"
+    return format_columns([(f"  {name}", describe(option))], width=width)
 
 
 def format_columns(rows: Sequence[tuple[str, str]], *, width: int, names: int = NAMES) -> Iterator[str]:

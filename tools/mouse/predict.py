@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import av
 
@@ -21,9 +22,9 @@ def mouse(
     checkpoint: str,
     videos: str,
     out: str,
-    pose: str = "auto",
+    pose: Literal["auto", "none", "dlc"] = "auto",
     individual: str | None = None,
-    track: str = "unfiltered",
+    track: Literal["unfiltered", "filtered"] = "unfiltered",
     scorer: str | None = None,
     max_blank: float = MAX_BLANK,
     chunk: int = 360,

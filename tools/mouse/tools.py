@@ -13,7 +13,14 @@ MOUSE = TaskTools(
     selftest="mouse.selftest:prepare",
     commands={
         "demo mouse": Command(target="mouse.demo.command:mouse", does="write a synthetic mouse lab folder"),
-        "pack mouse": Command(target="mouse.pack:mouse", does="a lab folder of videos, points and labels -> shards"),
+        "pack mouse": Command(
+            target="mouse.pack:mouse",
+            does="a lab folder of videos, points and labels -> shards",
+            first=(
+                "annotations", "keypoints", "pose", "trial_frames", "group", "split", "short_side", "codec", "classes", "table",
+                "dry_run",
+            ),
+        ),
         "predict mouse": Command(target="mouse.predict:mouse", does="label whole videos with a trained model"),
         "ablate mouse": Command(target="mouse.ablate:mouse", does="what each part of a recipe is worth, over several seeds"),
     },
