@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from tarpon.shards.quarantine import BadSample, Budget
+from tarpon.shards.quarantine import BadSample, Budget, Fault
 
 Sample = TypeVar("Sample")
 Row = TypeVar("Row", int, np.ndarray)
@@ -33,10 +33,14 @@ class FallbackRows:
             try:
                 return make(row)
             except BadSample as error:
-                self.budget.spend(error.fault)
+                self.spend(error.fault, row)
                 at = int(np.searchsorted(self.rows, row)) + 1
                 row = int(self.rows[at % len(self.rows)])
         raise ValueError(NONE_LEFT)
+
+    def spend(self, fault: Fault, row: int) -> None:
+        """Count a bad row; ValueError past what the budget allows."""
+        self.budget.spend(fault, row=row, split=self.rows)
 
 
 class Filler:

@@ -141,7 +141,7 @@ class Feed:
         try:
             return self._arrays(request.row, request)
         except BadSample as error:
-            self.fallback.budget.spend(error.fault)
+            self.fallback.spend(error.fault, request.row)
         asked = getattr(request, "present", True)
         return self._fill(request) | {"row": np.array(left_out(request.row) if asked else -1, np.int64)}
 

@@ -8,6 +8,7 @@ N rows, D numbers of a vector.
 """
 
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -129,8 +130,9 @@ class FeatureCache:
         if not np.isfinite(stored).all():
             row = chunk[int(np.flatnonzero(~np.isfinite(stored).all(1))[0])]
             raise ValueError(f"the vector of row {row} is not finite as {self.card['dtype']}; use --dtype fp32 or --l2 true")
-        with atomic.replace(self._part(chunk)) as draft, open(draft, "wb") as file:
-            np.save(file, stored, allow_pickle=False)
+        content = io.BytesIO()  # of a full disk NumPy says only how much it wrote
+        np.save(content, stored, allow_pickle=False)
+        atomic.write_bytes(self._part(chunk), content.getbuffer())
 
     def finish(self, labels: pa.Table, *, rows: np.ndarray | None = None) -> None:
         """All chunks into the finished cache; by one process, when every chunk is there.
@@ -157,14 +159,15 @@ class FeatureCache:
         shutil.rmtree(self.out / PARTS, ignore_errors=True)
 
     def _assemble(self, rows: np.ndarray) -> None:
-        """One batch in one piece; pages of the draft come and go, so that memory does not grow with the cache."""
+        """One batch in one piece, mapped so that memory does not grow with the cache."""
         count, dim = self.card["count"], self.card["dim"]
         with atomic.replace(self.out / FEATURES) as draft:
             raw = draft.with_name(f"{draft.name}.raw.tmp")
             try:
-                block = np.memmap(raw, self._dtype, "w+", shape=(count, dim))
-                for chunk in self._all_chunks():
-                    block[chunk.start : chunk.stop] = read_npy(self._part(chunk).read_bytes())
+                with open(raw, "wb") as file:  # not through the map: a page without room on the disk kills the process
+                    for chunk in self._all_chunks():
+                        file.write(read_npy(self._part(chunk).read_bytes()).tobytes())
+                block = np.memmap(raw, self._dtype, "r", shape=(count, dim))
                 kind = DTYPES[self.card["dtype"]]
                 values = pa.Array.from_buffers(kind, count * dim, [None, pa.py_buffer(block)])
                 vectors = pa.FixedSizeListArray.from_arrays(values, dim)

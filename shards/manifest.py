@@ -8,18 +8,22 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tarpon.shards import atomic
+from tarpon.shards.arrow_input import open_bytes
 from tarpon.shards.schema import VERSION
+from tarpon.shards.store import NotThere, Store
+from tarpon.shards.tar_cache import Cache, TarSum
 
 MANIFEST, CARD = "manifest.parquet", "dataset.json"
 CHECKSUMS = MANIFEST_SUM, CARD_SUM = "manifest_sha256", "card_sha256"  # entries of the card
 NEEDED = ("key", "shard", "group", "split")  # columns that every kind has and everything reads
+TAR_SUMS = b"tars"  # entry of the table's metadata: JSON, tar -> [bytes, SHA-256]
+TAR_END = 2 * 10240  # bytes at most behind the last sample of a tar: padding, and blocks of zeros
 SPLITS = ("train", "val", "test")
 
 
@@ -30,6 +34,33 @@ class Manifest:
     root: str  # folder or fsspec URL that holds the tars
     card: dict
     table: pa.Table
+    store: Store | None = None  # of the root; None: of a listing without tars
+    cache: Cache | None = None  # where tars of a remote root are kept on this machine
+
+    @property
+    def identity(self) -> str:
+        """Another where another data set was packed to the same place."""
+        return str(self.card.get(MANIFEST_SUM, ""))
+
+    def tar_sums(self) -> dict[str, TarSum]:
+        """Size and checksum of every tar; of data packed by an earlier version, the size that its samples need."""
+        try:
+            told = json.loads((self.table.schema.metadata or {}).get(TAR_SUMS, b"{}"))
+            found = {name: TarSum(size=int(size), sha256=str(digest)) for name, (size, digest) in told.items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{self.root}/{MANIFEST}: its list of tars is not readable ({error}); copy it again") from error
+        lacking = [name for name in self.table["shard"].unique().to_pylist() if name not in found]
+        if lacking:
+            ends = [
+                pc.add(self.table[column], self.table[f"{column.removesuffix('_offset')}_size"])
+                for column in self.table.column_names
+                if column.endswith("_offset") and f"{column.removesuffix('_offset')}_size" in self.table.column_names
+            ]
+            table = pa.table({"shard": self.table["shard"], "end": pc.max_element_wise(*ends)})
+            last = table.group_by("shard").aggregate([("end", "max")]).to_pydict()
+            size_of = dict(zip(last["shard"], last["end_max"], strict=True))
+            found |= {name: TarSum(size=size_of[name] + TAR_END) for name in lacking}
+        return found
 
     @property
     def remark(self) -> str | None:
@@ -89,38 +120,30 @@ def _sum_of(card: dict) -> str:
     return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
 
 
-def open_manifest(root: str | Path, *, kind: str | None = None) -> Manifest:
+def open_manifest(
+    root: str | Path, *, kind: str | None = None, cache: Cache | None = None, retry_s: float | None = None
+) -> Manifest:
     """Open a packed data set; ValueError in one line when it is missing, unfinished, damaged, of another kind or version.
 
     The manifest and the card are those that were packed, by their checksums; data of earlier versions have none (`remark`).
+
+    Args:
+        root: a folder or a URL.
+        cache: where tars of a URL are kept.
+        retry_s: seconds after which a store that does not answer is given up; None: five minutes.
+
+    Raises:
+        StoreError: it does not answer.
     """
-    root = str(root).rstrip("/")
-    files, _, _ = fsspec.get_fs_token_paths(root)
-    inside = root.partition("://")[2] or root
-    if not files.exists(f"{inside}/{MANIFEST}"):
-        begun = files.exists(f"{inside}/parts")
-        raise ValueError(
-            f"{root}: no {MANIFEST} here; "
-            + (
-                "packing did not finish: run the same `tarpon pack` again"
-                if begun
-                else "give the folder that `tarpon pack ... --out` wrote"
-            )
-        )
-    try:
-        with files.open(f"{inside}/{CARD}") as file:
-            card = _checked_card(file.read(), root=root)
-    except FileNotFoundError as error:
-        raise ValueError(f"{root}: no {CARD} beside the manifest; copy it there, or pack again") from error
+    store = Store(root, retry_s=retry_s)
+    root = store.root
+    content, card = _read_both(store)
     if kind is not None and card.get("kind") != kind:
         raise ValueError(f"{root}: holds {card.get('kind')} data, {kind} is needed; give other shards")
-    with files.open(f"{inside}/{MANIFEST}") as file:
-        content = file.read()
     if MANIFEST_SUM in card and hashlib.sha256(content).hexdigest() != card[MANIFEST_SUM]:
         raise ValueError(f"{root}/{MANIFEST}: checksum differs from {CARD}; copy both files again, or pack again")
     try:
-        # from memory: read ahead from a Python file, Arrow's threads may free its buffer while the interpreter ends
-        table = pq.read_table(pa.BufferReader(content))
+        table = pq.read_table(open_bytes(content))
         table.validate(full=True)  # text that is no text, offsets beyond their column
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ValueError(f"{root}/{MANIFEST}: not readable ({' '.join(str(error).split())[:300]}); pack again") from error
@@ -131,7 +154,27 @@ def open_manifest(root: str | Path, *, kind: str | None = None) -> Manifest:
             raise ValueError(f"{root}/{MANIFEST}: column {name} is not text in every row; copy the file again, or pack again")
     if outside := [name for name in table["shard"].unique().to_pylist() if "/" in name or "\\" in name]:
         raise ValueError(f"{root}/{MANIFEST}: shard {outside[0]!r:.80} is not a file of this folder; pack again")
-    return Manifest(root=root, card=card, table=table)
+    return Manifest(root=root, card=card, table=table, store=store, cache=cache)
+
+
+def _read_both(store: Store) -> tuple[bytes, dict]:
+    """The manifest's bytes and the checked card; ValueError where one is missing."""
+    try:
+        content = store.read(MANIFEST)
+    except NotThere as error:
+        begun = "parts" in (store.list_names() or ())
+        raise ValueError(
+            f"{store.root}: no {MANIFEST} here; "
+            + (
+                "packing did not finish: run the same `tarpon pack` again"
+                if begun
+                else "give the folder that `tarpon pack ... --out` wrote"
+            )
+        ) from error
+    try:
+        return content, _checked_card(store.read(CARD), root=store.root)
+    except NotThere as error:
+        raise ValueError(f"{store.root}: no {CARD} beside the manifest; copy it there, or pack again") from error
 
 
 def _checked_card(content: bytes, *, root: str) -> dict:

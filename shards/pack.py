@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from tarpon.shards import installed
-from tarpon.shards.manifest import MANIFEST, Manifest, open_manifest, write_manifest
+from tarpon.shards.manifest import MANIFEST, TAR_SUMS, Manifest, open_manifest, write_manifest
+from tarpon.shards.packing_lock import hold_packing
 from tarpon.shards.quarantine import Fault, read_faults, write_faults
 from tarpon.shards.schema import VERSION, Schema
 from tarpon.shards.source import Scan, Source
 from tarpon.shards.split import assign_splits, check_leak
-from tarpon.shards.writer import ShardJob, read_parts, write_shards
+from tarpon.shards.writer import ShardJob, read_parts, read_tar_sums, write_shards
 
 QUARANTINE = "quarantine.jsonl"
 
@@ -81,7 +82,8 @@ def pack(
         The opened manifest, or None when no sample could be packed, and every fault. Faults are in `quarantine.jsonl` too.
 
     Raises:
-        ValueError: `out` holds a finished data set of other sources or settings.
+        ValueError: `out` holds a finished data set of other sources or settings, another packing is going on in it, or some
+            shards could not be made.
         PackingError: the samples cannot be split or described; the faults are written before.
     """
     out, settings = Path(packing.out), json.dumps(asdict(options), sort_keys=True)
@@ -93,6 +95,23 @@ def pack(
         return done, sorted({*found.faults, *read_faults(out / QUARANTINE)}, key=str)
     if not found.units:
         return None, _write_quarantine(out, found.faults)
+    with hold_packing(out):
+        if (out / MANIFEST).exists():
+            raise ValueError(f"{out}: another packing finished it this moment; run the same command again")
+        return _write_set(source, found, options=options, packing=packing, executor=executor, progress=progress)
+
+
+def _write_set(
+    source: Source,
+    found: Scan,
+    *,
+    options: object,
+    packing: Packing,
+    executor: Executor | None,
+    progress: bool,
+) -> tuple[Manifest | None, list[Fault]]:
+    """The data set of a folder that is this process's alone; as `pack`."""
+    out, settings = Path(packing.out), json.dumps(asdict(options), sort_keys=True)
     jobs = [
         ShardJob(name=f"shard-{i:05d}", units=run, make=source.make, schema=source.schema, out=str(out), settings=settings)
         for i, run in enumerate(cut_shards(found.units, shard_size=packing.shard_size))
@@ -108,12 +127,13 @@ def pack(
     except ValueError as error:
         raise PackingError(str(error), faults=faults) from error
     own = {
-        "made_from": made_from,
+        "made_from": _hash_inputs(found, packing, settings),
         "settings": json.loads(settings),
         "shards": len(jobs),
         "split": _describe_split(table, packing),
         "quarantined": sum(not fault.packed for fault in faults),
     }
+    table = table.replace_schema_metadata({TAR_SUMS: json.dumps(read_tar_sums(jobs))})
     write_manifest(out, table, _describe_rows(table, source.schema) | own | described)
     shutil.rmtree(out / "parts")
     return open_manifest(out), faults

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from tarpon.shards import atomic
 
 # of the machine, not of a file: quarantining what follows would empty a data set for want of room
@@ -44,22 +46,48 @@ class Budget:
     """How many bad rows a run may meet before it stops; safe to share between threads."""
 
     limit: int  # distinct bad samples; 0 stops at the first
+    share: float = 1.0  # of the rows of a split
+    run: int = 0  # rows side by side in a split, as a damaged tar leaves them; 0: no limit
     faults: list[Fault] = field(default_factory=list)
+    rows: set[int] = field(default_factory=set)  # that the faults are of
     tell: Callable[[Fault], None] = lambda fault: None  # called once for each fault, when it is met
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
-    def spend(self, fault: Fault) -> None:
-        """Count a fault once; past the limit raise ValueError naming the first and what to do."""
+    def spend(self, fault: Fault, *, row: int, split: np.ndarray) -> None:
+        """Count a fault once.
+
+        Args:
+            row: the bad one.
+            split: ascending rows of the part of the data that it belongs to.
+
+        Raises:
+            ValueError: past a limit; names it, the first fault and what to do.
+        """
         with self._lock:
-            known = fault in self.faults
-            if not known:
+            if fault not in self.faults and len(self.faults) <= self.limit:  # one past the limit ends it: no more are told
                 self.faults.append(fault)
                 self.tell(fault)
+            self.rows.add(row)
+            bad = np.isin(split, list(self.rows)) if self.share < 1 or self.run else np.zeros(0, bool)
+        spent = ""
         if len(self.faults) > self.limit:
-            raise ValueError(
-                f"{len(self.faults)} bad samples, {self.limit} allowed (bad_rows); the first: {self.faults[0]}; "
-                f"run `tarpon lint` on the shards"
-            )
+            spent = f"{len(self.faults)} bad samples, {self.limit} allowed (bad_rows)"
+        elif self.share < 1 and bad.mean() > self.share:
+            spent = f"{bad.sum()} of {len(bad)} rows are bad, a share of {self.share:g} is allowed (bad_share)"
+        elif self.run and (run := longest_run(bad)) > self.run:
+            spent = f"{run} bad rows side by side, {self.run} allowed (bad_run)"
+        if spent:
+            raise ValueError(f"{spent}; the first: {self.faults[0]}; run `tarpon lint` on the shards")
+
+
+def longest_run(bad: np.ndarray) -> int:
+    """Length of the longest run of True.
+
+    Args:
+        bad: (n,) bool.
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], bad, [False]])))
+    return int((edges[1::2] - edges[::2]).max(initial=0))
 
 
 def write_faults(path: Path, faults: Iterable[Fault]) -> None:
@@ -70,7 +98,12 @@ def write_faults(path: Path, faults: Iterable[Fault]) -> None:
 def read_faults(path: Path) -> list[Fault]:
     if not path.exists():
         return []
-    return [Fault(**json.loads(line)) for line in path.read_text().splitlines()]
+    return parse_faults(path.read_text())
+
+
+def parse_faults(text: str) -> list[Fault]:
+    """The faults of a file's text; TypeError or ValueError where a line is none."""
+    return [Fault(**json.loads(line)) for line in text.splitlines()]
 
 
 def contain(name: str, items: Iterable) -> Iterator:

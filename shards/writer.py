@@ -7,10 +7,9 @@ from all parts.
 
 import hashlib
 import json
-import multiprocessing
 import tarfile
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from tarpon.shards import atomic
 from tarpon.shards.progress import Progress
 from tarpon.shards.quarantine import Fault, contain
 from tarpon.shards.schema import Sample, Schema
+from tarpon.shards.shard_runs import run_jobs
 
 Make = Callable[[object], Iterable[Sample | Fault]]
 DUPLICATE_KEY = "another sample has the key {key}: names that differ only in signs that a key may not hold; rename one"
@@ -67,6 +67,9 @@ def write_shards(jobs: Sequence[ShardJob], *, workers: int, executor: Executor |
     Args:
         workers: processes, unless an executor is given.
         executor: any concurrent.futures Executor, e.g. a cluster's; None: a pool of new processes.
+
+    Raises:
+        ValueError, OSError: as `run_jobs`.
     """
     out = Path(jobs[0].out)
     (out / "parts").mkdir(parents=True, exist_ok=True)
@@ -78,16 +81,11 @@ def write_shards(jobs: Sequence[ShardJob], *, workers: int, executor: Executor |
     with Progress(total, what="pack", unit="frames", done=ready, shown=progress) as bar:
         if not todo:
             return
-        spawn = multiprocessing.get_context("spawn")  # fork is unsafe once codecs or threads have started
-        pool = executor or ProcessPoolExecutor(min(workers, len(todo)), mp_context=spawn)
-        try:
-            futures = {pool.submit(write_shard, job): job for job in todo}
-            for future in as_completed(futures):
-                future.result()
-                bar.update(sum(unit.size() for unit in futures[future].units))
-        finally:
-            if executor is None:
-                pool.shutdown(cancel_futures=True)
+
+        def count(job: ShardJob) -> None:
+            bar.update(sum(unit.size() for unit in job.units))
+
+        run_jobs(todo, write_shard, workers=workers, executor=executor, done=count)
 
 
 def write_shard(job: ShardJob) -> str:
@@ -113,7 +111,7 @@ def write_shard(job: ShardJob) -> str:
                     rows.append({"key": item.key, "shard": f"{job.name}.tar", "split": "", **item.row})
                     digests.append({name: hashlib.sha256(content).hexdigest() for name, content in item.files.items()})
         places = index_tar(draft)
-        size = draft.stat().st_size
+        size, tar_sum = draft.stat().st_size, _hash_file(draft)
     for row, digest in zip(rows, digests, strict=True):
         for component in job.schema.components:
             offset, length = places[row["key"]].get(component.name, (0, 0))
@@ -123,7 +121,12 @@ def write_shard(job: ShardJob) -> str:
                 f"{component.column}_sha256": digest.get(component.name, ""),
             }
     atomic.write_text(job.tar_path().with_suffix(".idx"), format_dali_index(places))
-    meta = {"fingerprint": job.fingerprint(), "bytes": str(size), "faults": json.dumps([asdict(fault) for fault in faults])}
+    meta = {
+        "fingerprint": job.fingerprint(),
+        "bytes": str(size),
+        "sha256": tar_sum,
+        "faults": json.dumps([asdict(fault) for fault in faults]),
+    }
     with atomic.replace(job.part_path()) as draft:
         pq.write_table(pa.Table.from_pylist(rows, schema=job.schema.arrow()).replace_schema_metadata(meta), draft)
     return job.name
@@ -137,6 +140,17 @@ def read_parts(jobs: Sequence[ShardJob]) -> tuple[pa.Table, list[Fault]]:
         faults += [Fault(**fault) for fault in json.loads(table.schema.metadata[b"faults"])]
         tables.append(table.replace_schema_metadata(None))
     return pa.concat_tables(tables), sorted(faults, key=str)
+
+
+def read_tar_sums(jobs: Sequence[ShardJob]) -> dict[str, tuple[int, str]]:
+    """Bytes and SHA-256 of every tar; those of an unfinished packing of an earlier version have none."""
+    metas = {f"{job.name}.tar": pq.read_schema(job.part_path()).metadata for job in jobs}
+    return {name: (int(meta[b"bytes"]), meta[b"sha256"].decode()) for name, meta in metas.items() if b"sha256" in meta}
+
+
+def _hash_file(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def index_tar(path: Path) -> dict[str, dict[str, tuple[int, int]]]:

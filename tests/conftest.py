@@ -1,9 +1,15 @@
 """What many tests read: a small synthetic lab, packed once, one with every fault, and real data where it is at hand."""
 
+import importlib.util
 import json
-from collections.abc import Callable
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -25,6 +31,29 @@ from tarpon.tools.star.demo import wildlife as wildlife_demo
 THIRDS = (0.34, 0.33, 0.33)
 
 
+@dataclass(frozen=True)
+class SmallDisk:
+    """A file system of its own."""
+
+    folder: Path
+
+    def mount(self, options: str) -> None:
+        """Change it: `size=4m`, `ro`, `rw`."""
+        subprocess.run(["mount", "-o", f"remount,{options}", self.folder], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[SmallDisk]:
+    """A file system of 1 MiB; only where one may be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if os.geteuid() or not mount or subprocess.run([mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]).returncode:
+        pytest.skip("no file system can be mounted here")
+    yield SmallDisk(folder)
+    subprocess.run(["umount", "--lazy", folder], check=True)  # a file of it may still be mapped
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real recordings kept beside the repository; they are not part of it."""
@@ -32,6 +61,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data at ../shared/data")
     return folder
+
+
+@pytest.fixture(scope="session")
+def faulty_server() -> ModuleType:
+    """faulty_server.py, loaded by its path: tests are no package."""
+    spec = importlib.util.spec_from_file_location("faulty_server", Path(__file__).with_name("faulty_server.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

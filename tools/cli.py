@@ -12,7 +12,7 @@ from difflib import get_close_matches
 
 from tarpon.tools.task import Command, load
 from tarpon.tools.tasks import TOOLS
-from tarpon.train.config import UsageError, fail
+from tarpon.train.usage import UsageError, fail
 
 GENERAL: dict[str, Command] = {
     "lint": Command(target="lint:run", takes=("shards",), does="prove that shards are whole and true"),

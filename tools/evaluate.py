@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from json import dumps, loads
 from pathlib import Path
 
+from tarpon.shards.tar_cache import CACHE_BYTES, Cache
 from tarpon.tools.report import sections_of
 from tarpon.tools.table import table
 from tarpon.tools.tasks import part_of_task
@@ -23,6 +24,9 @@ def run(
     change: str | None = None,
     json: str | None = None,
     predictions: str | None = None,
+    bad_rows: int | None = None,
+    cache: str | None = None,
+    cache_bytes: int = CACHE_BYTES,
 ) -> int:
     """Score a run's best weights on a split; classes stay the run's own. Of several runs: each, and the mean of their answers.
 
@@ -33,8 +37,12 @@ def run(
         change: options that differ from the run's, name=value with blanks between, such as unknown_labels=mask.
         json: file for all metrics.
         predictions: npz file for what was answered, of several runs their mean.
+        bad_rows: samples that may be unreadable; they are left out, and every score says so. Unset: as many as in training.
+        cache: folder for fetched tars, of shards at a URL; unset: the run's own.
+        cache_bytes: most bytes that it may hold.
     """
-    opened = open_all([run_folder(Path(word)) for word in run], data=data, change=change)
+    change, kept = allow(change, bad_rows), Cache.of(cache, cache_bytes)
+    opened = open_all([run_folder(Path(word)) for word in run], data=data, change=change, cache=kept)
     from tarpon.tools.ensemble import average  # here: --help and a wrong folder need not wait for PyTorch
     from tarpon.train.evaluate import evaluate, left_out_words
 
@@ -61,6 +69,11 @@ def run(
     return 0
 
 
+def allow(change: str | None, bad_rows: int | None) -> str | None:
+    """The options that differ, with the number of unreadable samples among them."""
+    return change if bad_rows is None else f"{change or ''} loader.bad_rows={bad_rows}".strip()
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OpenedRun:
     """A trained run with its data, on one device."""
@@ -72,7 +85,14 @@ class OpenedRun:
     problem: Problem  # with the best weights in its model
 
 
-def open_best(folder: Path, *, data: str | None = None, change: str | None = None, micro_batch: int | None = None) -> OpenedRun:
+def open_best(
+    folder: Path,
+    *,
+    data: str | None = None,
+    change: str | None = None,
+    micro_batch: int | None = None,
+    cache: Cache | None = None,
+) -> OpenedRun:
     """A run's problem with its best weights loaded.
 
     Args:
@@ -80,6 +100,7 @@ def open_best(folder: Path, *, data: str | None = None, change: str | None = Non
         data: other shards or features than the run's own.
         change: options that differ, name=value with blanks between.
         micro_batch: rows of a batch; None: the run's own.
+        cache: for tars of remote shards; None: the run's own.
 
     Raises:
         ValueError: it is no run folder, or its task or an option is unknown.
@@ -101,20 +122,24 @@ def open_best(folder: Path, *, data: str | None = None, change: str | None = Non
     size = micro_batch or settings.micro_batch
     # no `out`: what cannot be read here is no part of the run's quarantine
     settings = replace(settings, data=data or settings.data, micro_batch=size, global_batch=size, out="")
+    if cache:
+        settings = replace(settings, loader=replace(settings.loader, cache=str(cache.folder), cache_bytes=cache.size))
     problem = task.build(settings, task.without_download(options), context, encoders=read_encoders(folder))
     best, _ = checkpoint.load_tensors(folder / checkpoint.BEST)
     checkpoint.load_weights(problem.model.to(device), best, name=str(folder / checkpoint.BEST))
     return OpenedRun(kind=name, data=settings.data, micro_batch=size, options=options, problem=problem)
 
 
-def open_all(folders: Sequence[Path], *, data: str | None, change: str | None) -> dict[str, OpenedRun]:
+def open_all(
+    folders: Sequence[Path], *, data: str | None, change: str | None, cache: Cache | None = None
+) -> dict[str, OpenedRun]:
     """Folder -> opened run, in order, all with the first one's micro-batch. ValueError for two tasks or a run given twice."""
     found: dict[str, OpenedRun] = {}
     for folder in folders:
         if str(folder) in found:
             raise ValueError(f"{folder} is given twice; a mean takes each run once")
         first = next(iter(found.values()), None)
-        one = open_best(folder, data=data, change=change, micro_batch=first and first.micro_batch)
+        one = open_best(folder, data=data, change=change, micro_batch=first and first.micro_batch, cache=cache)
         if first and one.kind != first.kind:
             raise ValueError(f"{folder} is a run of {one.kind} and the first one of {first.kind}; a mean takes one kind")
         found[str(folder)] = one
@@ -123,8 +148,11 @@ def open_all(folders: Sequence[Path], *, data: str | None, change: str | None) -
 
 def format_scores(scores: Mapping[str, Mapping[str, float]], *, title: str, kind: str) -> list[str]:
     """Lines of a table: a column for each run, named by its folder, and a row for each headline score."""
+    from tarpon.train.evaluate import left_out_words  # here: see `run`
+
     names = list(scores)
-    head = [Path(name).name for name in names] if len(names) > 1 else [""]
+    shown = [Path(name).name for name in names] if len(names) > 1 else [""]
+    head = [f"{name}{left_out_words(scores[run])}".strip() for name, run in zip(shown, names, strict=True)]
     rows = [
         (score, *(f"{scores[name][score]:.4f}" if score in scores[name] else "-" for name in names))
         for score in list_headlines(kind)

@@ -30,6 +30,7 @@ from tarpon.shards.progress import Progress
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling import plan
+from tarpon.shards.tar_cache import CACHE_BYTES, Cache
 from tarpon.train.engine import DistContext, connect, disconnect
 
 COLUMN = "jpg"  # the component that is looked at
@@ -118,11 +119,14 @@ def run(
     image_size: int = 224,
     resize: int = 256,
     threads: int = 0,
+    cache: str | None = None,
+    cache_bytes: int = CACHE_BYTES,
+    cluster: str | None = None,
 ) -> int:
     """Compute every image's vector once; run again after a kill it goes on, with any number of processes.
 
     Args:
-        shards: folder that `tarpon pack` wrote from images.
+        shards: folder that `tarpon pack` wrote from images, or its URL.
         backbone: timm name, with or without a pretrained tag; the class token is taken where it has one.
         out: folder for the features.
         weights: local .safetensors or .pt file of the backbone.
@@ -134,43 +138,62 @@ def run(
         image_size: side of the crop in the middle, in pixels.
         resize: shorter side before the crop, in pixels.
         threads: decoding threads a process; 0: its share of the cores.
+        cache: folder for fetched tars, of shards at a URL.
+        cache_bytes: most bytes that it may hold.
+        cluster: tcp://HOST:PORT of a dask scheduler whose workers compute them, or slurm.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} must be {' or '.join(DTYPES)}")
     if batch < 1 or threads < 0:
         raise ValueError(f"batch={batch} must be at least 1 and threads={threads} at least 0")
-    manifest = open_manifest(shards)
+    manifest = open_manifest(shards, cache=Cache.of(cache, cache_bytes))
     if COLUMN not in manifest.card["components"]:
         raise ValueError(f"{shards}: holds {manifest.card['kind']} data without {COLUMN} images; give shards of images")
     described = FrameBackbone(name=backbone, weights=weights, pretrained=pretrained, image_size=image_size)
     recipe = Recipe(backbone=described, resize=resize, l2=l2, multi_scale=multi_scale)
     ImageGraph(batch=batch, size=image_size, resize=resize)  # says what is wrong before the weights are fetched
+    if cluster:
+        from tarpon.tools.features_cluster import compute_on_cluster  # it needs packages of an extra
+
+        return compute_on_cluster(recipe, manifest, cluster=cluster, out=Path(out), dtype=dtype, batch=batch, threads=threads)
+    return compute(recipe, manifest, out=Path(out), dtype=dtype, batch=batch, threads=threads)
+
+
+def compute(recipe: Recipe, manifest: Manifest, *, out: Path, dtype: str, batch: int, threads: int) -> int:
+    """All vectors, by the processes that a launcher started; arguments as of `run`."""
     context = connect()
     encoder = recipe.encoder().to(context.device)
-    cache = FeatureCache(out=Path(out), card=make_card(recipe, encoder, manifest, context, dtype=dtype))
-    if cache.check():
-        if context.first:
-            cache.clear()
-            print(f"{out} holds these features already")
+    vectors = FeatureCache(out=out, card=make_card(recipe, encoder, manifest, context.device, dtype=dtype))
+    if is_whole(vectors, context):
         return 0
     if context.first:
-        cache.begin()
+        vectors.begin()
     wait_for_all(context)
-    took = write_chunks(cache, recipe, encoder, manifest, context, batch=batch, threads=threads or share_of_cores(context))
+    took = write_chunks(vectors, recipe, encoder, manifest, context, batch=batch, threads=threads or share_of_cores(context))
     wait_for_all(context)
     if context.first:
-        cache.finish(select_labels(manifest))
+        vectors.finish(select_labels(manifest))
         print(took, f"{len(manifest)} vectors of {encoder.dim} numbers, {dtype}: {out}", sep="\n")
     return 0
 
 
-def make_card(recipe: Recipe, encoder: ImageEncoder, manifest: Manifest, context: DistContext, *, dtype: str) -> dict:
+def is_whole(vectors: FeatureCache, context: DistContext) -> bool:
+    """Whether these features are all there already, which the first process says."""
+    if not vectors.check():
+        return False
+    if context.first:
+        vectors.clear()
+        print(f"{vectors.out} holds these features already")
+    return True
+
+
+def make_card(recipe: Recipe, encoder: ImageEncoder, manifest: Manifest, device: torch.device, *, dtype: str) -> dict:
     """The card of the features that are computed from these shards."""
     installed = {d.name: d.version for d in importlib.metadata.distributions() if d.name in LIBRARIES}
     return {
         **recipe.card(encoder),
         "dtype": dtype,
-        "computed_in": "bf16" if context.device.type == "cuda" else "fp32",
+        "computed_in": "bf16" if device.type == "cuda" else "fp32",
         "count": len(manifest),
         "kind": manifest.card["kind"],
         "manifest": manifest.fingerprint(),

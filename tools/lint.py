@@ -9,8 +9,10 @@ from json import dumps
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.progress import Progress
 from tarpon.shards.reader import Reader
-from tarpon.tools.lint_checks import LISTING_CHECKS, Finding, Kind, check_columns, list_tars, read_sample
+from tarpon.shards.tar_cache import CACHE_BYTES, Cache
+from tarpon.tools.lint_checks import LISTING_CHECKS, Finding, Kind, check_columns, read_sample
 from tarpon.tools.lint_features import examine_features, is_features
+from tarpon.tools.lint_listing import list_tars
 from tarpon.tools.tasks import part_of_kind
 
 CHUNK = 8  # samples of a job, at least
@@ -18,26 +20,29 @@ CHUNKS = 32  # jobs of a process, at most: each opens the manifest
 SHOWN = 20  # findings of one check that are printed
 
 
-def lint(shards: str, *, workers: int | None = None) -> list[Finding]:
+def lint(shards: str, *, workers: int | None = None, cache: Cache | None = None) -> list[Finding]:
     """Everything that is wrong with a packed data set; empty when it is sound.
 
     Args:
-        shards: folder that `tarpon pack` wrote.
+        shards: folder that `tarpon pack` wrote, or its URL.
         workers: processes that read and decode; unset takes one a usable core.
+        cache: for tars of a URL.
 
     Raises:
         ValueError: there is no readable manifest, or it is of a kind that lint does not know.
     """
-    checks = examine_features(shards)[2] if is_features(shards) else _examine(_open(shards), workers=workers)
+    checks = examine_features(shards)[2] if is_features(shards) else _examine(_open(shards, cache), workers=workers)
     return [finding for findings in checks.values() for finding in findings]
 
 
-def run(shards: str, *, json: bool = False) -> int:
+def run(shards: str, *, json: bool = False, cache: str | None = None, cache_bytes: int = CACHE_BYTES) -> int:
     """Check a packed data set or a feature cache and print what was found.
 
     Args:
-        shards: folder that `tarpon pack` or `tarpon features` wrote.
+        shards: folder that `tarpon pack` or `tarpon features` wrote; of shards also a URL.
         json: print one JSON object instead of the table.
+        cache: folder for fetched tars, of shards at a URL.
+        cache_bytes: most bytes that it may hold.
 
     Returns:
         0 when nothing was found, else 1.
@@ -46,7 +51,7 @@ def run(shards: str, *, json: bool = False) -> int:
         kind, samples, checks = examine_features(shards)
         notes = []
     else:
-        manifest = _open(shards)
+        manifest = _open(shards, Cache.of(cache, cache_bytes))
         kind, samples, checks = manifest.card["kind"], len(manifest), _examine(manifest)
         notes = list_notes(manifest)
     if json:
@@ -70,10 +75,8 @@ def run(shards: str, *, json: bool = False) -> int:
     return int(any(checks.values()))
 
 
-def _open(shards: str) -> Manifest:
-    if "://" in shards:
-        raise ValueError(f"{shards}: lint reads a local folder; copy the data set here first")
-    manifest = open_manifest(shards)
+def _open(shards: str, cache: Cache | None) -> Manifest:
+    manifest = open_manifest(shards, cache=cache)
     checks_of(manifest)
     return manifest
 
@@ -105,7 +108,7 @@ def _examine(manifest: Manifest, *, workers: int | None = None) -> dict[str, lis
     listing = list_tars(manifest, kind.schema)
     for name, check in LISTING_CHECKS.items():
         found[name] = [Finding(check=name, where=where, what=what) for where, what in check(listing)]
-    rows = [row for row, shard in enumerate(manifest.table["shard"].to_pylist()) if (listing.root / shard).is_file()]
+    rows = [row for row, shard in enumerate(manifest.table["shard"].to_pylist()) if shard not in listing.missing]
     found |= {name: [] for name in ("checksums", *kind.checks)}
     for finding in _samples(manifest, rows, workers=workers or len(os.sched_getaffinity(0))):
         found[finding.check].append(finding)
@@ -120,20 +123,20 @@ def _samples(manifest: Manifest, rows: Sequence[int], *, workers: int) -> Iterat
     with Progress(len(rows), what="lint", unit="samples") as bar:
         if workers <= 1:
             for part in chunks:
-                yield from check_samples(manifest.root, part)
+                yield from check_samples(manifest.root, part, cache=manifest.cache)
                 bar.update(len(part))
             return
         # spawn: the caller may hold threads, which do not survive a fork
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            pending = {pool.submit(check_samples, manifest.root, part): part for part in chunks}
+            pending = {pool.submit(check_samples, manifest.root, part, cache=manifest.cache): part for part in chunks}
             for done in as_completed(pending):
                 yield from done.result()
                 bar.update(len(pending[done]))
 
 
-def check_samples(shards: str, rows: Sequence[int]) -> list[Finding]:
+def check_samples(shards: str, rows: Sequence[int], *, cache: Cache | None = None) -> list[Finding]:
     """Findings of some rows. A sample whose checksums differ is not checked further."""
-    manifest = open_manifest(shards)
+    manifest = open_manifest(shards, cache=cache)
     kind = checks_of(manifest)
     reader, found = Reader(manifest, verify=False), []
     try:

@@ -5,22 +5,22 @@ Checks of the whole set take a `Listing`; checks of one sample take a `Stored`, 
 
 import hashlib
 import json
-import tarfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.npy import read_npy
 from tarpon.shards.pack import QUARANTINE
-from tarpon.shards.quarantine import BadSample, read_faults
+from tarpon.shards.quarantine import BadSample, parse_faults
 from tarpon.shards.reader import Reader
 from tarpon.shards.schema import Schema, sanitise_key
 from tarpon.shards.split import check_leak
+from tarpon.shards.store import NotThere
 from tarpon.shards.writer import format_dali_index
+from tarpon.tools.lint_listing import Listing
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -58,36 +58,6 @@ class Kind:
     nullable: frozenset[str] = frozenset()  # columns whose cells may be empty: what is not known of a sample
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Listing:
-    """A data set with the contents of its tars, read header by header."""
-
-    manifest: Manifest
-    schema: Schema
-    tars: dict[str, list[tarfile.TarInfo]]  # tar name -> members in order; what could not be listed is left out
-    broken: dict[str, str]  # tar name -> why it could not be listed to its end
-
-    @property
-    def root(self) -> Path:
-        return Path(self.manifest.root)
-
-
-def list_tars(manifest: Manifest, schema: Schema) -> Listing:
-    """Every tar that the manifest names or the folder holds."""
-    root = Path(manifest.root)
-    tars, broken = {}, {}
-    for name in sorted({*manifest.table["shard"].to_pylist(), *(path.name for path in root.glob("*.tar"))}):
-        if not (root / name).is_file():
-            broken[name] = "is in the manifest but not in the folder"
-            continue
-        try:
-            with tarfile.open(root / name, "r:") as tar:
-                tars[name] = list(tar)
-        except (tarfile.TarError, OSError) as error:
-            broken[name] = f"is not a readable tar ({error})"
-    return Listing(manifest=manifest, schema=schema, tars=tars, broken=broken)
-
-
 def check_columns(manifest: Manifest, schema: Schema, *, nullable: Collection[str] = ()) -> Iterator[WhereWhat]:
     """The manifest has the kind's columns, of the kind's types, and the card the kind's components."""
     have, want = manifest.table.schema, schema.arrow()
@@ -122,14 +92,15 @@ def check_card(listing: Listing) -> Iterator[WhereWhat]:
 def check_quarantine(listing: Listing) -> Iterator[WhereWhat]:
     """The quarantine is readable and holds as many entries as the card says."""
     try:
-        found = sum(not fault.packed for fault in read_faults(listing.root / QUARANTINE))
+        found = sum(not fault.packed for fault in parse_faults(listing.store.read(QUARANTINE).decode()))
+    except NotThere:
+        yield QUARANTINE, "is missing"
+        return
     except (TypeError, ValueError) as error:
         yield QUARANTINE, f"is not one fault a line ({error})"
         return
     stated = listing.manifest.card.get("quarantined")
-    if not (listing.root / QUARANTINE).is_file():
-        yield QUARANTINE, "is missing"
-    elif found != stated:
+    if found != stated:
         yield QUARANTINE, f"holds {found} entries, dataset.json says {stated}"
 
 
@@ -217,15 +188,16 @@ def check_members(listing: Listing) -> Iterator[WhereWhat]:
 def check_index(listing: Listing) -> Iterator[WhereWhat]:
     """Every tar has DALI's index beside it, and it says what the tar holds."""
     for name, members in listing.tars.items():
-        path = (listing.root / name).with_suffix(".idx")
+        index = name.removesuffix(".tar") + ".idx"
         extents: dict[str, dict[str, tuple[int, int]]] = {}
         for member in members:
             key, _, component = member.name.partition(".")
             extents.setdefault(key, {})[component] = (member.offset_data, member.size)
-        if not path.is_file():
-            yield path.name, "is missing"
-        elif path.read_text() != format_dali_index(extents):
-            yield path.name, f"does not agree with {name}"
+        try:
+            if listing.store.read(index) != format_dali_index(extents).encode():
+                yield index, f"does not agree with {name}"
+        except NotThere:
+            yield index, "is missing"
 
 
 LISTING_CHECKS = {

@@ -11,6 +11,7 @@ from tarpon.shards import atomic
 from tarpon.shards.manifest import SPLITS, Manifest, open_manifest
 from tarpon.shards.pack import QUARANTINE
 from tarpon.shards.quarantine import Fault, read_faults
+from tarpon.shards.tar_cache import CACHE_BYTES, Cache
 from tarpon.tools.table import table
 from tarpon.tools.tasks import part_of_kind
 
@@ -26,19 +27,29 @@ class Preview:
     sheet: Callable[..., bytes]  # (manifest, count=, seed=) -> PNG
 
 
-def run(shards: str, *, out: str | None = None, frames: int = 24, seed: int = 0) -> int:
+def run(
+    shards: str,
+    *,
+    out: str | None = None,
+    frames: int = 24,
+    seed: int = 0,
+    cache: str | None = None,
+    cache_bytes: int = CACHE_BYTES,
+) -> int:
     """Print what a packed data set holds and draw some of its pictures.
 
     Args:
-        shards: folder that `tarpon pack` wrote.
+        shards: folder that `tarpon pack` wrote, or its URL.
         out: PNG file; unset writes contact_sheet.png into the folder.
         frames: pictures on the sheet, shared out over the classes.
         seed: another one picks other frames.
+        cache: folder for fetched tars, of shards at a URL.
+        cache_bytes: most bytes that it may hold.
 
     Returns:
         0.
     """
-    manifest = open_manifest(shards)
+    manifest = open_manifest(shards, cache=Cache.of(cache, cache_bytes))
     kind = manifest.card.get("kind")
     preview = part_of_kind(kind, "look", where=shards)
     if frames < 1:

@@ -4,6 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from tarpon.shards.manifest import Manifest
 from tarpon.shards.pack import QUARANTINE, Packing, PackingError, pack
 from tarpon.shards.quarantine import Fault, group_by_reason
 from tarpon.shards.source import Scan, Source
+from tarpon.tools.cluster import open_cluster
 from tarpon.tools.pack_trial import tell_trial
 from tarpon.tools.table import table as lines_of
 
@@ -29,6 +31,7 @@ def run(
     seed: int,
     given: tuple[str, ...] = (),
     workers: int = 0,
+    cluster: str | None = None,
     tables: Callable[[Manifest], Iterable[str]] | None = None,
     counted: Callable[[Manifest], str] | None = None,
     listing: Mapping[str, object] | None = None,
@@ -41,6 +44,7 @@ def run(
         options: the source's own dataclass.
         given: splits that the files say themselves.
         workers: processes; 0: one a core.
+        cluster: as `open_cluster` takes it; unset: processes of this machine.
         tables: the finished set -> the lines between quarantine and total; unset: samples, groups and frames of each split.
         counted: the finished set -> its samples in words; unset: their number.
         listing: further keyword arguments of `scan`.
@@ -49,8 +53,6 @@ def run(
     Returns:
         Exit status: 0, or 1 when nothing was packed.
     """
-    if dry_run:
-        return show(source, folders, source.scan(*folders, options, **(listing or {})))
     packing = Packing(
         out=Path(out),
         split=split,
@@ -59,10 +61,12 @@ def run(
         workers=workers or len(os.sched_getaffinity(0)),
         shard_size=source.shard_size,
     )
-    begun = time.perf_counter()
-    found = source.scan(*folders, options, **(listing or {}))
+    begun, found = time.perf_counter(), source.scan(*folders, options, **(listing or {}))
+    if dry_run:
+        return show(source, folders, found)
     try:
-        manifest, faults = pack(source, found, options=options, packing=packing)
+        with open_cluster(cluster, workers=packing.workers) if cluster else nullcontext() as executor:
+            manifest, faults = pack(source, found, options=options, packing=packing, executor=executor)
     except PackingError as error:
         print("\n".join(quarantine(error.faults)))
         raise

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tarpon.shards.tar_cache import Cache
+
 SPLITS = ("test", "val")  # the first that a run has is the one reported
 SUFFIXES = (".npz", ".parquet")  # of predictions: each task writes one of them
 
@@ -25,6 +27,7 @@ class Record:
     predictions: dict[str, Path]  # split -> the task's own npz or parquet file
     groups: dict[str, list[str]]  # split -> what the split kept together (animal, video, well), one name a predicted sample
     classes: list[str]
+    cache: Cache | None = None  # for tars of remote shards; None: the run's own
 
     @property
     def split(self) -> str:
@@ -32,7 +35,7 @@ class Record:
         return next((split for split in SPLITS if split in self.metrics or split in self.predictions), "")
 
 
-def read_run(run: Path) -> Record:
+def read_run(run: Path, *, cache: Cache | None = None) -> Record:
     """Read a run folder; ValueError says which file is missing or wrong."""
     missing = [name for name in ("run.yaml", "metrics.jsonl") if not (run / name).is_file()]
     if missing:
@@ -54,6 +57,7 @@ def read_run(run: Path) -> Record:
         predictions=predictions,
         groups={split: groups for split, (groups, _) in names.items()},
         classes=next((classes for _, classes in names.values()), []),
+        cache=cache,
     )
 
 

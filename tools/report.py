@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tarpon.shards.tar_cache import CACHE_BYTES, Cache
 from tarpon.tools.html.document import (
     cards,
     collapsible,
@@ -47,23 +48,25 @@ class ReportSections:
     over: str = "groups"  # what the intervals of the headlines were drawn over
     beside: Callable[[Record], Mapping[str, str]] = lambda record: {}  # headline -> what else it must be read against
     below: Callable[[Record], str] = lambda record: ""  # HTML below the headlines
-    rewrite: Callable[[Path], None] = lambda run: None  # the run folder's other files, made again from what it holds
+    rewrite: Callable[[Record], None] = lambda record: None  # the run folder's other files, made again from what it holds
 
 
 NOTHING = ReportSections(unit="sample", sections=lambda record, frames: [])
 
 
-def run(run: str) -> int:
+def run(run: str, *, cache: str | None = None, cache_bytes: int = CACHE_BYTES) -> int:
     """Write RUN/report.html from the run folder and the shards it was trained on.
 
     Args:
         run: run folder that train/launch.py wrote.
+        cache: folder for fetched tars, of shards at a URL; unset: the run's own.
+        cache_bytes: most bytes that it may hold.
     """
-    record = read_run(Path(run))
+    record = read_run(Path(run), cache=Cache.of(cache, cache_bytes))
     parts = sections_of(record.task)
     if record.predictions:
-        parts.rewrite(Path(run))
-    out = write_report(Path(run), frames=parts.frames(record))
+        parts.rewrite(record)
+    out = write_report(Path(run), frames=parts.frames(record), cache=record.cache)
     scores = record.metrics.get(record.split, {})
     for name, label, meaning in parts.headlines:
         if name in scores:
@@ -80,16 +83,17 @@ def sections_of(task: str) -> ReportSections:
     return load(tools.report) if tools and tools.report else NOTHING
 
 
-def write_report(run: Path, *, frames: "Frames | None" = None, out: Path | None = None) -> Path:
+def write_report(run: Path, *, frames: "Frames | None" = None, out: Path | None = None, cache: Cache | None = None) -> Path:
     """Write the report of a run folder and return its path.
 
     Args:
         run: holds run.yaml and metrics.jsonl and, once the run is over, metrics.json and predictions/{val,test}.npz.
         frames: gives stored pictures of a sample, for the figures drawn over them; None leaves those out.
         out: the file to write; RUN/report.html unless given.
+        cache: for tars of remote shards; None: the run's own.
     """
     run = Path(run)
-    record = read_run(run)
+    record = read_run(run, cache=cache)
     parts = sections_of(record.task)
     sections = [
         ("Result", _warned(parts.warnings(record)) + _result(record, parts=parts)),

@@ -10,8 +10,8 @@ from glob import glob
 from importlib.util import find_spec
 
 from tarpon.train.command_line import answer_early, read_request
-from tarpon.train.config import fail
 from tarpon.train.launchers import read_launched
+from tarpon.train.usage import fail
 
 PROGRAM = "tarpon train"
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tarpon.train.config import Run, UsageError, fail, list_options, parse, parser_for
+from tarpon.train.config import Run, list_options, parse, parser_for
 from tarpon.train.launchers import read_rank
 from tarpon.train.option import Option
 from tarpon.train.option_errors import find_near
@@ -17,6 +17,7 @@ from tarpon.train.recipe_files import list_recipes, resolve_recipes
 from tarpon.train.spelling import translate_options
 from tarpon.train.task import Task
 from tarpon.train.tasks import TASKS
+from tarpon.train.usage import UsageError, fail
 
 # on the first screen of any task
 FIRST = ("data", "out", "epochs", "micro_batch", "global_batch", "optim.lr", "seed", "resume")
@@ -44,6 +45,11 @@ def read_request(argv: Sequence[str]) -> Request:
         word.replace("--deepspeed_config", "--engine.deepspeed_config", 1) if word.startswith("--deepspeed_config") else word
         for word in words
     ]
+    if any(word.partition("=")[0] == "--hostfile" for word in words):
+        raise UsageError(
+            "--hostfile stands before the script: deepspeed --hostfile FILE train/launch.py TASK ...; without ssh between the "
+            "machines start one launcher on each (docs/scale.md)"
+        )
     name = words[0] if words else "(none)"
     if name not in TASKS:
         near = find_near(name, list(TASKS), count=1)

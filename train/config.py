@@ -1,13 +1,14 @@
 """The run: frozen dataclasses that check themselves; the command line and the files are made from them by jsonargparse."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from tarpon.train.machine_options import EngineOptions, LoaderOptions
 from tarpon.train.option import Option, options_of_record
 from tarpon.train.option_errors import explain
+from tarpon.train.usage import UsageError, one_line
 
 if TYPE_CHECKING:
     import jsonargparse
@@ -85,47 +86,6 @@ class WandbOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineOptions:
-    """What DeepSpeed does."""
-
-    zero_stage: Literal[0, 1, 2] = 0  # what the processes share out: 0 nothing, 1 the optimizer's state, 2 the gradients too
-    # arithmetic: bf16 (autocast over float32 weights) or fp32; auto: bf16 on a GPU, fp32 on a CPU
-    dtype: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: Literal["auto", "on", "off"] = "auto"  # the backbone's blocks by torch.compile; auto: on a GPU
-    tf32: bool = True  # fp32 on a GPU: matrix products of the network with 10 bits of mantissa, several times as fast
-    deepspeed_config: str | None = None  # JSON file merged under the run's own values; a contradiction is refused
-    rank_timeout_s: float = 60.0  # seconds: a process that gives no sign of life for so long ends the run
-
-    def __post_init__(self) -> None:
-        if self.zero_stage not in (0, 1, 2):
-            raise ValueError(f"engine.zero_stage={self.zero_stage} must be 0, 1 or 2")
-        if self.dtype not in ("auto", "fp32", "bf16"):
-            raise ValueError(f"engine.dtype={self.dtype!r} must be auto, fp32 or bf16")
-        if self.compile not in ("auto", "on", "off"):
-            raise ValueError(f"engine.compile={self.compile!r} must be auto, on or off")
-        if self.rank_timeout_s < 3:
-            raise ValueError(f"engine.rank_timeout_s={self.rank_timeout_s} must be at least 3: signs of life come every second")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoaderOptions:
-    """How data come in."""
-
-    threads: int = 0  # decoding threads a process; 0: the cores shared out among the processes of this machine
-    prefetch: int = 2  # batches made ahead
-    decode_batches: int = 0  # micro-batches decoded as one; 0: one on a CPU, on a GPU as its decoders and memory ask for
-    cache: str | None = None  # folder for tars of remote data sets
-    bad_rows: int = 0  # unreadable samples allowed before the run stops
-
-    def __post_init__(self) -> None:
-        if min(self.threads, self.bad_rows, self.decode_batches) < 0 or self.prefetch < 1:
-            raise ValueError(
-                f"loader: threads={self.threads}, bad_rows={self.bad_rows} and decode_batches={self.decode_batches} must be "
-                f"at least 0, prefetch={self.prefetch} at least 1"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Run:
     """A training run, whatever the task."""
 
@@ -172,10 +132,6 @@ class Run:
                 f"global_batch={self.global_batch} must be a multiple of micro_batch x processes = {self.micro_batch} x {world}"
             )
         return self.global_batch // (self.micro_batch * world)
-
-
-class UsageError(ValueError):
-    """Words on the command line or in a file that no option takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,15 +222,3 @@ def flat(values: dict, prefix: str = "") -> dict[str, object]:
         else:
             out[f"{prefix}{name}"] = value if isinstance(value, (bool, int, float, str)) else str(value)
     return out
-
-
-def one_line(text: str, *, limit: int = 400) -> str:
-    """A parser's message of many lines as one."""
-    joined = " ".join(line.strip(" -") for line in text.splitlines() if line.strip())
-    return joined if len(joined) <= limit else joined[: limit - 3] + "..."
-
-
-def fail(error: Exception, *, program: str) -> int:
-    """Say what is wrong in one line; the exit status for it."""
-    print(f"{program}: {one_line(str(error), limit=1000)}", file=sys.stderr, flush=True)
-    return 2

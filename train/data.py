@@ -13,6 +13,7 @@ import numpy as np
 from tarpon.pipelines.feed import Feed, Fields, SampleReader
 from tarpon.pipelines.graph_shell import Graph
 from tarpon.pipelines.loader import Batch, Loader
+from tarpon.shards.fetch_ahead import FetchAhead
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.sampling import plan
 from tarpon.train.config import Run
@@ -20,6 +21,8 @@ from tarpon.train.engine import DistContext, cores
 from tarpon.train.quarantine import Quarantine
 
 TRAIN = "train"
+TRAIN_AHEAD = 1024  # micro-batches whose tars are fetched early; drawing their rows takes some 10 us each
+SPLIT_AHEAD = 64  # of a split: requests are held, not rows alone
 
 
 class EpochOrder(Protocol):
@@ -54,6 +57,7 @@ class TaskData:
     make_loader: Callable[[bool], BatchLoader]  # training? -> its pipeline
     finish: Callable[[Batch, str], Batch] = lambda batch, split: batch  # (a pipeline's batch, split) -> the model's
     quarantine: Quarantine | None = None  # of what is read row by row
+    ahead: FetchAhead | None = None  # of what may lie in a remote store
     _built: dict[str, BatchLoader] = field(default_factory=dict, init=False)
 
     @property
@@ -68,7 +72,7 @@ class TaskData:
 
     def batches(self, epoch: int, skip: int) -> Iterator[Batch]:
         """This process's training batches from an epoch on, without end, after the first `skip` of it."""
-        slots = self.order.stream(
+        slots: Iterator[plan.Slots] = self.order.stream(
             epoch,
             skip=skip,
             micro=self.run.micro_batch,
@@ -76,6 +80,8 @@ class TaskData:
             rank=self.context.rank,
             world=self.context.world,
         )
+        if self.ahead:
+            slots = self.ahead.stream(slots, lambda micro: micro.rows, most=TRAIN_AHEAD)
         return (self.finish(batch, TRAIN) for batch in self._loader(TRAIN).run(map(self.train_work, slots)))
 
     def split(self, name: str) -> Iterator[Batch]:
@@ -85,6 +91,8 @@ class TaskData:
             len(items), micro=self.run.micro_batch, rank=self.context.rank, world=self.context.world
         )
         work = (self.split_work(np.where(index >= 0, items[index], -1)) for index in index_batches)
+        if self.ahead:
+            work = self.ahead.stream(work, lambda asked: np.array([request.row for request in asked]), most=SPLIT_AHEAD)
         return (self.finish(batch, name) for batch in self._loader("split").run(work))
 
     def _loader(self, name: str) -> BatchLoader:

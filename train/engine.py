@@ -21,12 +21,9 @@ from tarpon.models.acceleration import accelerate
 from tarpon.train import optimizer_state
 from tarpon.train.config import EngineOptions, Optim, Run
 from tarpon.train.deepspeed_config import deepspeed_dict
-from tarpon.train.launchers import LaunchedRank, read_launched
+from tarpon.train.launchers import LaunchedRank, choose_gpu, read_launched
 
 STANDING = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK")
-# The last resort against a sum over processes that never ends: alive.Watch looks at each process and is quicker, and rank 0
-# may rightly be at one evaluation's figures or at its files for long while the others wait.
-COLLECTIVE = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +46,11 @@ class DistContext:
         return self.rank == 0
 
 
-def connect() -> DistContext:
+def connect(*, timeout_min: float = EngineOptions.collective_timeout_min) -> DistContext:
     """Join the launcher's processes, or stand alone when started without a launcher.
+
+    Args:
+        timeout_min: minutes after which a sum over processes fails.
 
     Raises:
         ValueError: this is one of several processes, and which is not told.
@@ -72,13 +72,13 @@ def connect() -> DistContext:
     import deepspeed.comm
 
     device = torch.device("cpu")
-    if torch.cuda.is_available():  # srun may show each process its own GPU alone, as number 0
-        device = torch.device("cuda", launched.local_rank % torch.cuda.device_count())
+    if torch.cuda.is_available():
+        device = torch.device("cuda", choose_gpu(launched, torch.cuda.device_count()))
     if device.type == "cuda":
         torch.cuda.set_device(device)
     else:
         say_if_op_compiles()
-    deepspeed.init_distributed(verbose=False, timeout=COLLECTIVE)
+    deepspeed.init_distributed(verbose=False, timeout=timedelta(minutes=timeout_min))
     if alone:
         for name in added.keys() - {
             "LOCAL_RANK"

@@ -28,7 +28,7 @@ from tarpon.train import checkpoint
 from tarpon.train.alive import Watch
 from tarpon.train.checkpoint import Position
 from tarpon.train.command_line import read_request
-from tarpon.train.config import Run, fail, flat
+from tarpon.train.config import Run, flat
 from tarpon.train.dump import write_dump
 from tarpon.train.ema import Ema
 from tarpon.train.engine import DistContext, Engine, agree_with_rank0, connect, disconnect
@@ -44,6 +44,7 @@ from tarpon.train.sink import JsonLines, MultiSink, TensorBoard, WandB
 from tarpon.train.stepper import State
 from tarpon.train.stop import Signals, Stopped
 from tarpon.train.task import Problem, Result
+from tarpon.train.usage import fail
 
 PROGRAM = "train/launch.py"
 
@@ -89,6 +90,9 @@ def main(argv: list[str]) -> int:
 
 def report(error: Exception, job: Job, *, first: bool, status: int) -> int:
     """Say what ended the run, once for all processes: which of them, where and why."""
+    if isinstance(error, OSError) and error.errno and job.out:
+        where = os.fsdecode(error.filename) if error.filename else job.out
+        error = OSError(f"{where}: {error.strerror}; the same command goes on from the last checkpoint in {job.out}")
     if job.watch is None or not job.watch.others:
         return fail(error, program=PROGRAM) if first else status
     if (words := job.watch.report(error)) is not None:
@@ -111,7 +115,7 @@ def launch(argv: list[str], job: Job) -> None:
     """From the command line to the end of the training."""
     request = read_request(argv)
     task, run, options, text = request.task, request.run, request.options, request.text
-    context, name = connect(), task.name(run, options)
+    context, name = connect(timeout_min=run.engine.collective_timeout_min), task.name(run, options)
     job.watch = Watch(
         rank=context.rank,
         world=context.world,

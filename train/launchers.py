@@ -133,6 +133,19 @@ def _port(env: Mapping[str, str]) -> int:
     return PORTS[0] + zlib.crc32(f"{job}.{env.get('SLURM_STEP_ID', '')}".encode()) % PORTS[1]
 
 
+def choose_gpu(launched: LaunchedRank, visible: int) -> int:
+    """The GPU of this process among those that it sees; ValueError where some are too few for the processes.
+
+    A scheduler may show each process its own GPU alone, as number 0, or all of a machine's to each.
+    """
+    if visible != 1 and visible < launched.local_world:
+        raise ValueError(
+            f"{launched.local_world} processes on this machine see {visible} GPUs (CUDA_VISIBLE_DEVICES): start as many as "
+            f"there are GPUs, or give each process its own"
+        )
+    return launched.local_rank % visible
+
+
 def first_node(nodes: str) -> str:
     """SLURM's list of nodes -> the first: "gpu[03-05,9],login" is gpu03."""
     found = re.match(r"([^,\[]+)(?:\[(\w+)[^\]]*\]([^,]*))?", nodes)

@@ -20,12 +20,13 @@ class Quarantine:
     """What training and evaluation share of it.
 
     Attributes:
-        budget: `loader.bad_rows` of them are allowed in each process.
+        budget: what `loader.bad_rows`, `bad_share` and `bad_run` allow in each process.
         rejected: row -> fault of samples whose bytes are sound and do not decode.
     """
 
     def __init__(self, run: Run, context: "DistContext") -> None:
-        self.budget = Budget(run.loader.bad_rows, tell=self._tell)
+        loader = run.loader
+        self.budget = Budget(loader.bad_rows, share=loader.bad_share, run=loader.bad_run, tell=self._tell)
         self.rejected: dict[int, Fault] = {}
         self._out, self._rank, self._world = Path(run.out) if run.out else None, context.rank, context.world
         self._unwritten: list[Fault] = []
@@ -35,6 +36,7 @@ class Quarantine:
         self._write()
         return {
             "faults": [asdict(fault) for fault in self.budget.faults],
+            "rows": sorted(self.budget.rows),
             "rejected": {str(row): asdict(fault) for row, fault in self.rejected.items()},
         }
 
@@ -47,6 +49,7 @@ class Quarantine:
         for part in held[self._rank :: self._world]:  # together the processes go on with every part
             faults = [Fault(**fault) for fault in part.get("faults", ())]
             self.budget.faults += [fault for fault in faults if fault not in self.budget.faults]
+            self.budget.rows |= set(part.get("rows", ()))
         for part in held:
             self.rejected |= {int(row): Fault(**fault) for row, fault in part.get("rejected", {}).items()}
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -66,6 +67,7 @@ class TensorBoard:
     def __init__(self, folder: Path, *, keep_to: int = 0) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import; only rank 0 needs it
 
+        threading.excepthook = leave_to_the_next_write
         # TensorBoard drops this step and all after it from the files before; of a start that saved nothing, everything
         self._writer = SummaryWriter(str(folder), purge_step=keep_to + 1 if keep_to else 0)
 
@@ -100,6 +102,12 @@ class TensorBoard:
 
     def close(self) -> None:
         self._writer.close()
+
+
+def leave_to_the_next_write(thrown: threading.ExceptHookArgs) -> None:
+    """What TensorBoard's thread meets (a full disk) the next write raises again: it is told there, once."""
+    if type(thrown.thread).__name__ != "_AsyncWriterThread":
+        threading.__excepthook__(thrown)
 
 
 class WandB:

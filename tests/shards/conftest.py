@@ -2,14 +2,16 @@
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from tarpon.shards.manifest import Manifest
+from tarpon.shards import store
+from tarpon.shards.manifest import Manifest, open_manifest
+from tarpon.shards.tar_cache import Cache
 
 TOY = """
 import errno, os, sys, time
@@ -51,6 +53,8 @@ def make(unit):
         raise OSError(errno.ENOSPC, "No space left on device")
     if unit.number == int(os.environ.get("TOY_BREAK", -1)):
         raise AttributeError("'NoneType' object has no attribute 'pages'")
+    if unit.number == int(os.environ.get("TOY_KILL", -1)):
+        os.kill(os.getpid(), 9)
     if unit.number % 10 == 9:
         yield Fault(file=f"unit{unit.number}", reason="ends in nine", row=unit.number)
         return
@@ -95,7 +99,7 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory) -> ModuleType:
-    """run(out, count=, workers=, executor=, options=, shard_size=) packs; 9 is a fault. Knobs: TOY_SLEEP_S, _FAIL, _BREAK."""
+    """run(out, count=, workers=, executor=, options=, shard_size=) packs; 9 is a fault. Knobs: TOY_SLEEP_S, TOY_FAIL ..."""
     folder = tmp_path_factory.mktemp("toy")
     (folder / "toy_source.py").write_text(TOY)
     sys.path.insert(0, str(folder))
@@ -113,3 +117,17 @@ def toy_shards(toy, tmp_path) -> Callable[..., Manifest]:
         return manifest
 
     return run
+
+
+@pytest.fixture
+def http_shards(toy_shards, faulty_server, tmp_path, monkeypatch) -> Iterator[SimpleNamespace]:
+    """The toy behind an HTTP server: local (manifest), server, open(**cache options) -> manifest; pauses are short."""
+    pytest.importorskip("aiohttp", reason="http:// needs aiohttp: pip install 'tarpon[http]'")
+    monkeypatch.setattr(store, "FIRST_PAUSE_S", 0.01)
+    local = toy_shards()
+
+    def open_remote(*, size: int = 2**30, retry_s: float = 5.0) -> Manifest:
+        return open_manifest(server.url, cache=Cache(folder=tmp_path / "cache", size=size), retry_s=retry_s)
+
+    with faulty_server.serving(Path(local.root)) as server:
+        yield SimpleNamespace(local=local, server=server, open=open_remote, cache=tmp_path / "cache")

@@ -2,23 +2,66 @@
 
 import errno
 
+import numpy as np
 import pytest
 
-from tarpon.shards.quarantine import Budget, Fault, attempt, contain, group_by_reason, read_faults, write_faults
+from tarpon.shards.quarantine import (
+    Budget,
+    Fault,
+    attempt,
+    contain,
+    group_by_reason,
+    longest_run,
+    read_faults,
+    write_faults,
+)
+
+ROWS = np.array([3, 5, 7, 9, 11])  # of a split
 
 
 def test_the_budget_counts_a_fault_once_and_stops_past_its_limit():
     budget = Budget(limit=1)
     first, second = Fault(file="a", reason="x", offset=512), Fault(file="b", reason="y")
-    budget.spend(first)
-    budget.spend(Fault(file="a", reason="x", offset=512))
+    budget.spend(first, row=3, split=ROWS)
+    budget.spend(Fault(file="a", reason="x", offset=512), row=3, split=ROWS)
     with pytest.raises(ValueError, match=r"2 bad samples, 1 allowed.*a offset 512: x.*tarpon lint"):
-        budget.spend(second)
+        budget.spend(second, row=5, split=ROWS)
 
 
 def test_a_budget_of_zero_stops_at_the_first():
     with pytest.raises(ValueError, match="1 bad samples, 0 allowed"):
-        Budget(limit=0).spend(Fault(file="a", reason="x"))
+        Budget(limit=0).spend(Fault(file="a", reason="x"), row=3, split=ROWS)
+
+
+def spend_rows(budget: Budget, rows: list[int]) -> None:
+    for row in rows:
+        budget.spend(Fault(file=f"row{row}", reason="x"), row=row, split=ROWS)
+
+
+def test_a_share_of_the_split_ends_the_run_before_the_number_does():
+    budget = Budget(limit=9, share=0.4)  # of five rows
+    spend_rows(budget, [3, 11])
+    with pytest.raises(ValueError, match=r"3 of 5 rows are bad, a share of 0\.4 is allowed \(bad_share\); the first: row3: x"):
+        spend_rows(budget, [7])
+
+
+def test_rows_side_by_side_end_the_run_before_the_number_does():
+    budget = Budget(limit=9, run=2)
+    spend_rows(budget, [3, 7, 11, 3])  # 3 5 7 9 11: none beside another
+    with pytest.raises(ValueError, match=r"3 bad rows side by side, 2 allowed \(bad_run\)"):
+        spend_rows(budget, [9])  # 7 9 11
+
+
+def test_rows_of_another_split_do_not_count_in_a_share():
+    budget = Budget(limit=9, share=0.5, run=1)
+    for row in (2, 4, 6, 8):
+        budget.rows.add(row)
+    spend_rows(budget, [3, 7])
+
+
+@pytest.mark.parametrize(("bad", "length"), [([], 0), ([0], 0), ([1], 1), ([1, 1, 0, 1], 2), ([0, 1, 0, 1, 1, 1], 3)])
+def test_longest_run(bad, length):
+    assert longest_run(np.array(bad, bool)) == length
 
 
 def test_faults_are_read_back(tmp_path):

@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -14,6 +15,7 @@ from tarpon.shards import reader as module
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.quarantine import BadSample
 from tarpon.shards.reader import Reader
+from tarpon.shards.tar_cache import FOLDER, Cache
 
 
 def check_all(reader: Reader, manifest: Manifest) -> None:
@@ -109,20 +111,20 @@ def test_remote_shards_through_a_bounded_cache(toy_shards, tmp_path, scheme):
         Reader(manifest)
     sizes = [path.stat().st_size for path in Path(local.root).glob("*.tar")]
     bound = 2 * max(sizes)
-    reader = Reader(manifest, cache=cache, cache_bytes=bound)
+    reader = Reader(replace(manifest, cache=Cache(folder=cache, size=bound)))
     check_all(reader, manifest)
-    held = sum(path.stat().st_size for path in cache.iterdir())
-    assert 0 < held <= bound < sum(sizes)
-    assert {path.suffix for path in cache.iterdir()} == {".tar"}
+    kept = [path for path in (cache / FOLDER).iterdir() if not path.name.startswith(".lock-")]
+    assert 0 < sum(path.stat().st_size for path in kept) <= bound < sum(sizes)
+    assert {path.suffix for path in kept} == {".tar"}
 
 
 def test_what_is_cached_is_not_fetched_again(toy_shards, tmp_path):
     local = toy_shards()
     manifest = open_manifest(f"file://{local.root}")
-    check_all(Reader(manifest, cache=tmp_path / "cache"), manifest)
+    check_all(Reader(replace(manifest, cache=Cache(folder=tmp_path / "cache"))), manifest)
     for path in Path(local.root).glob("*.tar"):
         path.unlink()
-    check_all(Reader(manifest, cache=tmp_path / "cache"), manifest)
+    check_all(Reader(replace(manifest, cache=Cache(folder=tmp_path / "cache"))), manifest)
     shutil.rmtree(tmp_path / "cache")
     with pytest.raises(BadSample, match="cannot read"):
-        Reader(manifest, cache=tmp_path / "cache").read(0, "text")
+        Reader(replace(manifest, cache=Cache(folder=tmp_path / "cache"))).read(0, "text")

@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from contextlib import suppress
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
-from tarpon.train import launch
+from tarpon.train import launch, sink
 
 
 def refused(capfd, *words: str) -> str:
@@ -111,3 +112,30 @@ def test_data_without_a_test_split_train_and_without_a_val_split_do_not(refuse, 
     assert "test" not in json.loads((out / "metrics.json").read_text())
     no_val = resplit(shards, tmp_path / "no_val", ["train"] * 6 + ["test"])
     assert "no labelled val frames" in refuse(f"--data={no_val}", f"--out={tmp_path / 'never'}")
+
+
+def test_a_full_disk_is_told_in_one_line_and_the_same_command_goes_on(shards, tiny, small_disk, capfd, monkeypatch):
+    """It fills at the second step; TensorBoard's thread, which meets that too, is silent."""
+    small_disk.mount("size=3m")
+    out, filler, write = small_disk.folder / "run", small_disk.folder / "filler", sink.JsonLines.write
+
+    def fill_the_disk(self, step: int, *args: object, **named: object) -> None:
+        write(self, step, *args, **named)
+        if step == 2:
+            with open(filler, "wb", buffering=0) as file, suppress(OSError):
+                while file.write(bytes(4096)):
+                    pass
+
+    monkeypatch.setattr(sink.JsonLines, "write", fill_the_disk)
+    words = ["mouse", f"--data={shards}", f"--out={out}", *tiny, "--epochs=3", "--save_every=1"]
+    assert launch.main(words) == 2
+    monkeypatch.undo()
+    said = [line for line in capfd.readouterr().err.splitlines() if "No space left" in line or "Traceback" in line]
+    assert len(said) == 1
+    assert "No space left on device" in said[0]
+    assert "goes on from the" in said[0]
+    assert str(out) in said[0]
+    filler.unlink()
+    small_disk.mount("size=64m")
+    assert launch.main(words) == 0
+    assert "resume    from step" in capfd.readouterr().out

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tarpon.train.launchers import LaunchedRank, first_node, read_launched
+from tarpon.train.launchers import LaunchedRank, choose_gpu, first_node, read_launched
 
 SRUN = {
     "SLURM_PROCID": "5",
@@ -98,3 +98,19 @@ def test_all_processes_of_a_job_make_the_same_port_and_two_jobs_two():
 )
 def test_the_first_of_slurm_s_nodes(nodes, first):
     assert first_node(nodes) == first
+
+
+@pytest.mark.parametrize(("own", "of", "visible", "gpu"), [(3, 4, 4, 3), (3, 4, 1, 0), (1, 2, 8, 1), (0, 1, 8, 0)])
+def test_a_process_takes_its_own_gpu_of_those_it_sees(own, of, visible, gpu):
+    assert choose_gpu(place(own, of), visible) == gpu
+
+
+def test_fewer_gpus_than_processes_is_one_line():
+    with pytest.raises(ValueError, match=r"4 processes on this machine see 2 GPUs \(CUDA_VISIBLE_DEVICES\)"):
+        choose_gpu(place(0, 4), 2)
+
+
+def place(local_rank: int, local_world: int) -> LaunchedRank:
+    return LaunchedRank(
+        rank=local_rank, world=local_world, local_rank=local_rank, local_world=local_world, address="head", port=29500
+    )

@@ -121,14 +121,16 @@ def test_parts_of_all_processes_are_remembered(context):
     parts = []
     for rank in range(3):
         one = Quarantine(run, replace(context, rank=rank, world=3))
-        one.budget.spend(Fault(file=f"t:{rank}", reason="checksum"))
+        one.budget.spend(Fault(file=f"t:{rank}", reason="checksum"), row=rank, split=np.arange(9))
         one.rejected[rank] = Fault(file=f"t:{rank}", reason="does not decode")
         parts.append(one.memory())
     for world in (1, 2, 3, 4):
-        found = []
+        found, rows = [], set()
         for rank in range(world):
             one = Quarantine(run, replace(context, rank=rank, world=world))
             one.remember(parts)
             found += [fault.file for fault in one.budget.faults]
+            rows |= one.budget.rows
             assert sorted(one.rejected) == [0, 1, 2]  # every process keeps away from them
         assert sorted(found) == ["t:0", "t:1", "t:2"]
+        assert rows == {0, 1, 2}

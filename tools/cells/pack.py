@@ -22,6 +22,7 @@ def cells(
     side: int = 0,
     max_pixels: int = MAX_PIXELS,
     workers: int = 0,
+    cluster: str | None = None,
     dry_run: bool = False,
 ) -> int:
     """Pack infected and uninfected TIFF stacks into shards, every page at its full depth; run again after a kill it goes on.
@@ -37,6 +38,7 @@ def cells(
             times as fast. 0: every page is kept pixel for pixel.
         max_pixels: a stack whose header tells of pages of more is kept out, unread.
         workers: processes; 0: one a core.
+        cluster: tcp://HOST:PORT of a dask scheduler whose workers make the shards, or slurm, which starts `workers` jobs.
         dry_run: tell what would be packed and what would not and why, after trying a few; write nothing.
     """
     settings = read_config(Path(config))
@@ -61,6 +63,7 @@ def cells(
         split=ratios,
         seed=seed,
         workers=workers,
+        cluster=cluster,
         dry_run=dry_run,
         tables=format_packed,
         counted=lambda manifest: f"{len(manifest)} pages of {manifest.card['stacks']} stacks",

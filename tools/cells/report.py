@@ -5,17 +5,16 @@ The same warnings stand in the card of the shards; here they stand above the res
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
-import yaml
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tarpon.shards.manifest import Manifest, open_manifest
+from tarpon.shards.manifest import Manifest
 from tarpon.tools.html.document import embed_figure, number, paragraph, table
 from tarpon.tools.record import SPLITS, Record
 from tarpon.tools.report import ReportSections
+from tarpon.tools.run_shards import open_run_shards
 from tarpon.train.tasks.cells.figures import curves, hours
 from tarpon.train.tasks.cells.metrics.calibration import bin_reliability
 from tarpon.train.tasks.cells.metrics.predictions import CONDITIONS, THRESHOLD, PageRows, find_one_well_classes, load_rows
@@ -51,9 +50,9 @@ def has_curve(name: str) -> bool:
     return name in CURVES
 
 
-def rewrite(run: Path) -> None:
+def rewrite(record: Record) -> None:
     """Figures, summary, results.json and test predictions of the run folder, made again from its own files."""
-    write_outputs(run)
+    write_outputs(record.folder)
 
 
 def list_warnings(record: Record) -> list[str]:
@@ -116,8 +115,8 @@ def describe_split(record: Record) -> str:
 def open_shards(record: Record) -> Manifest | None:
     """What the run was trained on; None where it is no longer at hand."""
     try:
-        return open_manifest(yaml.safe_load(record.config)["data"], kind="cells")
-    except (ValueError, OSError, KeyError, TypeError):
+        return open_run_shards(record.config, kind="cells", cache=record.cache)
+    except (ValueError, OSError):
         return None
 
 

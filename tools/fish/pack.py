@@ -18,6 +18,7 @@ def fish(
     short_side: int = 512,
     max_pixels: int = MAX_PIXELS,
     workers: int = 0,
+    cluster: str | None = None,
     dry_run: bool = False,
 ) -> int:
     """Pack images and train.csv, test.csv into shards; run again after a kill it goes on.
@@ -32,6 +33,7 @@ def fish(
         short_side: pixels; larger images are made smaller once, here. 0: never.
         max_pixels: a picture whose header tells of more is kept out, unread.
         workers: processes; 0: one a core.
+        cluster: tcp://HOST:PORT of a dask scheduler whose workers make the shards, or slurm, which starts `workers` jobs.
         dry_run: tell what would be packed and what would not and why, after trying a few; write nothing.
     """
     if not 0 <= val_share < 1:
@@ -46,5 +48,6 @@ def fish(
         seed=seed,
         given=("test",),
         workers=workers,
+        cluster=cluster,
         dry_run=dry_run,
     )

@@ -27,7 +27,7 @@ def mouse(
     trial_frames: int = 360, offset: int | None = None, group: str = "video", split: str = "0.7,0.15,0.15", seed: int = 0,
     codec: Codec = "vp9", gop: int = 16, short_side: int = 224, workers: int = 0, table: str | None = None,
     classes: str = ",".join(CLASSES), class_map: str | None = None, background: str = "", frame_column: Counting = "auto",
-    label_unit: LabelUnit = "auto", dry_run: bool = False,
+    label_unit: LabelUnit = "auto", dry_run: bool = False, cluster: str | None = None,
 ) -> int:  # fmt: skip
     """Pack videos, DeepLabCut files and annotation CSVs into shards; run again after a kill it goes on.
 
@@ -58,6 +58,7 @@ def mouse(
         frame_column: how Frame columns count; absolute and absolute_one: the video's frames from 0 and from 1.
         label_unit: in which tables of bouts say start and stop.
         dry_run: print what would be paired with what, and what is left over and why, after trying a few; write nothing.
+        cluster: tcp://HOST:PORT of a dask scheduler whose workers make the shards, or slurm, which starts `workers` jobs.
     """
     chosen = MouseSource(
         keypoints=split_names(keypoints), pose=pose, individual=individual, track=track, scorer=scorer, max_blank=max_blank,
@@ -68,7 +69,7 @@ def mouse(
     folders, listing = (Path(videos), Path(annotations) if annotations else None), {"table": Path(table) if table else None}
     if dry_run:
         return show_pairs(folders, chosen, listing)
-    packing = {"out": out, "split": shares(split), "seed": seed, "workers": workers}
+    packing = {"out": out, "split": shares(split), "seed": seed, "workers": workers, "cluster": cluster}
     return run(MOUSE, folders, options=chosen, tables=tables, listing=listing, **packing)
 
 

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-import yaml
 
-from tarpon.shards.manifest import open_manifest
 from tarpon.shards.reader import Reader
 from tarpon.shards.sources.video.clips import frames_at
 from tarpon.tools.html.document import embed_figure, number, paragraph, table
 from tarpon.tools.record import Record
 from tarpon.tools.report import ReportSections
+from tarpon.tools.run_shards import open_run_shards
 from tarpon.train.figures import style
 from tarpon.train.figures.style import Frames
 from tarpon.train.metrics.confusion import frame_scores
@@ -58,12 +57,12 @@ def build_sections(record: Record, *, frames: Frames | None = None) -> list[tupl
 def open_frames(record: Record) -> Frames | None:
     """Pictures of trials from the run's shards; None, said aloud, where the shards are gone."""
     try:
-        manifest = open_manifest(yaml.safe_load(record.config)["data"])
-    except (ValueError, OSError, KeyError) as error:
+        manifest = open_run_shards(record.config, cache=record.cache)
+        reader = Reader(manifest)
+    except (ValueError, OSError) as error:
         print(f"no pictures of frames in the report: {error}")
         return None
     row_of = {key: row for row, key in enumerate(manifest.column("key"))}
-    reader = Reader(manifest)
     return lambda key, indices: frames_at(reader.read(row_of[key], "clip"), indices)
 
 

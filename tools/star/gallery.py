@@ -17,6 +17,7 @@ from tarpon.shards import atomic
 from tarpon.shards.manifest import MANIFEST, SPLITS, Manifest, open_manifest
 from tarpon.shards.reader import Reader
 from tarpon.shards.sources.star.source import StarSource
+from tarpon.shards.tar_cache import Cache
 from tarpon.tools.loose_images import list_images
 from tarpon.tools.star.embed import Embedder, embed_files, make_vector_columns, read_vectors
 from tarpon.train.tasks.star.data import FLANKS
@@ -47,17 +48,18 @@ def is_packed(gallery: str) -> bool:
     return "://" in gallery or any((Path(gallery) / name).exists() for name in (MANIFEST, "parts"))
 
 
-def open_gallery(gallery: str, embedder: Embedder, *, splits: Sequence[str], kept: Path) -> Gallery:
+def open_gallery(gallery: str, embedder: Embedder, *, splits: Sequence[str], kept: Path, cache: Cache | None = None) -> Gallery:
     """Embed a gallery, or take what an earlier call left in the folder `kept` for the same weights and photographs.
 
     Args:
         splits: of shards, whose photographs are in the gallery; a folder has none.
+        cache: for tars of shards at a URL.
 
     Raises:
         ValueError: in one line: neither shards of animals nor a folder of them, or nothing in it.
     """
     packed = is_packed(gallery)
-    chosen = _Shards(gallery, splits=splits) if packed else _Folder(gallery)
+    chosen = _Shards(gallery, splits=splits, cache=cache) if packed else _Folder(gallery)
     key = json.dumps([FORMAT, embedder.sha256, embedder.flips, chosen.fingerprint()])
     path = kept / f"gallery_{hashlib.sha256(key.encode()).hexdigest()[:16]}.parquet"
     if path.exists():
@@ -68,10 +70,10 @@ def open_gallery(gallery: str, embedder: Embedder, *, splits: Sequence[str], kep
 
 
 class _Shards:
-    def __init__(self, root: str, *, splits: Sequence[str]) -> None:
+    def __init__(self, root: str, *, splits: Sequence[str], cache: Cache | None) -> None:
         if unknown := set(splits) - set(SPLITS):
             raise ValueError(f"splits: {', '.join(sorted(unknown))} is none of {', '.join(SPLITS)}")
-        self._manifest: Manifest = open_manifest(root, kind="reid")
+        self._manifest: Manifest = open_manifest(root, kind="reid", cache=cache)
         self._splits = sorted(splits)
         self._rows = np.flatnonzero(np.isin(self._manifest.column("split"), self._splits))
         if not len(self._rows):

@@ -15,6 +15,7 @@ from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling.photo_augment import PhotoAugment, underwater, wildlife
+from tarpon.shards.tar_cache import CACHE_BYTES, Cache
 from tarpon.tools.contact_sheet import COLUMNS, contact_sheet
 
 SHEET = "augmentations.png"
@@ -86,7 +87,15 @@ def render(manifest: Manifest, work: list[PhotoRequest], *, size: int) -> list[I
     return pictures
 
 
-def run(shards: str, *, out: str | None = None, size: int = 384, seed: int = 0) -> int:
+def run(
+    shards: str,
+    *,
+    out: str | None = None,
+    size: int = 384,
+    seed: int = 0,
+    cache: str | None = None,
+    cache_bytes: int = CACHE_BYTES,
+) -> int:
     """Draw how photographs are varied in training: each kind by itself, then both sets.
 
     Args:
@@ -94,11 +103,13 @@ def run(shards: str, *, out: str | None = None, size: int = 384, seed: int = 0) 
         out: PNG file; unset writes augmentations.png into the folder.
         size: pixels, both sides, that the model gets.
         seed: another one picks other photographs and draws.
+        cache: folder for fetched tars, of shards at a URL.
+        cache_bytes: most bytes that it may hold.
 
     Returns:
         0.
     """
-    manifest = open_manifest(shards)
+    manifest = open_manifest(shards, cache=Cache.of(cache, cache_bytes))
     if f"{COLUMN}_size" not in manifest.table.column_names:
         raise ValueError(f"{shards}: holds {manifest.card.get('kind')} data; augmentations are of photographs stored as JPEG")
     if not len(manifest):

@@ -30,6 +30,7 @@ def star(
     max_pixels: int = MAX_PIXELS,
     seed: int | None = None,
     workers: int = 0,
+    cluster: str | None = None,
     dry_run: bool = False,
 ) -> int:
     """Pack a star data set into shards; run again after a kill it goes on.
@@ -49,6 +50,7 @@ def star(
         max_pixels: a picture whose header tells of more is kept out, unread.
         seed: which animals are tested as unknown; unset: 42.
         workers: processes; 0: one a core.
+        cluster: tcp://HOST:PORT of a dask scheduler whose workers make the shards, or slurm, which starts `workers` jobs.
         dry_run: tell what would be packed and what would not and why, after trying a few; write nothing.
     """
     asked = {"train_ratio": train_ratio, "min_sessions": min_sessions, "open_set": open_set, "seed": seed}
@@ -66,6 +68,7 @@ def star(
         seed=chosen.seed,
         given=("test",) if split == "given" else (),
         workers=workers,
+        cluster=cluster,
         dry_run=dry_run,
         tables=format_packed,
         listing={"metadata": _below(metadata, root) if metadata else None, "dates": days, "rule": rule},
@@ -86,6 +89,7 @@ def wildlife(
     max_pixels: int = MAX_PIXELS,
     seed: int = 42,
     workers: int = 0,
+    cluster: str | None = None,
     dry_run: bool = False,
 ) -> int:
     """Pack WildlifeReID-10k into shards; run again after a kill it goes on.
@@ -103,6 +107,7 @@ def wildlife(
         max_pixels: a picture whose header tells of more is kept out, unread.
         seed: of what is drawn.
         workers: processes; 0: one a core.
+        cluster: tcp://HOST:PORT of a dask scheduler whose workers make the shards, or slurm, which starts `workers` jobs.
         dry_run: tell what would be packed and what would not and why, after trying a few; write nothing.
     """
     if split_strategy == "original" and train_ratio is not None:
@@ -119,18 +124,9 @@ def wildlife(
         max_pixels=max_pixels,
         **own,
     )
-    return run(
-        WILDLIFE,
-        (Path(root),),
-        options=chosen,
-        out=out,
-        split=(1 - val_share, val_share, 0.0),
-        seed=seed,
-        given=("test",) if split_strategy in ("original", "recommended") else (),
-        workers=workers,
-        dry_run=dry_run,
-        tables=format_packed,
-    )
+    given = ("test",) if split_strategy in ("original", "recommended") else ()
+    packing = {"out": out, "seed": seed, "given": given, "workers": workers, "cluster": cluster, "dry_run": dry_run}
+    return run(WILDLIFE, (Path(root),), options=chosen, split=(1 - val_share, val_share, 0.0), tables=format_packed, **packing)
 
 
 def _below(metadata: str, root: str) -> Path:

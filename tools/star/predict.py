@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from tarpon.shards.tar_cache import CACHE_BYTES, Cache
 from tarpon.tools.loose_images import list_images
 
 
@@ -17,6 +18,8 @@ def star(
     flips: bool = False,
     batch: int = 32,
     threads: int = 0,
+    cache: str | None = None,
+    cache_bytes: int = CACHE_BYTES,
 ) -> int:
     """Embed every photograph of a folder and, with a gallery, name the animals it looks most like, or say that it is new.
 
@@ -30,6 +33,8 @@ def star(
         flips: match by the mean over a photograph and its mirror images; not for photographs of an animal's flank.
         batch: photographs a pass.
         threads: reading and decoding threads; 0: one a core.
+        cache: folder for fetched tars, of gallery shards at a URL.
+        cache_bytes: most bytes that it may hold.
     """
     if top < 1 or batch < 1 or threads < 0:
         raise ValueError(f"top={top} and batch={batch} must be at least 1, threads={threads} at least 0")
@@ -42,7 +47,8 @@ def star(
     embedder = load_embedder(Path(checkpoint), batch=batch, threads=threads, flips=flips)
     target.mkdir(parents=True, exist_ok=True)
     wanted = [name.strip() for name in splits.split(",") if name.strip()]
-    known = open_gallery(gallery, embedder, splits=wanted, kept=target) if gallery else None
+    kept = Cache.of(cache, cache_bytes)
+    known = open_gallery(gallery, embedder, splits=wanted, kept=target, cache=kept) if gallery else None
     found = embed_files(embedder, Path(images), names, longest_side=find_longest_side(gallery))
     if len(found.row):
         print("\n".join(write_outputs(target, found, known, embedder.novelty, names=names, top=top)))

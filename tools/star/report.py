@@ -9,12 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-import yaml
 
-from tarpon.shards.manifest import Manifest, open_manifest
+from tarpon.shards.manifest import Manifest
 from tarpon.tools.html.document import embed_figure, link_paragraph, number, paragraph, table
 from tarpon.tools.record import Record
 from tarpon.tools.report import ReportSections
+from tarpon.tools.run_shards import open_run_shards
 from tarpon.tools.star import report_data, review
 from tarpon.train.config import parser_for, read_run
 from tarpon.train.tasks.star.figures import first_rank, retrieval
@@ -58,7 +58,7 @@ def build_sections(record: Record, *, frames: None = None) -> list[tuple[str, st
     """(heading, HTML) in reading order, of the split that is reported."""
     if not record.predictions:
         return [(heading, paragraph(NO_ROWS)) for heading in SECTIONS]
-    own, manifest = search_run(record.folder), open_shards(record.config)
+    own, manifest = search_run(record.folder), open_shards(record)
     parts = (
         _ways(own),
         _review(record),
@@ -77,7 +77,7 @@ def has_curve(name: str) -> bool:
 
 def list_warnings(record: Record) -> Sequence[str]:
     """What a reader must know before the scores: the card's own."""
-    manifest = open_shards(record.config)
+    manifest = open_shards(record)
     return [] if manifest is None else [f"The shards warn: {line}." for line in manifest.card.get("warnings", ())]
 
 
@@ -110,17 +110,18 @@ def describe_protocol(record: Record) -> str:
 
 def describe_split(record: Record) -> str:
     """HTML on how the splits were made, from the card of the shards."""
-    manifest = open_shards(record.config)
+    manifest = open_shards(record)
     if manifest is None:
         return paragraph("The shards are not at hand, so how they were split cannot be looked at.", kind="soft")
     return report_data.describe_split(manifest)
 
 
-def rewrite(run: Path) -> None:
+def rewrite(record: Record) -> None:
     """Tables, summary, figures and the review sheet of the run folder, made again from what it holds."""
+    run = record.folder
     own, searching = search_run(run), read_search_options(run)
     write_outputs(run, own.found, split=own.split, novelty=own.novelty, reranking=searching.reranking)
-    manifest = open_shards((run / "run.yaml").read_text(encoding="utf-8"))
+    manifest = open_shards(record)
     line = review.write_review(run / review.NAME, own.found, name=run.resolve().name, split=own.split, manifest=manifest)
     print(line)
 
@@ -144,11 +145,11 @@ def read_search_options(run: Path) -> SearchOptions:
     return options.search.search_options(rerank=True, within_dataset=options.strategy == PRETRAIN)
 
 
-def open_shards(config: str) -> Manifest | None:
-    """What the run was searched on, by the text of its run.yaml; None where it is no longer at hand."""
+def open_shards(record: Record) -> Manifest | None:
+    """What the run was searched on; None where it is no longer at hand."""
     try:
-        return open_manifest(yaml.safe_load(config)["data"], kind="reid")
-    except (ValueError, OSError, KeyError, TypeError):
+        return open_run_shards(record.config, kind="reid", cache=record.cache)
+    except (ValueError, OSError):
         return None
 
 

@@ -4,7 +4,7 @@
 # Edit: the resources below (GPUs a node, cores about 8 a GPU, memory, time, and --partition or --account where the site
 # wants them) and VENV. Repository, environment, shards and --out must lie on a file system that all nodes see.
 # global_batch must be a multiple of micro_batch x all GPUs.
-# The same line again goes on where a job was ended by its time limit, if --resume true is added.
+# The same line again goes on where a job was ended by its time limit.
 #SBATCH --job-name=tarpon
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1

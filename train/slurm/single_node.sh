@@ -3,7 +3,7 @@
 #   sbatch train/slurm/single_node.sh cells --config cells.yaml --data shards --out runs/cells
 # Edit: the resources below (GPUs, cores about 8 a GPU, memory, time, and --partition or --account where the site wants
 # them) and VENV. global_batch stays what the recipe says; it must be a multiple of micro_batch x GPUs.
-# The same line again goes on where a job was ended by its time limit, if --resume true is added.
+# The same line again goes on where a job was ended by its time limit.
 #SBATCH --job-name=tarpon
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1

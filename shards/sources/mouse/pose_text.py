@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from tarpon.shards.arrow_input import open_bytes
+
 BLANK = ("", "nan", "na", "n/a", "none", "null", "-nan", "#n/a")  # in lower case
 
 
@@ -48,7 +50,7 @@ class TextTable:
     def _fast(self, texts: int, numbers: Sequence[int]) -> tuple[list[list[str]], np.ndarray]:
         wanted = [str(i) for i in (*range(texts), *numbers)]
         table = pa.csv.read_csv(
-            pa.BufferReader(self.body.encode()),
+            open_bytes(self.body.encode()),
             read_options=pa.csv.ReadOptions(
                 column_names=[str(i) for i in range(len(self.header[-1]))], use_threads=False
             ),  # packing processes are the parallelism

@@ -16,7 +16,9 @@ SLURM = {
 }
 
 
-def started(tmp_path: Path, script: str, **change: str) -> subprocess.CompletedProcess:
+def started(
+    tmp_path: Path, script: str, *first: str, words: tuple[str, ...] = (), **change: str
+) -> subprocess.CompletedProcess:
     """The script in an empty place, where every command prints its words and srun starts what it is given."""
     programs = tmp_path / ".venv" / "bin"
     programs.mkdir(parents=True, exist_ok=True)
@@ -30,8 +32,8 @@ def started(tmp_path: Path, script: str, **change: str) -> subprocess.CompletedP
         (programs / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
         (programs / name).chmod(0o755)
     env = {"PATH": os.environ["PATH"], "SLURM_SUBMIT_DIR": str(tmp_path), **SLURM, **change}
-    words = ["bash", str(SCRIPTS / script), "cells", "--data", "my shards", "--epochs=3"]
-    return subprocess.run(words, env={k: v for k, v in env.items() if v}, capture_output=True, text=True, check=False)
+    command = ["bash", str(SCRIPTS / script), *first, "cells", "--data", "my shards", "--epochs=3", *words]
+    return subprocess.run(command, env={k: v for k, v in env.items() if v}, capture_output=True, text=True, check=False)
 
 
 def test_one_node_runs_the_plain_command(tmp_path):
@@ -49,9 +51,22 @@ def test_several_nodes_meet_at_the_first(tmp_path):
     assert size == "LOCAL_SIZE=4"
 
 
+@pytest.mark.parametrize("out", [("--out", "my runs"), ("--out=my runs",)])
+def test_each_number_of_an_array_has_its_own_folder_and_option(tmp_path, out):
+    done = started(tmp_path, "array.sh", "fold", SLURM_ARRAY_TASK_ID="3", words=out)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[0] == (
+        "deepspeed --master_port 20007 train/launch.py cells --data my shards --epochs=3 --out my runs/fold-3 --fold 3"
+    )
+
+
 @pytest.mark.parametrize(
     ("script", "gone", "said"),
-    [("single_node.sh", "SLURM_SUBMIT_DIR", "sbatch"), ("multi_node.sh", "SLURM_GPUS_ON_NODE", "gpus-per-node")],
+    [
+        ("single_node.sh", "SLURM_SUBMIT_DIR", "sbatch"),
+        ("multi_node.sh", "SLURM_GPUS_ON_NODE", "gpus-per-node"),
+        ("array.sh", "SLURM_ARRAY_TASK_ID", "--array"),
+    ],
 )
 def test_what_is_missing_is_said(tmp_path, script, gone, said):
     done = started(tmp_path, script, **{gone: ""})

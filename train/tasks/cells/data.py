@@ -4,7 +4,6 @@ around each."""
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from tarpon.pipelines.fallback_rows import left_out
 from tarpon.pipelines.loader import Batch, Loader
 from tarpon.pipelines.page.feed import PageFields, PageRequest, find_neighbours, request_pages, select_levels
 from tarpon.pipelines.page.graph import PageGraph
+from tarpon.shards.fetch_ahead import FetchAhead
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling.plan import EpochPlan, Slots
@@ -66,7 +66,7 @@ def cells_data(
         rows: split -> its rows of the manifest, in order.
     """
     window = options.model.window
-    reader = Reader(manifest, cache=Path(run.loader.cache) if run.loader.cache else None)
+    reader = Reader(manifest)
     quarantine = Quarantine(run, context)
     window_rows, stored = find_neighbours(
         np.array(manifest.column("stack")), np.asarray(manifest.column("page")), window=window
@@ -105,6 +105,7 @@ def cells_data(
         split_work=split_work,
         make_loader=make_loader,
         quarantine=quarantine,
+        ahead=FetchAhead([(manifest, reader)]),
         finish=partial(finish_pages, columns=columns, window=window, device=context.device),
     )
 

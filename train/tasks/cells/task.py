@@ -27,7 +27,7 @@ from tarpon.train.tasks.cells.rows import describe_onset, select_rows, training_
 
 def build(run: Run, options: CellsOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:
     """The problem on the shards of `run.data`; `encoders` are not needed, the classes are always the two."""
-    manifest = open_manifest(run.data, kind="cells")
+    manifest = open_manifest(run.data, kind="cells", cache=run.loader.tar_cache())
     labels = page_labels(manifest, options)
     rows = select_rows(manifest, options)
     medians = target_medians(labels.target[rows["train"]], labels.label[rows["train"]])

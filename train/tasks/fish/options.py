@@ -45,6 +45,7 @@ class FishLoss:
     # balanced: rare classes and rare yeses count more; absent ones not at all
     class_weighting: Literal["none", "balanced"] = "none"
     label_smoothing: float = 0.0  # share of a label spread over the other classes
+    logit_adjustment: float = 0.0  # for rare classes: this times the log of a class's share is added to its score in training
 
     def __post_init__(self) -> None:
         if len(self.weights) not in (len(TASKS), len(TASKS) + 1) or min(self.weights) < 0:
@@ -54,6 +55,10 @@ class FishLoss:
             )
         if self.class_weighting not in ("none", "balanced"):
             raise ValueError(f"loss.class_weighting={self.class_weighting!r} must be none or balanced")
+        if self.logit_adjustment < 0:
+            raise ValueError(f"loss.logit_adjustment={self.logit_adjustment} must be at least 0; 1 is the balanced softmax")
+        if self.logit_adjustment and self.class_weighting == "balanced":
+            raise ValueError("loss: class_weighting=balanced and logit_adjustment both raise rare classes; give one of them")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"loss.label_smoothing={self.label_smoothing} must be in [0, 1)")
 
@@ -68,6 +73,7 @@ class FishOptions:
     include_feedingpath: bool = False  # learn the feeding path too, as a fifth task
     # folder of train.csv and test.csv: nothing is read from it, but it must not contradict the features
     annotations: str | None = None
+    joint_taxa: bool = False  # family and order chosen together: the order named is that of the family named
     # a label that the classes do not know is an error naming it, or left out (mask)
     unknown_labels: Literal["error", "mask"] = "error"
     common: int = 100  # training images from which on a family counts as common in the scores

@@ -1,13 +1,13 @@
 """The data of the mouse task: windows of trials, clipped from stored clips. T frames of a window, K points."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from tarpon.pipelines.clip.feed import ClipFields, ClipRequest, TrainWindows, tile_windows
 from tarpon.pipelines.clip.graph import ClipGraph
 from tarpon.pipelines.loader import Loader
+from tarpon.shards.fetch_ahead import FetchAhead
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling.draws import NO_AUGMENT, ClipAugment
@@ -23,11 +23,6 @@ from tarpon.train.tasks.mouse.metrics.collect import TrialNames
 from tarpon.train.tasks.mouse.options import MouseOptions
 
 PADDING = ClipRequest(row=-1, start=0)
-
-
-def open_reader(run: Run, manifest: Manifest) -> Reader:
-    """Stored samples by row, through the run's cache folder where it has one."""
-    return Reader(manifest, cache=Path(run.loader.cache) if run.loader.cache else None)
 
 
 def stored_points(manifest: Manifest, encoders: dict | None) -> tuple[str, ...]:
@@ -124,6 +119,7 @@ def mouse_data(
         split_work=lambda items: [tiles[item] if item >= 0 else PADDING for item in items],
         make_loader=make_loader,
         quarantine=quarantine,
+        ahead=FetchAhead([(manifest, reader)]),
     )
 
 

@@ -10,13 +10,13 @@ from tarpon.models.temporal.pose import PoseEncoder, PoseGraph
 from tarpon.models.temporal.tagger import FrameTagger
 from tarpon.pipelines.clip.checks import check_clips
 from tarpon.shards.manifest import Manifest, open_manifest
+from tarpon.shards.reader import Reader
 from tarpon.train.config import Run
 from tarpon.train.engine import DistContext
 from tarpon.train.task import Problem
 from tarpon.train.tasks.mouse import export as mouse_export
 from tarpon.train.tasks.mouse.data import (
     mouse_data,
-    open_reader,
     stored_frames,
     stored_points,
     stored_splits,
@@ -49,12 +49,12 @@ def build_model(options: MouseOptions, points: Sequence[str]) -> FrameTagger:
 
 def build(run: Run, options: MouseOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:
     """The problem on the shards of `run.data`; `encoders` are those of the run that is gone on with or scored."""
-    manifest = open_manifest(run.data, kind="mouse")
+    manifest = open_manifest(run.data, kind="mouse", cache=run.loader.tar_cache())
     check_clips(manifest, device=context.gpu)
     points = stored_points(manifest, encoders)
     counts = {split: class_counts(manifest, options, split=split) for split in stored_splits(manifest)}
     order, factors, table = sampling(manifest, manifest.rows("train"), options, seed=run.seed, counts=counts["train"])
-    reader = open_reader(run, manifest)
+    reader = Reader(manifest)
     data = mouse_data(run, options, context, manifest=manifest, reader=reader, points=points, order=order, factors=factors)
     torch.manual_seed(run.seed)  # the same weights on every rank and in every run
     model = build_model(options, points)

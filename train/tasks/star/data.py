@@ -5,7 +5,6 @@ R rows of the joined sets, B photographs of a batch.
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ import torch
 from tarpon.pipelines.loader import Batch, Loader
 from tarpon.pipelines.photo.feed import PhotoFields, PhotoRequest, request_photos
 from tarpon.pipelines.photo.graph import PhotoGraph
+from tarpon.shards.fetch_ahead import FetchAhead
 from tarpon.shards.joined import JoinedDatasets
 from tarpon.shards.manifest import open_manifest
 from tarpon.shards.reader import Reader
@@ -39,14 +39,13 @@ class Photos:
             ValueError: the wildlife set holds sea stars, which the stars' own test may show again.
         """
         roots = [run.data] + ([options.wildlife] if options.strategy == COTRAIN else [])
-        manifests = [open_manifest(root, kind="reid") for root in roots]
+        manifests = [open_manifest(root, kind="reid", cache=run.loader.tar_cache()) for root in roots]
         if options.strategy == COTRAIN and manifests[1].card.get("stars"):
             raise ValueError(
                 f"{options.wildlife}: holds sea stars, which would train on what the stars' test split asks; "
                 f"pack the wildlife set without --keep_seastar"
             )
-        cache = Path(run.loader.cache) if run.loader.cache else None
-        self.joined = JoinedDatasets([(manifest, Reader(manifest, cache=cache)) for manifest in manifests])
+        self.joined = JoinedDatasets([(manifest, Reader(manifest)) for manifest in manifests])
         self.scored = manifests[0]  # the set whose splits are searched
         self.within_dataset = not self.scored.card["stars"]  # as published: stars all together, wildlife by data set
         self.protocol = self.scored.card["protocol"] + ("; each within its own data set" if self.within_dataset else "")
@@ -144,6 +143,7 @@ def star_data(
         split_work=request_photos,
         make_loader=make_loader,
         quarantine=quarantine,
+        ahead=FetchAhead(photos.joined.parts),
         finish=partial(finish_photos, columns=columns, flank=photos.flank, flips=options.search.flips, device=context.device),
     )
 

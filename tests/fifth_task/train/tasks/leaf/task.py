@@ -1,6 +1,5 @@
 """Leaves: the species that a picture shows. R rows (pictures) of the manifest, B pictures of a batch."""
 
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from tarpon.models.leaf.network import LeafNet
 from tarpon.pipelines.image.feed import ImageFields, ImageRequest
 from tarpon.pipelines.image.graph import ImageGraph
 from tarpon.pipelines.loader import Batch, Loader
+from tarpon.shards.fetch_ahead import FetchAhead
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling.plan import EpochPlan, Slots
@@ -43,7 +43,7 @@ def recipe() -> Recipe:
 
 def build(run: Run, options: LeafOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:
     """The task met with its shards; the numbers of the species are those of the run whose weights are used."""
-    manifest = open_manifest(run.data, kind="leaf")
+    manifest = open_manifest(run.data, kind="leaf", cache=run.loader.tar_cache())
     encoders = encoders or {"classes": manifest.card["classes"]}
     torch.manual_seed(run.seed)  # the same weights on every rank and in every run of a seed
     model = LeafNet(len(encoders["classes"]), width=options.width)
@@ -70,7 +70,7 @@ def build(run: Run, options: LeafOptions, context: DistContext, *, encoders: dic
 
 def leaf_data(run: Run, options: LeafOptions, context: DistContext, *, manifest: Manifest, classes: list[str]) -> TaskData:
     """Crops for training, some mirrored, and as stored for a split; the labels come from the manifest."""
-    reader = Reader(manifest, cache=Path(run.loader.cache) if run.loader.cache else None)
+    reader = Reader(manifest)
     rows, quarantine = manifest.rows("train"), Quarantine(run, context)
     species = torch.tensor([classes.index(name) for name in manifest.column("species")], device=context.device)
 
@@ -105,6 +105,7 @@ def leaf_data(run: Run, options: LeafOptions, context: DistContext, *, manifest:
         split_work=lambda own: [ImageRequest(row=int(row)) for row in own],
         make_loader=make_loader,
         quarantine=quarantine,
+        ahead=FetchAhead([(manifest, reader)]),
         finish=finish,
     )
 

@@ -1,0 +1,122 @@
+"""Runs shard jobs on an executor: what fails is tried once more, then named, and all others finish."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
+from contextlib import contextmanager
+from typing import Protocol
+
+from tarpon.shards.quarantine import MACHINE, format_reason
+
+NAMED = 3  # failed shards that the message names
+
+
+class Job(Protocol):
+    """One shard to make."""
+
+    name: str
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    make: Callable[[Job], object],
+    *,
+    workers: int,
+    executor: Executor | None,
+    done: Callable[[Job], None] = lambda job: None,
+    noun: str = "shards",
+) -> None:
+    """make(job) for each job, in other processes.
+
+    Args:
+        make: a module-level function.
+        workers: processes, unless an executor is given.
+        executor: any concurrent.futures Executor, e.g. a cluster's; None: new processes.
+        done: called with each job that was made. noun: what the jobs make, many.
+
+    Raises:
+        ValueError: some could not be made in two tries; names them. All others are made.
+        OSError: the machine is at fault (no room): at once, for the others would fail too.
+    """
+    with _first_pool(min(workers, len(jobs)), executor) as pool:
+        failed = _run(jobs, lambda job: pool.submit(make, job), done=done)
+    if failed:
+        with _second_pool(min(workers, len(failed)), executor) as submit:
+            failed = _run([job for job, _ in failed], lambda job: submit(make, job), done=done)
+    if failed:
+        named = "; ".join(f"{job.name} ({_describe(error)})" for job, error in failed[:NAMED])
+        more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
+        raise ValueError(
+            f"{len(failed)} of {len(jobs)} {noun} could not be made in two tries: {named}{more}; the others are done: the same "
+            f"command makes what is left"
+        ) from failed[0][1]
+
+
+def _run(
+    jobs: Sequence[Job], submit: Callable[[Job], Future], *, done: Callable[[Job], None]
+) -> list[tuple[Job, BaseException]]:
+    """What failed, in the order of the jobs, and how."""
+    futures: dict[Future, Job] = {}
+    failed: dict[str, BaseException] = {}
+    try:
+        for job in jobs:
+            futures[submit(job)] = job
+    except RuntimeError as error:  # the pool broke while jobs were still being handed in
+        failed = {job.name: error for job in jobs[len(futures) :]}
+    try:
+        for future in as_completed(futures):
+            error = _error_of(future)
+            if isinstance(error, OSError) and error.errno in MACHINE:
+                raise error
+            if error is None:
+                done(futures[future])
+            else:
+                failed[futures[future].name] = error
+    finally:  # after an error what has begun ends, with its drafts, before the error is told
+        for future in futures:
+            future.cancel()
+        wait(futures)
+    return [(job, failed[job.name]) for job in jobs if job.name in failed]
+
+
+def _error_of(future: Future) -> BaseException | None:
+    try:
+        return future.exception()
+    except CancelledError as error:  # by a cluster that lost it
+        return error
+
+
+def _describe(error: BaseException) -> str:
+    return format_reason(error) if isinstance(error, Exception) else type(error).__name__
+
+
+def _spawned(workers: int) -> ProcessPoolExecutor:
+    # fork is unsafe once codecs or threads have started
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+@contextmanager
+def _first_pool(workers: int, executor: Executor | None) -> Iterator[Executor]:
+    if executor is not None:
+        yield executor
+        return
+    pool = _spawned(workers)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _second_pool(workers: int, executor: Executor | None) -> Iterator[Callable[..., Future]]:
+    """Of new processes each job gets one of its own: one that dies of its job takes no other with it."""
+    if executor is not None:
+        yield executor.submit
+        return
+    with ThreadPoolExecutor(workers) as threads:
+        yield lambda make, job: threads.submit(_make_alone, make, job)
+
+
+def _make_alone(make: Callable[[Job], object], job: Job) -> object:
+    with _spawned(1) as pool:
+        return pool.submit(make, job).result()

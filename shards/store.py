@@ -1,0 +1,183 @@
+"""Where packed data lie: a folder, or any URL that fsspec opens. Trouble of the network is told from missing and damaged files.
+
+Every call to a remote store is tried again, with growing pauses, until it works or `retry_s` seconds have passed since the
+first failure in a row; what no second try can mend (not there, no access, no backend) is raised at once.
+"""
+
+import asyncio
+import importlib
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import fsspec
+
+from tarpon.shards.quarantine import MACHINE
+
+Got = TypeVar("Got")
+
+RETRY_S = 300.0  # a server that is started anew is back within minutes; below what train/alive.py allows a step
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
+SILENCE_S = 30.0  # without a byte: the connection is given up and made again
+PASSING = frozenset({408, 423, 425, 429, *range(500, 600)})  # HTTP answers that a later try may mend
+GONE = frozenset({404, 410})
+
+
+class StoreError(OSError):
+    """A store that gives no answer or refuses one. Of no sample: nothing is quarantined for it."""
+
+
+class NotThere(StoreError, FileNotFoundError):
+    """The store answers, and holds no such file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """What fsspec needs for one kind of URL, and how it fails."""
+
+    package: str
+    extra: str  # of setup.cfg
+    trouble: tuple[str, ...]  # "module:class" of exceptions that are no OSError
+    refusals: tuple[str, ...] = ()  # those of them, or below them, that no second try can mend
+
+
+_HTTP = Backend(package="aiohttp", extra="http", trouble=("aiohttp:ClientError",), refusals=("aiohttp:InvalidURL",))
+_S3 = Backend(
+    package="s3fs",
+    extra="s3",
+    trouble=("botocore.exceptions:BotoCoreError", "botocore.exceptions:ClientError", "aiohttp:ClientError"),
+    refusals=("botocore.exceptions:NoCredentialsError", "botocore.exceptions:ParamValidationError"),
+)
+_GCS = Backend(package="gcsfs", extra="gcs", trouble=("gcsfs.retry:HttpError", "aiohttp:ClientError"))
+BACKENDS = {"http": _HTTP, "https": _HTTP, "s3": _S3, "s3a": _S3, "gs": _GCS, "gcs": _GCS}
+
+
+class Store:
+    """The files of one data set, by name.
+
+    Args:
+        root: a folder or a URL.
+        retry_s: seconds after which a remote store that does not answer is given up; None: RETRY_S.
+
+    Raises:
+        ValueError: the URL is of a kind that nothing here opens; names the extra to install.
+    """
+
+    def __init__(self, root: str | Path, *, retry_s: float | None = None) -> None:
+        self.root, self.retry_s = str(root).rstrip("/"), RETRY_S if retry_s is None else retry_s
+        self.folder = None if is_url(self.root) else Path(self.root)  # None: remote
+        self._files, self._inside, self._trouble, self._refusals = None, "", (OSError, asyncio.TimeoutError), ()
+        if self.folder is None:
+            self._open()
+
+    def read(self, name: str) -> bytes:
+        """A whole file. NotThere where there is none; StoreError where the store does not answer."""
+        if self.folder is None:
+            return self._attempt(name, lambda: self._files.cat_file(self._path(name)))
+        try:
+            return (self.folder / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotThere(f"{self.root}/{name}: no such file") from error
+
+    def fetch(self, name: str, to: Path, *, once: bool = False) -> None:
+        """Download a file over `to`; raises as `read` does.
+
+        Args:
+            once: do not try again.
+        """
+        self._attempt(name, lambda: self._files.get_file(self._path(name), str(to)), retry_s=0 if once else self.retry_s)
+
+    def list_names(self) -> list[str] | None:
+        """Names in the root, sorted; None where the store cannot list (HTTP)."""
+        if self.folder is not None:
+            return sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else []
+        if self.root.startswith(("http://", "https://")):
+            return None
+        try:
+            found = self._attempt("", lambda: self._files.ls(self._inside, detail=False))
+        except NotThere:
+            return []
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
+
+    def _open(self) -> None:
+        scheme = self.root.partition("://")[0].rpartition("::")[2]
+        backend = BACKENDS.get(scheme)
+        try:
+            self._files, self._inside = fsspec.url_to_fs(self.root, **_options(scheme))
+            if backend:
+                self._trouble = (*self._trouble, *map(_find_class, backend.trouble))
+                self._refusals = tuple(map(_find_class, backend.refusals))
+        except ImportError as error:
+            what = f"package {backend.package}: pip install 'tarpon[{backend.extra}]'" if backend else f"package: {error}"
+            raise ValueError(f"{self.root}: {scheme}:// needs the {what}") from error
+        except ValueError as error:
+            raise ValueError(f"{self.root}: no store is reached by {scheme}:// ({error})") from error
+
+    def _path(self, name: str) -> str:
+        return f"{self._inside.rstrip('/')}/{name}"
+
+    def _attempt(self, name: str, action: Callable[[], Got], *, retry_s: float | None = None) -> Got:
+        """What the action returns, tried until it works, is refused or the time is over."""
+        where, limit = f"{self.root}/{name}".rstrip("/"), self.retry_s if retry_s is None else retry_s
+        pause, failed_at = FIRST_PAUSE_S, None
+        while True:
+            try:
+                return action()
+            except self._trouble as error:
+                status = _status_of(error)
+                if isinstance(error, FileNotFoundError) or status in GONE:
+                    raise NotThere(f"{where}: no such file") from error
+                if isinstance(error, (PermissionError, *self._refusals)) or (status and status not in PASSING):
+                    told = f"refused ({_describe(error)}); check the address and the access rights"
+                    raise StoreError(f"{where}: {told}") from error
+                if isinstance(error, OSError) and error.errno in MACHINE:
+                    raise
+                failed_at = failed_at or time.monotonic()
+                if (passed := time.monotonic() - failed_at) + pause > limit:
+                    raise StoreError(
+                        f"{where}: no answer for {passed:.0f} s ({_describe(error)}); is it up? The same command goes on"
+                    ) from error
+                time.sleep(pause * random.uniform(0.75, 1.25))  # processes that failed together come back apart
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+def is_url(root: str | Path) -> bool:
+    """Whether data lie elsewhere than in a folder."""
+    return "://" in str(root)
+
+
+def _options(scheme: str) -> dict:
+    """How a backend is opened: a silent connection is given up, and we alone try again."""
+    if scheme in ("http", "https"):
+        import aiohttp
+
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=SILENCE_S, sock_read=SILENCE_S)
+        return {"client_kwargs": {"timeout": limits}}
+    if scheme in ("s3", "s3a"):
+        return {
+            "use_listings_cache": False,
+            "config_kwargs": {"connect_timeout": SILENCE_S, "read_timeout": SILENCE_S, "retries": {"max_attempts": 1}},
+        }
+    return {}
+
+
+def _find_class(name: str) -> type[Exception]:
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _status_of(error: BaseException) -> int:
+    """The HTTP status that an exception carries; 0: none."""
+    answer = getattr(error, "response", None) or {}
+    given = answer.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(answer, dict) else None
+    found = getattr(error, "status", None) or getattr(error, "code", None) or given
+    return int(found) if str(found).isdigit() else 0
+
+
+def _describe(error: BaseException) -> str:
+    """The kind of an exception with its message, in one line."""
+    text = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
