@@ -19,22 +19,21 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = {path.stem: path for path in sorted((ROOT / "docs" / "tutorials").glob("*.md"))}
 PYTHON, GOES_ON = ROOT / "docs" / "python.md", "mouse"
 PROMPT = "$ "
-RECIPES = "train/recipes"
 SMALLER = {  # beginning of a command -> options added at its end
     "tarpon demo mouse": "--videos 4 --size 64 --workers 1",
     "tarpon pack mouse": "--short_side 64 --workers 1",
-    "train mouse": f"--config {RECIPES}/mouse/demo.yaml --epochs 1 --eval_every 1 --model.backbone.image_size 64",
+    "train mouse": "--config demo --epochs 1 --eval_every 1 --model.backbone.image_size 64",
     "tarpon demo fish": "--images 120 --families 6 --size 64 --workers 1",
     "tarpon pack fish": "--workers 1",
     "tarpon features": "--backbone test_vit --pretrained false --image_size 32 --resize 36",
-    "train fish": f"--config {RECIPES}/fish/demo.yaml --epochs 2 --eval_every 1",
+    "train fish": "--config demo --epochs 2 --eval_every 1",
     "tarpon predict fish": "--pretrained false",
     "tarpon demo cells": "--pages 8 --size 48 --onset 1",
     "tarpon pack cells": "--workers 1",
-    "train cells": f"--config {RECIPES}/cells/demo.yaml --epochs 1 --model.backbone.image_size 48",
+    "train cells": "--config demo --epochs 1 --model.backbone.image_size 48",
     "tarpon demo star": "--identities 8 --distractors 2 --sessions 4 --images 2 --size 64",
     "tarpon pack star": "--workers 1",
-    "train star": f"--config {RECIPES}/star/demo.yaml --epochs 1 --eval_every 1 --model.backbone.image_size 32",
+    "train star": "--config demo --epochs 1 --eval_every 1 --model.backbone.image_size 32",
 }
 LEFT_OUT = ("tarpon predict fish",)  # status 1: the drawn pictures hold some that do not decode, and the page says so
 TRAINING = re.compile(r"^tarpon train ")  # which would take this process's place: its program is called here
@@ -93,7 +92,6 @@ def test_a_page_leads_to_an_answer(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_what_a_page_says_works(name, tmp_path):
-    (tmp_path / "train").symlink_to(ROOT / "train")  # recipes are named as in the project's folder
     own = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE", "MASTER_ADDR", "MASTER_PORT")  # of a run in this process
     env = {key: value for key, value in os.environ.items() if key not in own}
     own_blocks, more = blocks(PAGES[name]), blocks(PYTHON) if name == GOES_ON else []
