@@ -51,8 +51,8 @@ def tell_trial(source: Source, folders: Sequence[Path | None], found: Scan) -> t
     where = " and ".join(str(folder) for folder in folders if folder)
     total = sum(unit.size() for unit in found.units)
     lines = [
-        f"{len(found.units)} to pack in {where} ({total} frames or images), {_count(found.faults)} left over",
-        f"{trial.units} of them tried: {trial.samples} samples, {_count(trial.faults)} faults",
+        f"{total} frames or images to pack in {where}, in {len(found.units)} units; {_count(found.faults)} files left over",
+        f"{trial.units} of {len(found.units)} units tried: {trial.samples} samples, {_count(trial.faults)} faults",
     ]
     return lines, [*found.faults, *trial.faults]
 

@@ -45,10 +45,10 @@ class LoaderOptions:
     prefetch: int = 2  # batches made ahead
     decode_batches: int = 0  # micro-batches decoded as one; 0: one on a CPU, on a GPU as its decoders and memory ask for
     cache: str | None = None  # folder for tars of remote data sets
-    cache_bytes: int = CACHE_BYTES  # of it at most; the least recently used tars are removed
+    cache_bytes: int = CACHE_BYTES  # bytes of that folder at most; the least recently used tars are removed
     bad_rows: int = 0  # unreadable samples allowed in each process; one more ends the run
-    bad_share: float = 1.0  # and at most this share of the rows of a split
-    bad_run: int = 0  # and at most so many side by side in a split, as a damaged tar leaves them; 0: no limit
+    bad_share: float = 1.0  # largest share of a split's rows that may be unreadable
+    bad_run: int = 0  # most unreadable rows side by side, as a damaged tar leaves them; 0: no limit
 
     def __post_init__(self) -> None:
         for name in ("threads", "decode_batches", "bad_rows", "bad_run"):
