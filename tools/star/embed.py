@@ -27,7 +27,7 @@ from tarpon.shards.sampling import plan
 from tarpon.shards.sources.images import JpegImage, convert_to_jpeg
 from tarpon.shards.sources.star.reid import MATTE
 from tarpon.tools.loose_images import LooseImages, read_pictures
-from tarpon.train.checkpoint import load_weights
+from tarpon.train.checkpoint import find_exported, load_weights
 from tarpon.train.config import Run, parser_for
 from tarpon.train.engine import DistContext
 from tarpon.train.tasks.star import export
@@ -99,6 +99,7 @@ def load_embedder(path: Path, *, batch: int, threads: int, flips: bool) -> Embed
     Raises:
         ValueError: in one line, when the file is no star checkpoint.
     """
+    path = find_exported(path, name=export.NAME)
     checkpoint = export.load(path)
     parser = parser_for(StarOptions, recipe=None, task="star")
     made = parser.instantiate(parser.parse_object({**checkpoint["args"]["run"], **checkpoint["args"]["rebuild"]}))
