@@ -215,7 +215,7 @@ def _options(scheme: str) -> dict:
             "use_listings_cache": False,
             "config_kwargs": {"connect_timeout": SILENCE_S, "read_timeout": SILENCE_S, "retries": {"max_attempts": 1}},
         }
-    return {}
+    return {"auto_mkdir": True} if scheme in ("file", "local") else {}
 
 
 def _find_class(name: str) -> type[Exception]:

@@ -68,6 +68,14 @@ def test_after_an_interruption_what_is_done_stays_and_what_is_stale_goes(pack_to
     assert stored(url) == {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()}
 
 
+def test_a_folder_as_a_url_is_made(pack_toy, tmp_path):
+    pack_toy(f"file://{tmp_path}/new/set", count=3)
+    pack_toy(str(tmp_path / "here"), count=3)
+    names = sorted(path.name for path in (tmp_path / "here").iterdir())
+    found = [path for path in (tmp_path / "new" / "set").rglob("*") if path.is_file()]
+    assert sorted(path.name for path in found) == names
+
+
 def test_a_part_stands_after_its_tar(pack_toy, url, monkeypatch):
     """The order of uploads: what says that a shard is done comes last."""
     order = []
