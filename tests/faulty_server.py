@@ -82,10 +82,10 @@ class FaultyServer:
         if fault == "slow":
             request.wfile.flush()
             time.sleep(0.05)
+        with self._lock:  # before the client can have it all
+            self.served[path.rpartition("/")[2]] += 1
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the client may have given the silence up
             request.wfile.write(content[half:])
-        with self._lock:
-            self.served[path.rpartition("/")[2]] += 1
 
     def content(self, request: BaseHTTPRequestHandler, path: str, sent: bytes) -> tuple[int, dict[str, str], bytes]:
         """(status, headers, content) of a path."""

@@ -46,9 +46,7 @@ def compute_on_cluster(
             return 0
         vectors.begin()
         shares = [Share(number=number, of=SHARES) for number in range(SHARES)]
-        make = partial(
-            write_share, recipe, manifest.root, manifest.cache, str(out), vectors.card, batch=batch, threads=threads
-        )
+        make = partial(write_share, recipe, manifest.root, manifest.cache, str(out), vectors.card, batch=batch, threads=threads)
         run_jobs(shares, make, workers=SHARES, executor=executor, noun="shares of the features")
     vectors.finish(select_labels(manifest))
     print(f"{len(manifest)} vectors of {encoder.dim} numbers, {dtype}: {out}")

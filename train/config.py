@@ -121,6 +121,7 @@ class LoaderOptions:
     decode_batches: int = 0  # micro-batches decoded as one; 0: one on a CPU, on a GPU as its decoders and memory ask for
     cache: str | None = None  # folder for tars of remote data sets
     cache_bytes: int = CACHE_BYTES  # of it at most; the least recently used tars are removed
+    verify_always: bool = False  # checksums at every read, not only at a sample's first since its tar was opened
     bad_rows: int = 0  # unreadable samples allowed in each process; one more ends the run
     bad_share: float = 1.0  # and at most this share of the rows of a split
     bad_run: int = 0  # and at most so many side by side in a split, as a damaged tar leaves them; 0: no limit

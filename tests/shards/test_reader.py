@@ -66,6 +66,28 @@ def test_a_checksum_is_looked_at_once_and_every_size_each_time(toy_shards):
         Reader(manifest).read(5, "text")
 
 
+def test_a_tar_that_is_opened_again_is_looked_at_again(toy_shards, monkeypatch):
+    monkeypatch.setattr(module, "OPEN_TARS", 1)
+    manifest = toy_shards()
+    other = next(row for row in range(len(manifest)) if manifest.value(row, "shard") != manifest.value(5, "shard"))
+    reader = Reader(manifest)
+    reader.read(5, "text")
+    damage(manifest, 5, "text", cut=False)
+    reader.read(5, "text")
+    reader.read(other, "text")  # closes the first tar
+    with pytest.raises(BadSample, match="checksum"):
+        reader.read(5, "text")
+
+
+def test_on_request_every_read_is_looked_at(toy_shards):
+    manifest = toy_shards()
+    reader = Reader(manifest, always=True)
+    reader.read(5, "text")
+    damage(manifest, 5, "text", cut=False)
+    with pytest.raises(BadSample, match="checksum"):
+        reader.read(5, "text")
+
+
 def test_a_short_and_a_missing_tar_are_bad_samples(toy_shards):
     manifest = toy_shards()
     shard, key, offset = damage(manifest, 5, "text", cut=True)

@@ -31,6 +31,7 @@ from tarpon.tools.loose_images import LooseImages, list_images, read_pictures
 from tarpon.train.checkpoint import load_weights
 from tarpon.train.tasks.fish.export import load
 from tarpon.train.tasks.fish.heads import CLASSES, FLAGS, HEADS
+from tarpon.train.tasks.fish.joint_taxa import choose_together
 from tarpon.train.tasks.fish.metrics.scores import THRESHOLD
 from tarpon.train.tasks.fish.options import FishModel
 from tarpon.train.tasks.fish.task import build_model
@@ -48,6 +49,7 @@ class FishPredictor:
     recipe: Recipe
     encoders: dict[str, list[str]]  # families, orders, habitats, feeding: class names by number
     tasks: tuple[str, ...]
+    family_order: np.ndarray | None  # (families,) where family and order are chosen together
     stored: np.dtype  # of the features trained on: new vectors are rounded as those were
     device: torch.device
 
@@ -134,6 +136,7 @@ def load_predictor(path: Path, *, weights: str | None = None, pretrained: bool =
         recipe=recipe,
         encoders=checkpoint["encoders"],
         tasks=tuple(checkpoint["outputs"]),
+        family_order=np.array(checkpoint["family_order"]) if options.get("joint_taxa") else None,
         stored=np.dtype(DTYPES[card["dtype"]].to_pandas_dtype()),
         device=device,
     )
@@ -167,12 +170,16 @@ def encode_pictures(answerer: FishPredictor, loader: Loader, rows: np.ndarray, *
 @torch.no_grad()
 def predict_vectors(answerer: FishPredictor, names: Sequence[str], vectors: Tensor) -> pa.Table:
     """Names and vectors (B, D) of images -> the table's rows."""
-    out = answerer.model(features=vectors)
+    out, chosen = dict(answerer.model(features=vectors)), {}
+    if answerer.family_order is not None:
+        out["family"], chosen["order"] = choose_together(out["family"], out["order"], answerer.family_order)
     columns: list[pa.Array | np.ndarray] = [pa.array(names, pa.string())]
     for name in answerer.tasks:
         head, scores = HEADS[name], out[name].float()
         if head.kind == CLASSES:
-            prob, best = scores.softmax(1).max(1)
+            prob = scores.softmax(1)
+            best = chosen.get(name, prob.argmax(1))
+            prob = prob.gather(1, best[:, None])[:, 0]
             columns += [pa.array([answerer.encoders[head.names][i] for i in best.tolist()], pa.string()), prob.cpu().numpy()]
         elif head.kind == FLAGS:
             columns += list(scores.sigmoid().cpu().numpy().T)

@@ -48,9 +48,7 @@ def is_packed(gallery: str) -> bool:
     return "://" in gallery or any((Path(gallery) / name).exists() for name in (MANIFEST, "parts"))
 
 
-def open_gallery(
-    gallery: str, embedder: Embedder, *, splits: Sequence[str], kept: Path, cache: Cache | None = None
-) -> Gallery:
+def open_gallery(gallery: str, embedder: Embedder, *, splits: Sequence[str], kept: Path, cache: Cache | None = None) -> Gallery:
     """Embed a gallery, or take what an earlier call left in the folder `kept` for the same weights and photographs.
 
     Args:

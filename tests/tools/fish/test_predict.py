@@ -1,6 +1,7 @@
 """Loose images through an exported model: the answers of training, every image named once, nothing lost to a bad one."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -201,3 +202,26 @@ def test_images_are_read_one_chunk_ahead_and_no_further(few, tmp_path):
     found += list(stream)
     assert [list(rows) for rows, _ in found] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
     assert all(isinstance(picture, JpegImage) for _, pictures in found for picture in pictures)
+
+
+def test_a_model_that_chooses_together_names_the_order_of_its_family():
+    """Alone the family is b (order q) and the order p; together a of p is likelier: .4 x .9 against .6 x .1."""
+    scores = {"family": torch.tensor([[0.4, 0.6]]).log(), "order": torch.tensor([[0.9, 0.1]]).log()}
+    predictor = predict_fish.FishPredictor(
+        model=lambda features: scores,
+        encoder=None,
+        recipe=None,
+        encoders={"families": ["a", "b"], "orders": ["p", "q"]},
+        tasks=("family", "order"),
+        family_order=None,
+        stored=np.dtype(np.float32),
+        device=torch.device("cpu"),
+    )
+    apart = predict_fish.predict_vectors(predictor, ["x"], torch.zeros(1, 3)).to_pylist()[0]
+    assert (apart["family"], apart["order"]) == ("b", "p")
+    together = predict_fish.predict_vectors(
+        replace(predictor, family_order=np.array([0, 1])), ["x"], torch.zeros(1, 3)
+    ).to_pylist()[0]
+    assert (together["family"], together["order"]) == ("a", "p")
+    assert together["family_prob"] == pytest.approx(0.36 / 0.42)
+    assert together["order_prob"] == pytest.approx(0.9)

@@ -66,7 +66,7 @@ def cells_data(
         rows: split -> its rows of the manifest, in order.
     """
     window = options.model.window
-    reader = Reader(manifest)
+    reader = Reader(manifest, always=run.loader.verify_always)
     quarantine = Quarantine(run, context)
     window_rows, stored = find_neighbours(
         np.array(manifest.column("stack")), np.asarray(manifest.column("page")), window=window

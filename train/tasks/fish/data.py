@@ -14,7 +14,7 @@ from tarpon.train.engine import DistContext
 from tarpon.train.tasks.fish.heads import CLASSES, FLAGS, HEADS, NUMBER, head_width
 from tarpon.train.tasks.fish.losses import TrainFacts, train_facts
 from tarpon.train.tasks.fish.metrics.predictions import AttributeNames
-from tarpon.train.tasks.fish.options import FishOptions
+from tarpon.train.tasks.fish.options import FishLoss, FishOptions
 
 SLICE = 8192  # rows at a time through the statistics
 
@@ -102,13 +102,14 @@ def family_facts(family: np.ndarray, order: np.ndarray, encoders: Mapping[str, S
     }
 
 
-def read_train_facts(table: FeatureTable, loader: FeatureLoader, outputs: Mapping[str, int], *, balanced: bool) -> TrainFacts:
+def read_train_facts(table: FeatureTable, loader: FeatureLoader, outputs: Mapping[str, int], *, loss: FishLoss) -> TrainFacts:
     """What the losses need of the training rows, on the loader's device. outputs: attribute -> width of its output."""
     train = torch.from_numpy(table.split("train")).to(loader.device)
     return train_facts(
         {attribute: loader.labels[attribute][train] for attribute in outputs},
         classes={attribute: width for attribute, width in outputs.items() if HEADS[attribute].kind == CLASSES},
-        balanced=balanced,
+        balanced=loss.class_weighting == "balanced",
+        adjustment=loss.logit_adjustment,
     )
 
 

@@ -25,6 +25,7 @@ def export(
     run: Run,
     options: FishOptions,
     encoders: Mapping[str, list[str]],
+    family_order: list[int],
     outputs: Mapping[str, int],
     dim: int,
     card: Mapping,
@@ -33,6 +34,7 @@ def export(
 
     Args:
         encoders: families, orders, habitats, feeding: class names by number.
+        family_order: number of the order of each family, -1 unknown.
         outputs: task -> width; dim: of a feature vector.
         card: the feature cache's, which says how to make features of new images.
     """
@@ -47,6 +49,7 @@ def export(
                 "mean": best["standardise.mean"],
                 "std": best["standardise.std"],
                 "outputs": dict(outputs),
+                "family_order": family_order,
                 "dim": dim,
                 "val_metrics": dict(scores["val"]),
                 **plain,

@@ -27,20 +27,25 @@ class TrainFacts:
     share: Mapping[str, float]  # attribute -> share of rows where it is known
     class_weights: Mapping[str, Tensor]  # attribute with classes -> (C,); 0 for a class without training rows
     positive_weights: Mapping[str, Tensor]  # attribute of flags -> (L,) weight of a yes; 1 where it is missing
+    offsets: Mapping[str, Tensor]  # attribute with classes -> (C,) added to its scores in training; none where it is missing
 
 
-def train_facts(labels: Mapping[str, Tensor], *, classes: Mapping[str, int], balanced: bool) -> TrainFacts:
+def train_facts(
+    labels: Mapping[str, Tensor], *, classes: Mapping[str, int], balanced: bool, adjustment: float = 0.0
+) -> TrainFacts:
     """Read them off the labels of all training rows.
 
     Args:
         labels: attribute -> labels of every training row, as in a batch.
         classes: attribute -> number of classes, for the attributes that have such.
         balanced: weigh a class by N / (classes present x its rows), a yes by (no) / (yes), both from known rows only.
+        adjustment: times the log of a class's share of the known rows is the offset of its score (Menon et al., ICLR 2021,
+            eq. 10; at 1 the balanced softmax of Ren et al., NeurIPS 2020). A class without rows counts as one of one row.
 
     Raises:
         ValueError: an attribute without any known training row.
     """
-    share, weights, positive = {}, {}, {}
+    share, weights, positive, offsets = {}, {}, {}, {}
     for attribute, label in labels.items():
         kind = HEADS[attribute].kind
         known = known_rows(kind, label)
@@ -50,10 +55,12 @@ def train_facts(labels: Mapping[str, Tensor], *, classes: Mapping[str, int], bal
         if kind == CLASSES:
             counts = torch.bincount(label[known].long(), minlength=classes[attribute]).float()
             weights[attribute] = balanced_weights(counts) if balanced else (counts > 0).float()
+            if adjustment:
+                offsets[attribute] = adjustment * (counts.clamp(min=1) / counts.clamp(min=1).sum()).log()
         elif kind == FLAGS and balanced:
             yes = label[known].float().sum(0)
             positive[attribute] = (known.sum() - yes) / yes.clamp(min=1)
-    return TrainFacts(share=share, class_weights=weights, positive_weights=positive)
+    return TrainFacts(share=share, class_weights=weights, positive_weights=positive, offsets=offsets)
 
 
 def attribute_losses(
@@ -132,4 +139,6 @@ def _each(attribute: str, scores: Tensor, labels: Tensor, *, facts: TrainFacts, 
         return binary_cross_entropy(scores, labels, positive_weights=facts.positive_weights.get(attribute))
     if kind == NUMBER:
         return smooth_l1(scores, labels)
+    if attribute in facts.offsets:
+        scores = scores + facts.offsets[attribute]
     return cross_entropy(scores, labels, weights=facts.class_weights[attribute], smoothing=smoothing)

@@ -41,6 +41,7 @@ class FishLoss:
     uncertainty_weighting: bool = False  # learn one log-variance a task on top
     class_weighting: str = "none"  # none | balanced: rare classes and rare yeses count more; absent ones not at all
     label_smoothing: float = 0.0
+    logit_adjustment: float = 0.0  # for rare classes: this times the log of a class's share is added to its score in training
 
     def __post_init__(self) -> None:
         if len(self.weights) not in (len(TASKS), len(TASKS) + 1) or min(self.weights) < 0:
@@ -50,6 +51,10 @@ class FishLoss:
             )
         if self.class_weighting not in ("none", "balanced"):
             raise ValueError(f"loss.class_weighting={self.class_weighting!r} must be none or balanced")
+        if self.logit_adjustment < 0:
+            raise ValueError(f"loss.logit_adjustment={self.logit_adjustment} must be at least 0; 1 is the balanced softmax")
+        if self.logit_adjustment and self.class_weighting == "balanced":
+            raise ValueError("loss: class_weighting=balanced and logit_adjustment both raise rare classes; give one of them")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"loss.label_smoothing={self.label_smoothing} must be in [0, 1)")
 
@@ -63,6 +68,7 @@ class FishOptions:
     standardize: bool = False  # features to mean 0 and sd 1 of the training rows; both become part of the weights
     include_feedingpath: bool = False  # a fifth task
     annotations: str | None = None  # folder of train.csv and test.csv: nothing is read from it, but it must not contradict
+    joint_taxa: bool = False  # family and order chosen together: the order named is that of the family named
     unknown_labels: str = "error"  # a label that the classes do not know: error naming it | mask: left out
     common: int = 100  # training images from which on a family counts as common in the scores
     rare: int = 10  # and below which it counts as rare

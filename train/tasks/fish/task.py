@@ -68,7 +68,7 @@ def build(run: Run, options: FishOptions, context: DistContext, *, encoders: dic
     if options.standardize:
         model.set_standardisation(*feature_statistics(table, table.split("train")))
     loader = FeatureLoader(table, labels, device=context.device)
-    facts = read_train_facts(table, loader, outputs, balanced=options.loss.class_weighting == "balanced")
+    facts = read_train_facts(table, loader, outputs, loss=options.loss)
     names = attribute_names(options, encoders, labels=labels, train=table.split("train"))
     keys, groups = (np.array(table.labels[column].to_pylist()) for column in ("key", "group"))
     smoothing = options.loss.label_smoothing
@@ -80,7 +80,7 @@ def build(run: Run, options: FishOptions, context: DistContext, *, encoders: dic
         loss=partial(attribute_losses, facts=facts, weights=options.task_weights(), smoothing=smoothing),
         data=fish_data(run, context, table=table, labels=labels, loader=loader),
         splits=splits,
-        metric=lambda _: AttributeMetric(names, keys=keys, groups=groups),
+        metric=lambda _: AttributeMetric(names, keys=keys, groups=groups, joint=options.joint_taxa),
         figures=draw_split,
         select="composite",
         count=lambda batch: len(batch["row"]),
@@ -90,7 +90,14 @@ def build(run: Run, options: FishOptions, context: DistContext, *, encoders: dic
         encoders={**encoders, "family_order": names.family_order.tolist(), "train_images": names.train_images.tolist()},
         summary_lines=(*describe(table, options, model), *compared),
         export=partial(
-            fish_export.export, run=run, options=options, encoders=encoders, outputs=outputs, dim=dim, card=table.card
+            fish_export.export,
+            run=run,
+            options=options,
+            encoders=encoders,
+            family_order=names.family_order.tolist(),
+            outputs=outputs,
+            dim=dim,
+            card=table.card,
         ),
     )
 

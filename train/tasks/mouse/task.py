@@ -62,7 +62,7 @@ def build(run: Run, options: MouseOptions, context: DistContext, *, encoders: di
     points = stored_points(manifest, encoders)
     counts = {split: class_counts(manifest, options, split=split) for split in stored_splits(manifest)}
     order, factors, table = sampling(manifest, manifest.rows("train"), options, seed=run.seed, counts=counts["train"])
-    reader = Reader(manifest)
+    reader = Reader(manifest, always=run.loader.verify_always)
     data = mouse_data(run, options, context, manifest=manifest, reader=reader, points=points, order=order, factors=factors)
     torch.manual_seed(run.seed)  # the same weights on every rank and in every run
     model = build_model(options, points)

@@ -45,7 +45,8 @@ class Photos:
                 f"{options.wildlife}: holds sea stars, which would train on what the stars' test split asks; "
                 f"pack the wildlife set without --keep_seastar"
             )
-        self.joined = JoinedDatasets([(manifest, Reader(manifest)) for manifest in manifests])
+        always = run.loader.verify_always
+        self.joined = JoinedDatasets([(manifest, Reader(manifest, always=always)) for manifest in manifests])
         self.scored = manifests[0]  # the set whose splits are searched
         self.within_dataset = not self.scored.card["stars"]  # as published: stars all together, wildlife by data set
         self.protocol = self.scored.card["protocol"] + ("; each within its own data set" if self.within_dataset else "")

@@ -185,3 +185,17 @@ def test_missing_habitats_may_be_nan_as_well():
 def test_a_task_nobody_knows_is_refused():
     with pytest.raises(ValueError, match="no training row has a known troph"):
         train_facts({"troph": torch.full((4,), torch.nan)}, classes={}, balanced=False)
+
+
+def test_logit_adjustment_is_the_softmax_weighted_by_class_counts():
+    """At 1 the balanced softmax: exp(s_c) n_c / sum of all such, with counts 6, 3, 2, 1 and a class that never occurs."""
+    label = torch.tensor([0] * 6 + [1] * 3 + [2] * 2 + [3])
+    scores = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
+    facts = train_facts({"family": label}, classes=CLASSES, balanced=False, adjustment=1.0)
+    batch = {"family": label, "row": torch.arange(12)}
+    got = attribute_losses({"family": scores}, batch, facts=facts, weights={"family": 1.0})["family"]
+    lifted = scores.double().exp() * torch.tensor([6, 3, 2, 1, 1])
+    want = -(lifted.gather(1, label[:, None])[:, 0] / lifted.sum(1)).log().mean()
+    assert got.item() == pytest.approx(want.item(), rel=1e-5)
+    half = train_facts({"family": label}, classes=CLASSES, balanced=False, adjustment=0.5)
+    torch.testing.assert_close(half.offsets["family"], facts.offsets["family"] / 2)

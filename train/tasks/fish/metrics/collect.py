@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tarpon.train.task import Result
+from tarpon.train.tasks.fish.joint_taxa import choose_together
 from tarpon.train.tasks.fish.metrics.predictions import AttributeNames, join_batches, save_rows
 from tarpon.train.tasks.fish.metrics.scores import score
 
@@ -17,6 +18,7 @@ class AttributeMetric:
 
     Args:
         keys, groups: (rows of the table,) str, by the `row` of a batch.
+        joint: family and order are chosen together.
         resamples: of the bootstrap; 0 leaves its intervals out (0.2 s each at 9,000 groups).
     """
 
@@ -26,9 +28,10 @@ class AttributeMetric:
         *,
         keys: np.ndarray,
         groups: np.ndarray,
+        joint: bool = False,
         resamples: int = 1000,
     ) -> None:
-        self._names, self._keys, self._groups = names, keys, groups
+        self._names, self._keys, self._groups, self._joint = names, keys, groups, joint
         self._resamples = resamples
         self._parts: list[dict[str, np.ndarray]] = []
 
@@ -36,8 +39,11 @@ class AttributeMetric:
         """out: family (B, F), order (B, O), habitat (B, L), troph (B, 1), feeding (B, 2) and gates (B, K, E) where there
         are such; batch: family, order, feeding (B,), habitat (B, L), troph (B,), row (B,), -1 for padding."""
         real = batch["row"] >= 0
-        arrays = {"row": batch["row"]} | rank_families(out["family"].float(), batch["family"].long())
-        arrays |= {"order": batch["order"].long(), "order_pred": out["order"].argmax(1)}
+        family, order = out["family"].float(), out["order"].argmax(1)
+        if self._joint:
+            family, order = choose_together(family, out["order"], self._names.family_order)
+        arrays = {"row": batch["row"]} | rank_families(family, batch["family"].long())
+        arrays |= {"order": batch["order"].long(), "order_pred": order}
         habitat = batch["habitat"]
         known = (habitat >= 0).all(1, keepdim=True)  # not NaN, not -1
         arrays["habitat"] = torch.where(known, habitat, torch.full_like(habitat, -1)).long()

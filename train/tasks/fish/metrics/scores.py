@@ -24,7 +24,9 @@ def score(rows: AttributeRows, *, resamples: int = 1000, seed: int = 0) -> dict[
 
     Keys: rows, rows_habitat, rows_troph (known); acc_family, acc5_family, acc_order, acc_feeding; balanced_acc_family and
     balanced_acc_order (mean recall of the classes that occur); acc_family_common, _medium, _rare, _unseen (in no training row)
-    and rows_family_ of each; consistency (the predicted order is that of the predicted family); f1_habitat and auroc_habitat
+    and rows_family_ and balanced_acc_family_ of each;
+    balanced_acc_family_trained (of families with training rows); consistency (the predicted order is that of the predicted
+    family); f1_habitat and auroc_habitat
     (means over labels), each also with _<label>, exact_habitat (all labels right); mae_troph, rmse_troph; gate_<task>_<expert>
     (mean weight) and gate_entropy_<task> (mean, nats); composite = acc_family + 0.5 acc_order + 0.5 f1_habitat - 0.1 mae_troph,
     of those defined. acc_family, acc_order, f1_habitat, mae_troph and composite also with _low and _high: 95% over groups.
@@ -55,6 +57,11 @@ def count_classes(truth: np.ndarray, predicted: np.ndarray, num_classes: int) ->
     known = truth >= 0
     right = known & (truth == predicted)
     return np.bincount(truth[known], minlength=num_classes), np.bincount(truth[right], minlength=num_classes)
+
+
+def mean_recall(hits: np.ndarray, support: np.ndarray) -> float:
+    """Mean over the classes that occur of the share of their rows that is right; NaN without any. Both (C,)."""
+    return ratio(np.nansum(ratio(hits, support)), (support > 0).sum())
 
 
 def count_habitats(rows: AttributeRows) -> np.ndarray:
@@ -88,10 +95,13 @@ def _taxon_scores(rows: AttributeRows) -> dict[str, float]:
     for taxon, classes in (("family", rows.names.families), ("order", rows.names.orders)):
         support, hits = count_classes(getattr(rows, taxon), getattr(rows, f"{taxon}_pred"), len(classes))
         out[f"acc_{taxon}"] = ratio(hits.sum(), support.sum())
-        out[f"balanced_acc_{taxon}"] = ratio(np.nansum(ratio(hits, support)), (support > 0).sum())
+        out[f"balanced_acc_{taxon}"] = mean_recall(hits, support)
     support, hits = count_classes(rows.family, rows.family_pred, len(rows.names.families))
+    trained = rows.names.train_images > 0
+    out["balanced_acc_family_trained"] = mean_recall(hits[trained], support[trained])
     for name, members in rows.names.buckets().items():
         out[f"acc_family_{name}"] = ratio(hits[members].sum(), support[members].sum())
+        out[f"balanced_acc_family_{name}"] = mean_recall(hits[members], support[members])
         out[f"rows_family_{name}"] = support[members].sum()
     out["acc5_family"] = ratio(((rows.family_rank >= 0) & (rows.family_rank < 5)).sum(), support.sum())
     expected = rows.names.family_order[rows.family_pred]

@@ -1,6 +1,5 @@
 """Leaves: the species that a picture shows. R rows (pictures) of the manifest, B pictures of a batch."""
 
-
 import numpy as np
 import torch
 

@@ -43,11 +43,11 @@ def table() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return out, labels
 
 
-def read(table, ranks: list[list[list[int]]], **changes):
+def read(table, ranks: list[list[list[int]]], *, joint: bool = False, **changes):
     out, labels = table
     parts = []
     for batches in ranks:
-        metric = AttributeMetric(NAMES, keys=KEYS, groups=GROUPS)
+        metric = AttributeMetric(NAMES, keys=KEYS, groups=GROUPS, joint=joint)
         for rows in batches:
             at = torch.tensor(rows)
             metric.add({n: v[at] for n, v in (out | changes).items()}, {n: v[at] for n, v in labels.items()} | {"row": at})
@@ -62,6 +62,11 @@ def test_scores_do_not_depend_on_batches_processes_and_padding(table):
     assert one.scalars == two.scalars
     assert one.scalars["rows"] == ROWS
     assert one.scalars["rows_habitat"] == ROWS - 4
+
+
+def test_chosen_together_families_and_orders_agree(table):
+    apart, together = (read(table, [[list(range(ROWS))]], joint=joint).scalars for joint in (False, True))
+    assert together["consistency"] == 1.0 > apart["consistency"]
 
 
 def test_the_file_holds_the_answers_in_order_of_row(table, tmp_path):

@@ -112,6 +112,12 @@ def test_answers_on_rows_without_attributes_change_no_attribute_score():
     assert score(other)["f1_habitat_low"] < score(other)["f1_habitat"]
 
 
+def recall_of(rows: AttributeRows, families: list[int]) -> float:
+    """Mean recall of some families, of those that occur."""
+    there = np.intersect1d(families, rows.family)
+    return metrics.recall_score(rows.family, rows.family_pred, labels=there, average="macro", zero_division=0)
+
+
 def test_buckets_go_by_training_images():
     rows = split()
     got = score(rows, resamples=0)
@@ -119,6 +125,7 @@ def test_buckets_go_by_training_images():
         inside = np.isin(rows.family, members)
         assert got[f"rows_family_{name}"] == inside.sum()
         assert got[f"acc_family_{name}"] == pytest.approx((rows.family == rows.family_pred)[inside].mean())
+        assert got[f"balanced_acc_family_{name}"] == pytest.approx(recall_of(rows, members))
     assert got["rows_family_unseen"] == 0
     assert "acc_family_unseen" not in got
     images = NAMES.train_images.copy()
@@ -128,6 +135,8 @@ def test_buckets_go_by_training_images():
         inside = np.isin(rows.family, members)
         assert unseen[f"rows_family_{name}"] == inside.sum() > 0
         assert unseen[f"acc_family_{name}"] == pytest.approx((rows.family == rows.family_pred)[inside].mean())
+    trained = [0, 1, 2, 4, 5]
+    assert unseen["balanced_acc_family_trained"] == pytest.approx(recall_of(rows, trained)) != unseen["balanced_acc_family"]
     finer = replace(rows, names=replace(NAMES, common=50, rare=50))
     assert "acc_family_medium" not in score(finer, resamples=0)  # no family lies between
     with pytest.raises(ValueError, match="rare=200 must be at least 1 and at most common=100"):
