@@ -31,6 +31,12 @@ GENERAL: dict[str, Command] = {
         lead="--checkpoint",
         does="score a run's best weights on shards; of several the mean",
     ),
+    "export": Command(
+        target="export.command:run", takes=("run",), does="the trained network as one file for other programs, and a model card"
+    ),
+    "view": Command(
+        target="view.command:run", takes=("source",), does="look through shards or a run on a page in your browser"
+    ),
     "report": Command(target="report:run", takes=("run",), does="one HTML file of a run folder"),
     "bench loader": Command(target="bench.loader:run", does="frames/s of the loader against what labs do today"),
     "bench ops": Command(target="bench.ops:run", does="fused operations against plain and compiled PyTorch"),
@@ -41,8 +47,8 @@ GENERAL: dict[str, Command] = {
     "doctor": Command(target="doctor:run", does="check what this machine has, and build what can be built ahead"),
 }
 VERBS = (  # the order of the overview: as work goes
-    "doctor", "demo", "pack", "lint", "look", "features", "evaluate", "predict", "report", "gradcam",
-    "ablate", "folds", "grid", "replay", "selftest", "bench", "gpu",
+    "doctor", "demo", "pack", "lint", "look", "features", "evaluate", "predict", "report", "view", "export",
+    "gradcam", "ablate", "folds", "grid", "replay", "selftest", "bench", "gpu",
 )  # fmt: skip
 
 

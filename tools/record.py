@@ -1,6 +1,7 @@
 """The files of a run folder, read into one record."""
 
 import json
+import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ class Record:
     predictions: dict[str, Path]  # split -> the task's own npz or parquet file
     groups: dict[str, list[str]]  # split -> what the split kept together (animal, video, well), one name a predicted sample
     classes: list[str]
+    page: Path | None = None  # folder that its page is written to; None: its own
     cache: Cache | None = None  # for tars of remote shards; None: the run's own
 
     @property
@@ -34,8 +36,12 @@ class Record:
         """The split that is reported: test where there is one; "" before any was scored."""
         return next((split for split in SPLITS if split in self.metrics or split in self.predictions), "")
 
+    def link(self, name: str) -> str:
+        """A file of the run folder as the page leads to it."""
+        return name if self.page is None else os.path.relpath(self.folder / name, self.page)
 
-def read_run(run: Path, *, cache: Cache | None = None) -> Record:
+
+def read_run(run: Path, *, page: Path | None = None, cache: Cache | None = None) -> Record:
     """Read a run folder; ValueError says which file is missing or wrong."""
     missing = [name for name in ("run.yaml", "metrics.jsonl") if not (run / name).is_file()]
     if missing:
@@ -57,6 +63,7 @@ def read_run(run: Path, *, cache: Cache | None = None) -> Record:
         predictions=predictions,
         groups={split: groups for split, (groups, _) in names.items()},
         classes=next((classes for _, classes in names.values()), []),
+        page=page,
         cache=cache,
     )
 

@@ -3,10 +3,10 @@
 The sections of every task are here; those of one task are in its own module, found through `tools/tasks.py`.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,20 +14,23 @@ from tarpon.shards.tar_cache import CACHE_BYTES, Cache
 from tarpon.tools.html.document import (
     cards,
     collapsible,
-    embed_figure,
+    embed_panels,
     number,
     paragraph,
     preformatted,
     render_document,
     table,
 )
+from tarpon.tools.html.page import place_page, write_page
+from tarpon.tools.measured import HEADING, anchor, format_measured
 from tarpon.tools.record import SPLITS, Record, read_run
 from tarpon.tools.task import load
 from tarpon.tools.tasks import TOOLS
-from tarpon.train.figures import curves
-from tarpon.train.figures.style import Frames
 from tarpon.train.metrics.names import score_keys
 from tarpon.train.quarantine import read_quarantine
+
+if TYPE_CHECKING:
+    from tarpon.train.figures.style import Frames
 
 NO_TASK = "run.json does not say which task this run is of, so only what every task has is shown."
 
@@ -38,12 +41,13 @@ class ReportSections:
 
     unit: str  # what is predicted, one of many
     headlines: tuple[tuple[str, str, str], ...] = ()  # name in metrics.json, label, what the number means
+    measured: Mapping[str, str] = field(default_factory=dict)  # headline -> how it is made, in sentences
     sections: Callable[..., list[tuple[str, str]]]  # (record, frames=) -> (heading, HTML) in reading order
-    frames: Callable[[Record], Frames | None] = lambda record: None  # stored pictures from the run's shards
+    frames: "Callable[[Record], Frames | None]" = lambda record: None  # stored pictures from the run's shards
     has_curve: Callable[[str], bool] = lambda name: True  # whether a score of val is drawn over the steps
     split: Callable[[Record], str] | None = None  # HTML on how the split was made; None: by group, as predictions tell
     warnings: Callable[[Record], Sequence[str]] = lambda record: ()  # what stands above the result
-    over: str = "groups"  # what the intervals of the headlines were drawn over
+    over: str | Callable[[Record], str] = "groups"  # what the intervals of the headlines were drawn over
     beside: Callable[[Record], Mapping[str, str]] = lambda record: {}  # headline -> what else it must be read against
     below: Callable[[Record], str] = lambda record: ""  # HTML below the headlines
     rewrite: Callable[[Record], None] = lambda record: None  # the run folder's other files, made again from what it holds
@@ -52,24 +56,34 @@ class ReportSections:
 NOTHING = ReportSections(unit="sample", sections=lambda record, frames: [])
 
 
-def run(run: str, *, cache: str | None = None, cache_bytes: int = CACHE_BYTES) -> int:
-    """Write RUN/report.html from the run folder and the shards it was trained on.
+def run(run: list[str], *, out: str | None = None, cache: str | None = None, cache_bytes: int = CACHE_BYTES) -> int:
+    """Write one page on a run, or one that compares several.
 
     Args:
-        run: run folder that train/launch.py wrote.
+        run: run folder that train/launch.py wrote; of several, which must be of one task and one test split, the page has
+            their scores beside each other.
+        out: the page to write, or a folder for it. Unset: report.html in the run folder; of several runs compare.html beside
+            the first.
         cache: folder for fetched tars, of shards at a URL; unset: the run's own.
         cache_bytes: most bytes that it may hold.
     """
-    record = read_run(Path(run), cache=Cache.of(cache, cache_bytes))
+    folders = [Path(folder) for folder in ([run] if isinstance(run, str) else run)]
+    if len(folders) > 1:
+        from tarpon.tools.compare import compare  # which needs this module's records
+
+        return compare(folders, out=out)
+    (folder,) = folders
+    page = place_page(out, name="report.html", default=folder / "report.html")
+    record = read_run(folder, cache=Cache.of(cache, cache_bytes))
     parts = sections_of(record.task)
-    if record.predictions:
+    if record.predictions and out is None:  # a folder that another page is made of may be another's
         parts.rewrite(record)
-    out = write_report(Path(run), frames=parts.frames(record), cache=record.cache)
+    written = write_report(folder, frames=parts.frames(record), out=page, cache=record.cache)
     scores = record.metrics.get(record.split, {})
     for name, label, meaning in parts.headlines:
         if name in scores:
             print(f"{record.split} {label:<24}{scores[name]:.3f}  {meaning}")
-    print(f"report: {out}")
+    print(f"report: {written}")
     return 0
 
 
@@ -81,7 +95,7 @@ def sections_of(task: str) -> ReportSections:
     return load(tools.report) if tools and tools.report else NOTHING
 
 
-def write_report(run: Path, *, frames: Frames | None = None, out: Path | None = None, cache: Cache | None = None) -> Path:
+def write_report(run: Path, *, frames: "Frames | None" = None, out: Path | None = None, cache: Cache | None = None) -> Path:
     """Write the report of a run folder and return its path.
 
     Args:
@@ -91,7 +105,8 @@ def write_report(run: Path, *, frames: Frames | None = None, out: Path | None = 
         cache: for tars of remote shards; None: the run's own.
     """
     run = Path(run)
-    record = read_run(run, cache=cache)
+    out = run / "report.html" if out is None else Path(out)
+    record = read_run(run, page=None if out.parent.resolve() == run.resolve() else out.parent, cache=cache)
     parts = sections_of(record.task)
     sections = [
         ("Result", _warned(parts.warnings(record)) + _result(record, parts=parts)),
@@ -99,13 +114,11 @@ def write_report(run: Path, *, frames: Frames | None = None, out: Path | None = 
         ("Training", _training(record, has_curve=parts.has_curve)),
         *_quarantine(run),
         *parts.sections(record, frames=frames),
+        *_measured(record, parts=parts),
         ("All metrics", _all_metrics(record)),
         ("Configuration and machine", _settings(record)),
     ]
-    out = run / "report.html" if out is None else Path(out)
-    draft = Path(f"{out}.draft")
-    draft.write_text(render_document(f"Run {record.name}", sections), encoding="utf-8")
-    os.replace(draft, out)
+    write_page(out, render_document(f"Run {record.name}", sections))
     return out
 
 
@@ -131,12 +144,13 @@ def _result(record: Record, *, parts: ReportSections) -> str:
                 kind="warn",
             )
         )
-    beside = parts.beside(record)
+    beside, over = parts.beside(record), parts.over(record) if callable(parts.over) else parts.over
     boxes = [
         (
             f"{record.split}: {label}",
             f"{scores[name]:.3f}",
-            [*_small_print(name, scores, over=parts.over), *([beside[name]] if name in beside else []), meaning],
+            [*_small_print(name, scores, over=over), *([beside[name]] if name in beside else []), meaning],
+            anchor(name),
         )
         for name, label, meaning in parts.headlines
         if name in scores
@@ -204,11 +218,23 @@ def _training(record: Record, *, has_curve: Callable[[str], bool]) -> str:
         {name: value for name, value in line.items() if not name.startswith("val/") or has_curve(name.removeprefix("val/"))}
         for line in record.lines
     ]
+    from tarpon.train.figures import curves  # here: a wrong folder is refused before matplotlib is imported
+
     if not curves.has_curves(lines):
         return paragraph("metrics.jsonl has no loss, learning rate or val score yet, so there are no curves.")
     names = score_keys(record.classes)
-    caption = f"Up to optimizer step {max(line['step'] for line in lines):,}; val/ is the validation split."
-    return embed_figure(curves.curves(lines, classes=names), caption=caption)
+    caption = f"Up to optimizer step {max(line['step'] for line in lines):,}; the best weights are chosen on validation."
+    return embed_panels(curves.curves(lines, classes=names), caption=caption)
+
+
+def _measured(record: Record, *, parts: ReportSections) -> list[tuple[str, str]]:
+    """What the headlines lead to; no section for a task without any."""
+    scores = record.metrics.get(record.split, {})
+    if not parts.headlines:
+        return []
+    over = parts.over(record) if callable(parts.over) else parts.over
+    facts = {"split": record.split, "measured": parts.measured, "over": over}
+    return [(HEADING, format_measured(parts.headlines, scores, **facts))]
 
 
 def _quarantine(run: Path) -> list[tuple[str, str]]:

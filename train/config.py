@@ -158,6 +158,7 @@ class Run:
     early_stop_patience: int = 20  # evaluations without a better selection metric; 0 = off
     eval_every: int = 1  # epochs
     log_every: int = 10  # optimizer steps
+    verbose: bool = False  # show what the libraries say; else it goes to log.txt of the run folder
     save_every: int = 0  # optimizer steps between checkpoints; 0: at every evaluation
     save_minutes: float = 5.0  # and whenever the last checkpoint is older than this; 0 = off
     keep_checkpoints: int = 2  # the newest so many, beside the best weights; an older one serves where the newest is damaged

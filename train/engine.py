@@ -22,6 +22,7 @@ from tarpon.train import optimizer_state
 from tarpon.train.config import EngineOptions, Optim, Run
 from tarpon.train.deepspeed_config import deepspeed_dict
 from tarpon.train.launchers import LaunchedRank, choose_gpu, read_launched
+from tarpon.train.noise import terminal
 
 STANDING = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK")
 
@@ -80,9 +81,7 @@ def connect(*, timeout_min: float = EngineOptions.collective_timeout_min) -> Dis
         say_if_op_compiles()
     deepspeed.init_distributed(verbose=False, timeout=timedelta(minutes=timeout_min))
     if alone:
-        for name in added.keys() - {
-            "LOCAL_RANK"
-        }:  # or a training started from here would try to join this process on its own port
+        for name in added.keys() - {"LOCAL_RANK"}:  # or a training started from here would try to join this one on its port
             del os.environ[name]
     return DistContext(
         rank=launched.rank,
@@ -125,7 +124,8 @@ def say_if_op_compiles() -> None:
 
     root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
     if os.environ.get("RANK", "0") == "0" and not any(root.glob("**/deepspeed_shm_comm*.so")):
-        print("First run here: DeepSpeed compiles its CPU communication op, one to two minutes, once.", flush=True)
+        words = "First run here: DeepSpeed compiles its CPU communication op, one to two minutes, once."
+        print(words, file=terminal(), flush=True)
 
 
 class Engine:

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -87,7 +87,7 @@ class RunFolder:
             result.save(self.out / "predictions" / "val.npz")
             self._show("val", result, step=step)
 
-    def finish(self, state: State, score: Callable[[str], Result], *, config: dict[str, object]) -> None:
+    def finish(self, state: State, score: Callable[[str], Result], *, task: str, config: dict[str, object]) -> None:
         """Best weights back in, every split scored with them, everything written.
 
         Args:
@@ -112,14 +112,26 @@ class RunFolder:
                 json.dumps({**scores, "best_step": meta["step"], "steps": state.at.step}, indent=2) + "\n",
             )
             self._problem.export(self.out, best, scores)
-            told = (self._problem.select, "loss")
-            self._sink.hparams(config, {f"{split}/{name}": scores[split][name] for split in scores for name in told})
-            for split in scores:
-                if words := left_out_words(scores[split]):
-                    print(f"{split}{words}", flush=True)
-            print("  ".join(f"{s} {name} {scores[s][name]:.4f}" for s in scores for name in told), flush=True)
-            print(f"run folder {self.out}", flush=True)
+            told = {f"{split}/{name}": scores[split][name] for split in scores for name in (self._problem.select, "loss")}
+            self._sink.hparams(state.at.step, config, told)
+            print("\n".join(self._last_lines(scores, best_step=meta["step"], task=task)), flush=True)
         self._engine.barrier()
+
+    def _last_lines(self, scores: Mapping[str, Mapping[str, float]], *, best_step: int, task: str) -> list[str]:
+        """The scores of the best weights, and what to do with them."""
+        lines = []
+        for split, held in scores.items():
+            name = self._problem.select
+            low, high = held.get(f"{name}_low"), held.get(f"{name}_high")
+            interval = "" if low is None or high is None else f" (95% interval {low:.4f} to {high:.4f})"
+            lines.append(f"{split:<10}{name} {held[name]:.4f}{interval}  loss {held['loss']:.4f}{left_out_words(held)}")
+        lines[0] += f"  of the weights of step {best_step}"
+        return [
+            *lines,
+            f"run folder {self.out}",
+            f"next      tarpon report {self.out}    one page: scores with their intervals, curves, mistakes",
+            f"          tarpon predict {task} --help    the best weights on new data",
+        ]
 
     def _show(self, split: str, result: Result, *, step: int) -> None:
         for name, pixels in self._problem.figures(result.rows).items():

@@ -12,11 +12,13 @@ from pathlib import Path
 if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path.pop(0)  # started as a script: our own file names must not hide other packages' modules
 
+from tarpon.train import noise
 from tarpon.train.ancestors import launchers
 
 launchers()  # found now: by the time that PyTorch is imported the launcher may have been ended
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `main` listens: no traceback out of the imports below
+    noise.begin()
 
 import yaml
 
@@ -29,6 +31,7 @@ from tarpon.train.ema import Ema
 from tarpon.train.engine import DistContext, Engine, agree_with_rank0, connect, disconnect
 from tarpon.train.evaluate import evaluate
 from tarpon.train.folder import RunFolder, read_encoders
+from tarpon.train.introduction import introduce
 from tarpon.train.launchers import read_rank
 from tarpon.train.lock import Lock
 from tarpon.train.loop import train
@@ -93,6 +96,7 @@ def report(error: Exception, job: Job, *, first: bool, status: int) -> int:
         return fail(error, program=PROGRAM) if first else status
     if (words := job.watch.report(error)) is not None:
         if status == 1:
+            noise.tell_last_words()
             traceback.print_exception(error)
         fail(ValueError(words), program=PROGRAM)
     return status
@@ -110,6 +114,7 @@ def tell_stop(stopped: Stopped, job: Job) -> str:
 def launch(argv: list[str], job: Job) -> None:
     """From the command line to the end of the training."""
     words = [word for word in argv if not word.startswith("--local_rank") and word != "--deepspeed"]
+    words = ["--verbose=true" if word == "--verbose" else word for word in words]
     words = [
         word.replace("--deepspeed_config", "--engine.deepspeed_config", 1) if word.startswith("--deepspeed_config") else word
         for word in words
@@ -125,7 +130,12 @@ def launch(argv: list[str], job: Job) -> None:
     parser = parser_for(task.options, recipe=task.recipe(), task=words[0])
     spelt = translate_options(words[1:], task.spellings, task.refused, task.published, task.idle)
     run, options, text = parse(parser, task.options, spelt)
-    context, name = connect(timeout_min=run.engine.collective_timeout_min), task.name(run, options)
+    if run.verbose:
+        noise.release()
+    if read_rank(os.environ) == 0:
+        print(f"train     {words[0]} on {run.data}", flush=True)
+    with noise.taking():
+        context, name = connect(timeout_min=run.engine.collective_timeout_min), task.name(run, options)
     job.watch = Watch(
         rank=context.rank,
         world=context.world,
@@ -147,17 +157,19 @@ def go(
     if run.resume and out.is_dir():
         agree_with_rank0(context, lambda: job.lock.take(out))
     last = checkpoint.load_last(out, fingerprint=problem.fingerprint) if run.resume else None
-    engine, ema, state = begin(run, problem, context, last)
+    with noise.taking():
+        engine, ema, state = begin(run, problem, context, last)
     if last:
         said = (*said, *(f"resume    passed over {line}" for line in last.passed))
         said = (*said, f"resume    from step {state.at.step} of {last.path}")
     config, folder = flat(yaml.safe_load(text)), RunFolder(out, problem, engine, ema, keep=run.keep_checkpoints)
     if context.first:
         print("\n".join((*problem.summary_lines, *said)), flush=True)
-        print(smoke(problem, engine, run), flush=True)
+        print(introduce(problem, engine, run), flush=True)
     agree_with_rank0(context, lambda: hold(out, job))  # not before: what is refused leaves no folder behind
+    noise.keep_in(out)
     folder.begin(task=task, text=text)
-    sink = sinks(run, task=task, name=name, step=state.at.step, config=config) if context.first else MultiSink()
+    sink = sinks(run, problem, task=task, name=name, step=state.at.step, config=config) if context.first else MultiSink()
     folder.write_to(sink)
 
     def score(split: str) -> Result:
@@ -180,7 +192,7 @@ def go(
                 watch=job.watch,
             )
         job.watch.at(f"step {state.at.step}, scoring")
-        folder.finish(state, score, config=config)
+        folder.finish(state, score, task=task, config=config)
     except NonFinite as error:
         raise write_dump(out, error, problem=problem, engine=engine, task=task) from error
     finally:
@@ -208,10 +220,10 @@ def hold(out: Path, job: Job) -> None:
     job.lock.take(out)
 
 
-def sinks(run: Run, *, task: str, name: str, step: int, config: dict) -> MultiSink:
+def sinks(run: Run, problem: Problem, *, task: str, name: str, step: int, config: dict) -> MultiSink:
     """Where this run's numbers go; what an earlier part of it wrote past `step` is dropped."""
-    out = Path(run.out)
-    chosen = [JsonLines(out / "metrics.jsonl", keep_to=step), TensorBoard(out / "tensorboard", keep_to=step)]
+    out, main = Path(run.out), (problem.select, "loss", *problem.main)
+    chosen = [JsonLines(out / "metrics.jsonl", keep_to=step), TensorBoard(out / "tensorboard", keep_to=step, main=main)]
     if run.wandb.enabled:
         chosen.append(
             WandB(
@@ -224,27 +236,6 @@ def sinks(run: Run, *, task: str, name: str, step: int, config: dict) -> MultiSi
             )
         )
     return MultiSink(chosen)
-
-
-def smoke(problem: Problem, engine: Engine, run: Run) -> str:
-    """One batch's shapes, as the model will get them."""
-    batch = next(iter(problem.data.split("val")))
-    shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in batch.items() if value.ndim > 1)
-    weights = sum(p.numel() for group in problem.groups.values() for p in group.values())
-    context, precision = engine.context, "bf16" if engine.bf16 else "fp32 (matrix products in tf32)" if engine.tf32 else "fp32"
-    return "\n".join(
-        [
-            f"batch     {shapes}",
-            f"steps     {problem.data.steps_per_epoch} an epoch, global batch {run.global_batch} over "
-            f"{context.world} process(es) on {context.device.type}, {precision}, ZeRO {run.engine.zero_stage}",
-            f"speed     {engine.speed}",
-            f"memory    weights and optimizer {16 * weights / 2**20:.0f} MiB, a batch {batch_bytes(batch) / 2**20:.0f} MiB",
-        ]
-    )
-
-
-def batch_bytes(batch: dict) -> int:
-    return sum(value.numel() * value.element_size() for value in batch.values())
 
 
 if __name__ == "__main__":

@@ -3,17 +3,14 @@
 (And at evaluations and checkpoints; with ZeRO 1 or 2 DeepSpeed's clipping waits once an optimizer step.)
 """
 
-import sys
 import time
 from collections.abc import Callable
 
-from tqdm import tqdm
-
 from tarpon.train.alive import Watch
 from tarpon.train.config import Run
+from tarpon.train.console import Console
 from tarpon.train.ema import Ema
 from tarpon.train.engine import Engine
-from tarpon.train.evaluate import left_out_words
 from tarpon.train.meter import Meter
 from tarpon.train.schedule import observe
 from tarpon.train.sink import MultiSink
@@ -44,42 +41,43 @@ def train(
     meter, agreement = Meter(), Agreement(world=engine.context.world)
     stepper = Stepper(run, problem, engine, state=state, meter=meter)
     clock, saved = Clock(problem, stepper), time.monotonic()
-    bar = progress_bar(stepper.total, state, engine)
     engine.train()
-    while state.at.step < stepper.total and not is_enough(run, state):
-        watch.at(f"step {state.at.step + 1}, training", steps=True)
-        rate = stepper.step()
-        step = state.at.step
-        bar.update()
-        ema.update(step)
-        stop, late = agreement.exchange(signals.asked, is_late(run, saved))
-        evaluates = step == stepper.total or (stepper.ended and state.at.epoch % run.eval_every == 0)
-        saves = evaluates or stop or late or (run.save_every and step % run.save_every == 0)
-        if saves or step % run.log_every == 0:  # a checkpoint does not hold the meter: a resumed run starts it anew too
-            scalars = meter.read(engine.mean) | {"lr": rate} | clock.read(engine.context.world)
-            sink.write(step, scalars, epoch=state.at.epoch)
-            bar.set_postfix({"loss": f"{scalars['loss']:.3f}", "wait": f"{scalars['loader/wait_share']:.0%}"})
-        if evaluates:
-            watch.at(f"step {step}, evaluating")
-            stepper.freezing.check()
-            with ema.in_model():
-                result = evaluate()
-                value = result.scalars[problem.select]
-                state.plateau = observe(state.plateau, value, step=step, patience=run.schedule.patience)
-                if state.plateau.since == 0:
-                    keep_best(result)
-            tell(result, problem, engine, sink, state=state, total=stepper.total)
-            engine.train()
-        if saves:
-            watch.at(f"step {step}, saving")
-            save(state)
-            clock.restart()
-            saved = time.monotonic()
-        if stop and step < stepper.total:
-            agreement.finish()
-            raise Stopped(stop, saved=True)
-    agreement.finish()
-    bar.close()
+    with Console(run, problem, engine, sink, state=state, stepper=stepper) as console:
+        while state.at.step < stepper.total and not is_enough(run, state):
+            watch.at(f"step {state.at.step + 1}, training", steps=True)
+            rate = stepper.step()
+            step = state.at.step
+            ema.update(step)
+            console.step()
+            stop, late = agreement.exchange(signals.asked, is_late(run, saved))
+            evaluates = step == stepper.total or (stepper.ended and state.at.epoch % run.eval_every == 0)
+            saves = evaluates or stop or late or (run.save_every and step % run.save_every == 0)
+            if saves or step % run.log_every == 0:  # a checkpoint does not hold the meter: a resumed run starts it anew too
+                scalars = meter.read(engine.mean) | {"lr": rate} | clock.read(engine.context.world)
+                sink.write(step, scalars, epoch=state.at.epoch)
+                console.read(scalars)
+            if evaluates:
+                watch.at(f"step {step}, evaluating")
+                stepper.freezing.check()
+                with console.part("evaluation"), ema.in_model():
+                    result = evaluate()
+                    value = result.scalars[problem.select]
+                    state.plateau = observe(state.plateau, value, step=step, patience=run.schedule.patience)
+                    if state.plateau.since == 0:
+                        keep_best(result)
+                console.tell(result)
+                engine.train()
+            if saves:
+                watch.at(f"step {step}, saving")
+                with console.part("saving"):
+                    save(state)
+                clock.restart()
+                saved = time.monotonic()
+            if stop and step < stepper.total:
+                agreement.finish()
+                raise Stopped(stop, saved=True)
+        agreement.finish()
+        console.tell_end(early=state.at.step < stepper.total)
     return state
 
 
@@ -91,22 +89,6 @@ def is_enough(run: Run, state: State) -> bool:
 def is_late(run: Run, saved: float) -> bool:
     """Whether a checkpoint is due by the clock."""
     return bool(run.save_minutes) and time.monotonic() - saved > 60 * run.save_minutes
-
-
-def progress_bar(total: int, state: State, engine: Engine) -> tqdm:
-    shown = engine.context.first and sys.stderr.isatty()
-    return tqdm(total=total, initial=state.at.step, unit="step", desc="train", disable=not shown)
-
-
-def tell(result: Result, problem: Problem, engine: Engine, sink: MultiSink, *, state: State, total: int) -> None:
-    """One evaluation to the sinks and as a line to read."""
-    at = state.at
-    sink.write(at.step, {f"val/{name}": value for name, value in result.scalars.items()}, epoch=at.epoch)
-    if engine.context.first:
-        tqdm.write(
-            f"step {at.step}/{total}  epoch {at.epoch}  val {problem.select} {result.scalars[problem.select]:.4f}  loss "
-            f"{result.scalars['loss']:.4f}{left_out_words(result.scalars)}" + ("  best" if state.plateau.since == 0 else "")
-        )
 
 
 class Clock:

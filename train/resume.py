@@ -11,7 +11,8 @@ from tarpon.train.checkpoint import list_checkpoints
 from tarpon.train.config import Run, flat
 
 # options that change nothing of what is learnt; `data` may have moved: its content is compared with the checkpoint's
-FREE = ("config", "data", "out", "name", "resume", "log_every", "save_every", "save_minutes", "keep_checkpoints", "micro_batch")
+FREE = ("config", "data", "out", "name", "resume", "micro_batch")
+FREE += ("log_every", "save_every", "save_minutes", "keep_checkpoints", "verbose")
 FREE_SECTIONS = ("wandb.", "engine.", "loader.")
 
 

@@ -47,7 +47,7 @@ class JsonLines:
     def pr_curve(self, step: int, name: str, positive: np.ndarray, scores: np.ndarray) -> None:
         """Nor have curves; average precision is among the scalars."""
 
-    def hparams(self, values: Mapping[str, Value], scores: Mapping[str, float]) -> None:
+    def hparams(self, step: int, values: Mapping[str, Value], scores: Mapping[str, float]) -> None:
         """run.yaml and metrics.json hold them."""
 
     def flush(self) -> None:
@@ -60,20 +60,42 @@ class JsonLines:
 class TensorBoard:
     """Event files under the run folder. A resumed run hides what was written past its step.
 
+    Charts are grouped as `train/`, `speed/`, `time/`, `val/main/` (few) and `val/detail/` (all others). What is known once (the
+    scores of the test split) is a table on the TEXT page, for a chart of it would be one point.
+
     Args:
         keep_to: the step that is gone on from, 0 at the start: its own points stay.
+        main: scores of validation to look at first.
     """
 
-    def __init__(self, folder: Path, *, keep_to: int = 0) -> None:
+    def __init__(self, folder: Path, *, keep_to: int = 0, main: Sequence[str] = ()) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import; only rank 0 needs it
 
+        self._main, self._keep_to = {*main}, keep_to
         threading.excepthook = leave_to_the_next_write
         # TensorBoard drops this step and all after it from the files before; of a start that saved nothing, everything
         self._writer = SummaryWriter(str(folder), purge_step=keep_to + 1 if keep_to else 0)
 
     def write(self, step: int, scalars: Mapping[str, float], *, epoch: int) -> None:
-        for name, value in {**scalars, "epoch": epoch}.items():
-            self._writer.add_scalar(name, value, step)
+        test = {name: value for name, value in scalars.items() if name.startswith("test/")}
+        if test:
+            rows = "".join(f"| {name.removeprefix('test/')} | {value:.4f} |\n" for name, value in test.items())
+            self._writer.add_text("test", f"| score of the test split | best weights |\n| --- | ---: |\n{rows}", step)
+        epochs = {"epoch": epoch} if "loss" in scalars else {}  # once a step, not with every group
+        for name, value in {**scalars, **epochs}.items():
+            if name not in test:
+                self._writer.add_scalar(self._tag(name), value, step)
+
+    def _tag(self, name: str) -> str:
+        """Where a name of metrics.jsonl is charted."""
+        group, _, rest = name.partition("/")
+        if group == "val":
+            return f"val/{'main' if rest in self._main else 'detail'}/{rest}"
+        if group in ("time", "best"):
+            return name
+        if name.endswith("_per_s") or group == "loader":
+            return f"speed/{rest or name}"
+        return f"train/{name}"
 
     def image(self, step: int, name: str, pixels: np.ndarray) -> None:
         """pixels (H, W, 3) uint8."""
@@ -83,19 +105,21 @@ class TensorBoard:
         """A precision-recall curve with a slider over the steps. positive (N,) bool, scores (N,) in [0, 1]."""
         self._writer.add_pr_curve(name, positive, scores, step)
 
-    def hparams(self, values: Mapping[str, Value], scores: Mapping[str, float]) -> None:
+    def hparams(self, step: int, values: Mapping[str, Value], scores: Mapping[str, float]) -> None:
         """Options and final scores, for the table that compares runs.
 
         The scores are written as scalars best/<name>, where the table finds them: under their own names they would be points
-        of the curves. None is left out.
+        of the curves. Each is a level over this part of the run, to be seen in a chart. None is left out.
         """
         from torch.utils.tensorboard.summary import hparams
 
         best = {f"best/{name}": value for name, value in scores.items()}
+        begun = min(self._keep_to + 1, step) if self._keep_to else 0
         for summary in hparams(dict(values), best):  # SummaryWriter.add_hparams would make a second run, a folder below
             self._writer.file_writer.add_summary(summary)
         for name, value in best.items():
-            self._writer.add_scalar(name, value, 0)
+            for at in sorted({begun, step}):
+                self._writer.add_scalar(name, value, at)
 
     def flush(self) -> None:
         self._writer.flush()
@@ -170,7 +194,7 @@ class WandB:
     def pr_curve(self, step: int, name: str, positive: np.ndarray, scores: np.ndarray) -> None:
         """The picture of the curves and average precision say it; a table of every frame would be sent for each curve."""
 
-    def hparams(self, values: Mapping[str, Value], scores: Mapping[str, float]) -> None:
+    def hparams(self, step: int, values: Mapping[str, Value], scores: Mapping[str, float]) -> None:
         self._run.config.update(dict(values), allow_val_change=True)
         self._run.summary.update({f"best/{name}": value for name, value in scores.items()})
 
@@ -206,9 +230,9 @@ class MultiSink:
         for sink in self._sinks:
             sink.pr_curve(step, name, positive, scores)
 
-    def hparams(self, values: Mapping[str, Value], scores: Mapping[str, float]) -> None:
+    def hparams(self, step: int, values: Mapping[str, Value], scores: Mapping[str, float]) -> None:
         for sink in self._sinks:
-            sink.hparams(values, scores)
+            sink.hparams(step, values, scores)
 
     def flush(self) -> None:
         """To the disk: what a checkpoint goes on from must be there when the checkpoint is."""

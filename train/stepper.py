@@ -1,5 +1,6 @@
 """One optimizer step after another: what a step does depends on its position in the run alone, not on what came before."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +12,7 @@ from tarpon.train.freezing import Freezing
 from tarpon.train.meter import Meter
 from tarpon.train.schedule import Plateau, learning_rate
 from tarpon.train.task import Batch, Problem
+from tarpon.train.timing import StepTimer
 
 
 @dataclass
@@ -28,9 +30,11 @@ class Stepper:
         total: steps of the run.
         done: samples of this process so far, in the problem's unit.
         ended: the last step was the last of its epoch.
+        timer: of the parts of the steps, on the first process.
     """
 
     def __init__(self, run: Run, problem: Problem, engine: Engine, *, state: State, meter: Meter) -> None:
+        self.timer = StepTimer(engine.context.device, on=engine.context.first)
         self._run, self._problem, self._engine, self._state, self._meter = run, problem, engine, state, meter
         self._epoch_micros = problem.data.steps_per_epoch * run.accumulation(engine.context.world)
         self.total = run.steps or run.epochs * problem.data.steps_per_epoch
@@ -45,14 +49,16 @@ class Stepper:
         """All micro-batches of one optimizer step, without a wait for the GPU; returns the learning rate it was made with."""
         stepped = False
         while not stepped:
+            self.timer.begin()
             at, batch = self._state.at, next(self._batches)
+            self.timer.mark("data")
             self.freezing.set(at.epoch < self._run.freeze_backbone_epochs)
             rate = self._rate()
             self._engine.set_rate(rate, backbone=not self.freezing.frozen)
             # dropout is a function of the position in the run, so resuming needs no generator state
             place, context = at.epoch * self._epoch_micros + at.micro, self._engine.context
             torch.manual_seed((self._run.seed * 1_000_003 + place) * context.world + context.rank)
-            stepped = advance(self._problem, self._engine, self._meter, batch, at=at)
+            stepped = advance(self._problem, self._engine, self._meter, batch, at=at, mark=self.timer.mark)
             self.done += self._problem.count(batch)
             self.ended = at.micro + 1 == self._epoch_micros
             self._state.at = replace(
@@ -72,14 +78,29 @@ class Stepper:
         )
 
 
-def advance(problem: Problem, engine: Engine, meter: Meter, batch: Batch, *, at: Position = Position()) -> bool:  # noqa: B008  frozen
-    """One micro-batch forwards and backwards, without a wait for the GPU; True when that completed an optimizer step."""
+def advance(
+    problem: Problem,
+    engine: Engine,
+    meter: Meter,
+    batch: Batch,
+    *,
+    at: Position = Position(),  # noqa: B008  frozen
+    mark: Callable[[str], None] = lambda part: None,
+) -> bool:
+    """One micro-batch forwards and backwards, without a wait for the GPU; True when that completed an optimizer step.
+
+    Args:
+        mark: called at the end of each part of it, with its name.
+    """
     out = engine(**{name: batch[name] for name in problem.inputs})
     losses = problem.loss(out, batch)
     loss = sum(losses.values())
+    mark("forward")
     engine.backward(loss)
+    mark("backward")
     meter.add({"loss": loss} | {f"loss/{name}": value for name, value in losses.items()}, of=(at, batch["row"]))
     stepped = engine.step()
     if stepped and engine.gradient_norm is not None:
         meter.note("gradient_norm", engine.gradient_norm)
+    mark("optimizer")
     return stepped

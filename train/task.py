@@ -68,6 +68,7 @@ class Problem:
     # a result's rows -> name -> (H, W, 3) uint8, for TensorBoard
     figures: Callable[[object], dict[str, np.ndarray]] = lambda rows: {}
     select: str  # the validation scalar that picks the best weights; higher is better
+    main: tuple[str, ...] = ()  # the few other scalars to look at first
     count: Callable[[Batch], int]  # samples in a batch, in `unit`; padding counts too
     unit: str  # what is counted, plural: throughput is logged as <unit>_per_s
     fingerprint: str  # of the data and their order; a resumed run must have the same

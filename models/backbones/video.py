@@ -241,7 +241,7 @@ class VideoEncoder(FreezableEncoder):
     def _encode(self, clips: Tensor) -> tuple[Tensor]:
         """(R, L, 3, H, W) -> (R, S, h * w * D) of tokens."""
         tokens = self.net(clips).last_hidden_state  # row by row of tubelets, then of cells
-        return (tokens.reshape(len(clips), self.length // self.tubelet, -1),)
+        return (tokens.reshape(clips.shape[0], self.length // self.tubelet, -1),)
 
 
 def clip_starts(frames: int, *, stride: int, device: torch.device | None = None) -> Tensor:

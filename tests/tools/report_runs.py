@@ -26,6 +26,7 @@ SECTIONS = [
     "trials",
     "ethograms",
     "keypoints",
+    "how-the-scores-are-measured",
     "all-metrics",
     "configuration-and-machine",
 ]
@@ -37,6 +38,7 @@ class Page(HTMLParser):
     def __init__(self, path):
         super().__init__()
         self.text, self.rows, self.images, self.addresses, self.tags = {}, {}, {}, [], set()
+        self.alternatives, self.ids, self.heads = {}, set(), []  # texts of images by section; `scope` of every head
         self.section, self.style, self.cell = "head", False, False
         self.feed(path.read_text(encoding="utf-8"))
 
@@ -51,7 +53,10 @@ class Page(HTMLParser):
         if tag in ("td", "th"):
             self.cell = True
             self.rows[self.section][-1].append("")
+        self.ids |= {attrs["id"]} if "id" in attrs else set()
+        self.heads += [attrs.get("scope")] if tag == "th" else []
         if tag == "img":
+            self.alternatives.setdefault(self.section, []).append(attrs["alt"])
             self.images.setdefault(self.section, []).append(attrs["src"])
         self.addresses += [value for name, value in attrs.items() if name in ("src", "href", "srcset", "data", "action")]
 

@@ -23,12 +23,13 @@ def test_every_section_is_there_in_order_with_its_pictures(whole, report_runs):
     assert {name: len(page.pictures(name)) for name in report_runs.SECTIONS} == {
         "result": 0,
         "how-the-split-was-made": 0,
-        "training": 1,
+        "training": 2,
         "classes": 2,
         "bouts": 0,
         "trials": 0,
         "ethograms": 1,
         "keypoints": 3,
+        "how-the-scores-are-measured": 0,
         "all-metrics": 0,
         "configuration-and-machine": 0,
     }
@@ -39,7 +40,8 @@ def test_every_section_is_there_in_order_with_its_pictures(whole, report_runs):
 def test_nothing_is_fetched_and_nothing_runs(whole):
     run, page, _ = whole
     assert page.addresses
-    assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
+    within = {address for address in page.addresses if address.startswith("#")}
+    assert all(address.startswith("data:image/png;base64,") for address in {*page.addresses} - within)
     assert not page.tags & {"script", "link", "iframe", "object", "base"}
     text = (run / "report.html").read_text()
     assert "http://" not in text
@@ -67,6 +69,37 @@ def test_headlines_are_the_test_scores_with_interval_and_bar(whole):
     assert f"95% interval over groups {scores['macro_f1_low']:.3f} to {scores['macro_f1_high']:.3f}" in text
     assert "always the commonest class: 0.600" in text  # three fifths of every trial are rest
     assert f"{scores['keypoint_mae_px']:.1f} px" in text
+
+
+def test_every_headline_leads_to_how_it_was_measured(whole):
+    run, page, _ = whole
+    scores = json.loads((run / "metrics.json").read_text())["test"]
+    names = ("macro_f1", "f1_paw_withdraw", "accuracy", "segment_f1_50", "edit", "keypoint_mae")
+    links = [address.removeprefix("#") for address in page.addresses if address.startswith("#")]
+    assert links == [f"measured-{name}" for name in names]
+    assert set(links) <= page.ids
+    text = page.text["how-the-scores-are-measured"]
+    assert all(f"In metrics.json: test, {name}." in text for name in names)
+    with_interval = sum(f"{name}_low" in scores for name in names)
+    assert text.count("1,000 resamples of whole groups") == with_interval == 2
+
+
+def test_pictures_say_what_they_show(whole):
+    loss, scores = whole[1].alternatives["training"]
+    assert loss == "Loss, lines, over optimizer step: training loss from 1 to 0.333."
+    assert scores.startswith("Scores on validation, lines, over optimizer step: macro F1 from 0.4 to 0.4")
+    bars, confusion = whole[1].alternatives["classes"]
+    assert bars.startswith("bars, over F1 (n = true frames): rest ")
+    assert "paw_withdraw " in confusion
+    assert confusion.startswith("a map of 3 rows and 3 columns, true over predicted: rest ")
+
+
+def test_every_table_has_heads_of_columns_and_of_rows(whole):
+    page = whole[1]
+    assert {*page.heads} == {"col", "row"}
+    rows = sum(len(rows) for rows in page.rows.values())
+    tables = (whole[0] / "report.html").read_text().count("<table>")
+    assert page.heads.count("row") == rows - tables
 
 
 def test_the_split_is_told_in_words(whole):

@@ -248,6 +248,15 @@ def tiny_problem(context, problems, request, tmp_path) -> Callable[..., Problem]
 def whole(shards, tiny, tmp_path_factory) -> Path:
     """A finished run of three epochs, evaluated at each."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    words = ["mouse", f"--data={shards}", f"--out={out}", *tiny, "--eval_every=1", "--epochs=3", "--global_batch=2"]
+    words = [
+        "mouse",
+        f"--data={shards}",
+        "--verbose",
+        f"--out={out}",
+        *tiny,
+        "--eval_every=1",
+        "--epochs=3",
+        "--global_batch=2",
+    ]
     assert launch.main(words) == 0
     return out

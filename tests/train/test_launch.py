@@ -158,6 +158,21 @@ def until(step: int):
     return short
 
 
+@pytest.mark.slow
+def test_a_training_says_its_own_words_alone(spawn, tmp_path):
+    lines = finished(spawn("quiet", "--steps=4", "--eval_every=1", "--global_batch=2")).splitlines()
+    begun = ("train     mouse on ", "data      ", "device    CPU, ", "steps     4: ", "out       ")
+    assert lines[0].startswith(begun[0])
+    assert [line[:10] for line in lines if line.startswith(begun)] == [start[:10] for start in begun]
+    told = [line for line in lines if line.startswith("step ")]
+    assert [line.split()[1] for line in told if " val macro_f1 " in line] == ["2/4", "4/4"]
+    assert any(line.startswith("trained   ") for line in lines)
+    assert lines[-2].startswith(f"next      tarpon report {tmp_path / 'quiet'} ")
+    libraries = (tmp_path / "quiet" / "log.txt").read_text()
+    assert "built successfully" in libraries
+    assert not set(libraries.splitlines()) & set(lines)
+
+
 def test_metrics_json_is_flat_and_complete(whole):
     scores = json.loads((whole / "metrics.json").read_text())
     assert set(scores) == {"val", "test", "best_step", "steps"}
@@ -166,6 +181,11 @@ def test_metrics_json_is_flat_and_complete(whole):
         assert all(isinstance(value, float) and np.isfinite(value) for value in scores[split].values())
         assert all(name == name.lower().replace("-", "_") for name in scores[split])
     assert scores["steps"] == 6
+
+
+def test_a_bare_flag_is_an_option_of_the_run(whole):
+    assert "\nverbose: true\n" in (whole / "run.yaml").read_text()
+    assert not (whole / "log.txt").exists()  # in a test's own process nothing is taken
 
 
 def test_the_best_weights_are_those_of_the_best_score(whole):
@@ -226,7 +246,9 @@ def test_predictions_are_whole_trials(whole, shards):
 def test_tensorboard_has_scalars_and_pictures(whole):
     events = EventAccumulator(str(whole / "tensorboard"))
     events.Reload()
-    assert {"loss", "lr", "val/macro_f1", "test/macro_f1", "loader/wait_share"} <= set(events.Tags()["scalars"])
+    names = {"train/loss", "train/lr", "val/main/macro_f1", "val/main/accuracy", "val/detail/f1_rest", "speed/wait_share"}
+    assert names <= set(events.Tags()["scalars"])
+    assert "test/text_summary" in events.Tags()["tensors"]
     pictures = {"confusion", "ethogram", "pr_curves", "frames"}
     assert {f"{split}/{name}" for split in ("val", "test") for name in pictures} <= set(events.Tags()["images"])
     assert {"val/pr_rest", "test/pr_rest"} <= set(events.PluginTagToContent("pr_curves"))

@@ -218,6 +218,31 @@ def test_a_signal_is_heard_after_the_step_and_saved(trained, toy):
     assert len(seen) == 5 + 1  # one of the evaluation
 
 
+def test_each_evaluation_is_a_line_with_its_verdict_and_the_end_sums_up(trained, capsys, monkeypatch):
+    monkeypatch.setattr("tarpon.train.console.VERDICT_S", 0.0)
+    scores = iter([0.5, 0.25, 0.75])
+    seen = trained(RUN, score=lambda: next(scores))
+    first, verdict, second, _, third, _, trained_for = capsys.readouterr().out.splitlines()
+    assert first.startswith("step 4/12  epoch 1/3  val score 0.5000 best  loss ")
+    assert second.startswith("step 8/12  epoch 2/3  val score 0.2500 (best 0.5000 at step 4)  loss ")
+    assert third.startswith("step 12/12  epoch 3/3  val score 0.7500 best  loss ")
+    assert verdict.startswith("time      ")
+    assert "first step" in verdict
+    assert trained_for.startswith("trained   ")
+    times = [line for line in seen["lines"] if "time/forward" in line]
+    assert [line["step"] for line in times] == [4, 8, 12]
+    assert all(0 < sum(value for name, value in line.items() if name.startswith("time/")) <= 1 for line in times)
+
+
+def test_an_early_stop_says_why(trained, capsys):
+    scores = iter([0.6, 0.5, 0.4])
+    trained(replace(RUN, epochs=9, early_stop_patience=2), score=lambda: next(scores))
+    lines = capsys.readouterr().out.splitlines()
+    words = "stopped early at step 12: no better val score in 2 evaluations, best 0.6000 at step 4; --early_stop_patience 2"
+    assert words in lines
+    assert lines[-1].startswith("trained   ")
+
+
 def test_a_checkpoint_is_due_by_the_clock(trained, monkeypatch):
     clock = iter(range(0, 10_000_000, 40))  # seconds: a step looks once, a save once more
     monkeypatch.setattr("tarpon.train.loop.time.monotonic", lambda: next(clock))

@@ -47,7 +47,7 @@ def test_every_step_stands_once_after_a_resume(tmp_path, path):
     """Ended after step 12, gone on with from 10: also the line that was written of step 10 last of all."""
 
     def part(begun: int, steps: range) -> None:
-        fan = MultiSink([JsonLines(path, keep_to=begun), TensorBoard(tmp_path / "tb", keep_to=begun)])
+        fan = MultiSink([JsonLines(path, keep_to=begun), TensorBoard(tmp_path / "tb", keep_to=begun, main=("f1",))])
         if begun:
             fan.write(begun, {"test/f1": 0.5}, epoch=0)
         for step in steps:
@@ -67,9 +67,11 @@ def test_every_step_stands_once_after_a_resume(tmp_path, path):
     part(10, range(11, 15))
     events = EventAccumulator(str(tmp_path / "tb"))
     events.Reload()
-    assert [event.step for event in events.Scalars("loss")] == list(range(1, 15))
-    assert [event.step for event in events.Scalars("val/f1")] == [5, 10]
-    assert [event.step for event in events.Scalars("test/f1")] == [10]
+    assert [event.step for event in events.Scalars("train/loss")] == list(range(1, 15))
+    assert [event.step for event in events.Scalars("train/epoch")] == list(range(1, 15))
+    assert [event.step for event in events.Scalars("val/main/f1")] == [5, 10]
+    assert [event.step for event in events.Tensors("test/text_summary")] == [10]
+    assert set(events.Tags()["scalars"]) == {"train/loss", "train/epoch", "val/main/f1"}
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 15))
     assert [line["step"] for line in lines if "test/f1" in line] == [10]
@@ -84,7 +86,7 @@ def test_a_start_that_saved_nothing_leaves_no_points(tmp_path, path):
         time.sleep(1.1)
     events = EventAccumulator(str(tmp_path / "tb"))
     events.Reload()
-    assert [event.value for event in events.Scalars("loss")] == [2.0]
+    assert [event.value for event in events.Scalars("train/loss")] == [2.0]
     assert [json.loads(line)["loss"] for line in path.read_text().splitlines()] == [2.0]
 
 
@@ -95,9 +97,30 @@ def test_every_sink_of_a_fan_gets_everything(tmp_path, path):
     fan.close()
     events = EventAccumulator(str(tmp_path / "tb"))
     events.Reload()
-    assert [(event.step, event.value) for event in events.Scalars("val/loss")] == [(3, 0.25)]
+    assert [(event.step, event.value) for event in events.Scalars("val/detail/loss")] == [(3, 0.25)]
     assert (events.Images("val/confusion")[0].width, events.Images("val/confusion")[0].height) == (5, 4)
     assert steps(path) == [3]
+
+
+def test_charts_are_grouped_and_none_has_one_point(tmp_path):
+    sink = TensorBoard(tmp_path, main=("macro_f1", "loss"))
+    for step in (2, 4):
+        training = {"loss": 1.0, "loss/actions": 0.5, "lr": 0.1, "gradient_norm": 2.0}
+        sink.write(step, training | {"frames_per_s": 9.0, "loader/wait_share": 0.1}, epoch=1)
+        sink.write(step, {"val/loss": 1.0, "val/macro_f1": 0.5, "val/f1_walk": 0.5}, epoch=1)
+        sink.write(step, {"time/forward": 0.5}, epoch=1)
+    sink.write(4, {"test/macro_f1": 0.25, "test/f1_walk": 0.125}, epoch=2)
+    sink.hparams(4, {"optim.lr": 0.1}, {"test/macro_f1": 0.25})
+    sink.close()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    names = ("train/loss", "train/loss/actions", "train/lr", "train/gradient_norm", "train/epoch")
+    names += ("speed/frames_per_s", "speed/wait_share", "time/forward")
+    names += ("val/main/loss", "val/main/macro_f1", "val/detail/f1_walk", "best/test/macro_f1")
+    assert set(events.Tags()["scalars"]) == set(names)
+    assert all(len(events.Scalars(name)) == 2 for name in names)
+    (told,) = events.Tensors("test/text_summary")
+    assert "| macro_f1 | 0.2500 |" in make_ndarray(told.tensor_proto).item().decode()
 
 
 def test_a_fan_of_nothing_leaves_nothing(tmp_path, monkeypatch):
@@ -106,7 +129,7 @@ def test_a_fan_of_nothing_leaves_nothing(tmp_path, monkeypatch):
     fan.write(1, {"loss": 1.0}, epoch=0)
     fan.image(1, "x", np.zeros((1, 1, 3), np.uint8))
     fan.pr_curve(1, "x", np.array([True]), np.array([0.5]))
-    fan.hparams({"lr": 1.0}, {"val/macro_f1": 0.5})
+    fan.hparams(1, {"lr": 1.0}, {"val/macro_f1": 0.5})
     fan.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -114,7 +137,7 @@ def test_a_fan_of_nothing_leaves_nothing(tmp_path, monkeypatch):
 def test_options_and_scores_stand_in_the_run_itself(tmp_path, path):
     sink = MultiSink([JsonLines(path, keep_to=0), TensorBoard(tmp_path / "tb")])
     sink.write(7, {"val/macro_f1": 0.25}, epoch=1)
-    sink.hparams({"optim.lr": 5e-5, "model": "vit_small", "ema.enabled": True, "weights": None}, {"val/macro_f1": 0.75})
+    sink.hparams(7, {"optim.lr": 5e-5, "model": "vit_small", "ema.enabled": True, "weights": None}, {"val/macro_f1": 0.75})
     sink.close()
     assert [file.is_dir() for file in (tmp_path / "tb").iterdir()] == [False]  # one event file, no run below
     events = EventAccumulator(str(tmp_path / "tb"))
@@ -128,8 +151,8 @@ def test_options_and_scores_stand_in_the_run_itself(tmp_path, path):
     }
     experiment = metadata.parse_experiment_plugin_data(content[metadata.EXPERIMENT_TAG])
     assert [metric.name.tag for metric in experiment.metric_infos] == ["best/val/macro_f1"]
-    assert [event.value for event in events.Scalars("best/val/macro_f1")] == [0.75]
-    assert [(event.step, event.value) for event in events.Scalars("val/macro_f1")] == [(7, 0.25)]
+    assert [(event.step, event.value) for event in events.Scalars("best/val/macro_f1")] == [(0, 0.75), (7, 0.75)]
+    assert [(event.step, event.value) for event in events.Scalars("val/detail/macro_f1")] == [(7, 0.25)]
     assert steps(path) == [7]
 
 
@@ -165,7 +188,7 @@ def test_wandb_keeps_one_run_over_a_resume(wandb, tmp_path):
         sink.write(3, {"loss": loss, "val/macro_f1": 0.5}, epoch=1)
         sink.image(3, "val/confusion", np.zeros((4, 5, 3), np.uint8))
         sink.pr_curve(3, "val/pr_walk", np.array([True]), np.array([0.5]))
-        sink.hparams({"optim.lr": 5e-5, "weights": None}, {"val/macro_f1": 0.625})
+        sink.hparams(3, {"optim.lr": 5e-5, "weights": None}, {"val/macro_f1": 0.625})
         sink.close()
         wandb.teardown()  # the end of the process: its service writes the last lines only then
     run = (tmp_path / "wandb_id.txt").read_text().strip()

@@ -98,14 +98,20 @@ def pick_rows(manifest: Manifest, *, count: int, seed: int) -> list[int]:
     return taken
 
 
+def read_page(reader: Reader, row: int) -> Image.Image:
+    """A page in 8 bits, its grey levels scaled by the range of its stack."""
+    low, high = (reader.manifest.value(row, name) for name in ("low", "high"))
+    page = decode_tiff(reader.read(row, "tif")).astype(float)
+    scaled = np.clip((page - low) / max(high - low, 1), 0, 1)
+    return Image.fromarray((255 * scaled).round().astype(np.uint8))
+
+
 def draw_sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
     """A PNG: pages by hour, their grey levels scaled by the range of their stack."""
     reader, pictures, captions = Reader(manifest), [], []
     for row in pick_rows(manifest, count=count, seed=seed):
         known = manifest.table.slice(row, 1).to_pylist()[0]
-        page = decode_tiff(reader.read(row, "tif")).astype(float)
-        scaled = np.clip((page - known["low"]) / (known["high"] - known["low"]), 0, 1)
-        pictures.append(Image.fromarray((255 * scaled).round().astype(np.uint8)))
+        pictures.append(read_page(reader, row))
         captions.append((f"{manifest.card['classes'][known['label']]}, {known['hours']:g} h", known["stack"], known["split"]))
     reader.close()
     return contact_sheet(pictures, captions)

@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 
 from tarpon.shards.features import FeatureTable, open_features
+from tarpon.tools.fish.measured import MEASURED
 from tarpon.tools.html.document import embed_figure, number, paragraph, table
 from tarpon.tools.record import Record
 from tarpon.tools.report import ReportSections
@@ -225,6 +226,7 @@ def _gates(rows: AttributeRows) -> str:
 SECTIONS_OF_RUN = ReportSections(
     unit="image",
     headlines=HEADLINES,
+    measured=MEASURED,
     sections=build_sections,
     has_curve=has_curve,
     split=describe_split,

@@ -8,13 +8,15 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, Template
-from matplotlib.figure import Figure
 
-from tarpon.train.figures.style import png
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parent
+WIDE_IN = 6.0  # inches; more would be illegible at the width of a telephone
 
 
 @cache
@@ -46,19 +48,36 @@ def number(value: float, *, digits: int = 3) -> str:
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:,.{digits}f}"
 
 
-def cards(rows: Iterable[tuple[str, str, Sequence[str]]]) -> str:
-    """Big numbers: (label, value, lines of small print)."""
+def cards(rows: Iterable[tuple[str, str, Sequence[str], str]]) -> str:
+    """Big numbers: (label, value, lines of small print, the part of the document that the label leads to)."""
     return _part("cards", list(rows))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, colours: Sequence[str] = ()) -> str:
-    """A table of texts; `colours` puts a colour chip before the first cell of each row."""
+    """A table of texts, the first cell of each row its head; `colours` puts a colour chip before it."""
     return _part("table", header, list(rows), list(colours))
 
 
-def embed_figure(figure: Figure, *, caption: str, colours: int | None = None) -> str:
-    """A matplotlib figure as an inline PNG with a caption; `colours`: see figures.style.png."""
-    return _part("figure", embed_image(png(figure, colours=colours), alt=caption), caption)
+def definitions(rows: Iterable[tuple[str, str, Sequence[str]]]) -> str:
+    """Terms and what they mean: (name to lead to, term, lines)."""
+    return _part("definitions", list(rows))
+
+
+def embed_figure(figure: "Figure", *, caption: str, colours: int | None = None) -> str:
+    """A matplotlib figure as an inline PNG with a caption; `colours`: see figures.style.png.
+
+    What it shows is read off it for those who do not see it. One too wide for a telephone is moved sideways there.
+    """
+    from tarpon.train.figures.alternative import describe_figure  # here: matplotlib is needed where something is drawn
+    from tarpon.train.figures.style import png
+
+    image = embed_image(png(figure, colours=colours), alt=describe_figure(figure) or caption)
+    return _part("figure", image, caption, figure.get_figwidth() > WIDE_IN)
+
+
+def embed_panels(figures: "Sequence[Figure]", *, caption: str) -> str:
+    """Small figures beside each other, two in a row where there is room, with one caption."""
+    return _part("panels", "".join(embed_figure(figure, caption="") for figure in figures), caption)
 
 
 def embed_image(content: bytes, *, alt: str, kind: str = "png") -> str:

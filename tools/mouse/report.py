@@ -7,6 +7,7 @@ import numpy as np
 from tarpon.shards.reader import Reader
 from tarpon.shards.sources.video.clips import frames_at
 from tarpon.tools.html.document import embed_figure, number, paragraph, table
+from tarpon.tools.mouse.measured import MEASURED
 from tarpon.tools.record import Record
 from tarpon.tools.report import ReportSections
 from tarpon.tools.run_shards import open_run_shards
@@ -240,6 +241,7 @@ def compare_with_majority(record: Record) -> dict[str, str]:
 SECTIONS_OF_RUN = ReportSections(
     unit="trial",
     headlines=HEADLINES,
+    measured=MEASURED,
     sections=build_sections,
     frames=open_frames,
     beside=compare_with_majority,

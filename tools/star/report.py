@@ -16,6 +16,7 @@ from tarpon.tools.record import Record
 from tarpon.tools.report import ReportSections
 from tarpon.tools.run_shards import open_run_shards
 from tarpon.tools.star import report_data, review
+from tarpon.tools.star.measured import MEASURED
 from tarpon.train.config import parser_for, read_run
 from tarpon.train.tasks.star.figures import first_rank, retrieval
 from tarpon.train.tasks.star.metrics.chance import random_order_scores
@@ -103,7 +104,7 @@ def describe_protocol(record: Record) -> str:
     )
     if skipped := int((~plain.valid).sum()):
         asked += f" {skipped:,} further photographs have no other of their animal in the gallery and are left out."
-    sheet = link_paragraph(review.NAME, "Look at the hardest photographs with their nearest matches (review.html)")
+    sheet = link_paragraph(record.link(review.NAME), "Look at the hardest photographs with their nearest matches (review.html)")
     return paragraph(f"Protocol: {found.rows.protocol}.") + paragraph(asked) + (sheet if _reviewed(record) else "")
 
 
@@ -187,7 +188,7 @@ def _review(record: Record) -> str:
     if not _reviewed(record):
         return paragraph(f"There is no {review.NAME} in the run folder; `tarpon report RUN` writes it.", kind="soft")
     words = "The photographs whose animal was found latest, each beside its nearest matches, are in a file of their own."
-    return paragraph(words) + link_paragraph(review.NAME, "Open the review sheet")
+    return paragraph(words) + link_paragraph(record.link(review.NAME), "Open the review sheet")
 
 
 def _animals(own: SearchedRun) -> str:
@@ -277,6 +278,7 @@ def _open_set(own: SearchedRun) -> str:
 SECTIONS_OF_RUN = ReportSections(
     unit="photograph",
     headlines=HEADLINES,
+    measured=MEASURED,
     sections=build_sections,
     has_curve=has_curve,
     split=describe_split,

@@ -19,7 +19,7 @@ from tarpon.train.tasks.cells.metrics.predictions import PageRows, save_rows
 from tarpon.train.tasks.cells.metrics.scores import score
 
 SECTIONS = ["Result", "How the split was made", "Training", "Validation", "Stacks", "Windows of time", "Hours", "Calibration"]
-SECTIONS += ["Where it looks", "All metrics", "Configuration and machine"]
+SECTIONS += ["Where it looks", "How the scores are measured", "All metrics", "Configuration and machine"]
 COUNT = 16  # pages of a stack: 8 hours
 
 
@@ -86,7 +86,7 @@ def page(tmp_path_factory):
 def test_every_section_is_there_in_order_with_its_pictures(page):
     _, found = page
     assert list(found) == SECTIONS
-    assert [found[name][2] for name in SECTIONS] == [0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0]
+    assert [found[name][2] for name in SECTIONS] == [0, 0, 2, 1, 1, 1, 1, 1, 0, 0, 0, 0]
 
 
 def test_headlines_are_the_scores_with_the_constant_answer_beside(page):

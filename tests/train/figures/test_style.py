@@ -61,23 +61,24 @@ def test_class_colours_are_distinct_and_do_not_depend_on_the_number_of_classes_u
 def test_curves_draw_each_line_at_its_step_and_classes_in_their_colours():
     lines = [{"step": s, "epoch": 0, "loss": 4.0 / s, "loss/keypoints": 0.001 / s, "lr": 0.1 * s} for s in (1, 2, 3)]
     lines += [{"step": 3, "epoch": 0, "val/macro_f1": 0.5, "val/macro_f1_low": 0.1, "val/f1_walk": 0.25, "val/frames": 900.0}]
-    figure = curves.curves(lines, classes=CLASSES)
-    panels = {axes.get_title(loc="left"): {line.get_label(): line for line in axes.lines} for axes in figure.axes}
-    assert list(panels) == ["Loss", "Scores on val", "F1 of each class on val", "Learning rate"]
-    assert panels["Loss"]["loss"].get_xydata().tolist() == [[1, 4], [2, 2], [3, 4 / 3]]
-    assert list(panels["Scores on val"]) == ["val/macro_f1"]
-    assert panels["F1 of each class on val"]["walk"].get_color() == style.class_colours(3)[2]
-    assert figure.axes[0].get_yscale() == "log"  # the two terms lie a factor of thousands apart
-    assert figure.axes[1].get_ylim()[1] == pytest.approx(1.02)
+    drawn = [figure.axes[0] for figure in curves.curves(lines, classes=CLASSES)]
+    panels = {axes.get_title(loc="left"): {line.get_label(): line for line in axes.lines} for axes in drawn}
+    assert list(panels) == ["Loss", "Scores on validation", "F1 of each class on validation", "Learning rate"]
+    assert panels["Loss"]["training loss"].get_xydata().tolist() == [[1, 4], [2, 2], [3, 4 / 3]]
+    assert list(panels["Loss"]) == ["training loss", "training loss: keypoints"]
+    assert list(panels["Scores on validation"]) == ["macro F1"]
+    assert panels["F1 of each class on validation"]["walk"].get_color() == style.class_colours(3)[2]
+    assert drawn[0].get_yscale() == "log"  # the two terms lie a factor of thousands apart
+    assert drawn[1].get_ylim()[1] == pytest.approx(1.02)
 
 
 def test_curves_of_another_task_show_its_own_scores():
-    figure = curves.curves([{"step": 1, "val/map": 0.4, "val/rank_1": 0.6, "val/hours_mae": 7.0}])
-    assert [line.get_label() for line in figure.axes[0].lines] == ["val/map", "val/rank_1"]
+    (figure,) = curves.curves([{"step": 1, "val/map": 0.4, "val/rank_1": 0.6, "val/hours_mae": 7.0}])
+    assert [line.get_label() for line in figure.axes[0].lines] == ["mAP", "rank 1"]
 
 
 def test_curves_survive_a_value_that_is_not_a_number():
-    figure = curves.curves([{"step": 1, "loss": float("nan")}, {"step": 2, "loss": 1.0}])
+    (figure,) = curves.curves([{"step": 1, "loss": float("nan")}, {"step": 2, "loss": 1.0}])
     assert style.png(figure).startswith(b"\x89PNG")
     assert 1.0 in figure.axes[0].lines[0].get_ydata()
 
@@ -116,6 +117,7 @@ def test_the_text_of_a_full_bar_stays_inside_the_figure():
     figure = class_figures.f1_bars([1.0], support=[12345678], classes=["x"])
     style.png(figure)
     assert figure.axes[0].texts[0].get_window_extent().x1 < figure.bbox.x1
+    assert figure.axes[0].get_xlim() == (0.0, 1.0)
 
 
 def test_precision_recall_curves_have_their_class_colour_and_say_what_is_missing():

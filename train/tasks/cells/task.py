@@ -66,6 +66,7 @@ def build(run: Run, options: CellsOptions, context: DistContext, *, encoders: di
         metric=lambda _: PageMetric(names, clamp_range=options.clamp_range, medians=medians),
         figures=draw_split,
         select="combined",
+        main=("auc", "f1", "mae"),
         count=lambda batch: len(batch["row"]),
         unit="pages",
         fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}:{options.fold}",

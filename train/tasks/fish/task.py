@@ -83,6 +83,7 @@ def build(run: Run, options: FishOptions, context: DistContext, *, encoders: dic
         metric=lambda _: AttributeMetric(names, keys=keys, groups=groups, joint=options.joint_taxa),
         figures=draw_split,
         select="composite",
+        main=("acc_family", "balanced_acc_family", "acc_order", "auroc_habitat", "f1_habitat", "mae_troph"),
         count=lambda batch: len(batch["row"]),
         unit="rows",
         fingerprint=f"{table.fingerprint()}:{run.seed}:{run.global_batch}",

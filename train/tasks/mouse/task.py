@@ -79,6 +79,7 @@ def build(run: Run, options: MouseOptions, context: DistContext, *, encoders: di
         metric=lambda _: TrialMetric(names),
         figures=partial(draw_split, classes=names.classes, frames=stored_frames(reader, names.keys)),
         select="macro_f1",
+        main=("accuracy", "segment_f1_50", "edit", "keypoint_mae"),
         count=lambda batch: batch["valid"].numel(),
         unit="frames",
         fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}",

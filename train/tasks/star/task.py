@@ -79,6 +79,7 @@ def build(run: Run, options: StarOptions, context: DistContext, *, encoders: dic
         ),
         figures=draw_split,
         select="map",
+        main=("cmc_1", "cmc_5", "minp"),
         count=lambda batch: len(batch["row"]),
         unit="photos",
         fingerprint=f"{photos.joined.fingerprint()}:{run.seed}:{run.global_batch}:{order_key(options)}",

@@ -31,7 +31,7 @@ def confusion(counts: np.ndarray, *, classes: Sequence[str]) -> Figure:
 
 def f1_bars(f1: Sequence[float], *, support: Sequence[int], classes: Sequence[str]) -> Figure:
     """One bar a class, with the number of true frames it rests on; NaN (no frame true or predicted) is said, not drawn as 0."""
-    figure = Figure(figsize=(7.0, 0.42 * len(classes) + 0.9), layout="constrained")
+    figure = Figure(figsize=(5.9, 0.42 * len(classes) + 0.9), layout="constrained")
     axes = figure.subplots()
     values = np.asarray(f1, dtype=float)
     axes.barh(
@@ -46,7 +46,7 @@ def f1_bars(f1: Sequence[float], *, support: Sequence[int], classes: Sequence[st
         axes.text(np.nan_to_num(value) + 0.015, row, text, va="center", fontsize=9)
     axes.set_yticks(range(len(classes)), [style.plain(name) for name in classes])
     axes.set_xticks(np.linspace(0.0, 1.0, 6))
-    axes.set_xlim(0.0, 1.38)  # room for the text of a full bar
+    axes.set_xlim(0.0, 1.0)  # the text of a full bar stands beside the axis; the layout makes room for it
     axes.invert_yaxis()
     axes.set_xlabel("F1 (n = true frames)")
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,88 @@
+"""What the time of a training was spent on, in a line, and what would make it faster."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tarpon.train.timing import FIRST, STEP, Spent
+
+WORDS = {
+    FIRST: "first step",
+    "data": "waiting for data",
+    "copy": "copying",
+    "forward": "forward",
+    "backward": "backward",
+    "optimizer": "optimizer",
+    "evaluation": "evaluation",
+    "saving": "saving",
+}
+WAITS = 0.15  # of the training steps' time waiting for data, and decoding is what limits
+EVALUATES = 0.4  # of the whole time
+SHOWN = 0.005  # of the whole time: less is 0 %
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What of a run decides which advice fits."""
+
+    gpu: bool
+    bf16: bool
+    compiled: bool
+    cores: int  # that this process may decode on
+    threads: int  # that it does decode on
+
+
+def describe(spent: Spent, setting: Setting) -> str:
+    """`42 s: waiting for data 61%, forward 12%, ...; decode-bound: ...; try ...`."""
+    return f"{format_duration(spent.total_s)}: {format_shares(spent)}; {judge(spent, setting)}"
+
+
+def format_shares(spent: Spent) -> str:
+    """The parts in the order of the work; what is in none of them is `other`."""
+    shares = {words: spent.share(part) for part, words in WORDS.items()}
+    shares["other"] = max(1.0 - sum(shares.values()), 0.0)
+    return ", ".join(f"{words} {share:.0%}" for words, share in shares.items() if share >= SHOWN)
+
+
+def judge(spent: Spent, setting: Setting) -> str:
+    """What limits the training, and what to try."""
+    if not spent.step_s:
+        return "too short to judge"
+    waiting = (spent.parts.get("data", 0.0) + spent.parts.get("copy", 0.0)) / spent.step_s
+    if waiting > WAITS:
+        return f"decode-bound: {waiting:.0%} of a step is waiting for data; try {_try_to_decode(setting)}"
+    if spent.share("evaluation") > EVALUATES:
+        return "evaluation takes the most; try a larger --eval_every"
+    return "compute-bound"
+
+
+def _try_to_decode(setting: Setting) -> str:
+    if setting.threads < setting.cores:
+        return f"--loader.threads {setting.cores}"
+    cores = "1 core" if setting.cores == 1 else f"{setting.cores} cores"
+    return f"shards packed at the size that is trained on, or more than {cores} a process"
+
+
+def advise(setting: Setting) -> str:
+    """What makes a compute-bound training faster, "" where nothing is left to say."""
+    if not setting.gpu:
+        return "a GPU or a smaller network makes it faster"
+    if not setting.bf16:
+        return "try --engine.dtype bf16"
+    return "" if setting.compiled else "try --engine.compile on"
+
+
+def as_scalars(spent: Spent) -> Mapping[str, float]:
+    """Shares of the time, under the names they are logged by."""
+    return {f"time/{part.replace(' ', '_')}": spent.share(part) for part in (*STEP, "evaluation", "saving")}
+
+
+def format_duration(seconds: float) -> str:
+    """`42 s`, `4 min 10 s`, `2 h 05 min`, `3 d 04 h`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600:02} h"
