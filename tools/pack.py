@@ -54,7 +54,7 @@ def run(
         Exit status: 0, or 1 when nothing was packed.
     """
     packing = Packing(
-        out=Path(out),
+        out=out,
         split=split,
         seed=seed,
         given=given,
@@ -74,7 +74,7 @@ def run(
         print("\n".join([*quarantine(faults), nothing(source, folders, found, faults)]))
         return 1
     lines = [*quarantine(faults), "", *(tables or by_split)(manifest)]
-    size = sum(path.stat().st_size for path in Path(manifest.root).glob("*.tar"))
+    size = sum(tar.size for tar in manifest.tar_sums().values())
     lines.append(
         f"{counted(manifest) if counted else len(manifest)} packed, {manifest.card['quarantined']} in quarantine, "
         f"{size / 2**20:.1f} MiB in {manifest.card['shards']} shards, {time.perf_counter() - begun:.0f} s: {manifest.root}"
