@@ -20,7 +20,7 @@ CONTRASTS = {  # scaling of grey levels to 0..1 -> manifest columns of the level
     "stack": ("low", "high"),
     "frame": ("frame_min", "frame_max"),
 }
-FIXED = "fixed"
+FIXED, STORED = "fixed", "stored"  # the whole range of the camera's bits, and of the bits that pages are stored in
 WIDEN = 257  # DALI's factor from an 8-bit page to UINT16
 FULL = 65535
 UNCHANGED = PageDraw(flip_x=False, flip_y=False, angle=0.0, brightness=1.0, contrast=1.0, noise=None)
@@ -96,18 +96,25 @@ def select_levels(manifest: Manifest, contrast: str) -> tuple[np.ndarray, np.nda
     Args:
         contrast: first: 0.1 and 99.9 percentile of the first usable page of the page's stack, without knowledge of later ones;
             stack: the same of the whole stack; frame: the page's minimum and maximum, as published; fixed: the whole range of
-            the camera's bits, which for pages of 16 bits are those that the brightest page of the data set needs.
+            the camera's bits, which for pages of 16 bits are those that the brightest page of the data set needs; stored: the
+            whole range of the bits that pages are stored in.
 
     Raises:
         ValueError: another contrast.
     """
     widen = np.where(np.asarray(manifest.column("bits")) == 8, WIDEN, 1).astype(np.float32)
-    if contrast == FIXED:
-        return np.zeros(len(widen), np.float32), np.where(widen == 1, 2.0 ** camera_bits(manifest) - 1, FULL).astype(np.float32)
-    if contrast not in CONTRASTS:
-        raise ValueError(f"contrast={contrast!r} must be one of {', '.join((*CONTRASTS, FIXED))}")
+    check_contrast(contrast)
+    if contrast in (FIXED, STORED):
+        deep = 2.0 ** camera_bits(manifest) - 1 if contrast == FIXED else FULL
+        return np.zeros(len(widen), np.float32), np.where(widen == 1, deep, FULL).astype(np.float32)
     low, high = (np.asarray(manifest.column(name), np.float32) * widen for name in CONTRASTS[contrast])
     return low, high
+
+
+def check_contrast(contrast: str) -> None:
+    """ValueError for a contrast that there is not."""
+    if contrast not in (*CONTRASTS, FIXED, STORED):
+        raise ValueError(f"contrast={contrast!r} must be one of {', '.join((*CONTRASTS, FIXED, STORED))}")
 
 
 def camera_bits(manifest: Manifest) -> int:

@@ -23,6 +23,7 @@ def manifest(card: dict | None = None, **columns) -> SimpleNamespace:
     ("stack", [100, 200, 3 * 257], [900, 1000, 250 * 257]),
     ("frame", [90, 190, 0], [1000, 4095, 65535]),
     ("fixed", [0, 0, 0], [4095, 4095, 65535]),  # 12 bits in numbers of 16
+    ("stored", [0, 0, 0], [65535, 65535, 65535]),
 ])  # fmt: skip
 def test_the_levels_by_hand(contrast, low, high):
     found = select_levels(manifest(), contrast)
@@ -35,7 +36,7 @@ def test_the_camera_s_bits_are_those_of_the_card_where_it_tells_them():
 
 
 def test_another_contrast_is_refused_and_the_whole_stack_s_warns():
-    with pytest.raises(ValueError, match="contrast='auto' must be one of first, stack, frame, fixed"):
+    with pytest.raises(ValueError, match="contrast='auto' must be one of first, stack, frame, fixed, stored"):
         select_levels(manifest(), "auto")
     (line,) = warn_of_contrast("stack")
     assert "no claim about early hours holds" in line

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tarpon.models.backbones.frames import FrameBackbone
-from tarpon.pipelines.page.feed import CONTRASTS, FIXED
+from tarpon.pipelines.page.feed import check_contrast
 from tarpon.shards.bounded_text import read_yaml
 from tarpon.shards.sampling.draws import PageAugment
 from tarpon.shards.sources.cells.config import read_training_part
@@ -86,7 +86,7 @@ class CellsOptions:
     augment: PageAugment = field(default_factory=PageAugment)
     infection_onset_hour: float = 2.0
     clamp_range: tuple[float, float] = (0.0, 48.0)  # hours, of targets and of what is reported
-    contrast: str = "first"  # grey levels by the stack's first page, all of it (stack), each page (frame) or not at all (fixed)
+    contrast: str = "first"  # grey levels by the stack's first page, all of it (stack), each page (frame), fixed or as stored
     mean: float = 0.5  # of 0..1, taken off
     std: float = 0.25  # and divided by
     balance: bool = False  # pages of the rarer class come more often
@@ -100,8 +100,7 @@ class CellsOptions:
             raise ValueError(f"infection_onset_hour={self.infection_onset_hour} must be an hour of the clock, 0 or later")
         if not math.isfinite(self.mean) or not 0 < self.std < math.inf:
             raise ValueError(f"mean={self.mean} must be a number and std={self.std} one above 0")
-        if self.contrast not in (*CONTRASTS, FIXED):
-            raise ValueError(f"contrast={self.contrast!r} must be one of {', '.join((*CONTRASTS, FIXED))}")
+        check_contrast(self.contrast)
 
 
 SPELLINGS: dict[str, tuple[str, ...]] = {"batch_size": ("micro_batch", "global_batch"), "lr": ("optim.lr",)}
