@@ -24,7 +24,7 @@ $(VENV)/.ready: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "make: no venv module; apt-get install python3-venv" >&2; exit 2; }
 	@echo "Installing into $(VENV): about 7 GB, a few minutes; DeepSpeed's CPU communication op is compiled at the end (1 to 4 minutes, once)."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cuda13,bench,h5,sleap,http,s3,cluster,onnx,docs,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cuda13,bench,h5,sleap,zarr,http,s3,cluster,onnx,docs,dev]'
 	$(BIN)/tarpon doctor --build
 	@touch $@
 

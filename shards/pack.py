@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +21,7 @@ from tarpon.shards.schema import VERSION, Schema
 from tarpon.shards.source import Scan, Source
 from tarpon.shards.split import assign_splits, check_leak
 from tarpon.shards.store import NotThere, Store
-from tarpon.shards.writer import PARTS, ShardJob, read_parts, read_tar_sums, write_shards
+from tarpon.shards.writer import DUPLICATE_KEY, PARTS, ShardJob, read_parts, read_tar_sums, write_shards
 
 QUARANTINE = "quarantine.jsonl"
 SHARD_FILE = re.compile(r"(?:parts/)?(shard-[^/]*)\.(?:tar|idx|parquet)")
@@ -120,7 +120,8 @@ def _write_set(
         for i, run in enumerate(cut_shards(found.units, shard_size=packing.shard_size))
     ]
     _remove_stale(out, {job.name for job in jobs})
-    jobs, table, new_faults = _make_shards(jobs, workers=packing.workers, executor=executor, progress=progress)
+    how = {"workers": packing.workers, "executor": executor, "progress": progress}
+    jobs, table, new_faults = _make_shards(jobs, source, **how)
     faults = _write_quarantine(out, [*found.faults, *new_faults])
     if not len(table):
         return None, faults
@@ -129,6 +130,7 @@ def _write_set(
         described = source.describe(table, found=found, options=options)
     except ValueError as error:
         raise PackingError(str(error), faults=faults) from error
+    faults = _write_quarantine(out, [*faults, *source.find_near_copies(table)])
     own = {
         "made_from": _hash_inputs(found, packing, settings),
         "settings": json.loads(settings),
@@ -171,19 +173,29 @@ def _write_quarantine(out: Store, faults: Sequence[Fault]) -> list[Fault]:
     return faults
 
 
-def _make_shards(jobs: list[ShardJob], **how: object) -> tuple[list[ShardJob], pa.Table, list[Fault]]:
-    """Make all shards; returns jobs, rows and faults. Of samples with one key the first stays; shards of others are remade."""
+def _make_shards(jobs: list[ShardJob], source: Source, **how: object) -> tuple[list[ShardJob], pa.Table, list[Fault]]:
+    """Make all shards; returns jobs, rows and faults. Shards with samples that cannot stay beside others are made again.
+
+    Of samples with one key the first stays; of samples with equal pixels those that the source keeps.
+    """
     write_shards(jobs, **how)
     table, faults = read_parts(jobs)
-    held, again = {}, {}
-    for key, shard in zip(table["key"].to_pylist(), table["shard"].to_pylist(), strict=True):
-        if held.setdefault(key, shard) != shard:
-            again.setdefault(shard, []).append(key)
-    if again:
-        jobs = [replace(job, excluded_keys=tuple(again.get(f"{job.name}.tar", ()))) for job in jobs]
-        write_shards(jobs, **how)
-        table, faults = read_parts(jobs)
+    for find in (_find_duplicate_keys, source.find_copies):
+        again: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for row, reason in (find(table) if len(table) else {}).items():
+            again[table["shard"][row].as_py()].append((table["key"][row].as_py(), reason))
+        if again:
+            jobs = [replace(job, excluded=job.excluded + tuple(again.get(f"{job.name}.tar", ()))) for job in jobs]
+            write_shards(jobs, **how)
+            table, faults = read_parts(jobs)
     return jobs, table, faults
+
+
+def _find_duplicate_keys(table: pa.Table) -> dict[int, str]:
+    """Row -> reason of samples whose key one in an earlier shard has."""
+    held: dict[str, str] = {}
+    pairs = enumerate(zip(table["key"].to_pylist(), table["shard"].to_pylist(), strict=True))
+    return {row: DUPLICATE_KEY.format(key=key) for row, (key, shard) in pairs if held.setdefault(key, shard) != shard}
 
 
 def _describe_rows(table: pa.Table, schema: Schema) -> dict:

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 VERSION = 1  # of the layout on disk; a reader refuses any other
+HASHES = (  # columns by which copies are known, of kinds that have them
+    ("pixel_hash", pa.string()),  # of the decoded pixels: equal for copies saved in another way
+    ("perceptual_hash", pa.string()),  # of the coarse picture: little different for near copies
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,7 @@ class Schema:
     kind: str
     components: tuple[Component, ...]
     columns: tuple[tuple[str, pa.DataType], ...]  # of this kind, beside the ones every kind has
+    later: frozenset[str] = frozenset()  # those of them that data sets of earlier versions lack
 
     def arrow(self) -> pa.Schema:
         """The manifest's columns: what every kind has, three a component, then the kind's own."""

@@ -1,8 +1,10 @@
 """The record of a kind of lab folder: how it is scanned, made into samples, split and described."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
+
+import pyarrow as pa
 
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.schema import Schema
@@ -29,6 +31,11 @@ class Scan(NamedTuple):
     faults: list[Fault]  # what cannot be used, as far as the scan shows
 
 
+def find_none(_rows: pa.Table) -> dict[int, str]:
+    """Of a kind without such a check."""
+    return {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """A kind of lab folder, for packing. Its `options` are a frozen dataclass that JSON can hold."""
@@ -40,3 +47,5 @@ class Source:
     describe: Callable[..., dict]  # (rows, found=, options=) -> the source's own entries of the dataset card
     hint: str  # likely causes when a scan finds nothing; {folder} is the first folder
     shard_size: int = 16384  # most units of size (frames, images) in a tar
+    find_copies: Callable[[pa.Table], dict[int, str]] = find_none  # rows -> those to leave out for equal pixels, and why
+    find_near_copies: Callable[[pa.Table], Sequence[Fault]] = field(default=lambda rows: ())  # rows with splits -> remarks

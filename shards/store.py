@@ -141,7 +141,9 @@ class Store:
     def check_writable(self) -> None:
         """ValueError where nothing can be written: behind a web server."""
         if self.root.startswith(("http://", "https://")):
-            raise ValueError(f"{self.root}: nothing is written to a web server; give a folder, or a URL of a store such as s3://")
+            raise ValueError(
+                f"{self.root}: nothing is written to a web server; give a folder, or a URL of a store such as s3://"
+            )
 
     def list_names(self, inside: str = "") -> list[str] | None:
         """Names in the root, or in a folder in it, sorted; None where the store cannot list (HTTP)."""

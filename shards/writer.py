@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tarpon.shards import atomic
+from tarpon.shards.arrow_input import open_bytes
 from tarpon.shards.progress import Progress
 from tarpon.shards.quarantine import Fault, contain
 from tarpon.shards.schema import Sample, Schema
@@ -38,11 +39,11 @@ class ShardJob:
     schema: Schema
     out: str  # folder or URL
     settings: str  # JSON of all options that determine the content
-    excluded_keys: tuple[str, ...] = ()  # keys of samples in other shards: samples with them are faults here
+    excluded: tuple[tuple[str, str], ...] = ()  # keys of samples that are left out, with the reason: duplicates, copies
 
     def fingerprint(self) -> str:
-        """Hash of settings, units and excluded keys: of all that determines the shard."""
-        parts = [self.settings, *(unit.fingerprint() for unit in self.units), *self.excluded_keys]
+        """Hash of settings, units and what is left out: of all that determines the shard."""
+        parts = [self.settings, *(unit.fingerprint() for unit in self.units), *map(str, self.excluded)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def part(self) -> str:
@@ -55,7 +56,7 @@ class ShardJob:
 
     def open_part(self) -> pq.ParquetFile:
         """The shard's rows; NotThere where it is not done."""
-        return pq.ParquetFile(pa.BufferReader(Store(self.out).read(self.part())))
+        return pq.ParquetFile(open_bytes(Store(self.out).read(self.part())))
 
     def is_done(self) -> bool:
         """True when the shard exists as this job would make it."""
@@ -99,7 +100,7 @@ def write_shard(job: ShardJob) -> str:
     import webdataset  # takes seconds, which a command with all shards done should not wait for
 
     out = Store(job.out)
-    faults, rows, digests, held = [], [], [], set(job.excluded_keys)
+    faults, rows, digests, held, excluded = [], [], [], set(), dict(job.excluded)
     with out.replace(job.tar()) as draft:
         with (
             open(draft, "wb") as stream,
@@ -110,8 +111,10 @@ def write_shard(job: ShardJob) -> str:
                     if isinstance(item, Fault):
                         faults.append(item)
                         continue
-                    if item.key in held:
-                        faults.append(Fault(file=str(item.row["source"]), reason=DUPLICATE_KEY.format(key=item.key)))
+                    if item.key in excluded or item.key in held:
+                        reason = excluded.get(item.key) or DUPLICATE_KEY.format(key=item.key)
+                        fault = Fault(file=str(item.row["source"]), reason=reason)
+                        faults += [] if fault in faults else [fault]  # a stack that is a copy is one fault, not one a page
                         continue
                     held.add(item.key)
                     tar.write({"__key__": item.key, **item.files})

@@ -11,6 +11,7 @@ from tarpon.shards.progress import Progress
 from tarpon.shards.reader import Reader
 from tarpon.shards.tar_cache import CACHE_BYTES, Cache
 from tarpon.tools.lint_checks import LISTING_CHECKS, Finding, Kind, check_columns, read_sample
+from tarpon.tools.lint_copies import check_copies, list_copies
 from tarpon.tools.lint_features import examine_features, is_features
 from tarpon.tools.lint_listing import list_tars
 from tarpon.tools.tasks import part_of_kind
@@ -82,11 +83,13 @@ def _open(shards: str, cache: Cache | None) -> Manifest:
 
 
 def list_notes(manifest: Manifest) -> list[str]:
-    """What no check can tell of a data set of an earlier version."""
+    """Near copies, and what no check can tell of a data set of an earlier version."""
+    kind = checks_of(manifest)
+    notes = list_copies(manifest, kind)
     if manifest.remark is None:
-        return []
-    unprovable = checks_of(manifest).unprovable
-    return ["packed by an earlier Tarpon, without a checksum of the manifest", *([unprovable] if unprovable else [])]
+        return notes
+    unprovable = [kind.unprovable] if kind.unprovable else []
+    return ["packed by an earlier Tarpon, without a checksum of the manifest", *unprovable, *notes]
 
 
 def checks_of(manifest: Manifest) -> Kind:
@@ -108,6 +111,9 @@ def _examine(manifest: Manifest, *, workers: int | None = None) -> dict[str, lis
     listing = list_tars(manifest, kind.schema)
     for name, check in LISTING_CHECKS.items():
         found[name] = [Finding(check=name, where=where, what=what) for where, what in check(listing)]
+    found["copies"] = [
+        Finding(check="copies", where=where, what=what) for where, what in check_copies(listing, label=kind.label)
+    ]
     rows = [row for row, shard in enumerate(manifest.table["shard"].to_pylist()) if shard not in listing.missing]
     found |= {name: [] for name in ("checksums", *kind.checks)}
     for finding in _samples(manifest, rows, workers=workers or len(os.sched_getaffinity(0))):

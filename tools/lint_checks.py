@@ -6,15 +6,16 @@ Checks of the whole set take a `Listing`; checks of one sample take a `Stored`, 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+import pyarrow as pa
 
 from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.npy import read_npy
 from tarpon.shards.pack import QUARANTINE
-from tarpon.shards.quarantine import BadSample, parse_faults
+from tarpon.shards.quarantine import BadSample, Fault, parse_faults
 from tarpon.shards.reader import Reader
 from tarpon.shards.schema import Schema, sanitise_key
 from tarpon.shards.split import check_leak
@@ -56,6 +57,8 @@ class Kind:
     checks: dict[str, Callable[[Stored], Iterator[str]]]  # name -> what is wrong with a sample
     unprovable: str = ""  # what an earlier version took wrongly and its shards do not show any more
     nullable: frozenset[str] = frozenset()  # columns whose cells may be empty: what is not known of a sample
+    label: str = ""  # column of what is learned, where copies of one picture under two labels would contradict each other
+    find_near_copies: Callable[[pa.Table], Sequence[Fault]] = field(default=lambda rows: ())
 
 
 def check_columns(manifest: Manifest, schema: Schema, *, nullable: Collection[str] = ()) -> Iterator[WhereWhat]:
@@ -63,7 +66,7 @@ def check_columns(manifest: Manifest, schema: Schema, *, nullable: Collection[st
     have, want = manifest.table.schema, schema.arrow()
     for name in want.names:
         if name not in have.names:
-            yield "manifest.parquet", f"has no column {name}"
+            yield from [] if name in schema.later else [("manifest.parquet", f"has no column {name}")]
         elif have.field(name).type != want.field(name).type:
             yield "manifest.parquet", f"column {name} is {have.field(name).type}, {want.field(name).type} is expected"
         elif name not in nullable and manifest.table[name].null_count:
@@ -248,7 +251,7 @@ def compare_json(sample: Stored, component: str, names: Iterable[str], *, single
     yield from wrong
     if wrong:
         return
-    for name in names:
+    for name in (name for name in names if name in sample.row):  # later columns may be missing
         stored, value = found.get(name), sample.row[name]
         if name in single and isinstance(stored, int | float):
             stored = float(np.float32(stored))

@@ -3,7 +3,7 @@
 R rows of the manifest, S pixels of a side.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -15,11 +15,11 @@ from tarpon.shards.manifest import Manifest
 from tarpon.shards.sampling.draws import PageAugment, PageDraw, draw_page
 
 CONTRASTS = {  # scaling of grey levels to 0..1 -> manifest columns of the levels that become 0 and 1
-    "stack": ("low", "high"),
     "first": ("first_low", "first_high"),
+    "stack": ("low", "high"),
     "frame": ("frame_min", "frame_max"),
 }
-FIXED = "fixed"
+FIXED, STORED = "fixed", "stored"  # the whole range of the camera's bits, and of the bits that pages are stored in
 WIDEN = 257  # DALI's factor from an 8-bit page to UINT16
 FULL = 65535
 UNCHANGED = PageDraw(flip_x=False, flip_y=False, angle=0.0, brightness=1.0, contrast=1.0, noise=None)
@@ -93,19 +93,36 @@ def select_levels(manifest: Manifest, contrast: str) -> tuple[np.ndarray, np.nda
     """Levels that become 0 and 1 for every row, each (R,) float32 on DALI's UINT16 scale.
 
     Args:
-        contrast: stack: 0.1 and 99.9 percentile of the page's stack; first: the same of its first page, without knowledge of
-            later ones; frame: the page's minimum and maximum, as published; fixed: the whole range of its bits.
+        contrast: first: 0.1 and 99.9 percentile of the first usable page of the page's stack, without knowledge of later ones;
+            stack: the same of the whole stack; frame: the page's minimum and maximum, as published; fixed: the whole range of
+            the camera's bits, as the card tells them for pages of 16 bits; stored: of the bits that pages are stored in.
 
     Raises:
         ValueError: another contrast.
     """
     widen = np.where(np.asarray(manifest.column("bits")) == 8, WIDEN, 1).astype(np.float32)
-    if contrast == FIXED:
-        return np.zeros(len(widen), np.float32), np.full(len(widen), FULL, np.float32)
-    if contrast not in CONTRASTS:
-        raise ValueError(f"contrast={contrast!r} must be one of {', '.join((*CONTRASTS, FIXED))}")
+    check_contrast(contrast)
+    if contrast in (FIXED, STORED):
+        # shards of earlier versions do not tell the camera's bits: runs on them took the stored range
+        deep = 2.0 ** (manifest.card.get("camera_bits") or 16) - 1 if contrast == FIXED else FULL
+        return np.zeros(len(widen), np.float32), np.where(widen == 1, deep, FULL).astype(np.float32)
     low, high = (np.asarray(manifest.column(name), np.float32) * widen for name in CONTRASTS[contrast])
     return low, high
+
+
+def check_contrast(contrast: str) -> None:
+    """ValueError for a contrast that there is not."""
+    if contrast not in (*CONTRASTS, FIXED, STORED):
+        raise ValueError(f"contrast={contrast!r} must be one of {', '.join((*CONTRASTS, FIXED, STORED))}")
+
+
+def warn_of_contrast(contrast: str) -> Iterator[str]:
+    """A line where the scaling of grey levels carries what comes later into the pages before it; none elsewhere."""
+    if contrast == "stack":
+        yield (
+            "contrast stack scales a page by pages that come after it: what the infection does late can be read from early "
+            "pages, so no claim about early hours holds; contrast first does not"
+        )
 
 
 def find_neighbours(stacks: np.ndarray, pages: np.ndarray, *, window: int) -> tuple[np.ndarray, np.ndarray]:

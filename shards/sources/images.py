@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from tarpon.shards.sources.copies import hash_appearance, hash_pixels
+
 QUALITY = 95  # of what is encoded anew, without chroma subsampling: the picture may be scaled again in training
 UPRIGHT = 1  # EXIF orientation of a picture that is stored as it is shown
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error)  # all that Pillow raises of a file that is broken
@@ -34,10 +36,18 @@ class JpegImage:
     width: int  # pixels as stored
     height: int
     verbatim: bool  # the source's own bytes
+    pixel_hash: str = ""  # of the upright picture before it is made smaller, where asked for; see copies
+    perceptual_hash: str = ""
 
 
 def convert_to_jpeg(
-    content: bytes, *, short_side: int = 0, longest_side: int = 0, matte: str = "white", max_pixels: int = MAX_PIXELS
+    content: bytes,
+    *,
+    short_side: int = 0,
+    longest_side: int = 0,
+    matte: str = "white",
+    max_pixels: int = MAX_PIXELS,
+    hashed: bool = False,
 ) -> JpegImage:
     """A file's bytes as what is stored.
 
@@ -46,6 +56,7 @@ def convert_to_jpeg(
         short_side, longest_side: pixels; a picture whose shorter or longer side is longer is made smaller. 0: never.
         matte: colour behind clear parts.
         max_pixels: a picture whose header tells more is refused before any memory is taken for it.
+        hashed: also find the hashes by which copies are known.
 
     Raises:
         ValueError: in one line, what keeps the file from being decoded.
@@ -65,10 +76,14 @@ def convert_to_jpeg(
         raise
     except BROKEN as error:
         raise ValueError(f"does not decode ({str(error).partition(' (')[0]})") from error  # without counts: reasons are counted
+    hashes = {}
+    if hashed:
+        whole = np.asarray(rgb)
+        hashes = {"pixel_hash": hash_pixels(whole), "perceptual_hash": hash_appearance(whole)}
     smaller = shrink(rgb, short_side=short_side, longest_side=longest_side)
     if stands and smaller is rgb:
-        return JpegImage(content=content, width=rgb.width, height=rgb.height, verbatim=True)
-    return JpegImage(content=encode_jpeg(smaller), width=smaller.width, height=smaller.height, verbatim=False)
+        return JpegImage(content=content, width=rgb.width, height=rgb.height, verbatim=True, **hashes)
+    return JpegImage(content=encode_jpeg(smaller), width=smaller.width, height=smaller.height, verbatim=False, **hashes)
 
 
 def _open_image(content: bytes) -> Image.Image:

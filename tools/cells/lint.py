@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 
-from tarpon.shards.sources.cells import source
 from tarpon.shards.sources.cells.pages import decode_tiff
+from tarpon.shards.sources.cells.schema import NULLABLE, SCHEMA
+from tarpon.shards.sources.cells.source import JSON_COLUMNS, describe_page
+from tarpon.shards.sources.cells.stack_copies import find_near_stacks
 from tarpon.tools.lint_checks import Kind, Stored, compare_json
 
-COPIED = ("group", "source", "source_sha256", *source.JSON_COLUMNS)
+COPIED = ("group", "source", "source_sha256", *JSON_COLUMNS)
 
 
 def check_meta(sample: Stored) -> Iterator[str]:
     """The JSON in the tar says what the manifest row says."""
-    return compare_json(sample, "json", COPIED, single=("hours",))
+    return compare_json(sample, "json", COPIED, single=("hours", "pixel_um", "onset_hour"))
 
 
 def check_labels(sample: Stored) -> Iterator[str]:
@@ -41,8 +43,12 @@ def check_image(sample: Stored) -> Iterator[str]:
     shape = (row["height"], row["width"]) + ((row["channels"],) if row["channels"] > 1 else ())
     if page.shape != shape or page.dtype.itemsize * 8 != row["bits"]:
         yield f"tif is {page.dtype} {page.shape}, the manifest says {row['bits']} bits {shape}"
-    elif (page.min(), page.max()) != (row["frame_min"], row["frame_max"]):
+        return
+    if (page.min(), page.max()) != (row["frame_min"], row["frame_max"]):
         yield f"levels {page.min()} to {page.max()}, the manifest says {row['frame_min']} to {row['frame_max']}"
+    for name, value in describe_page(page).items():
+        if name.endswith("_hash") and row.get(name, value) != value:
+            yield f"{name} of the page is {value}, the manifest says {row[name]}"
 
 
 def check_levels(sample: Stored) -> Iterator[str]:
@@ -54,5 +60,9 @@ def check_levels(sample: Stored) -> Iterator[str]:
 
 
 CELLS = Kind(
-    schema=source.SCHEMA, checks={"meta": check_meta, "labels": check_labels, "image": check_image, "levels": check_levels}
+    schema=SCHEMA,
+    checks={"meta": check_meta, "labels": check_labels, "image": check_image, "levels": check_levels},
+    nullable=frozenset(NULLABLE),
+    label="label",
+    find_near_copies=find_near_stacks,
 )

@@ -1,11 +1,13 @@
-"""`tarpon pack cells`: two folders of time-lapse stacks into shards, one sample a page."""
+"""`tarpon pack cells`: folders of time-lapse stacks into shards, one sample a page."""
 
 from pathlib import Path
 
 from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.sources.cells.config import read_config
+from tarpon.shards.sources.cells.plate_map import read_plate_map
 from tarpon.shards.sources.cells.record import CELLS
-from tarpon.shards.sources.cells.source import CLASSES, CellsSource
+from tarpon.shards.sources.cells.schema import CLASSES
+from tarpon.shards.sources.cells.source import CellsSource
 from tarpon.shards.sources.images import MAX_PIXELS
 from tarpon.tools.pack import run, shares
 from tarpon.tools.table import table
@@ -20,15 +22,19 @@ def cells(
     split: str | None = None,
     seed: int | None = None,
     side: int = 0,
+    channel: str = "",
+    project: str = "",
+    values: str | None = None,
     max_pixels: int = MAX_PIXELS,
     workers: int = 0,
     cluster: str | None = None,
     dry_run: bool = False,
 ) -> int:
-    """Pack infected and uninfected TIFF stacks into shards, every page at its full depth; run again after a kill it goes on.
+    """Pack infected and uninfected stacks into shards, every page at its full depth; run again after a kill it goes on.
 
     Args:
-        config: YAML file with data.infected_dir and data.uninfected_dir; the published trainer's files are read as they are.
+        config: YAML file with data.infected_dir and data.uninfected_dir, or data.stacks_dir and data.plate_map; the published
+            trainer's files are read as they are.
         out: folder for the shards.
         group: what the split keeps together: stack, well, plate, or a regular expression whose first group tells it.
         folds: rotating test folds stored beside the split; unset: training.k_folds of the file, else none.
@@ -36,6 +42,9 @@ def cells(
         seed: of split and folds; unset: data.split_seed of the file, else 0.
         side: pixels that pages are stretched to, once, here; with the size that is trained at, training reads them several
             times as fast. 0: every page is kept pixel for pixel.
+        channel: which channel of stacks that have several: its name, or its number from 1.
+        project: what becomes of several depths: max, mean, or focus (the sharpest).
+        values: LOW,HIGH: pixel values that become 0 and 65535 where pixels are signed or floating point; see docs/cells.md.
         max_pixels: a stack whose header tells of pages of more is kept out, unread.
         workers: processes; 0: one a core.
         cluster: tcp://HOST:PORT of a dask scheduler whose workers make the shards, or slurm, which starts `workers` jobs.
@@ -43,16 +52,11 @@ def cells(
     """
     settings = read_config(Path(config))
     seed = settings.split_seed if seed is None else seed
-    ratios = settings.split if split is None else shares(split)
     options = CellsSource(
-        frames_per_hour=settings.frames_per_hour,
-        name_regex=settings.name_regex,
-        group=group,
-        folds=settings.folds if folds is None else folds,
-        seed=seed,
-        side=side,
-        max_pixels=max_pixels,
-    )
+        frames_per_hour=settings.frames_per_hour, name_regex=settings.name_regex, group=group,
+        folds=settings.folds if folds is None else folds, seed=seed, side=side,
+        channel=channel, project=project, values=_read_values(values), max_pixels=max_pixels,
+    )  # fmt: skip
     for line in settings.unused:
         print(f"note: {config}: {line}")
     return run(
@@ -60,14 +64,25 @@ def cells(
         (settings.infected_dir, settings.uninfected_dir),
         options=options,
         out=out,
-        split=ratios,
+        split=settings.split if split is None else shares(split),
         seed=seed,
         workers=workers,
         cluster=cluster,
         dry_run=dry_run,
         tables=format_packed,
+        listing={"plate_map": read_plate_map(settings.plate_map)} if settings.plate_map else None,
         counted=lambda manifest: f"{len(manifest)} pages of {manifest.card['stacks']} stacks",
     )
+
+
+def _read_values(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError as error:
+        raise ValueError(f"values={text!r} must be two numbers by comma, as in 0,4095") from error
+    return low, high
 
 
 def format_packed(manifest: Manifest) -> list[str]:

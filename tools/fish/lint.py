@@ -34,4 +34,7 @@ def check_labels(sample: Stored) -> Iterator[str]:
 
 
 CHECKS = {"meta": check_meta, "labels": check_labels, "image": check_image}
-FISH = Kind(schema=source.SCHEMA, checks=CHECKS, nullable=frozenset(source.NULLABLE))
+FISH = Kind(
+    schema=source.SCHEMA, checks=CHECKS, nullable=frozenset(source.NULLABLE), label="family",
+    find_near_copies=source.find_near_copies,
+)  # fmt: skip

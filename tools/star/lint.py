@@ -34,4 +34,7 @@ def check_labels(sample: Stored) -> Iterator[str]:
         yield f"a novel animal is in {row['split']}: it would be in the gallery"
 
 
-REID = Kind(schema=reid.SCHEMA, checks={"meta": check_meta, "labels": check_labels, "image": check_image})
+REID = Kind(
+    schema=reid.SCHEMA, checks={"meta": check_meta, "labels": check_labels, "image": check_image}, label="identity",
+    find_near_copies=reid.find_near_copies,
+)  # fmt: skip

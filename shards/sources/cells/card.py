@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import asdict
 
 import pyarrow as pa
 
@@ -9,7 +10,10 @@ from tarpon.shards import installed
 from tarpon.shards.manifest import SPLITS
 from tarpon.shards.pack import collect_versions
 from tarpon.shards.source import Scan
-from tarpon.shards.sources.cells.source import CLASSES, CellsSource, StackUnit
+from tarpon.shards.sources.cells.levels import find_depth
+from tarpon.shards.sources.cells.schema import CLASSES
+from tarpon.shards.sources.cells.source import CellsSource
+from tarpon.shards.sources.cells.units import StackUnit
 
 SHOWN = 4  # names listed in a line
 
@@ -17,9 +21,12 @@ SHOWN = 4  # names listed in a line
 def describe(rows: pa.Table, *, found: Scan, options: CellsSource) -> dict:
     """The card's entries of this kind."""
     wells = _collect_values(rows, ("well", "label"), "stack")
+    # what was found in the files goes into the settings too: a run keeps them, to read new stacks in the same way
+    known = {"frames_per_hour": found.units[0].frames_per_hour, "camera_bits": _find_camera_bits(rows)}
     return {
         "classes": list(CLASSES),
-        "frames_per_hour": options.frames_per_hour,
+        "settings": asdict(options) | known,
+        **known,
         "group": options.group,
         "folds": options.folds,
         "stacks": len(set(rows["stack"].to_pylist())),
@@ -27,7 +34,8 @@ def describe(rows: pa.Table, *, found: Scan, options: CellsSource) -> dict:
             {"well": well, "class": CLASSES[label], "stacks": len(stacks)} for (well, label), stacks in sorted(wells.items())
         ],
         "warnings": list(find_warnings(rows)),
-        "notes": list(find_notes(found.units)),
+        "notes": [*find_notes(found.units), *_describe_rate(found.units, options)],
+        "pixel_um": sorted({round(unit.shape.pixel_um, 6) for unit in found.units if unit.shape.pixel_um}),
         "versions": collect_versions() | installed.find_versions(("tifffile", "imagecodecs")),
     }
 
@@ -54,6 +62,20 @@ def find_notes(units: Sequence[StackUnit]) -> Iterator[str]:
     late = [unit for unit in units if unit.place.first]
     if late:
         yield f"{len(late)} stacks begin late by their names (e.g. {late[0].source}); their hours begin there"
+
+
+def _find_camera_bits(rows: pa.Table) -> int:
+    """Bits that the pages of 16 bits use, by the brightest pixel of them all; 8 where there are none."""
+    deep = rows["frame_max"].to_numpy()[rows["bits"].to_numpy() == 16]
+    return find_depth(int(deep.max(initial=0)))
+
+
+def _describe_rate(units: Sequence[StackUnit], options: CellsSource) -> Iterator[str]:
+    """Where the pages an hour are from, unless an option gave them."""
+    if options.frames_per_hour is None:
+        told, rate = sum(unit.shape.interval > 0 for unit in units), units[0].frames_per_hour
+        where = f"the time from page to page that {told} of {len(units)} files tell" if told else "the usual; no file tells"
+        yield f"{rate:g} pages an hour: {where}. data.frames.frames_per_hour sets it"
 
 
 def _collect_values(rows: pa.Table, by: Sequence[str], what: str) -> dict[tuple, set]:
@@ -109,6 +131,9 @@ def _check_formats(rows: pa.Table) -> Iterator[str]:
         formats[label].add(tuple(kind))
     if len(formats) == len(CLASSES) and not set.intersection(*formats.values()):
         yield "no bit depth, colour and size of pages is common to both classes: the file format tells the class"
+    pixels = _collect_values(rows, ("label",), "pixel_um")
+    if len(pixels) == len(CLASSES) and not set.intersection(*pixels.values()):
+        yield "no size of a pixel in micrometres is common to both classes: the magnification tells the class"
 
 
 def _join_names(names: Sequence[str]) -> str:

@@ -25,6 +25,8 @@ PACK, TRAIN = "pack", "train"
 KEYS: dict[str, tuple[str, str]] = {  # key -> kind of value, who takes it; anything else there: the note that it has no effect
     "data.infected_dir": ("text", PACK),
     "data.uninfected_dir": ("text", PACK),
+    "data.stacks_dir": ("text", PACK),
+    "data.plate_map": ("text", PACK),
     "data.infected_label": ("number", PACK),
     "data.uninfected_label": ("number", PACK),
     "data.name_regex": ("text", PACK),
@@ -79,8 +81,8 @@ ALIASES = {
 }  # read there by some of its scripts
 REFUSED = {
     "task": "both tasks are always trained; for one alone set multitask.regression_weight or classification_weight to 0",
-    "data.data_dir": "give data.infected_dir and data.uninfected_dir: the folder is the class",
-    "data.label_file": "give data.infected_dir and data.uninfected_dir: the folder is the class",
+    "data.data_dir": "give data.infected_dir and data.uninfected_dir, or data.stacks_dir with data.plate_map",
+    "data.label_file": "give data.infected_dir and data.uninfected_dir, or data.stacks_dir with data.plate_map",
     "data.train_stacks": "stacks are split by group; see data.split_ratios, data.split_seed and --group",
     "data.val_stacks": "stacks are split by group; see data.split_ratios, data.split_seed and --group",
     "data.test_stacks": "stacks are split by group; see data.split_ratios, data.split_seed and --group",
@@ -91,9 +93,10 @@ REFUSED = {
 class CellsConfig:
     """What packing takes from the file."""
 
-    infected_dir: Path
-    uninfected_dir: Path
-    frames_per_hour: float = 2.0
+    infected_dir: Path  # or the one folder of all stacks, whose classes the plate map tells
+    uninfected_dir: Path | None
+    plate_map: Path | None = None
+    frames_per_hour: float | None = None  # None: not told
     name_regex: str = NAME
     split: tuple[float, float, float] = (0.7, 0.15, 0.15)  # shares of train, val, test groups
     split_seed: int = 0
@@ -104,9 +107,7 @@ class CellsConfig:
 def read_config(path: Path) -> CellsConfig:
     """The packing part. ValueError, naming the key, for what is missing, wrong, unknown or refused."""
     known = _read(path)
-    for key in ("data.infected_dir", "data.uninfected_dir"):
-        if key not in known:
-            raise ValueError(f"{path}: {key} is missing; give the folder of that class's stacks")
+    first, second = _find_folders(path, known)
     for key, label in (("data.infected_label", 1), ("data.uninfected_label", 0)):
         if known.get(key, label) != label:
             raise ValueError(f"{path}: {key}={known[key]:g} must be {label}; infected is 1 here, and the folder is the class")
@@ -118,8 +119,9 @@ def read_config(path: Path) -> CellsConfig:
     }
     folds = known.get("training.k_folds") or 0
     return CellsConfig(
-        infected_dir=_find_folder(path, known["data.infected_dir"]),
-        uninfected_dir=_find_folder(path, known["data.uninfected_dir"]),
+        infected_dir=first,
+        uninfected_dir=second,
+        plate_map=_find_path(path, known["data.plate_map"]) if "data.plate_map" in known else None,
         folds=folds if folds > 1 else 0,  # 1 is its way of saying none
         unused=tuple(
             f"{key} has no effect: {KEYS[key][1]}" for key in known if KEYS.get(key, ("", TRAIN))[1] not in (PACK, TRAIN)
@@ -275,7 +277,23 @@ TYPE_NAMES = {
 }  # fmt: skip
 
 
-def _find_folder(path: Path, said: str) -> Path:
-    """Relative folders lie beside the file, or, where there is none, where the command is given."""
+def _find_folders(path: Path, known: Mapping[str, object]) -> tuple[Path, Path | None]:
+    """The two folders of the classes, or the one of all stacks, and None."""
+    if "data.stacks_dir" in known:
+        if also := [key for key in ("data.infected_dir", "data.uninfected_dir") if key in known]:
+            raise ValueError(f"{path}: data.stacks_dir and {also[0]} are given; give one folder with a plate map, or two")
+        if "data.plate_map" not in known:
+            raise ValueError(f"{path}: data.plate_map is missing; in data.stacks_dir nothing else tells the class")
+        return _find_path(path, known["data.stacks_dir"]), None
+    for key in ("data.infected_dir", "data.uninfected_dir"):
+        if key not in known:
+            raise ValueError(
+                f"{path}: {key} is missing; give the folder of that class's stacks, or data.stacks_dir and data.plate_map"
+            )
+    return _find_path(path, known["data.infected_dir"]), _find_path(path, known["data.uninfected_dir"])
+
+
+def _find_path(path: Path, said: str) -> Path:
+    """Relative paths lie beside the file, or, where there is none, where the command is given."""
     beside = path.parent / Path(said).expanduser()
-    return beside if beside.is_dir() or not Path(said).is_dir() else Path(said)
+    return beside if beside.exists() or not Path(said).exists() else Path(said)

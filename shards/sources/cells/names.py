@@ -5,14 +5,16 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from tarpon.shards.schema import sanitise_key
 
 NAME = (
     r"^(?P<plate>\d{8})?.*?_(?P<well>[A-Za-z]\d{1,3})_p(?P<position>\d+)"
-    r"(?:_t(?P<t0>\d+)-(?P<t1>\d+))?(?=_|$)"
+    r"(?:_t(?P<t0>\d+)-(?P<t1>\d+)|_t(?P<time>\d+))?(?=_|$)"
 )
+WELL = re.compile(r"(?:^|_)(?P<well>[A-Pa-p]\d{1,2})(?=_|$)")  # of a plate of up to 384 wells; for files of several positions
+PLATE = re.compile(r"^\d{8}")
 PROBE = 65536  # bytes in the middle of a file that differ between most stacks of one size; headers are often equal
 
 
@@ -25,6 +27,7 @@ class WellPosition:
     position: int  # in the well; counted anew in every well
     first: int = 0  # time point of the first page
     last: int | None = None  # time point of the last page, as the name says
+    time: int | None = None  # time point of a file that is one page of its stack
 
     @property
     def stack(self) -> str:
@@ -58,14 +61,34 @@ def read_name(stem: str, pattern: re.Pattern) -> WellPosition:
         raise ValueError(
             "the name does not tell well and position, as _b2_p12_ does; give data.name_regex in the configuration"
         )
-    optional = {name: found.groupdict().get(name) for name in ("plate", "t0", "t1")}
+    optional = {name: found.groupdict().get(name) for name in ("plate", "t0", "t1", "time")}
     return WellPosition(
         plate=optional["plate"] or "",
         well=found["well"].lower(),
         position=int(found["position"]),
         first=int(optional["t0"] or 0),
         last=int(optional["t1"]) if optional["t1"] else None,
+        time=int(optional["time"]) if optional["time"] else None,
     )
+
+
+def read_series_name(stem: str, series: str, number: int, pattern: re.Pattern) -> WellPosition:
+    """The place of one of several positions in a file: by its own name, else by the file's well and its number from 1."""
+    own = pattern.search(series)
+    if own and own["well"] and (own["position"] or "").isdigit():
+        return read_name(series, pattern)
+    well, plate = WELL.search(stem), PLATE.search(stem)
+    if not well:
+        raise ValueError(
+            f"holds several positions, and neither their names ({series or 'none'}) nor the file's tell the well, as _b2_ does"
+        )
+    return WellPosition(plate=plate[0] if plate else "", well=well["well"].lower(), position=number)
+
+
+def strip_suffix(name: str) -> str:
+    """A file's name without its extension, which may be of two parts, as in .ome.tif."""
+    stem = PurePath(name).stem
+    return stem[: -len(".ome")] if stem.lower().endswith(".ome") else stem
 
 
 def find_duplicate_positions(names: Sequence[str], places: Sequence[WellPosition], labels: Sequence[int]) -> dict[int, str]:
@@ -100,7 +123,10 @@ def find_copies(paths: Sequence[Path], names: Sequence[str], labels: Sequence[in
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file, read in blocks: stacks may be larger than memory."""
+    """SHA-256 of a file or folder, read in blocks: stacks may be larger than memory."""
+    if path.is_dir():  # of an OME-Zarr folder: every file in it, by name
+        inside = [(str(file.relative_to(path)), hash_file(file)) for file in sorted(path.rglob("*")) if file.is_file()]
+        return hashlib.sha256(repr(inside).encode()).hexdigest()
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

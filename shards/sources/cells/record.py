@@ -5,7 +5,9 @@ import pyarrow as pa
 from tarpon.shards.pack import Packing, split_by_group
 from tarpon.shards.source import Source
 from tarpon.shards.sources.cells.card import describe
-from tarpon.shards.sources.cells.source import CLASSES, SCHEMA, CellsSource, encode_labels, make, scan
+from tarpon.shards.sources.cells.schema import CLASSES, SCHEMA
+from tarpon.shards.sources.cells.source import CellsSource, encode_labels, make, scan
+from tarpon.shards.sources.cells.stack_copies import find_equal_stacks, find_near_stacks
 from tarpon.shards.split import assign_fold_splits
 
 
@@ -31,5 +33,7 @@ CELLS = Source(
         "the stacks are not .tif or .tiff files lying flat in these folders, or their names do not tell well and position "
         "(..._b2_p12_...; see data.name_regex)"
     ),
+    find_copies=find_equal_stacks,
+    find_near_copies=find_near_stacks,
     shard_size=512,  # pages: a tar of 1 GB at 1024 x 1024 pixels of 16 bits
 )

@@ -7,81 +7,50 @@ which hours are trained on, and how grey levels are scaled, is chosen in trainin
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from tarpon.shards.quarantine import Fault, attempt
-from tarpon.shards.schema import Component, Sample, Schema
+from tarpon.shards.schema import Sample
 from tarpon.shards.source import Scan
-from tarpon.shards.sources.cells.names import (
-    NAME,
-    WellPosition,
-    compile_pattern,
-    find_copies,
-    find_duplicate_positions,
-    hash_file,
-    read_name,
-)
-from tarpon.shards.sources.cells.pages import LevelHistogram, StackShape, encode_tiff, read_pages, read_shape, resize_page
+from tarpon.shards.sources.cells.levels import FIRST_PAGES, LevelHistogram, choose_first_range, find_range
+from tarpon.shards.sources.cells.names import NAME, WellPosition, compile_pattern, find_copies, find_duplicate_positions
+from tarpon.shards.sources.cells.pages import PageChoice, encode_tiff, resize_page
+from tarpon.shards.sources.cells.plate_map import PlateMap
+from tarpon.shards.sources.cells.schema import CLASSES, SCHEMA
+from tarpon.shards.sources.cells.timing import check_rate, find_rate
+from tarpon.shards.sources.cells.units import StackUnit, join_time_points, list_units
+from tarpon.shards.sources.copies import hash_appearance, hash_pixels
 from tarpon.shards.sources.images import MAX_PIXELS, check_limit
 from tarpon.shards.split import assign_folds
 
-CLASSES = ("uninfected", "infected")  # in the order of their labels
-SAME_INTERVAL = 0.01  # share of the interval by which a file's own and the option's may differ
-GROUPS = ("stack", "well", "plate")  # a regular expression is allowed as well
-SCHEMA = Schema(
-    kind="cells",
-    components=(
-        Component(
-            name="tif",
-            holds="the page, uncompressed TIFF of 8 or 16 bits, grey or RGB; as in the source, or resize_page to side x side",
-        ),
-        Component(name="json", holds="the sample's manifest row, readable without the manifest"),
-    ),
-    columns=(
-        ("stack", pa.string()),  # plate, well and position
-        ("page", pa.int32()),  # in the stack, from 0
-        ("pages", pa.int32()),  # in the source's stack
-        ("hours", pa.float32()),  # since the experiment's start
-        ("label", pa.int8()),  # 1 infected, 0 not
-        ("well", pa.string()),  # with its plate
-        ("position", pa.int32()),  # in the well
-        ("plate", pa.string()),  # or date; empty where names hold none
-        ("width", pa.int32()),  # pixels
-        ("height", pa.int32()),
-        ("bits", pa.int8()),  # 8 or 16; DALI's UINT16 of an 8-bit page is 257 times its levels
-        ("channels", pa.int8()),  # 1 or 3
-        ("low", pa.int32()),  # 0.1 and 99.9 percentile of the whole stack, in its own levels
-        ("high", pa.int32()),
-        ("first_low", pa.int32()),  # the same of the stack's first page alone, which knows nothing of what comes later
-        ("first_high", pa.int32()),
-        ("frame_min", pa.int32()),  # of this page
-        ("frame_max", pa.int32()),
-        ("fold", pa.int8()),  # in which this page's group is tested; -1: packed without folds
-    ),
-)
 JSON_COLUMNS = tuple(name for name, _ in SCHEMA.columns if name != "fold")
+GROUPS = ("stack", "well", "plate")  # a regular expression is allowed as well
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellsSource:
     """What to read from the two folders, and how."""
 
-    frames_per_hour: float = 2.0
+    frames_per_hour: float | None = None  # None: as the files tell, 2 where they do not
     name_regex: str = NAME
     group: str = (
         "stack"  # what the split keeps together: stack, well, plate, or a regular expression whose first group names it
     )
     folds: int = 0  # rotating test folds; 0: none
     seed: int = 0  # of the folds
-    side: int = 0  # pixels that every page is resize_page to, once, here; 0: pages stay pixel for pixel as they are
+    side: int = 0  # pixels that every page is resized to, once, here; 0: pages stay pixel for pixel as they are
+    channel: str = ""  # name or number from 1 of the one to pack; empty: stacks have one
+    project: str = ""  # max, mean or focus of several depths; empty: stacks have one
+    values: tuple[float, float] | None = None  # pixel values that become 0 and 65535 where pixels are signed or floating point
     max_pixels: int = MAX_PIXELS  # a stack whose header tells of pages of more is not read
 
     def __post_init__(self) -> None:
-        if not 0 < self.frames_per_hour < float("inf"):
+        self.choose_pages()
+        if self.frames_per_hour is not None and not 0 < self.frames_per_hour < float("inf"):
             raise ValueError(f"frames_per_hour={self.frames_per_hour} must be above 0; a page every 30 min is 2")
         if self.folds < 0 or self.folds == 1:
             raise ValueError(f"folds={self.folds} must be 0 (none) or 2 and more")
@@ -99,53 +68,48 @@ class CellsSource:
                     f"group={self.group!r} must be {', '.join(GROUPS)} or a regular expression with a group, as in '_s(\\d+)_'"
                 )
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class StackUnit:
-    """One stack to pack."""
-
-    path: str
-    source: str  # class and file name
-    label: int
-    place: WellPosition
-    shape: StackShape
-    group: str
-    fold: int
-    frames_per_hour: float
-    side: int
-    bytes: int
-    mtime_ns: int
-
-    def name(self) -> str:
-        return self.source
-
-    def fingerprint(self) -> str:
-        return json.dumps({name: value for name, value in asdict(self).items() if name != "path"}, sort_keys=True)
-
-    def size(self) -> int:
-        return self.shape.pages
+    def choose_pages(self) -> PageChoice:
+        """Which planes become pages; ValueError where that makes no sense."""
+        return PageChoice(channel=self.channel, project=self.project, values=self.values)
 
 
-def scan(infected: Path, uninfected: Path, source: CellsSource) -> Scan:
+def scan(first: Path, second: Path | None, source: CellsSource, *, plate_map: PlateMap | None = None) -> Scan:
     """The stacks of both folders, from names and headers, mixed by a fixed permutation so that every shard holds both classes.
 
+    Args:
+        first: the folder of infected stacks; without `second` that of all stacks, whose class the plate map tells.
+        second: the folder of uninfected stacks.
+        plate_map: class and hour of infection by well; beside two folders it must agree with them.
+
     Raises:
-        ValueError: a folder is missing, empty or given twice; a class has fewer groups than there are folds.
+        ValueError: a folder is missing, empty or given twice; a class has fewer groups than there are folds; files tell of
+            different times from page to page and no option says which holds.
     """
-    if infected.resolve() == uninfected.resolve():
-        raise ValueError(f"{infected}: infected_dir and uninfected_dir are one folder; the folder is the class")
+    if second is not None and first.resolve() == second.resolve():
+        raise ValueError(f"{first}: infected_dir and uninfected_dir are one folder; the folder is the class")
+    if second is None and plate_map is None:
+        raise ValueError(f"{first}: one folder of stacks needs a plate map that tells the class of every well")
     found, faults = [], []
-    for label, folder in ((1, infected), (0, uninfected)):
+    for label, folder in ((1, first), (0, second)) if second is not None else ((None, first),):
         if not folder.is_dir():
             raise ValueError(f"{folder}: no such folder")
-        units, wrong = _scan_folder(folder, label=label, source=source)
+        units, wrong = _scan_folder(folder, label=label, source=source, plate_map=plate_map)
         if not units and not wrong:
-            raise ValueError(f"{folder}: holds no files; the {CLASSES[label]} stacks must lie flat in it")
+            what = "the" if label is None else f"the {CLASSES[label]}"
+            raise ValueError(f"{folder}: holds no files; {what} stacks must lie flat in it")
         found += units
         faults += wrong
+    found, wrong = join_time_points(found)
+    faults += wrong
+    rate = find_rate([(unit.source, unit.shape.interval) for unit in found], given=source.frames_per_hour)
+    placed = [attempt(unit.source, _finish, unit, source, rate) for unit in found]
+    faults += [fault for _, fault in placed if fault]
+    found = [unit for unit, fault in placed if not fault]
     names, labels = [unit.source for unit in found], [unit.label for unit in found]
     reasons = find_duplicate_positions(names, [unit.place for unit in found], labels)
-    reasons |= find_copies([Path(unit.path) for unit in found], names, labels)
+    alone = [i for i, unit in enumerate(found) if not (unit.series or unit.parts) and Path(unit.path).is_file()]
+    copies = find_copies([Path(found[i].path) for i in alone], [names[i] for i in alone], [labels[i] for i in alone])
+    reasons |= {alone[i]: reason for i, reason in copies.items()}
     faults += [Fault(file=names[i], reason=reason) for i, reason in reasons.items()]
     kept = [unit for i, unit in enumerate(found) if i not in reasons]
     if source.folds:
@@ -153,42 +117,41 @@ def scan(infected: Path, uninfected: Path, source: CellsSource) -> Scan:
     return Scan([kept[i] for i in np.random.default_rng(0).permutation(len(kept))], faults)
 
 
-def _scan_folder(folder: Path, *, label: int, source: CellsSource) -> tuple[list[StackUnit], list[Fault]]:
-    """One class's stacks in order of name; hidden files are passed over."""
-    units, faults = [], []
-    pattern = compile_pattern(source.name_regex)
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        name = f"{CLASSES[label]}/{path.name}"
-        unit, fault = attempt(name, _make_unit, path, name, label, pattern, source)
-        if fault:
-            faults.append(fault)
-        else:
-            units.append(unit)
-    return units, faults
+def _scan_folder(
+    folder: Path, *, label: int | None, source: CellsSource, plate_map: PlateMap | None
+) -> tuple[list[StackUnit], list[Fault]]:
+    """A folder's stacks with their classes, in order of name. label: None where the plate map tells it."""
+    units, faults = list_units(
+        folder,
+        name_of=lambda name: name if label is None else f"{CLASSES[label]}/{name}",
+        pattern=compile_pattern(source.name_regex),
+        choice=source.choose_pages(),
+        max_pixels=source.max_pixels,
+    )
+    if plate_map is None:
+        return [replace(unit, label=label) for unit in units], faults
+    told = [attempt(unit.source, _apply_map, unit, label, plate_map) for unit in units]
+    return [unit for unit, fault in told if not fault], faults + [fault for _, fault in told if fault]
 
 
-def _make_unit(path: Path, name: str, label: int, pattern: re.Pattern, source: CellsSource) -> StackUnit:
-    if not path.is_file() or path.suffix.lower() not in (".tif", ".tiff"):
-        raise ValueError("not a .tif or .tiff file")
-    place, state = read_name(path.stem, pattern), path.stat()
-    shape = read_shape(path, max_pixels=source.max_pixels)
-    _check_interval(shape.interval, source.frames_per_hour)
-    return StackUnit(
-        path=str(path), source=name, label=label, place=place, shape=shape,
-        group=_find_group(path.name, place, source.group), fold=-1, frames_per_hour=source.frames_per_hour, side=source.side,
-        bytes=state.st_size, mtime_ns=state.st_mtime_ns,
-    )  # fmt: skip
+def _apply_map(unit: StackUnit, label: int | None, plate_map: PlateMap) -> StackUnit:
+    """A stack with what the map tells of its well; ValueError where that is missing and needed, or contradicts the folder."""
+    entry = plate_map.find(unit.place)
+    if entry is None and label is None:
+        raise ValueError(f"well {unit.place.well_name} is not in {Path(plate_map.path).name}, which tells the class")
+    if entry is None:
+        return replace(unit, label=label)
+    if label is not None and entry.label != label:
+        raise ValueError(f"{Path(plate_map.path).name} says {CLASSES[entry.label]}, the folder {CLASSES[label]}; mend one")
+    source = unit.source if label is not None else f"{CLASSES[entry.label]}/{unit.source}"
+    return replace(unit, label=entry.label, source=source, onset=entry.onset if entry.label else None)
 
 
-def _check_interval(seconds: float, frames_per_hour: float) -> None:
-    """ValueError where a file tells another time from page to page than the option, by more than 1%."""
-    if seconds and abs(seconds * frames_per_hour / 3600 - 1) > SAME_INTERVAL:
-        raise ValueError(
-            f"the file tells {seconds / 60:g} min from page to page, frames_per_hour={frames_per_hour:g} tells "
-            f"{60 / frames_per_hour:g}; set frames_per_hour to {3600 / seconds:g}, or mend the file's metadata"
-        )
+def _finish(unit: StackUnit, source: CellsSource, rate: float) -> StackUnit:
+    """A stack with its group and rate; ValueError where its file contradicts the rate or its name lacks the group."""
+    check_rate(unit.shape.interval, rate)
+    group = _find_group(Path(unit.path).name, unit.place, source.group)
+    return replace(unit, group=group, frames_per_hour=rate, side=source.side)
 
 
 def _find_group(name: str, place: WellPosition, group: str) -> str:
@@ -208,53 +171,86 @@ def _assign_folds(units: Sequence[StackUnit], *, folds: int, seed: int) -> list[
     for unit in units:
         counts[unit.group] = counts.get(unit.group, 0) + np.eye(len(CLASSES))[unit.label] * unit.size()
     fold = assign_folds(counts, folds=folds, seed=seed)
-    return [StackUnit(**vars(unit) | {"fold": fold[unit.group]}) for unit in units]
+    return [replace(unit, fold=fold[unit.group]) for unit in units]
 
 
 def make(unit: StackUnit) -> Iterator[Sample | Fault]:
-    """Every page of a stack as a sample, or what keeps the stack, or a page of one single level, from being used."""
-    levels, pages, first = LevelHistogram(unit.shape.bits), [], (0, 0)
+    """Every page of a stack as a sample, remarks, or what keeps the stack, or a page of one single level, from being used."""
+    levels, ranges, pages, remarks = LevelHistogram(unit.shape.bits), [], [], []
     try:
-        for page in read_pages(Path(unit.path)):
+        for number, page in unit.read(remarks.append):
             levels.add(page)
-            first = first if pages else levels.find_range()
+            if len(ranges) < FIRST_PAGES:
+                ranges.append(find_range(page, bits=unit.shape.bits))
             stored = resize_page(page, side=unit.side)
-            pages.append((encode_tiff(stored), int(stored.min()), int(stored.max())))
+            pages.append((number, encode_tiff(stored), describe_page(stored)))
     except ValueError as error:
         yield Fault(file=unit.source, reason=str(error))
         return
-    (low, high), source_sha256 = levels.find_range(), hash_file(Path(unit.path))
-    for number, (content, least, most) in enumerate(pages):
-        if least == most:
+    shown = [(number, told) for number, _, told in pages if told["frame_min"] < told["frame_max"]]
+    remarks += describe_repeats([(number, told["pixel_hash"]) for number, told in shown])
+    if missing := unit.shape.pages - len(pages):
+        remarks.append(f"{missing} time points between the first and the last have no file")
+    yield from (Fault(file=unit.source, reason=line, packed=True) for line in remarks)
+    whole = levels.find_range()
+    first, source_sha256 = choose_first_range(ranges, otherwise=whole), unit.hash_source()
+    for number, content, told in pages:
+        if told["frame_min"] == told["frame_max"]:
             yield Fault(file=unit.source, row=number, reason="every pixel of the page has one value")
             continue
-        row = {
-            "group": unit.group,
-            "source": unit.source,
+        row = _describe_stack(unit) | told | {
             "source_sha256": source_sha256,
-            "stack": unit.place.stack,
             "page": number,
-            "pages": unit.shape.pages,
             "hours": (unit.place.first + number) / unit.frames_per_hour,
-            "label": unit.label,
-            "well": unit.place.well_name,
-            "position": unit.place.position,
-            "plate": unit.place.plate,
-            "width": unit.side or unit.shape.width,
-            "height": unit.side or unit.shape.height,
-            "bits": unit.shape.bits,
-            "channels": unit.shape.channels,
-            "low": low,
-            "high": high,
+            "low": whole[0],
+            "high": whole[1],
             "first_low": first[0],
             "first_high": first[1],
-            "frame_min": least,
-            "frame_max": most,
-        }
-        found_group = json.dumps(row).encode()
+        }  # fmt: skip
+        entries = json.dumps(row).encode()
         yield Sample(
-            key=f"{unit.place.stack}_{number:04d}", files={"tif": content, "json": found_group}, row=row | {"fold": unit.fold}
+            key=f"{unit.place.stack}_{number:04d}", files={"tif": content, "json": entries}, row=row | {"fold": unit.fold}
         )
+
+
+def _describe_stack(unit: StackUnit) -> dict:
+    """Columns that all pages of a stack share."""
+    return {
+        "group": unit.group,
+        "source": unit.source,
+        "stack": unit.place.stack,
+        "pages": unit.shape.pages,
+        "label": unit.label,
+        "well": unit.place.well_name,
+        "position": unit.place.position,
+        "plate": unit.place.plate,
+        "width": unit.side or unit.shape.width,
+        "height": unit.side or unit.shape.height,
+        "bits": unit.shape.bits,
+        "channels": unit.shape.channels,
+        "pixel_um": float(np.float32(unit.shape.pixel_um)),
+        "onset_hour": unit.onset,
+    }
+
+
+def describe_page(page: np.ndarray) -> dict:
+    """Columns that a stored page tells by itself."""
+    return {
+        "frame_min": int(page.min()),
+        "frame_max": int(page.max()),
+        "pixel_hash": hash_pixels(page),
+        "perceptual_hash": hash_appearance(page),
+    }
+
+
+def describe_repeats(hashes: Sequence[tuple[int, str]]) -> list[str]:
+    """A line where pages of one stack have equal pixels. hashes: (page, hash of its pixels)."""
+    first: dict[str, int] = {}
+    again = [(number, first[value]) for number, value in hashes if first.setdefault(value, number) != number]
+    if not again:
+        return []
+    number, other = again[0]
+    return [f"{len(again)} pages repeat an earlier one (first: page {number} is page {other}); did the camera stall?"]
 
 
 def encode_labels(rows: pa.Table) -> np.ndarray:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 
 from tarpon.shards.pack import Packing
 from tarpon.shards.quarantine import Fault, attempt
-from tarpon.shards.schema import Component, Sample, Schema, sanitise_key
+from tarpon.shards.schema import HASHES, Component, Sample, Schema, sanitise_key
 from tarpon.shards.source import Scan, Source
 from tarpon.shards.sources import images
-from tarpon.shards.sources.copies import find_copies
+from tarpon.shards.sources.copies import describe_near_copies, find_copies, find_equal
 from tarpon.shards.sources.fish.rows import HABITATS, ORDERS, read_rows
 from tarpon.shards.split import hold_out
 
@@ -43,9 +43,11 @@ SCHEMA = Schema(
         ("troph", pa.float32()),  # trophic level, 2 to 5
         ("feeding", pa.string()),
         ("habitat", pa.list_(pa.int8())),  # (8,) 0 or 1 in the order of HABITATS
+        *HASHES,
     ),
+    later=frozenset(name for name, _ in HASHES),
 )
-LABELS = tuple(name for name, _ in SCHEMA.columns if name not in ("width", "height"))
+LABELS = tuple(name for name, _ in SCHEMA.columns if name not in ("width", "height", *SCHEMA.later))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,14 +170,21 @@ def find_key_clashes(_root: Path, rows: pa.Table) -> dict[int, str]:
 
 
 def find_copied_images(root: Path, rows: pa.Table) -> dict[int, str]:
-    """Training images that are another file's bytes, with the reason; the test images are left as they were given.
+    """Training images that are another file's bytes, with the reason; the test images are left as they were given."""
+    return _explain_copies(rows, find_copies(root, rows["bytes"].to_numpy(), rows["source"].to_pylist()))
 
-    Of find_copies within one family the first in order of name stays, of find_copies in two families none: one label is wrong.
-    """
+
+def find_equal_pixels(rows: pa.Table) -> dict[int, str]:
+    """The same of packed rows whose pictures have equal pixels, however their files were saved."""
+    return _explain_copies(rows, find_equal(rows["pixel_hash"].to_pylist()))
+
+
+def _explain_copies(rows: pa.Table, groups: Iterable[list[int]]) -> dict[int, str]:
+    """Of copies within one family the first in order of name stays, of copies in two families none: one label is wrong."""
     found = {}
     names, splits, families = (rows[name].to_pylist() for name in ("source", "split", "family"))
-    for same in find_copies(root, rows["bytes"].to_numpy(), names):
-        train = [i for i in same if splits[i] == "train"]
+    for same in groups:
+        train = sorted((i for i in same if splits[i] == "train"), key=names.__getitem__)
         if len({families[i] for i in same}) > 1:
             found |= dict.fromkeys(train, "the same picture is in another family's folder")
         elif len(train) < len(same):
@@ -183,6 +192,11 @@ def find_copied_images(root: Path, rows: pa.Table) -> dict[int, str]:
         else:
             found |= dict.fromkeys(train[1:], "the same picture as another training image")
     return found
+
+
+def find_near_copies(rows: pa.Table) -> list[Fault]:
+    """A remark for every pair of near copies that are in two splits or two families."""
+    return describe_near_copies(rows, label="family", groups=rows["source"].to_pylist())
 
 
 def make_key(source: str) -> str:
@@ -199,7 +213,7 @@ def make(unit: ImageUnit) -> Iterator[Sample | Fault]:
 
 def _make_sample(root: Path, listed: dict, source: FishSource) -> Sample:
     content = (root / listed["source"]).read_bytes()
-    picture = images.convert_to_jpeg(content, short_side=source.short_side, max_pixels=source.max_pixels)
+    picture = images.convert_to_jpeg(content, short_side=source.short_side, max_pixels=source.max_pixels, hashed=True)
     row = {
         "group": listed["species"] or listed["source"],
         "split": listed["split"],
@@ -208,6 +222,8 @@ def _make_sample(root: Path, listed: dict, source: FishSource) -> Sample:
         "width": picture.width,
         "height": picture.height,
         **{name: listed[name] for name in LABELS},
+        "pixel_hash": picture.pixel_hash,
+        "perceptual_hash": picture.perceptual_hash,
     }
     entries = json.dumps({name: value for name, value in row.items() if name != "split"})
     return Sample(key=make_key(listed["source"]), files={"jpg": picture.content, "json": entries.encode()}, row=row)
@@ -264,4 +280,6 @@ FISH = Source(
         "Folder and image columns, or --images is one folder too high or too low"
     ),
     shard_size=4096,  # a tar of about 250 MB
+    find_copies=find_equal_pixels,
+    find_near_copies=find_near_copies,
 )

@@ -16,9 +16,9 @@ import pyarrow as pa
 from tarpon.shards.manifest import SPLITS
 from tarpon.shards.pack import Packing
 from tarpon.shards.quarantine import Fault, attempt
-from tarpon.shards.schema import Component, Sample, Schema, sanitise_key
+from tarpon.shards.schema import HASHES, Component, Sample, Schema, sanitise_key
 from tarpon.shards.sources import images
-from tarpon.shards.sources.copies import find_copies
+from tarpon.shards.sources.copies import describe_near_copies, find_copies, find_equal
 from tarpon.shards.sources.star.split import group_indices, repair_splits
 
 RUN = 256  # images a unit
@@ -41,6 +41,7 @@ COLUMNS = (
     ("orientation", pa.string()),
     ("distractor", pa.bool_()),  # the identity has one session: never asked
     ("novel", pa.bool_()),  # the identity is in no gallery
+    *HASHES,
 )
 SCHEMA = Schema(
     kind="reid",
@@ -49,8 +50,9 @@ SCHEMA = Schema(
         Component(name="json", holds="the sample's manifest row, readable without the manifest"),
     ),
     columns=COLUMNS,
+    later=frozenset(name for name, _ in HASHES),
 )
-LABELS = tuple(name for name, _ in COLUMNS if name not in ("width", "height"))
+LABELS = tuple(name for name, _ in COLUMNS if name not in ("width", "height", *SCHEMA.later))
 LISTED = pa.schema(
     [("source", pa.string()), ("group", pa.string()), ("split", pa.string())]
     + [column for column in COLUMNS if column[0] in LABELS]
@@ -122,22 +124,46 @@ def make_key(source: str) -> str:
 
 
 def drop_copies(root: Path, rows: Sequence[dict]) -> tuple[list[dict], list[Fault]]:
-    """The rows without copies, one row of each set of copies, and a fault for every other row.
+    """The rows without files of the same bytes, one row of each set of copies, and a fault for every other row."""
+    same = find_copies(root, np.array([row["bytes"] for row in rows], np.int64), [row["source"] for row in rows])
+    reasons = _explain_copies(rows, same)
+    return (
+        [row for i, row in enumerate(rows) if i not in reasons],
+        [Fault(file=rows[i]["source"], reason=reason) for i, reason in reasons.items()],
+    )
+
+
+def find_equal_pixels(rows: pa.Table, *, given: bool = False) -> dict[int, str]:
+    """Packed rows to leave out, and why: of pictures with equal pixels, however they were saved, one stays.
+
+    Args:
+        given: the source's own file tells the splits. Where days do, a test picture is one of the latest day, and the same
+            picture of an earlier day is the one whose day is right.
+    """
+    listed = rows.select(["source", "identity", "split", "date"]).to_pylist()
+    listed = listed if given else [row | {"split": ""} for row in listed]
+    return _explain_copies(listed, find_equal(rows["pixel_hash"].to_pylist()))
+
+
+def _explain_copies(rows: Sequence[dict], groups: Iterable[list[int]]) -> dict[int, str]:
+    """Index -> reason of copies that are left out.
 
     Of copies of one identity the given test image stays, else the earliest dated, else the first by name. Of copies under two
     identities none stays: one label is wrong.
     """
     reasons: dict[int, str] = {}
-    for same in find_copies(root, np.array([row["bytes"] for row in rows], np.int64), [row["source"] for row in rows]):
+    for same in groups:
         if len({rows[i]["identity"] for i in same}) > 1:
             reasons |= dict.fromkeys(same, "the same picture is there under another identity")
             continue
         first = min(same, key=lambda i: (rows[i]["split"] != "test", not rows[i]["date"], rows[i]["date"], rows[i]["source"]))
         reasons |= dict.fromkeys((i for i in same if i != first), "the same picture as another one of this identity")
-    return (
-        [row for i, row in enumerate(rows) if i not in reasons],
-        [Fault(file=rows[i]["source"], reason=reason) for i, reason in reasons.items()],
-    )
+    return reasons
+
+
+def find_near_copies(rows: pa.Table) -> list[Fault]:
+    """A remark for every pair of near copies in two splits or of two animals; pictures of one session may look alike."""
+    return describe_near_copies(rows, label="identity", groups=rows["group"].to_pylist())
 
 
 def cut_units(root: Path, rows: Sequence[dict], *, longest_side: int, max_pixels: int = images.MAX_PIXELS) -> list[ImageUnit]:
@@ -161,7 +187,7 @@ def make(unit: ImageUnit) -> Iterator[Sample | Fault]:
 
 def _make_sample(root: Path, listed: dict, unit: ImageUnit) -> Sample:
     content = (root / listed["source"]).read_bytes()
-    jpeg = images.convert_to_jpeg(content, longest_side=unit.longest_side, matte=MATTE, max_pixels=unit.max_pixels)
+    jpeg = images.convert_to_jpeg(content, longest_side=unit.longest_side, matte=MATTE, max_pixels=unit.max_pixels, hashed=True)
     row = {
         "group": listed["group"],
         "split": listed["split"],
@@ -170,6 +196,8 @@ def _make_sample(root: Path, listed: dict, unit: ImageUnit) -> Sample:
         "width": jpeg.width,
         "height": jpeg.height,
         **{name: listed[name] for name in LABELS},
+        "pixel_hash": jpeg.pixel_hash,
+        "perceptual_hash": jpeg.perceptual_hash,
     }
     entries = json.dumps({name: value for name, value in row.items() if name != "split"})
     return Sample(key=make_key(listed["source"]), files={"jpg": jpeg.content, "json": entries.encode()}, row=row)

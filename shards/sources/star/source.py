@@ -221,4 +221,6 @@ STAR = Source(
         "folder too high or too low, or a metadata file is needed (--metadata)"
     ),
     shard_size=4096,  # a tar of about 400 MB at 620 pixels
+    find_copies=reid.find_equal_pixels,
+    find_near_copies=reid.find_near_copies,
 )

@@ -6,6 +6,7 @@ The sea stars in it are left out unless asked for: they may be the very animals 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -200,4 +201,6 @@ WILDLIFE = Source(
         "data set"
     ),
     shard_size=4096,  # a tar of about 400 MB at 620 pixels
+    find_copies=partial(reid.find_equal_pixels, given=True),
+    find_near_copies=reid.find_near_copies,
 )

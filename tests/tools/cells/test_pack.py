@@ -75,6 +75,9 @@ def test_nothing_to_pack_is_status_1_with_likely_causes(tmp_path, capsys):
     (["--split", "1,2"], "split='1,2'"),
     (["--side", "31"], "side=31 must be 0"),
     (["--side", "wide"], "side"),
+    (["--project", "median"], "project='median' must be one of max, mean, focus"),
+    (["--values", "1"], "values='1' must be two numbers by comma"),
+    (["--values", "9,3"], "must be two numbers, the smaller first"),
 ])  # fmt: skip
 def test_mistakes_are_one_line_and_status_2(words, part, cells_lab, tmp_path, capsys):
     base = ["pack", "cells", "--config", f"{cells_lab}/cells.yaml", "--out", str(tmp_path / "x"), *PACK]

@@ -35,9 +35,13 @@ class PageLabels:
 
 
 def page_labels(manifest: Manifest, options: CellsOptions) -> PageLabels:
-    """Labels of every row, with the hours to learn under these options."""
+    """Labels of every row, with the hours to learn under these options; a plate map's hour of infection goes before theirs."""
     label, hours = np.asarray(manifest.column("label"), np.int64), np.asarray(manifest.column("hours"), np.float32)
-    target = target_hours(hours, label == 1, onset=options.infection_onset_hour, clamp_range=options.clamp_range)
+    onset: float | np.ndarray = options.infection_onset_hour
+    if "onset_hour" in manifest.table.column_names:
+        told = np.asarray(manifest.column("onset_hour"), np.float32)
+        onset = np.where(np.isnan(told), np.float32(onset), told)
+    target = target_hours(hours, label == 1, onset=onset, clamp_range=options.clamp_range)
     return PageLabels(label=label, hours=hours, target=target)
 
 

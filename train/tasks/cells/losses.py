@@ -15,14 +15,18 @@ from torch import Tensor
 
 
 def target_hours(
-    hours: np.ndarray, infected: np.ndarray, *, onset: float = 2.0, clamp_range: tuple[float, float] = (0.0, 48.0)
+    hours: np.ndarray,
+    infected: np.ndarray,
+    *,
+    onset: float | np.ndarray = 2.0,
+    clamp_range: tuple[float, float] = (0.0, 48.0),
 ) -> np.ndarray:
     """What the hours head learns: hours since infection onset where infected (0 before it), hours since start elsewhere.
 
     Args:
         hours: (N,) of the clock, since the first page.
         infected: (N,) bool.
-        onset: hour of the clock at which the infection sets in.
+        onset: hour of the clock at which the infection sets in, of all or (N,) of each.
         clamp_range: (lowest, highest) target.
 
     Returns:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from tarpon.models.backbones.frame_backbone import FrameBackbone
-from tarpon.pipelines.page.feed import CONTRASTS, FIXED
+from tarpon.pipelines.page.feed import check_contrast
 from tarpon.shards.bounded_text import read_yaml
 from tarpon.shards.sampling.draws import PageAugment
 from tarpon.shards.sources.cells.config import read_training_part
@@ -88,8 +88,9 @@ class CellsOptions:
     augment: PageAugment = field(default_factory=PageAugment)
     infection_onset_hour: float = 2.0  # hour of the clock at which the infection sets in: infected pages count from it
     clamp_range: tuple[float, float] = (0.0, 48.0)  # hours between which targets and what is reported are held
-    # whose grey levels become 0 and 1: of the stack, its first page, each page (frame), or none (fixed)
-    contrast: Literal["stack", "first", "frame", "fixed"] = "stack"
+    # whose grey levels become 0 and 1: of the stack's first page, of all of it (stack), of each page (frame), of the camera's
+    # bits (fixed), of the bits that pages are stored in (stored)
+    contrast: Literal["first", "stack", "frame", "fixed", "stored"] = "first"
     mean: float = 0.5  # grey level of 0..1 that is taken off
     std: float = 0.25  # and what the rest is divided by
     balance: bool = False  # pages of the rarer class come more often
@@ -103,8 +104,7 @@ class CellsOptions:
             raise ValueError(f"infection_onset_hour={self.infection_onset_hour} must be an hour of the clock, 0 or later")
         if not math.isfinite(self.mean) or not 0 < self.std < math.inf:
             raise ValueError(f"mean={self.mean} must be a number and std={self.std} one above 0")
-        if self.contrast not in (*CONTRASTS, FIXED):
-            raise ValueError(f"contrast={self.contrast!r} must be one of {', '.join((*CONTRASTS, FIXED))}")
+        check_contrast(self.contrast)
 
 
 SPELLINGS: dict[str, tuple[str, ...]] = {"batch_size": ("micro_batch", "global_batch"), "lr": ("optim.lr",)}

@@ -6,7 +6,8 @@ import numpy as np
 
 from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.sampling import plan
-from tarpon.shards.sources.cells.source import CLASSES, select_hours
+from tarpon.shards.sources.cells.schema import CLASSES
+from tarpon.shards.sources.cells.source import select_hours
 from tarpon.shards.split import assign_fold_splits
 from tarpon.train.tasks.cells.options import CellsOptions, Pages
 

@@ -11,8 +11,9 @@ import torch
 
 from tarpon.models.groups import group_parameters
 from tarpon.models.pages.reader import PageReader
+from tarpon.pipelines.page.feed import warn_of_contrast
 from tarpon.shards.manifest import Manifest, open_manifest
-from tarpon.shards.sources.cells.source import CLASSES
+from tarpon.shards.sources.cells.schema import CLASSES
 from tarpon.train.config import Run
 from tarpon.train.engine import DistContext
 from tarpon.train.task import Problem
@@ -95,7 +96,7 @@ def describe(
     return (
         f"data      {manifest.root}: {counts}; {manifest.card['quarantined']} in quarantine",
         *((f"remark    {manifest.remark}",) if manifest.remark else ()),
-        *(f"warning   {line}" for line in manifest.card.get("warnings", ())),
+        *(f"warning   {line}" for line in (*manifest.card.get("warnings", ()), *warn_of_contrast(options.contrast))),
         f"model     {backbone.name} at {backbone.image_size} px ({weights}), {millions:.1f} M parameters, "
         f"window of {options.model.window} page(s), onset at {options.infection_onset_hour:g} h",
         *describe_onset(manifest, rows["train"], labels, onset=options.infection_onset_hour),

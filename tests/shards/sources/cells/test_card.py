@@ -5,7 +5,7 @@ import pytest
 
 from tarpon.shards.sources.cells.card import find_warnings
 
-SOUND = {"split": "train", "bits": 16, "channels": 1, "width": 8, "height": 8, "hours": 1.0}
+SOUND = {"split": "train", "bits": 16, "channels": 1, "width": 8, "height": 8, "hours": 1.0, "pixel_um": 0.65}
 
 
 def rows(*cells: dict) -> pa.Table:
@@ -56,5 +56,7 @@ def test_hours_formats_and_splits_that_tell_the_class():
     assert "uninfected 1 to 1 h, infected 0 to 1 h" in line
     (line,) = find_warnings(rows(*[cell | {"bits": 8 if cell["label"] else 16} for cell in cells]))
     assert "the file format tells the class" in line
+    (line,) = find_warnings(rows(*[cell | {"pixel_um": 0.65 if cell["label"] else 0.32} for cell in cells]))
+    assert "the magnification tells the class" in line
     (line,) = find_warnings(rows(*[cell | {"split": "test" if cell["well"] == "b2" else "train"} for cell in cells]))
     assert line.startswith("test holds no uninfected stack")

@@ -108,7 +108,7 @@ def test_older_and_other_spellings(tmp_path):
     assert part["frames.val.uninfected_window_hours"] is None
     assert part["data.batch_size"] == 128
     assert config.folds == 5
-    assert config.frames_per_hour == 2.0
+    assert config.frames_per_hour is None
     held["frames"] = held["data"].pop("frames")
     assert read_training_part(written(tmp_path, held)) == part
     held["training"]["k_folds"] = 1

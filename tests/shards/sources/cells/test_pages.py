@@ -9,7 +9,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from tarpon.shards.sources.cells.pages import LevelHistogram, StackShape, decode_tiff, encode_tiff, read_pages, read_shape
+from tarpon.shards.sources.cells.levels import LevelHistogram
+from tarpon.shards.sources.cells.pages import StackShape, decode_tiff, encode_tiff, read_pages, read_shape
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 65536, (6, 40, 30), dtype=np.uint16)
@@ -124,13 +125,11 @@ def test_complaints_of_the_reader_do_not_reach_the_log(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(("pixels", "options", "part"), [
-    (GREY.astype(np.float32), {}, "pixels are float32"),
-    (GREY.astype(np.int16), {}, "pixels are int16"),
-    (GREY.astype(np.uint32), {}, "pixels are uint32"),
-    (np.concatenate([COLOUR, COLOUR[..., :1]], -1), {"photometric": "rgb", "extrasamples": ["unassalpha"]}, "4 channels"),
-    (COLOUR[..., :2], {"planarconfig": "contig", "extrasamples": ["unassalpha"]}, "2 channels"),
+    (GREY > 9, {}, "pixels are bool"),
+    (GREY.astype(np.complex64), {}, "pixels are complex64"),
     (COLOUR[..., 0], {"photometric": "palette", "colormap": np.zeros((3, 256), np.uint16), "metadata": None}, "palette"),
-    (GREY.reshape(2, 3, 40, 30), {"ome": True, "metadata": {"axes": "TCYX"}}, "along 2 axes"),
+    (GREY.reshape(2, 3, 40, 30), {"ome": True, "metadata": {"axes": "TCYX"}}, "3 channels of one moment"),
+    (GREY.reshape(2, 3, 40, 30), {}, "along 2 axes, and the file does not say which is time"),
     (GREY, {"ome": True, "metadata": {"axes": "CYX"}}, "6 channels of one moment"),
     (GREY, {"ome": True, "metadata": {"axes": "ZYX"}}, "6 depths of one moment"),
     (GREY, {"imagej": True, "metadata": {"axes": "CYX"}}, "6 channels of one moment"),

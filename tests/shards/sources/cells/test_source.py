@@ -16,7 +16,8 @@ import torch
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.reader import Reader
 from tarpon.shards.sources.cells.pages import decode_tiff
-from tarpon.shards.sources.cells.source import CLASSES, CellsSource, make, scan, select_hours
+from tarpon.shards.sources.cells.schema import CLASSES
+from tarpon.shards.sources.cells.source import CellsSource, make, scan, select_hours
 from tarpon.shards.split import assign_fold_splits
 from tarpon.tools import lint
 

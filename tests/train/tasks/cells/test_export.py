@@ -13,7 +13,8 @@ import pytest
 import torch
 from sklearn.metrics import f1_score, roc_auc_score
 
-from tarpon.shards.sources.cells.source import CLASSES, CellsSource
+from tarpon.shards.sources.cells.schema import CLASSES
+from tarpon.shards.sources.cells.source import CellsSource
 from tarpon.tools.cells.demo import lab as demo
 from tarpon.train import config, launch
 from tarpon.train.checkpoint import load_tensors
@@ -52,7 +53,7 @@ def trained(cells_lab, cells_shards, tmp_path) -> Callable[..., Path]:
 @pytest.fixture
 def finished(trained) -> Path:
     """Three epochs at so high a rate that the last are not the best."""
-    return trained("run", "--epochs=3", "--schedule.kind=constant", "--optim.lr=2e-2", "--model.window=3")
+    return trained("run", "--epochs=3", "--schedule.kind=constant", "--optim.lr=2e-2", "--model.window=3", "--contrast=stack")
 
 
 def test_every_file_of_a_run_tells_of_the_same_best_weights(finished, context):

@@ -132,7 +132,7 @@ def test_a_wrong_key_or_value_is_told_in_one_line(cells_lab, tmp_path, capsys, o
         ({"infection_onset_hour": math.nan}, "infection_onset_hour="),
         ({"std": 0.0}, "std="),
         ({"mean": math.nan}, "mean="),
-        ({"contrast": "auto"}, "contrast='auto' must be one of stack, first, frame, fixed"),
+        ({"contrast": "auto"}, "contrast='auto' must be one of first, stack, frame, fixed"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(given, said):

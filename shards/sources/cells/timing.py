@@ -1,0 +1,41 @@
+"""Pages an hour: as an option says, or as the files tell; a contradiction is an error."""
+
+from collections.abc import Sequence
+
+SAME_INTERVAL = 0.01  # share of the interval by which two that are one may differ
+USUAL = 2.0  # pages an hour where nothing tells
+
+
+def find_rate(told: Sequence[tuple[str, float]], *, given: float | None) -> float:
+    """Pages an hour of all stacks.
+
+    Args:
+        told: (name, seconds from page to page as the file tells them, 0 where it does not) of every stack.
+        given: by an option; goes before the files, which `check_rate` then holds against it.
+
+    Raises:
+        ValueError: nothing is given, and two files tell different intervals.
+    """
+    if given is not None:
+        return given
+    known = [(seconds, name) for name, seconds in told if seconds]
+    if not known:
+        return USUAL
+    (least, first), (most, last) = min(known), max(known)
+    if most > least * (1 + SAME_INTERVAL):
+        raise ValueError(
+            f"{first} tells {least / 60:g} min from page to page, {last} {most / 60:g}; one rate holds for all stacks: set "
+            f"data.frames.frames_per_hour, and what contradicts it is kept out"
+        )
+    seconds = sorted(seconds for seconds, _ in known)[len(known) // 2]
+    minutes = round(seconds / 60)  # a microscope's own clock drifts: 1799.6 s are half an hour
+    return 60 / minutes if minutes and abs(seconds / 60 / minutes - 1) <= SAME_INTERVAL else 3600 / seconds
+
+
+def check_rate(seconds: float, rate: float) -> None:
+    """ValueError where a file tells another time from page to page (seconds; 0: none) than the rate, by more than 1%."""
+    if seconds and abs(seconds * rate / 3600 - 1) > SAME_INTERVAL:
+        raise ValueError(
+            f"the file tells {seconds / 60:g} min from page to page, frames_per_hour={rate:g} tells {60 / rate:g}; set "
+            f"frames_per_hour to {3600 / seconds:g}, or mend the file's metadata"
+        )

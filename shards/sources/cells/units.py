@@ -1,0 +1,163 @@
+"""Files of one class's folder as stacks to pack: one file a stack, several stacks in a file, or one file a time point."""
+
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tarpon.shards.quarantine import Fault, attempt
+from tarpon.shards.sources.cells.names import WellPosition, hash_file, read_name, read_series_name, strip_suffix
+from tarpon.shards.sources.cells.pages import DEFAULT, PageChoice, StackShape, read_pages, read_positions
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StackUnit:
+    """One stack to pack."""
+
+    path: str  # of its only or first file
+    source: str  # class and file name, and the position where a file has several
+    label: int
+    place: WellPosition
+    shape: StackShape
+    group: str = ""
+    fold: int = -1
+    frames_per_hour: float = 2.0
+    side: int = 0
+    bytes: int
+    mtime_ns: int
+    choice: PageChoice = DEFAULT
+    series: int = 0  # which stack of the file
+    files: tuple[str, ...] = ()  # further files that hold its planes
+    parts: tuple[tuple[int, str], ...] = ()  # (page, file) of a stack of one file a time point
+    onset: float | None = None  # hour of infection of its well, where a plate map tells
+
+    def name(self) -> str:
+        return self.source
+
+    def fingerprint(self) -> str:
+        own = {name: value for name, value in asdict(self).items() if name not in ("path", "files", "parts")}
+        parts = [(page, Path(path).name) for page, path in self.parts]
+        return json.dumps(own | {"parts": parts}, sort_keys=True)
+
+    def size(self) -> int:
+        return self.shape.pages
+
+    def read(self, tell: Callable[[str], None]) -> Iterator[tuple[int, np.ndarray]]:
+        """Every page with its number; `tell` and errors as of `read_pages`."""
+        if not self.parts:
+            yield from enumerate(read_pages(Path(self.path), choice=self.choice, position=self.series, tell=tell))
+            return
+        rules: set[bool] = set()  # of scaling: floating point pages of one stack may not differ in it
+        for number, path in self.parts:
+            lines: list[str] = []
+            pages = list(read_pages(Path(path), choice=self.choice, tell=lines.append))
+            rules |= {"multiplied" in line for line in lines if line.startswith("pixels are")}
+            if len(rules) > 1:
+                raise ValueError(
+                    f"{Path(path).name} holds numbers of another range than the files before it; give --values LOW,HIGH"
+                )
+            shape = (self.shape.height, self.shape.width) + ((3,) if self.shape.channels == 3 else ())
+            if len(pages) != 1 or pages[0].shape != shape or pages[0].dtype.itemsize * 8 != self.shape.bits:
+                raise ValueError(
+                    f"{Path(path).name} is {len(pages)} x {pages[0].shape} of {pages[0].dtype}, the first page {shape}"
+                )
+            yield number, pages[0]
+
+    def hash_source(self) -> str:
+        """SHA-256 of its bytes on disk, and of which stack of the file it is."""
+        paths = [path for _, path in self.parts] or [self.path, *self.files]
+        digests = [hash_file(Path(path)) for path in paths]
+        if len(digests) == 1 and not self.series:
+            return digests[0]
+        return hashlib.sha256(" ".join([*digests, str(self.series)]).encode()).hexdigest()
+
+
+def list_units(
+    folder: Path, *, name_of: Callable[[str], str], pattern: re.Pattern, choice: PageChoice, max_pixels: int
+) -> tuple[list[StackUnit], list[Fault]]:
+    """The stacks of the files of a folder in order of name, not yet of a class, and a fault for every other file.
+
+    Hidden files are passed over.
+
+    Args:
+        name_of: a file's name -> its name in messages.
+    """
+    units, faults = [], []
+    for path in sorted(folder.iterdir()):
+        if not path.name.startswith("."):
+            found, fault = attempt(name_of(path.name), _read_file, path, name_of(path.name), pattern, choice, max_pixels)
+            if found == []:
+                fault = Fault(file=name_of(path.name), reason="later pages of a stack that begins in another file", packed=True)
+            faults += [fault] if fault else []
+            units += found or []
+    return units, faults
+
+
+def _read_file(path: Path, name: str, pattern: re.Pattern, choice: PageChoice, max_pixels: int) -> list[StackUnit]:
+    found, stem = read_positions(path, choice=choice, max_pixels=max_pixels), strip_suffix(path.name)
+    if len(found) == 1:
+        places = [read_name(stem, pattern)]
+    else:
+        places = [read_series_name(stem, one.name, number, pattern) for number, one in enumerate(found, start=1)]
+    size, changed = _measure(path)
+    further = [_measure(Path(file)) for one in found for file in one.files]
+    size, changed = size + sum(more for more, _ in further), max([changed, *(when for _, when in further)])
+    return [
+        StackUnit(
+            path=str(path),
+            source=f"{name} position {number + 1}" if len(found) > 1 else name,
+            label=0,
+            place=place,
+            shape=one.shape,
+            bytes=size,
+            mtime_ns=changed,
+            choice=choice,
+            series=number,
+            files=one.files,
+        )
+        for number, (place, one) in enumerate(zip(places, found, strict=True))
+    ]
+
+
+def _measure(path: Path) -> tuple[int, int]:
+    """Bytes and time of the last change in nanoseconds, of a file or of all files of a folder."""
+    states = [file.stat() for file in (path.rglob("*") if path.is_dir() else [path])]
+    return sum(state.st_size for state in states), max((state.st_mtime_ns for state in states), default=0)
+
+
+def join_time_points(units: Sequence[StackUnit]) -> tuple[list[StackUnit], list[Fault]]:
+    """Files of one page whose names tell a time point, put together by place and class; all other stacks as they are.
+
+    Time points are counted from 1 where none is 0 and one is 1.
+    """
+    loose: dict[tuple[int, str], list[StackUnit]] = defaultdict(list)
+    for unit in units:
+        if unit.place.time is not None and unit.shape.pages == 1:
+            loose[unit.label, unit.place.stack].append(unit)
+    base = int(min((unit.place.time for own in loose.values() for unit in own), default=0) == 1)
+    joined, faults = [unit for unit in units if unit.place.time is None or unit.shape.pages > 1], []
+    for own in loose.values():
+        own = sorted(own, key=lambda unit: (unit.place.time, unit.source))
+        shapes = {(unit.shape.height, unit.shape.width, unit.shape.bits, unit.shape.channels) for unit in own}
+        times = [unit.place.time for unit in own]
+        if len(shapes) > 1 or len(set(times)) < len(times):
+            why = "pages of different shape or depth" if len(shapes) > 1 else "two files of one time point"
+            faults.append(Fault(file=own[0].source, reason=f"{why} among the {len(own)} files of {own[0].place.stack}"))
+            continue
+        first, last = times[0] - base, times[-1] - base
+        joined.append(
+            replace(
+                own[0],
+                place=replace(own[0].place, first=first, last=last, time=None),
+                shape=replace(own[0].shape, pages=last - first + 1),
+                bytes=sum(unit.bytes for unit in own),
+                mtime_ns=max(unit.mtime_ns for unit in own),
+                parts=tuple((unit.place.time - times[0], unit.path) for unit in own),
+            )
+        )
+    return sorted(joined, key=lambda unit: unit.source), faults
