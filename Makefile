@@ -3,6 +3,7 @@
 # make demo-cells   the same for cells: stacks of infected and healthy cultures, split by well
 # make demo-star   the same for sea stars: animals known again; pre-trained on drawn wildlife and fine-tuned, and stars alone
 # make test   install and run the tests that need no GPU; make test-slow: those that take long (kernels in Triton's interpreter, two processes)
+# make docs   the documentation as a site, into build/docs
 # make gpu    on a machine with an NVIDIA GPU: check and time everything (without pip or for a few minutes only: docs/gpu-visit.md)
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -10,7 +11,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: env test test-slow lint demo demo-fish demo-cells demo-star gpu clean
+.PHONY: env test test-slow lint docs demo demo-fish demo-cells demo-star gpu clean
 
 env: $(VENV)/.ready
 
@@ -23,7 +24,7 @@ $(VENV)/.ready: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "make: no venv module; apt-get install python3-venv" >&2; exit 2; }
 	@echo "Installing into $(VENV): about 7 GB, a few minutes; DeepSpeed's CPU communication op is compiled at the end (1 to 4 minutes, once)."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cuda13,bench,h5,sleap,zarr,http,s3,cluster,onnx,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cuda13,bench,h5,sleap,zarr,http,s3,cluster,onnx,docs,dev]'
 	$(BIN)/tarpon doctor --build
 	@touch $@
 
@@ -39,6 +40,13 @@ test-slow: env
 
 lint: env
 	$(BIN)/ruff check .
+	$(BIN)/hadolint docker/Dockerfile
+
+# the reference and the notebook are made from the program and the page; a broken link is an error
+docs: env
+	$(BIN)/python -m tarpon.tools.option_pages docs/reference
+	$(BIN)/python -m tarpon.tools.notebook docs/python.md docs/python.ipynb
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
 
 demo: env
 	rm -rf runs/demo runs/demo-lab runs/demo-shards

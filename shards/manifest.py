@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tarpon.shards import atomic
 from tarpon.shards.arrow_input import open_bytes
 from tarpon.shards.schema import VERSION
 from tarpon.shards.store import NotThere, Store
@@ -105,13 +104,14 @@ class Manifest:
         return digest.hexdigest()
 
 
-def write_manifest(root: Path, table: pa.Table, card: dict) -> None:
+def write_manifest(root: str | Path, table: pa.Table, card: dict) -> None:
     """The card, with checksums of the manifest and of itself, first, the manifest last; both by rename."""
-    with atomic.replace(root / MANIFEST) as draft:
+    store = Store(root)
+    with store.replace(MANIFEST) as draft:
         pq.write_table(table, draft)
         told = {name: value for name, value in card.items() if name not in CHECKSUMS}
         told = json.loads(json.dumps({**told, MANIFEST_SUM: hashlib.sha256(draft.read_bytes()).hexdigest()}))
-        atomic.write_text(root / CARD, json.dumps({**told, CARD_SUM: _sum_of(told)}, indent=2) + "\n")
+        store.write(CARD, (json.dumps({**told, CARD_SUM: _sum_of(told)}, indent=2) + "\n").encode())
 
 
 def _sum_of(card: dict) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-import shutil
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -16,20 +16,22 @@ import pyarrow as pa
 from tarpon.shards import installed
 from tarpon.shards.manifest import MANIFEST, TAR_SUMS, Manifest, open_manifest, write_manifest
 from tarpon.shards.packing_lock import hold_packing
-from tarpon.shards.quarantine import Fault, read_faults, write_faults
+from tarpon.shards.quarantine import Fault, format_faults, parse_faults
 from tarpon.shards.schema import VERSION, Schema
 from tarpon.shards.source import Scan, Source
 from tarpon.shards.split import assign_splits, check_leak
-from tarpon.shards.writer import DUPLICATE_KEY, ShardJob, read_parts, read_tar_sums, write_shards
+from tarpon.shards.store import NotThere, Store
+from tarpon.shards.writer import DUPLICATE_KEY, PARTS, ShardJob, read_parts, read_tar_sums, write_shards
 
 QUARANTINE = "quarantine.jsonl"
+SHARD_FILE = re.compile(r"(?:parts/)?(shard-[^/]*)\.(?:tar|idx|parquet)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Packing:
     """Options of writing and splitting that are common to all kinds of data sets."""
 
-    out: Path
+    out: Path | str  # folder or URL
     split: tuple[float, float, float] = (0.7, 0.15, 0.15)  # shares of train, val, test groups
     seed: int = 0  # of the split
     given: tuple[str, ...] = ()  # splits defined by the source's own files: not checked for leaks
@@ -86,18 +88,19 @@ def pack(
             shards could not be made.
         PackingError: the samples cannot be split or described; the faults are written before.
     """
-    out, settings = Path(packing.out), json.dumps(asdict(options), sort_keys=True)
+    out, settings = Store(packing.out), json.dumps(asdict(options), sort_keys=True)
+    out.check_writable()
     made_from = _hash_inputs(found, packing, settings)
-    if (out / MANIFEST).exists():
-        done = open_manifest(out)
+    if out.has(MANIFEST):
+        done = open_manifest(out.root)
         if done.card.get("made_from") != made_from:
-            raise ValueError(f"{out} holds a data set of other files or settings; choose another --out or delete it")
-        return done, sorted({*found.faults, *read_faults(out / QUARANTINE)}, key=str)
+            raise ValueError(f"{out.root} holds a data set of other files or settings; choose another --out or delete it")
+        return done, sorted({*found.faults, *_read_quarantine(out)}, key=str)
     if not found.units:
         return None, _write_quarantine(out, found.faults)
-    with hold_packing(out):
-        if (out / MANIFEST).exists():
-            raise ValueError(f"{out}: another packing finished it this moment; run the same command again")
+    with hold_packing(out.folder):
+        if out.has(MANIFEST):
+            raise ValueError(f"{out.root}: another packing finished it this moment; run the same command again")
         return _write_set(source, found, options=options, packing=packing, executor=executor, progress=progress)
 
 
@@ -111,9 +114,9 @@ def _write_set(
     progress: bool,
 ) -> tuple[Manifest | None, list[Fault]]:
     """The data set of a folder that is this process's alone; as `pack`."""
-    out, settings = Path(packing.out), json.dumps(asdict(options), sort_keys=True)
+    out, settings = Store(packing.out), json.dumps(asdict(options), sort_keys=True)
     jobs = [
-        ShardJob(name=f"shard-{i:05d}", units=run, make=source.make, schema=source.schema, out=str(out), settings=settings)
+        ShardJob(name=f"shard-{i:05d}", units=run, make=source.make, schema=source.schema, out=out.root, settings=settings)
         for i, run in enumerate(cut_shards(found.units, shard_size=packing.shard_size))
     ]
     _remove_stale(out, {job.name for job in jobs})
@@ -136,9 +139,9 @@ def _write_set(
         "quarantined": sum(not fault.packed for fault in faults),
     }
     table = table.replace_schema_metadata({TAR_SUMS: json.dumps(read_tar_sums(jobs))})
-    write_manifest(out, table, _describe_rows(table, source.schema) | own | described)
-    shutil.rmtree(out / "parts")
-    return open_manifest(out), faults
+    write_manifest(out.root, table, _describe_rows(table, source.schema) | own | described)
+    out.remove(PARTS)
+    return open_manifest(out.root), faults
 
 
 def _hash_inputs(found: Scan, packing: Packing, settings: str) -> str:
@@ -152,13 +155,21 @@ def _hash_inputs(found: Scan, packing: Packing, settings: str) -> str:
     return _hash_text(json.dumps(inputs, sort_keys=True))
 
 
-def _write_quarantine(out: Path, faults: Sequence[Fault]) -> list[Fault]:
+def _read_quarantine(out: Store) -> list[Fault]:
+    """The faults of a finished set."""
+    try:
+        return parse_faults(out.read(QUARANTINE).decode())
+    except NotThere:
+        return []
+
+
+def _write_quarantine(out: Store, faults: Sequence[Fault]) -> list[Fault]:
     """Write all faults to `quarantine.jsonl`, sorted, before anything else can fail; returns them sorted."""
     faults = sorted(faults, key=str)
-    if faults:
-        out.mkdir(parents=True, exist_ok=True)
-    if out.is_dir():
-        write_faults(out / QUARANTINE, faults)
+    if out.folder is not None and faults:
+        out.folder.mkdir(parents=True, exist_ok=True)
+    if out.folder is None or out.folder.is_dir():
+        out.write(QUARANTINE, format_faults(faults).encode())
     return faults
 
 
@@ -200,12 +211,14 @@ def _describe_rows(table: pa.Table, schema: Schema) -> dict:
     }
 
 
-def _remove_stale(out: Path, names: set[str]) -> None:
+def _remove_stale(out: Store, names: set[str]) -> None:
     """Remove shards that an unfinished packing of other files or settings left; a folder with parts and no manifest is such."""
-    if (out / "parts").is_dir():
-        for path in [*out.glob("shard-*.tar"), *out.glob("shard-*.idx"), *(out / "parts").glob("shard-*.parquet")]:
-            if path.stem not in names:
-                path.unlink()
+    parts = [f"{PARTS}/{name}" for name in out.list_names(PARTS)]
+    if parts:
+        for name in [*out.list_names(), *parts]:
+            made = SHARD_FILE.fullmatch(name)
+            if made and made[1] not in names:
+                out.remove(name)
 
 
 def split_by_group(rows: pa.Table, counts: np.ndarray, *, packing: Packing) -> list[str]:

@@ -11,13 +11,16 @@ LOCK = ".packing"
 
 
 @contextmanager
-def hold_packing(out: Path) -> Iterator[None]:
-    """The folder, made where there is none, is this process's alone.
+def hold_packing(out: Path | None) -> Iterator[None]:
+    """The folder, made where there is none, is this process's alone; None, a remote store, has no lock.
 
     Raises:
         ValueError: another packing is going on in it; names the process and its machine. A file system without locks holds
             nothing.
     """
+    if out is None:
+        yield
+        return
     out.mkdir(parents=True, exist_ok=True)
     file = _take(out / LOCK)
     try:

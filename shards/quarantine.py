@@ -92,7 +92,12 @@ def longest_run(bad: np.ndarray) -> int:
 
 def write_faults(path: Path, faults: Iterable[Fault]) -> None:
     """One JSON object a line, by temp file and rename."""
-    atomic.write_text(path, "".join(json.dumps(asdict(fault)) + "\n" for fault in faults))
+    atomic.write_text(path, format_faults(faults))
+
+
+def format_faults(faults: Iterable[Fault]) -> str:
+    """The text of a file of faults."""
+    return "".join(json.dumps(asdict(fault)) + "\n" for fault in faults)
 
 
 def read_faults(path: Path) -> list[Fault]:

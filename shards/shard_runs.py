@@ -36,20 +36,24 @@ def run_jobs(
 
     Raises:
         ValueError: some could not be made in two tries; names them. All others are made.
-        OSError: the machine is at fault (no room): at once, for the others would fail too.
+        OSError: the machine is at fault: where there is no room at once, for the others would fail too; where no second try
+            could write, after these.
     """
     with _first_pool(min(workers, len(jobs)), executor) as pool:
         failed = _run(jobs, lambda job: pool.submit(make, job), done=done)
+    if again := [job for job, _ in failed]:
+        with _second_pool(min(workers, len(again)), executor) as submit:
+            failed = _run(again, lambda job: submit(make, job), done=done)
     if failed:
-        with _second_pool(min(workers, len(failed)), executor) as submit:
-            failed = _run([job for job, _ in failed], lambda job: submit(make, job), done=done)
-    if failed:
+        errors = [error for _, error in failed]
+        if len(failed) == len(again) and all(isinstance(error, OSError) and error.errno for error in errors):
+            raise errors[0]  # of the place that is written to: gone, or not ours
         named = "; ".join(f"{job.name} ({_describe(error)})" for job, error in failed[:NAMED])
         more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
         raise ValueError(
             f"{len(failed)} of {len(jobs)} {noun} could not be made in two tries: {named}{more}; the others are done: the same "
             f"command makes what is left"
-        ) from failed[0][1]
+        ) from errors[0]
 
 
 def _run(

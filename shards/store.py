@@ -7,14 +7,18 @@ first failure in a row; what no second try can mend (not there, no access, no ba
 import asyncio
 import importlib
 import random
+import shutil
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import fsspec
 
+from tarpon.shards import atomic
 from tarpon.shards.quarantine import MACHINE
 
 Got = TypeVar("Got")
@@ -90,14 +94,66 @@ class Store:
         """
         self._attempt(name, lambda: self._files.get_file(self._path(name), str(to)), retry_s=0 if once else self.retry_s)
 
-    def list_names(self) -> list[str] | None:
-        """Names in the root, sorted; None where the store cannot list (HTTP)."""
+    def has(self, name: str) -> bool:
+        """Whether there is such a file, or folder where the store has folders."""
+        if self.folder is None:
+            return self._attempt(name, lambda: self._files.exists(self._path(name)))
+        return (self.folder / name).exists()
+
+    def size(self, name: str) -> int:
+        """Bytes of a file; NotThere where there is none."""
+        if self.folder is None:
+            return int(self._attempt(name, lambda: self._files.size(self._path(name))))
+        try:
+            return (self.folder / name).stat().st_size
+        except FileNotFoundError as error:
+            raise NotThere(f"{self.root}/{name}: no such file") from error
+
+    def write(self, name: str, content: bytes) -> None:
+        """A whole file, or none of it."""
+        if self.folder is None:
+            self._attempt(name, lambda: self._files.pipe_file(self._path(name), content))
+        else:
+            atomic.write_bytes(self.folder / name, content)
+
+    @contextmanager
+    def replace(self, name: str) -> Iterator[Path]:
+        """Context of a local path to write: it becomes the file at the end, and is gone after an exception."""
         if self.folder is not None:
-            return sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else []
+            with atomic.replace(self.folder / name) as draft:
+                yield draft
+            return
+        with tempfile.TemporaryDirectory(prefix="tarpon-") as local:
+            draft = Path(local) / Path(name).name
+            yield draft
+            self._attempt(name, lambda: self._files.put_file(str(draft), self._path(name)))
+
+    def remove(self, name: str) -> None:
+        """A file, or a folder with all that is in it; nothing where there is none."""
+        if self.folder is None:
+            with suppress(NotThere):
+                self._attempt(name, lambda: self._files.rm(self._path(name), recursive=True))
+        elif (self.folder / name).is_dir():
+            shutil.rmtree(self.folder / name)
+        else:
+            (self.folder / name).unlink(missing_ok=True)
+
+    def check_writable(self) -> None:
+        """ValueError where nothing can be written: behind a web server."""
+        if self.root.startswith(("http://", "https://")):
+            raise ValueError(
+                f"{self.root}: nothing is written to a web server; give a folder, or a URL of a store such as s3://"
+            )
+
+    def list_names(self, inside: str = "") -> list[str] | None:
+        """Names in the root, or in a folder in it, sorted; None where the store cannot list (HTTP)."""
+        if self.folder is not None:
+            folder = self.folder / inside
+            return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         if self.root.startswith(("http://", "https://")):
             return None
         try:
-            found = self._attempt("", lambda: self._files.ls(self._inside, detail=False))
+            found = self._attempt(inside, lambda: self._files.ls(self._path(inside).rstrip("/"), detail=False))
         except NotThere:
             return []
         return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
@@ -161,7 +217,7 @@ def _options(scheme: str) -> dict:
             "use_listings_cache": False,
             "config_kwargs": {"connect_timeout": SILENCE_S, "read_timeout": SILENCE_S, "retries": {"max_attempts": 1}},
         }
-    return {}
+    return {"auto_mkdir": True} if scheme in ("file", "local") else {}
 
 
 def _find_class(name: str) -> type[Exception]:

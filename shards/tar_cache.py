@@ -69,6 +69,7 @@ class TarCache:
         self._store, self.bound, self._identity = store, cache.size, identity
         self._sums = dict(sums)
         self._folder = cache.folder / FOLDER
+        self._paths: dict[str, Path] = {}  # by name: made once, for a path is asked for at every read
         self._touched: dict[str, float] = {}
         self._drafts, self._lock = 0, threading.Lock()
         self.fetched = 0  # downloads of this process
@@ -106,6 +107,12 @@ class TarCache:
         self._path(name).unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
+        path = self._paths.get(name)
+        if path is None:
+            path = self._paths[name] = self._make_path(name)
+        return path
+
+    def _make_path(self, name: str) -> Path:
         words = "\0".join((self._store.root, name, self._told(name).sha256 or self._identity))
         return self._folder / f"{Path(name).stem}-{hashlib.sha256(words.encode()).hexdigest()[:32]}.tar"
 
@@ -150,6 +157,7 @@ class TarCache:
                 if not last:
                     return None
                 self._sums[name] = found
+                self._paths.pop(name, None)
             held = os.open(draft, os.O_RDONLY)
             os.replace(draft, self._path(name))
             return held

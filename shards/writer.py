@@ -15,14 +15,17 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from tarpon.shards import atomic
+from tarpon.shards.arrow_input import open_bytes
+from tarpon.shards.progress import Progress
 from tarpon.shards.quarantine import Fault, contain
 from tarpon.shards.schema import Sample, Schema
 from tarpon.shards.shard_runs import run_jobs
+from tarpon.shards.store import NotThere, Store
 
 Make = Callable[[object], Iterable[Sample | Fault]]
+PARTS = "parts"  # of an unfinished set: what was made of it
 DUPLICATE_KEY = "another sample has the key {key}: names that differ only in signs that a key may not hold; rename one"
 
 
@@ -34,7 +37,7 @@ class ShardJob:
     units: tuple  # arguments of `make`, in order; see source.Unit
     make: Make  # a module-level function: it travels to other processes
     schema: Schema
-    out: str
+    out: str  # folder or URL
     settings: str  # JSON of all options that determine the content
     excluded: tuple[tuple[str, str], ...] = ()  # keys of samples that are left out, with the reason: duplicates, copies
 
@@ -43,21 +46,25 @@ class ShardJob:
         parts = [self.settings, *(unit.fingerprint() for unit in self.units), *map(str, self.excluded)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def part_path(self) -> Path:
-        """Parquet file of the shard's rows, written last."""
-        return Path(self.out) / "parts" / f"{self.name}.parquet"
+    def part(self) -> str:
+        """Name of the Parquet file of the shard's rows, written last."""
+        return f"{PARTS}/{self.name}.parquet"
 
-    def tar_path(self) -> Path:
-        """The shard's tar."""
-        return Path(self.out) / f"{self.name}.tar"
+    def tar(self) -> str:
+        """Name of the shard's tar."""
+        return f"{self.name}.tar"
+
+    def open_part(self) -> pq.ParquetFile:
+        """The shard's rows; NotThere where it is not done."""
+        return pq.ParquetFile(open_bytes(Store(self.out).read(self.part())))
 
     def is_done(self) -> bool:
         """True when the shard exists as this job would make it."""
-        part, tar = self.part_path(), self.tar_path()
-        if not (part.exists() and tar.exists()):
+        try:
+            meta, size = self.open_part().schema_arrow.metadata or {}, Store(self.out).size(self.tar())
+        except NotThere:
             return False
-        meta = pq.read_schema(part).metadata or {}
-        wanted = {b"fingerprint": self.fingerprint().encode(), b"bytes": str(tar.stat().st_size).encode()}
+        wanted = {b"fingerprint": self.fingerprint().encode(), b"bytes": str(size).encode()}
         return all(meta.get(name) == value for name, value in wanted.items())
 
 
@@ -71,14 +78,14 @@ def write_shards(jobs: Sequence[ShardJob], *, workers: int, executor: Executor |
     Raises:
         ValueError, OSError: as `run_jobs`.
     """
-    out = Path(jobs[0].out)
-    (out / "parts").mkdir(parents=True, exist_ok=True)
-    atomic.remove_drafts(out)
-    atomic.remove_drafts(out / "parts")
+    if (folder := Store(jobs[0].out).folder) is not None:
+        (folder / PARTS).mkdir(parents=True, exist_ok=True)
+        atomic.remove_drafts(folder)
+        atomic.remove_drafts(folder / PARTS)
     todo = [job for job in jobs if not job.is_done()]
     total = sum(unit.size() for job in jobs for unit in job.units)
     ready = total - sum(unit.size() for job in todo for unit in job.units)
-    with tqdm(total=total, initial=ready, unit="frame", unit_scale=True, desc="pack", disable=not progress) as bar:
+    with Progress(total, what="pack", unit="frames", done=ready, shown=progress) as bar:
         if not todo:
             return
 
@@ -92,8 +99,9 @@ def write_shard(job: ShardJob) -> str:
     """Make one shard (tar, DALI index, part); returns its name."""
     import webdataset  # takes seconds, which a command with all shards done should not wait for
 
+    out = Store(job.out)
     faults, rows, digests, held, excluded = [], [], [], set(), dict(job.excluded)
-    with atomic.replace(job.tar_path()) as draft:
+    with out.replace(job.tar()) as draft:
         with (
             open(draft, "wb") as stream,
             webdataset.TarWriter(stream, encoder=False, mtime=0, user="tarpon", group="tarpon") as tar,
@@ -122,14 +130,14 @@ def write_shard(job: ShardJob) -> str:
                 f"{component.column}_size": length,
                 f"{component.column}_sha256": digest.get(component.name, ""),
             }
-    atomic.write_text(job.tar_path().with_suffix(".idx"), format_dali_index(places))
+    out.write(f"{job.name}.idx", format_dali_index(places).encode())
     meta = {
         "fingerprint": job.fingerprint(),
         "bytes": str(size),
         "sha256": tar_sum,
         "faults": json.dumps([asdict(fault) for fault in faults]),
     }
-    with atomic.replace(job.part_path()) as draft:
+    with out.replace(job.part()) as draft:
         pq.write_table(pa.Table.from_pylist(rows, schema=job.schema.arrow()).replace_schema_metadata(meta), draft)
     return job.name
 
@@ -138,7 +146,7 @@ def read_parts(jobs: Sequence[ShardJob]) -> tuple[pa.Table, list[Fault]]:
     """Rows of all shards in shard order, and all faults, sorted."""
     tables, faults = [], []
     for job in jobs:
-        table = pq.read_table(job.part_path())
+        table = job.open_part().read()
         faults += [Fault(**fault) for fault in json.loads(table.schema.metadata[b"faults"])]
         tables.append(table.replace_schema_metadata(None))
     return pa.concat_tables(tables), sorted(faults, key=str)
@@ -146,7 +154,7 @@ def read_parts(jobs: Sequence[ShardJob]) -> tuple[pa.Table, list[Fault]]:
 
 def read_tar_sums(jobs: Sequence[ShardJob]) -> dict[str, tuple[int, str]]:
     """Bytes and SHA-256 of every tar; those of an unfinished packing of an earlier version have none."""
-    metas = {f"{job.name}.tar": pq.read_schema(job.part_path()).metadata for job in jobs}
+    metas = {job.tar(): job.open_part().schema_arrow.metadata for job in jobs}
     return {name: (int(meta[b"bytes"]), meta[b"sha256"].decode()) for name, meta in metas.items() if b"sha256" in meta}
 
 

@@ -107,6 +107,7 @@ def test_page_names_every_file_of_the_task():
 @pytest.mark.slow
 def test_packs_lints_and_looks(said):
     folder, told = said
+    assert re.search(r"units tried: [1-9]\d* samples, 0 faults$", told["tarpon doctor leaf --root lab"], re.MULTILINE)
     assert re.search(
         r"^120 packed, 0 in quarantine", told["tarpon pack leaf --root lab --out shards --workers 1"], re.MULTILINE
     )

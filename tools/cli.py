@@ -1,20 +1,18 @@
 """The console script: a table of commands, their options made from the functions' signatures by jsonargparse.
 
 The dispatch is our own: jsonargparse's subcommands need every command's function at start-up, and importing all of them takes
-many seconds (PyTorch, DALI, matplotlib), where the overview takes 0.2 s.
+many seconds (PyTorch, DALI, matplotlib), where the overview takes a tenth of one.
 """
 
-import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
-
-import jsonargparse
 
 from tarpon.tools.task import Command, load
 from tarpon.tools.tasks import TOOLS
-from tarpon.train.config import UsageError, fail, one_line
+from tarpon.train.usage import UsageError, fail
 
 GENERAL: dict[str, Command] = {
     "lint": Command(target="lint:run", takes=("shards",), does="prove that shards are whole and true"),
@@ -41,22 +39,34 @@ GENERAL: dict[str, Command] = {
     "bench loader": Command(target="bench.loader:run", does="frames/s of the loader against what labs do today"),
     "bench ops": Command(target="bench.ops:run", does="fused operations against plain and compiled PyTorch"),
     "bench train": Command(target="bench.train:run", does="rows/s of training against what labs do today"),
+    "train": Command(target="train:run", raw=True, does="train a task on what was packed, on all GPUs of this machine"),
+    "completion": Command(target="completion:run", takes=("shell",), does="a script for the Tab key of your shell"),
     "gpu": Command(target="gpu.command:run", does="check and time everything on an NVIDIA GPU"),
     "selftest resume": Command(target="selftest:resume", does="prove that a killed training ends as an unbroken one"),
     "replay": Command(target="replay:run", takes=("dump",), does="a step whose loss was no number, made again and looked into"),
     "doctor": Command(target="doctor:run", does="check what this machine has, and build what can be built ahead"),
 }
+HELP_ALL = {"--help-all", "--help_all"}
+HELP = {"-h", "--help"} | HELP_ALL
 VERBS = (  # the order of the overview: as work goes
-    "doctor", "demo", "pack", "lint", "look", "features", "evaluate", "predict", "report", "view", "export",
-    "gradcam", "ablate", "folds", "grid", "replay", "selftest", "bench", "gpu",
+    "doctor", "demo", "pack", "lint", "look", "features", "train", "evaluate", "predict", "report", "view", "export",
+    "gradcam", "ablate", "folds", "grid", "replay", "selftest", "bench", "gpu", "completion",
 )  # fmt: skip
 
 
 def arrange() -> dict[str, Command]:
     """The commands of all tasks and the general ones, verb by verb."""
     found = {name: command for tools in TOOLS.values() for name, command in tools.commands.items()} | GENERAL
+    packs = {name.removeprefix("pack "): command for name, command in found.items() if name.startswith("pack ")}
+    found |= {f"doctor {kind}": check_before(command, kind=kind) for kind, command in packs.items()}
     verbs = dict.fromkeys((*VERBS, *(name.split()[0] for name in found)))
     return {name: found[name] for verb in verbs for name in found if name.split()[0] == verb}
+
+
+def check_before(command: Command, *, kind: str) -> Command:
+    """`pack KIND` as a check of the lab's folder, with the same options."""
+    does = f"what `tarpon pack {kind}` would find in a folder and refuse, before packing"
+    return replace(command, fixed={"dry_run": True, "out": ""}, does=does)
 
 
 COMMANDS = arrange()
@@ -70,12 +80,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        if not words or words[0] in ("-h", "--help", "help"):
+        if not words or words[0] in ("-h", "--help", "--help-all", "help"):
             print(overview())
             return 0
-        name, rest = find(words)
-        function = load(COMMANDS[name].target)
-        return function(**options(name, function, rest))
+        if words[0] == "--version":
+            print(f"tarpon {read_version()}")
+            return 0
+        if set(words) & HELP and (begun := commands_begun(words)):
+            print(list_begun(begun))
+            return 0
+        return call(*find(words))
+    except BrokenPipeError:  # who reads the output has seen enough, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError) as error:
         if os.environ.get("TARPON_DEBUG"):
             raise
@@ -85,18 +102,53 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def call(name: str, words: list[str]) -> int:
+    """Run a command, or tell its options."""
+    command = COMMANDS[name]
+    function = load(command.target)
+    if command.raw:
+        return function(words)
+    from tarpon.tools.command_options import read_options, show_command
+
+    if set(words) & HELP:
+        print(show_command(name, command, function, every=bool(HELP_ALL & set(words))))
+        return 0
+    return function(**read_options(name, command, function, words))
+
+
+def read_version() -> str:
+    """Of the installed package."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("tarpon")
+    except PackageNotFoundError:
+        return "(not installed: a source tree)"
+
+
 def overview() -> str:
-    width = max(map(len, COMMANDS))
-    lines = [f"  tarpon {name:<{width}}  {command.does}" for name, command in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: tarpon COMMAND [--option VALUE ...]    (--help after a command lists its options)",
-            "",
-            *lines,
-            "",
-            "train with: deepspeed train/launch.py TASK --data SHARDS --out RUN [--config FILE] [--section.option VALUE]",
-        ]
-    )
+    """All commands."""
+    usage = "usage: tarpon COMMAND [--option VALUE ...]    (--help after a command lists its options)"
+    return "\n".join([usage, "", *list_commands(COMMANDS)])
+
+
+def list_commands(names: Iterable[str]) -> list[str]:
+    """A line a command: its words and what it does."""
+    names = list(names)
+    width = max(map(len, names))
+    return [f"  tarpon {name:<{width}}  {COMMANDS[name].does}" for name in names]
+
+
+def commands_begun(words: Sequence[str]) -> list[str]:
+    """The commands of two words whose first alone is given: `tarpon pack --help`; none where that is a command itself."""
+    first = words[0]
+    alone = len(words) == 1 or words[1].startswith("-")
+    return [name for name in COMMANDS if name.split()[0] == first] if alone and first not in COMMANDS else []
+
+
+def list_begun(names: Sequence[str]) -> str:
+    """The commands that begin with the same word."""
+    return "\n".join([f"usage: tarpon {names[0].split()[0]} WHAT [--option VALUE ...]", "", *list_commands(names)])
 
 
 def find(words: list[str]) -> tuple[str, list[str]]:
@@ -108,41 +160,8 @@ def find(words: list[str]) -> tuple[str, list[str]]:
             return other if known_by and known_by in given else name, words[count:]
     asked = " ".join(words[:2])
     begun = [name for name in COMMANDS if name.split()[0] == words[0]]
-    near = begun or get_close_matches(asked, COMMANDS, n=1) or list(COMMANDS)
-    raise UsageError(f"no command {asked!r}; there is: {', '.join(near)}")
-
-
-def options(name: str, function: Callable, words: Sequence[str]) -> dict:
-    """Words -> keyword arguments; UsageError in one line."""
-    command, parameters = COMMANDS[name], inspect.signature(function).parameters
-    parser = jsonargparse.ArgumentParser(prog=f"tarpon {name}", exit_on_error=False, description=inspect.getdoc(function))
-    flat = set(parameters) - set(command.takes)
-    many = {key for key in command.takes if parameters[key].annotation == list[str]}
-    parser.add_function_arguments(function, as_group=False, as_positional=True, skip=flat | many)
-    for key in many:
-        parser.add_argument(key, type=str, nargs="+", help="one or more")
-    parser.add_function_arguments(function, as_group=False, as_positional=False, skip=set(command.takes))
-    flags = {f"--{key}" for key, parameter in parameters.items() if parameter.annotation is bool}
-    spelt: list[str] = []
-    words = _without(words, command.lead) if command.lead else words
-    for i, word in enumerate(words):
-        if word.startswith("--"):
-            option, equals, value = word.partition("=")
-            word = option.replace("-", "_").replace("__", "--", 1) + equals + value
-        spelt.append(word)
-        if word in flags and (i + 1 == len(words) or words[i + 1].startswith("-")):
-            spelt.append("true")  # a bare flag
-    try:
-        values = parser.parse_args(spelt)
-        made = parser.instantiate(values)
-    except (jsonargparse.ArgumentError, ValueError, TypeError) as error:
-        raise UsageError(f"{name}: {one_line(str(error))}") from error
-    return {key: made[key] for key in parameters}
-
-
-def _without(words: Sequence[str], lead: str) -> list[str]:
-    """`--lead A B` and `--lead=A B` as `A B`."""
-    return [word.removeprefix(f"{lead}=") for word in words if word != lead]
+    close = get_close_matches(asked, COMMANDS, n=3) or get_close_matches(words[0], COMMANDS, n=3)
+    raise UsageError(f"no command {asked!r}; there is: {', '.join(begun or close or COMMANDS)}")
 
 
 if __name__ == "__main__":

@@ -5,18 +5,11 @@ from dataclasses import dataclass, replace
 from json import dumps, loads
 from pathlib import Path
 
-import torch
-
 from tarpon.shards.tar_cache import CACHE_BYTES, Cache
-from tarpon.tools.ensemble import average
 from tarpon.tools.report import sections_of
 from tarpon.tools.table import table
 from tarpon.tools.tasks import part_of_task
-from tarpon.train import checkpoint
 from tarpon.train.config import parse, parser_for, read_run
-from tarpon.train.engine import DistContext
-from tarpon.train.evaluate import evaluate, left_out_words
-from tarpon.train.folder import read_encoders
 from tarpon.train.task import Problem
 from tarpon.train.tasks import TASKS
 
@@ -50,6 +43,9 @@ def run(
     """
     change, kept = allow(change, bad_rows), Cache.of(cache, cache_bytes)
     opened = open_all([run_folder(Path(word)) for word in run], data=data, change=change, cache=kept)
+    from tarpon.tools.ensemble import average  # here: --help and a wrong folder need not wait for PyTorch
+    from tarpon.train.evaluate import evaluate, left_out_words
+
     for folder, one in opened.items():
         if split not in ("train", *one.problem.splits):
             raise ValueError(f"{folder} has no split {split}; give --split {' or '.join(('train', *one.problem.splits))}")
@@ -110,6 +106,12 @@ def open_best(
         ValueError: it is no run folder, or its task or an option is unknown.
     """
     name = read_task(folder)
+    import torch  # here: see `run`
+
+    from tarpon.train import checkpoint
+    from tarpon.train.engine import DistContext
+    from tarpon.train.folder import read_encoders
+
     task = TASKS[name]
     settings, options = read_run(folder, task.options, parser_for(task.options, recipe=task.recipe(), task=name))
     if change:
@@ -153,6 +155,8 @@ def open_all(
 
 def format_scores(scores: Mapping[str, Mapping[str, float]], *, title: str, kind: str) -> list[str]:
     """Lines of a table: a column for each run, named by its folder, and a row for each headline score."""
+    from tarpon.train.evaluate import left_out_words  # here: see `run`
+
     names = list(scores)
     shown = [Path(name).name for name in names] if len(names) > 1 else [""]
     head = [f"{name}{left_out_words(scores[run])}".strip() for name, run in zip(shown, names, strict=True)]

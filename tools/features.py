@@ -17,9 +17,8 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.models.backbones.image import SCALES, ImageEncoder
 from tarpon.pipelines.feed import Feed, SampleReader
 from tarpon.pipelines.image.feed import ImageFields, request_images
@@ -27,6 +26,7 @@ from tarpon.pipelines.image.graph import ImageGraph
 from tarpon.pipelines.loader import Loader
 from tarpon.shards.features import DTYPES, FeatureCache, select_class_lists, select_labels
 from tarpon.shards.manifest import Manifest, open_manifest
+from tarpon.shards.progress import Progress
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling import plan
@@ -220,7 +220,7 @@ def write_chunks(
     loader = recipe.loader(manifest, Reader(manifest), batch=batch, device=context.gpu, threads=threads)
     begun, pending, left = time.perf_counter(), [], iter(chunks)
     chunk, have = next(left), 0
-    with tqdm(total=len(rows), unit="row", desc="features", disable=not context.first) as bar:
+    with Progress(len(rows), what="features", unit="rows", shown=context.first) as bar:
         for vectors in encode_images(encoder, loader, rows, batch=batch, device=context.device):
             bar.update(len(vectors))
             while have + len(vectors) >= len(chunk):  # the batch ends this chunk, and may begin the next

@@ -2,14 +2,12 @@
 
 import multiprocessing
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from json import dumps
 
-from tqdm import tqdm
-
 from tarpon.shards.manifest import Manifest, open_manifest
+from tarpon.shards.progress import Progress
 from tarpon.shards.reader import Reader
 from tarpon.shards.tar_cache import CACHE_BYTES, Cache
 from tarpon.tools.lint_checks import LISTING_CHECKS, Finding, Kind, check_columns, read_sample
@@ -128,7 +126,7 @@ def _samples(manifest: Manifest, rows: Sequence[int], *, workers: int) -> Iterat
     chunk = max(CHUNK, len(rows) // (workers * CHUNKS))
     chunks = [rows[i : i + chunk] for i in range(0, len(rows), chunk)]
     workers = min(workers, len(chunks))
-    with tqdm(total=len(rows), desc="lint", unit="sample", disable=not sys.stderr.isatty()) as bar:
+    with Progress(len(rows), what="lint", unit="samples") as bar:
         if workers <= 1:
             for part in chunks:
                 yield from check_samples(manifest.root, part, cache=manifest.cache)

@@ -14,6 +14,7 @@ from tarpon.shards.pack import QUARANTINE, Packing, PackingError, pack
 from tarpon.shards.quarantine import Fault, group_by_reason
 from tarpon.shards.source import Scan, Source
 from tarpon.tools.cluster import open_cluster
+from tarpon.tools.pack_trial import tell_trial
 from tarpon.tools.table import table as lines_of
 
 KINDS = 40  # kinds of faults printed; the file holds every fault
@@ -34,6 +35,7 @@ def run(
     tables: Callable[[Manifest], Iterable[str]] | None = None,
     counted: Callable[[Manifest], str] | None = None,
     listing: Mapping[str, object] | None = None,
+    dry_run: bool = False,
 ) -> int:
     """List, pack and tell: what every `tarpon pack KIND` does.
 
@@ -46,20 +48,22 @@ def run(
         tables: the finished set -> the lines between quarantine and total; unset: samples, groups and frames of each split.
         counted: the finished set -> its samples in words; unset: their number.
         listing: further keyword arguments of `scan`.
+        dry_run: list, try a few, tell, and write nothing.
 
     Returns:
         Exit status: 0, or 1 when nothing was packed.
     """
     packing = Packing(
-        out=Path(out),
+        out=out,
         split=split,
         seed=seed,
         given=given,
         workers=workers or len(os.sched_getaffinity(0)),
         shard_size=source.shard_size,
     )
-    begun = time.perf_counter()
-    found = source.scan(*folders, options, **(listing or {}))
+    begun, found = time.perf_counter(), source.scan(*folders, options, **(listing or {}))
+    if dry_run:
+        return show(source, folders, found)
     try:
         with open_cluster(cluster, workers=packing.workers) if cluster else nullcontext() as executor:
             manifest, faults = pack(source, found, options=options, packing=packing, executor=executor)
@@ -70,13 +74,21 @@ def run(
         print("\n".join([*quarantine(faults), nothing(source, folders, found, faults)]))
         return 1
     lines = [*quarantine(faults), "", *(tables or by_split)(manifest)]
-    size = sum(path.stat().st_size for path in Path(manifest.root).glob("*.tar"))
+    size = sum(tar.size for tar in manifest.tar_sums().values())
     lines.append(
         f"{counted(manifest) if counted else len(manifest)} packed, {manifest.card['quarantined']} in quarantine, "
         f"{size / 2**20:.1f} MiB in {manifest.card['shards']} shards, {time.perf_counter() - begun:.0f} s: {manifest.root}"
     )
     print("\n".join(lines))
     return 0
+
+
+def show(source: Source, folders: Sequence[Path | None], found: Scan, *, before: Iterable[str] = ()) -> int:
+    """Print what would be packed, and what is left over and why; 1 where nothing would be packed."""
+    lines, faults = tell_trial(source, folders, found)
+    told = [*before, *quarantine(faults, title="Left over"), *lines]
+    print("\n".join(told if found.units else [*told, nothing(source, folders, found, faults)]))
+    return 0 if found.units else 1
 
 
 def nothing(source: Source, folders: Sequence[Path | None], found: Scan, faults: Sequence[Fault]) -> str:

@@ -17,6 +17,9 @@ class Command:
     does: str  # one line for the overview
     takes: tuple[str, ...] = ()  # arguments given without a dash; one annotated list[str] takes one word or more
     lead: str = ""  # option that may stand before them and says nothing more
+    fixed: Mapping[str, object] = field(default_factory=dict)  # arguments that the command sets itself: no options of it
+    first: tuple[str, ...] = ()  # of many options those on the first screen of --help; (): all
+    raw: bool = False  # the function takes the words as they are
     published: tuple[str, str] = ("", "")  # an option by which a published command line is known, and the command that takes it
 
 

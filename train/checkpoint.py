@@ -201,14 +201,24 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, name: str) 
         model.load_state_dict({key: tensors[key] for key in own})
 
 
+def find_exported(path: Path, *, name: str) -> Path:
+    """The file that a task exported: the one in a run folder, or the one given; ValueError where there is none."""
+    found = path / name if path.is_dir() else path
+    if not found.exists():
+        if path.is_dir():
+            raise ValueError(f"{path}: no {name} here; give the folder of a run of this task whose training has ended")
+        raise ValueError(f"{path}: no such checkpoint; give a run folder or its {name}")
+    return found
+
+
 def load_exported(path: Path, *, keys: Collection[str], name: str) -> dict:
     """A file that a task exported with torch.save, `weights_only`; ValueError in one line when it is missing or something else.
 
     Args:
+        path: the file, or the run folder that holds it.
         keys: what it must hold; name: what the file is called in a run folder.
     """
-    if not path.exists():
-        raise ValueError(f"{path}: no such checkpoint; give a run's {name}")
+    path = find_exported(path, name=name)
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, EOFError, RuntimeError, OSError, LookupError, ValueError) as error:  # by what the file is

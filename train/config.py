@@ -1,26 +1,29 @@
 """The run: frozen dataclasses that check themselves; the command line and the files are made from them by jsonargparse."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
-import jsonargparse
+from tarpon.train.machine_options import EngineOptions, LoaderOptions
+from tarpon.train.option import Option, options_of_record
+from tarpon.train.option_errors import explain
+from tarpon.train.usage import UsageError, one_line
 
-from tarpon.shards.tar_cache import CACHE_BYTES, Cache
+if TYPE_CHECKING:
+    import jsonargparse
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
     """AdamW (Loshchilov and Hutter 2019)."""
 
-    lr: float = 5e-5
-    weight_decay: float = 0.05  # not on norms, biases, embeddings
-    beta1: float = 0.9
-    beta2: float = 0.999
+    lr: float = 5e-5  # learning rate at its highest, after the warm-up
+    weight_decay: float = 0.05  # weight decay a step, times the learning rate; not on norms, biases, embeddings
+    beta1: float = 0.9  # decay of the gradients' running mean
+    beta2: float = 0.999  # decay of the squared gradients' running mean
     backbone_lr_scale: float = 1.0  # learning rate of the backbone over that of the rest
-    clip_norm: float = 1.0  # of the gradient over all parameters; 0 = off
+    clip_norm: float = 1.0  # longest gradient, over all parameters, that is not shortened to this; 0 = off
 
     def __post_init__(self) -> None:
         if self.lr <= 0 or self.weight_decay < 0 or self.backbone_lr_scale <= 0 or self.clip_norm < 0:
@@ -32,23 +35,23 @@ class Optim:
             raise ValueError(f"optim.beta1={self.beta1} and beta2={self.beta2} must be in [0, 1)")
 
 
-SCHEDULES = ("cosine", "linear", "step", "plateau", "constant", "none")
+ScheduleKind = Literal["cosine", "linear", "step", "plateau", "constant", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """Learning rate over time, set at every optimizer step."""
 
-    kind: str = "cosine"  # cosine | linear | step | plateau | constant (or none); each after the warm-up
-    warmup_epochs: float = 3.0
-    min_lr: float = 1e-6
+    kind: ScheduleKind = "cosine"  # how the rate goes after the warm-up
+    warmup_epochs: float = 3.0  # epochs in which the rate rises from 0 to optim.lr
+    min_lr: float = 1e-6  # learning rate below which it does not fall
     patience: int = 10  # plateau: evaluations without a better selection metric before the rate falls
     step_epochs: int = 10  # step: epochs after the warm-up between falls
-    factor: float = 0.5  # plateau and step: how far it falls
+    factor: float = 0.5  # plateau and step: what the rate is multiplied by when it falls
 
     def __post_init__(self) -> None:
-        if self.kind not in SCHEDULES:
-            raise ValueError(f"schedule.kind={self.kind!r} must be one of {', '.join(SCHEDULES)}")
+        if self.kind not in get_args(ScheduleKind):
+            raise ValueError(f"schedule.kind={self.kind!r} must be one of {', '.join(get_args(ScheduleKind))}")
         if self.warmup_epochs < 0 or self.min_lr < 0 or min(self.patience, self.step_epochs) < 1 or not 0 < self.factor < 1:
             raise ValueError(
                 f"schedule: warmup_epochs={self.warmup_epochs} and min_lr={self.min_lr} must be at least 0, "
@@ -60,8 +63,8 @@ class Schedule:
 class EmaOptions:
     """Exponential moving average of the weights; when on, it is what is evaluated, selected and exported."""
 
-    enabled: bool = False
-    decay: float = 0.999  # reached by way of (1 + step) / (10 + step)
+    enabled: bool = False  # average the weights over the steps
+    decay: float = 0.999  # share of the average that is kept a step; reached by way of (1 + step) / (10 + step)
 
     def __post_init__(self) -> None:
         if not 0 < self.decay < 1:
@@ -72,10 +75,10 @@ class EmaOptions:
 class WandbOptions:
     """Weights & Biases beside TensorBoard: `pip install "tarpon[wandb]"`; WANDB_MODE=offline needs no account."""
 
-    enabled: bool = False
-    project: str | None = None
-    entity: str | None = None
-    name: str | None = None  # of the run; unset: made of the main options
+    enabled: bool = False  # send the curves there too
+    project: str | None = None  # project on your own account that the run goes to
+    entity: str | None = None  # account or team that the project is of; null: your own
+    name: str | None = None  # name of the run there; null: made of the main options
 
     def __post_init__(self) -> None:
         if self.enabled and not self.project:
@@ -83,84 +86,26 @@ class WandbOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineOptions:
-    """What DeepSpeed does."""
-
-    zero_stage: int = 0  # 0: whole copies; 1: optimizer state shared out; 2: gradients too
-    dtype: str = "auto"  # bf16 (autocast over float32 weights) | fp32; auto: bf16 on a GPU, fp32 on a CPU
-    compile: str = "auto"  # the backbone's blocks by torch.compile: on | off; auto: on a GPU
-    tf32: bool = True  # fp32 on a GPU: matrix products of the network with 10 bits of mantissa, several times as fast
-    deepspeed_config: str | None = None  # JSON merged under the run's own values; a contradiction is refused
-    rank_timeout_s: float = 60.0  # a process that gives no sign of life for so long ends the run
-    # The last resort against a sum over processes that never ends. Long, for rank 0 may rightly be at one evaluation's figures
-    # or at its files while the others wait; a process that has died is noticed by rank_timeout_s.
-    collective_timeout_min: float = 30.0
-
-    def __post_init__(self) -> None:
-        if self.zero_stage not in (0, 1, 2):
-            raise ValueError(f"engine.zero_stage={self.zero_stage} must be 0, 1 or 2")
-        if self.dtype not in ("auto", "fp32", "bf16"):
-            raise ValueError(f"engine.dtype={self.dtype!r} must be auto, fp32 or bf16")
-        if self.compile not in ("auto", "on", "off"):
-            raise ValueError(f"engine.compile={self.compile!r} must be auto, on or off")
-        if self.collective_timeout_min * 60 < self.rank_timeout_s:
-            raise ValueError(
-                f"engine.collective_timeout_min={self.collective_timeout_min} must be no shorter than "
-                f"rank_timeout_s={self.rank_timeout_s}"
-            )
-        if self.rank_timeout_s < 3:
-            raise ValueError(f"engine.rank_timeout_s={self.rank_timeout_s} must be at least 3: signs of life come every second")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoaderOptions:
-    """How data come in."""
-
-    threads: int = 0  # decoding threads a process; 0: the cores shared out among the processes of this machine
-    prefetch: int = 2  # batches made ahead
-    decode_batches: int = 0  # micro-batches decoded as one; 0: one on a CPU, on a GPU as its decoders and memory ask for
-    cache: str | None = None  # folder for tars of remote data sets
-    cache_bytes: int = CACHE_BYTES  # of it at most; the least recently used tars are removed
-    verify_always: bool = False  # checksums at every read, not only at a sample's first since its tar was opened
-    bad_rows: int = 0  # unreadable samples allowed in each process; one more ends the run
-    bad_share: float = 1.0  # and at most this share of the rows of a split
-    bad_run: int = 0  # and at most so many side by side in a split, as a damaged tar leaves them; 0: no limit
-
-    def __post_init__(self) -> None:
-        for name in ("threads", "decode_batches", "bad_rows", "bad_run"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"loader.{name}={getattr(self, name)} must be at least 0")
-        if self.prefetch < 1:
-            raise ValueError(f"loader.prefetch={self.prefetch} must be at least 1")
-        if not 0 <= self.bad_share <= 1:
-            raise ValueError(f"loader.bad_share={self.bad_share} must be from 0 to 1")
-        self.tar_cache()
-
-    def tar_cache(self) -> Cache | None:
-        """Where fetched tars are kept; None without a folder."""
-        return Cache.of(self.cache, self.cache_bytes)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Run:
     """A training run, whatever the task."""
 
-    data: str  # what `tarpon pack` or `tarpon features` wrote: a folder or a URL
+    data: str  # folder or URL that `tarpon pack` or `tarpon features` wrote
     out: str = "runs/latest"  # run folder
-    name: str | None = None  # of a run folder in `out`; unset: `out` itself, or of some tasks a name made of the main options
-    epochs: int = 30
-    steps: int | None = None  # optimizer steps; unset: epochs x steps an epoch
-    micro_batch: int = 2  # samples a process a forward
-    global_batch: int = 2  # samples an optimizer step, all processes together
-    seed: int = 123
+    # name of a run folder in `out`; null: `out` itself, or of some tasks a name made of the main options
+    name: str | None = None
+    epochs: int = 30  # passes over the training data
+    steps: int | None = None  # optimizer steps in all; null: epochs x steps an epoch
+    micro_batch: int = 2  # samples a process a forward; smaller where memory is short
+    global_batch: int = 2  # samples an optimizer step, all processes together: a multiple of micro_batch x processes
+    seed: int = 123  # of everything drawn: order, augmentation, first weights
     resume: bool | Literal["auto"] = "auto"  # go on with the run in the folder; auto: where it holds one of these options
-    freeze_backbone_epochs: int = 3  # the backbone learns from this epoch on
-    early_stop_patience: int = 20  # evaluations without a better selection metric; 0 = off
-    eval_every: int = 1  # epochs
-    log_every: int = 10  # optimizer steps
+    freeze_backbone_epochs: int = 3  # epochs in which the backbone is held still, before it learns too
+    early_stop_patience: int = 20  # evaluations without a better selection metric before training ends; 0 = off
+    eval_every: int = 1  # epochs between evaluations
+    log_every: int = 10  # optimizer steps between lines of the log
     verbose: bool = False  # show what the libraries say; else it goes to log.txt of the run folder
     save_every: int = 0  # optimizer steps between checkpoints; 0: at every evaluation
-    save_minutes: float = 5.0  # and whenever the last checkpoint is older than this; 0 = off
+    save_minutes: float = 5.0  # minutes after which a checkpoint is written whatever the step; 0 = off
     keep_checkpoints: int = 2  # the newest so many, beside the best weights; an older one serves where the newest is damaged
     optim: Optim = field(default_factory=Optim)
     schedule: Schedule = field(default_factory=Schedule)
@@ -190,10 +135,6 @@ class Run:
         return self.global_batch // (self.micro_batch * world)
 
 
-class UsageError(ValueError):
-    """Words on the command line or in a file that no option takes."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A whole default run of a task: what a user gets who gives nothing but the data."""
@@ -203,6 +144,14 @@ class Recipe:
 
 
 DATA = "DATA"  # what a recipe's `run.data` holds: a user always gives it
+
+
+def list_options(chosen: object, run: Run | None = None) -> list[Option]:
+    """Every option of a training with these defaults: those of the run, then the task's own."""
+    return [
+        *options_of_record(run or Run(data=DATA), section="run", required=("data",)),
+        *options_of_record(chosen, section="task"),
+    ]
 
 
 def recipe_defaults(recipe: Recipe) -> dict[str, object]:
@@ -221,11 +170,14 @@ def _dotted(values: dict, prefix: str = "") -> dict[str, object]:
     return flat
 
 
-def parser_for(options: type, *, recipe: Recipe | None, task: str) -> jsonargparse.ArgumentParser:
+def parser_for(options: type, *, recipe: Recipe | None, task: str) -> "jsonargparse.ArgumentParser":
     """Every field of Run and of the task's own options as a dotted option, over the recipe's values where there is one."""
+    import jsonargparse
+
     parser = jsonargparse.ArgumentParser(
         prog=f"train/launch.py {task}",
         exit_on_error=False,
+        allow_abbrev=False,  # `--epoch` is a mistake to be told, not another name of --epochs
         description=f"Train the {task} task; every option can also stand in --config FILE (YAML).",
     )
     parser.add_argument("--config", action="config")
@@ -235,23 +187,25 @@ def parser_for(options: type, *, recipe: Recipe | None, task: str) -> jsonargpar
     return parser
 
 
-def parse(parser: jsonargparse.ArgumentParser, options: type, argv: Sequence[str]) -> tuple[Run, object, str]:
+def parse(parser: "jsonargparse.ArgumentParser", options: type, argv: Sequence[str]) -> tuple[Run, object, str]:
     """Command line -> (run, the task's options, the whole resolved configuration as YAML).
 
     Raises:
         UsageError: in one line.
     """
+    from jsonargparse import ArgumentError
+
     try:
         values = parser.parse_args(list(argv))
         text = parser.dump(values, skip_none=False)
         made = parser.instantiate(values)
         pick = {owner: owner(**{f.name: made[f.name] for f in fields(owner)}) for owner in (Run, options)}
-    except (jsonargparse.ArgumentError, ValueError, TypeError, OSError) as error:
-        raise UsageError(one_line(str(error))) from error
+    except (ArgumentError, ValueError, TypeError, OSError) as error:
+        raise UsageError(one_line(explain(str(error), {option.name: option for option in list_options(options())}))) from error
     return pick[Run], pick[options], text
 
 
-def read_run(folder: Path, options: type, parser: jsonargparse.ArgumentParser) -> tuple[Run, object]:
+def read_run(folder: Path, options: type, parser: "jsonargparse.ArgumentParser") -> tuple[Run, object]:
     """The configuration a run folder was made with."""
     path = folder / "run.yaml"
     if not path.exists():
@@ -269,15 +223,3 @@ def flat(values: dict, prefix: str = "") -> dict[str, object]:
         else:
             out[f"{prefix}{name}"] = value if isinstance(value, (bool, int, float, str)) else str(value)
     return out
-
-
-def one_line(text: str, *, limit: int = 400) -> str:
-    """A parser's message of many lines as one."""
-    joined = " ".join(line.strip(" -") for line in text.splitlines() if line.strip())
-    return joined if len(joined) <= limit else joined[: limit - 3] + "..."
-
-
-def fail(error: Exception, *, program: str) -> int:
-    """Say what is wrong in one line; the exit status for it."""
-    print(f"{program}: {one_line(str(error), limit=1000)}", file=sys.stderr, flush=True)
-    return 2

@@ -18,6 +18,10 @@ from tarpon.train.ancestors import launchers
 launchers()  # found now: by the time that PyTorch is imported the launcher may have been ended
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `main` listens: no traceback out of the imports below
+    from tarpon.train.command_line import answer_early
+
+    if (early := answer_early(sys.argv[1:], program="train/launch.py")) is not None:
+        sys.exit(early)  # help and mistakes do not wait for them
     noise.begin()
 
 import yaml
@@ -25,7 +29,8 @@ import yaml
 from tarpon.train import checkpoint
 from tarpon.train.alive import Watch
 from tarpon.train.checkpoint import Position
-from tarpon.train.config import Run, UsageError, fail, flat, parse, parser_for
+from tarpon.train.command_line import read_request
+from tarpon.train.config import Run, flat
 from tarpon.train.dump import write_dump
 from tarpon.train.ema import Ema
 from tarpon.train.engine import DistContext, Engine, agree_with_rank0, connect, disconnect
@@ -39,11 +44,10 @@ from tarpon.train.meter import NonFinite
 from tarpon.train.resume import choose_run
 from tarpon.train.schedule import Plateau
 from tarpon.train.sink import JsonLines, MultiSink, TensorBoard, WandB
-from tarpon.train.spelling import translate_options
 from tarpon.train.stepper import State
 from tarpon.train.stop import Signals, Stopped
 from tarpon.train.task import Problem, Result
-from tarpon.train.tasks import TASKS
+from tarpon.train.usage import fail
 
 PROGRAM = "train/launch.py"
 
@@ -113,27 +117,12 @@ def tell_stop(stopped: Stopped, job: Job) -> str:
 
 def launch(argv: list[str], job: Job) -> None:
     """From the command line to the end of the training."""
-    words = [word for word in argv if not word.startswith("--local_rank") and word != "--deepspeed"]
-    words = ["--verbose=true" if word == "--verbose" else word for word in words]
-    words = [
-        word.replace("--deepspeed_config", "--engine.deepspeed_config", 1) if word.startswith("--deepspeed_config") else word
-        for word in words
-    ]
-    if any(word.partition("=")[0] == "--hostfile" for word in words):
-        raise UsageError(
-            "--hostfile stands before the script: deepspeed --hostfile FILE train/launch.py TASK ...; without ssh between the "
-            "machines start one launcher on each (docs/scale.md)"
-        )
-    if not words or words[0] not in TASKS:
-        raise UsageError(f"task {words[0] if words else '(none)'!r} must be one of {', '.join(TASKS)}")
-    task = TASKS[words[0]]
-    parser = parser_for(task.options, recipe=task.recipe(), task=words[0])
-    spelt = translate_options(words[1:], task.spellings, task.refused, task.published, task.idle)
-    run, options, text = parse(parser, task.options, spelt)
+    request = read_request(argv)
+    task, run, options, text = request.task, request.run, request.options, request.text
     if run.verbose:
         noise.release()
     if read_rank(os.environ) == 0:
-        print(f"train     {words[0]} on {run.data}", flush=True)
+        print(f"train     {request.name} on {run.data}", flush=True)
     with noise.taking():
         context, name = connect(timeout_min=run.engine.collective_timeout_min), task.name(run, options)
     job.watch = Watch(
@@ -146,7 +135,7 @@ def launch(argv: list[str], job: Job) -> None:
     run, said = agree_with_rank0(context, lambda: choose_run(run, name=folder_name, text=text))
     job.out = run.out
     problem = task.build(run, options, context, encoders=read_encoders(Path(run.out)) if run.resume else None)
-    go(run, problem, context, job, task=words[0], name=name, text=text, said=said)
+    go(run, problem, context, job, task=request.name, name=name, text=text, said=said)
 
 
 def go(

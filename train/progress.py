@@ -9,10 +9,7 @@ from dataclasses import dataclass
 from tqdm import tqdm
 from tqdm.contrib import DummyTqdmFile
 
-from tarpon.train.verdict import format_duration
-
-FIRST_S, EVERY_S = 10.0, 30.0  # seconds to the first plain line, and from one to the next
-BAR = "{percentage:3.0f}%|{bar:16}| {desc}"
+from tarpon.shards.progress import BAR, EVERY_S, FIRST_S, format_duration
 
 
 @dataclass(kw_only=True)

@@ -5,10 +5,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tarpon.shards.quarantine import Budget, Fault
 from tarpon.train.config import Run
-from tarpon.train.engine import DistContext
+
+if TYPE_CHECKING:
+    from tarpon.train.engine import DistContext
 
 QUARANTINE = "quarantine.jsonl"  # in the run folder
 
@@ -21,7 +24,7 @@ class Quarantine:
         rejected: row -> fault of samples whose bytes are sound and do not decode.
     """
 
-    def __init__(self, run: Run, context: DistContext) -> None:
+    def __init__(self, run: Run, context: "DistContext") -> None:
         loader = run.loader
         self.budget = Budget(loader.bad_rows, share=loader.bad_share, run=loader.bad_run, tell=self._tell)
         self.rejected: dict[int, Fault] = {}

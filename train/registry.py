@@ -1,7 +1,23 @@
 """Objects by name, each imported when it is first asked for."""
 
 from collections import UserDict
+from collections.abc import Callable
 from importlib import import_module
+
+
+def resolve(target: str) -> object:
+    """The object that "module:attribute" names."""
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def deferred(target: str) -> Callable:
+    """The function that "module:attribute" names, imported when it is called: a record of functions stays light to import."""
+
+    def call(*args: object, **options: object) -> object:
+        return resolve(target)(*args, **options)
+
+    return call
 
 
 class Registry(UserDict):
@@ -19,6 +35,5 @@ class Registry(UserDict):
             raise KeyError(f"{name!r} must be one of {', '.join(self.data)}")
         value = self.data[name]
         if isinstance(value, str):
-            module, _, attribute = value.partition(":")
-            value = self.data[name] = getattr(import_module(module), attribute)
+            value = self.data[name] = resolve(value)
         return value

@@ -6,15 +6,16 @@ A `Task` is known before any data: its options and how it is built. A `Problem` 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Protocol
 
 from tarpon.train.config import Recipe, Run
 
-Batch = Mapping[str, Tensor]
-Outputs = Mapping[str, Tensor]
+if TYPE_CHECKING:  # a command line is read by these records, and PyTorch takes seconds to import
+    import numpy as np
+    from torch import Tensor, nn
+
+Batch = Mapping[str, "Tensor"]
+Outputs = Mapping[str, "Tensor"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,7 +25,7 @@ class Result:
     scalars: dict[str, float]  # the contract's metrics in snake case
     save: Callable[[Path], None]  # write the predictions it was computed from
     rows: object  # the scored answers themselves: what the task's figures are drawn from
-    pr_curves: Callable[[], dict[str, tuple[np.ndarray, np.ndarray]]] = dict  # name -> (N,) bool truth, (N,) scores
+    pr_curves: Callable[[], dict[str, tuple["np.ndarray", "np.ndarray"]]] = dict  # name -> (N,) bool truth, (N,) scores
 
 
 class Metric(Protocol):
@@ -57,23 +58,23 @@ class DataSource(Protocol):
 class Problem:
     """A task with its data, on one rank."""
 
-    model: nn.Module
+    model: "nn.Module"
     inputs: tuple[str, ...]  # batch fields that model.forward takes, by name
-    groups: dict[str, dict[str, nn.Parameter]]  # as Engine wants them
+    groups: dict[str, dict[str, "nn.Parameter"]]  # as Engine wants them
     freeze: Callable[[bool], None]  # hold the backbone still, or let it learn
-    loss: Callable[[Outputs, Batch], dict[str, Tensor]]  # named scalar terms; the loop adds them up
+    loss: Callable[[Outputs, Batch], dict[str, "Tensor"]]  # named scalar terms; the loop adds them up
     data: DataSource
     splits: tuple[str, ...]  # what there is to score: "val", and "test" where the data have one
     metric: Callable[[str], Metric]
     # a result's rows -> name -> (H, W, 3) uint8, for TensorBoard
-    figures: Callable[[object], dict[str, np.ndarray]] = lambda rows: {}
+    figures: Callable[[object], dict[str, "np.ndarray"]] = lambda rows: {}
     select: str  # the validation scalar that picks the best weights; higher is better
     main: tuple[str, ...] = ()  # the few other scalars to look at first
     count: Callable[[Batch], int]  # samples in a batch, in `unit`; padding counts too
     unit: str  # what is counted, plural: throughput is logged as <unit>_per_s
     fingerprint: str  # of the data and their order; a resumed run must have the same
     summary_lines: tuple[str, ...]  # printed at the start: data, model, warnings
-    export: Callable[[Path, Mapping[str, Tensor], dict[str, dict[str, float]]], None]  # (run folder, best weights, scores)
+    export: Callable[[Path, Mapping[str, "Tensor"], dict[str, dict[str, float]]], None]  # (run folder, best weights, scores)
     keys: Sequence[str] = ()  # key of each row of the data, to name a batch by; none: rows are named by number
     # what else a run goes on with, as JSON: this process's own, and all processes' of the run that is gone on with
     memory: Callable[[], dict] = dict
@@ -87,6 +88,9 @@ class Task:
 
     options: type  # frozen dataclass of the task's own options
     recipe: Callable[[], Recipe]  # the full default run
+    does: str = ""  # what is learnt from what, in a line of --help
+    first: tuple[str, ...] = ()  # its options on the first screen of --help, after those of every run
+    check: Callable[[Run, object], None] = lambda run, options: None  # refuses, quickly, data that cannot be right
     # (Run, options, DistContext, encoders=those of the run that is gone on with or scored, or None)
     build: Callable[..., Problem]
     name: Callable[[Run, object], str]  # what to call a run with these options

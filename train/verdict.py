@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tarpon.shards.progress import format_duration
 from tarpon.train.timing import FIRST, STEP, Spent
 
 WORDS = {
@@ -74,15 +75,3 @@ def advise(setting: Setting) -> str:
 def as_scalars(spent: Spent) -> Mapping[str, float]:
     """Shares of the time, under the names they are logged by."""
     return {f"time/{part.replace(' ', '_')}": spent.share(part) for part in (*STEP, "evaluation", "saving")}
-
-
-def format_duration(seconds: float) -> str:
-    """`42 s`, `4 min 10 s`, `2 h 05 min`, `3 d 04 h`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600:02} h"

@@ -4,19 +4,19 @@ B clips, T frames, N = B*T frames of all clips, D channels, h x w cells of the f
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
 
 import timm
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.models.backbones.freezing import FreezableEncoder
+from tarpon.models.backbones.hub import asking_hub
 from tarpon.models.backbones.weights import (
-    CHOICES,
     check_file,
     check_name,
-    find_normalisation,
     first_line,
     has_source,
     load_weights,
@@ -24,61 +24,39 @@ from tarpon.models.backbones.weights import (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class FrameBackbone:
-    """A timm model for single frames, and the source of its weights."""
+def build_encoder(backbone: FrameBackbone) -> "FrameEncoder":
+    """The encoder that a description asks for, on the CPU, in training mode, not frozen."""
+    check_name(backbone.name)
+    if backbone.weights is not None:
+        check_file(backbone.weights)
+    net, sized = _create_net(backbone)
+    if backbone.weights is not None:
+        load_weights(net, backbone.weights)
+    return FrameEncoder(
+        net,
+        image_size=backbone.image_size,
+        any_size=not sized,
+        grid_stride=backbone.grid_stride,
+        frames_per_pass=backbone.frames_per_pass,
+    )
 
-    name: str = "vit_small_patch14_dinov2.lvd142m"  # timm's, with or without tag; hf_hub:OWNER/NAME; local-dir:FOLDER
-    pretrained: bool = True  # weights from the hub or its cache; a `weights` file comes first
-    weights: str | None = None  # local .safetensors or .pt of this architecture
-    image_size: int = 224  # pixels, square
-    grid_stride: int | None = None  # pixels a cell of the feature map; None: the model's last map
-    frames_per_pass: int | None = None  # frames through the model at once; None: all
 
-    def __post_init__(self) -> None:
-        if self.image_size < 1:
-            raise ValueError(f"image_size={self.image_size} must be at least 1 pixel")
-        if self.grid_stride is not None and self.grid_stride < 1:
-            raise ValueError(f"grid_stride={self.grid_stride} must be at least 1 pixel, or null for the model's last map")
-        if self.frames_per_pass is not None and self.frames_per_pass < 1:
-            raise ValueError(f"frames_per_pass={self.frames_per_pass} must be at least 1, or null for no limit")
-        if self.weights is not None and not self.pretrained:
-            raise ValueError(f"weights={self.weights} with pretrained=false contradict each other; {CHOICES}")
-
-    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Per-channel (mean, std) of RGB in [0, 1] that the weights were trained with; ImageNet's where timm knows none."""
-        return find_normalisation(self.name)
-
-    def build(self) -> "FrameEncoder":
-        """The encoder, on the CPU, in training mode, not frozen."""
-        check_name(self.name)
-        if self.weights is not None:
-            check_file(self.weights)
-        net, sized = self._create_net()
-        if self.weights is not None:
-            load_weights(net, self.weights)
-        return FrameEncoder(
-            net,
-            image_size=self.image_size,
-            any_size=not sized,
-            grid_stride=self.grid_stride,
-            frames_per_pass=self.frames_per_pass,
-        )
-
-    def _create_net(self) -> tuple[nn.Module, bool]:
-        """The timm model, and whether it was built for one image size only."""
-        wanted = {"pretrained": self.pretrained and self.weights is None, "num_classes": 0}
-        try:
+def _create_net(backbone: FrameBackbone) -> tuple[nn.Module, bool]:
+    """The timm model, and whether it was built for one image size only."""
+    name, wanted = backbone.name, {"pretrained": backbone.pretrained and backbone.weights is None, "num_classes": 0}
+    asks = wanted["pretrained"] or has_source(name)
+    try:
+        with asking_hub() if asks else nullcontext():
             try:
-                return timm.create_model(self.name, img_size=self.image_size, **wanted), True
+                return timm.create_model(name, img_size=backbone.image_size, **wanted), True
             except TypeError as error:  # timm has no list of the models that take a size
                 if "img_size" not in first_line(error):
                     raise
-            return timm.create_model(self.name, **wanted), False
-        except (OSError, RuntimeError) as error:
-            if not wanted["pretrained"] and not has_source(self.name):
-                raise
-            raise make_unavailable_error(self.name, error) from error
+            return timm.create_model(name, **wanted), False
+    except (OSError, RuntimeError) as error:
+        if not asks:
+            raise
+        raise make_unavailable_error(name, error) from error
 
 
 class FrameEncoder(FreezableEncoder):

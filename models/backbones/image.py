@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
 
 SCALES = (1.0, 0.5**0.5, 0.5)  # of DINOv3's multi-scale retrieval features (Simeoni et al. 2025)
 

@@ -4,175 +4,12 @@ B windows, T frames of a window, C clips of a window, L frames of a clip, S = L 
 h x w cells of a frame, R = B*C clips of all windows.
 """
 
-import re
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
-from tarpon.models.backbones.frames import encode_in_passes, first_line
+from tarpon.models.backbones.frames import encode_in_passes
 from tarpon.models.backbones.freezing import FreezableEncoder
-
-if TYPE_CHECKING:
-    from transformers import VideoMAEConfig
-
-CHOICES = (
-    "choose one: `pretrained: true` with a network or a filled Hugging Face cache, `weights: FOLDER` for a local folder "
-    "of config.json and model.safetensors (or that file itself), or `pretrained: false` for random weights"
-)
-SIZES = {  # as published, for random weights; what is not said is VideoMAEConfig's own default
-    "small": {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536},
-    "base": {},
-    "large": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
-    "huge": {"hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 16, "intermediate_size": 5120},
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoBackbone:
-    """A VideoMAE, the source of its weights, and the overlap of its clips."""
-
-    name: str = "MCG-NJU/videomae-base-finetuned-kinetics"  # of the hub; without weights its size word alone counts
-    pretrained: bool = True  # weights from the hub or its cache; local `weights` come first
-    weights: str | None = None  # local folder of save_pretrained, or a .safetensors file beside its config.json
-    image_size: int = 224  # pixels, square; a pretrained model has one size only
-    stride: int = 8  # frames between the starts of clips; an odd one also pairs frames into tubelets both ways
-    clips_per_pass: int | None = None  # clips through the model at once; None: all
-    overrides: dict[str, bool | int | float | str] | None = None  # of VideoMAEConfig, with pretrained=false only
-
-    def __post_init__(self) -> None:
-        if self.image_size < 1:
-            raise ValueError(f"image_size={self.image_size} must be at least 1 pixel")
-        if self.stride < 1:
-            raise ValueError(f"stride={self.stride} must be at least 1 frame")
-        if self.clips_per_pass is not None and self.clips_per_pass < 1:
-            raise ValueError(f"clips_per_pass={self.clips_per_pass} must be at least 1, or null for no limit")
-        if self.weights is not None and not self.pretrained:
-            raise ValueError(f"weights={self.weights} with pretrained=false contradict each other; {CHOICES}")
-        if self.overrides and self.pretrained:
-            raise ValueError("overrides shape a model of random weights; set pretrained=false, or leave them out")
-
-    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Per-channel (mean, std) of RGB in [0, 1]: ImageNet's, with which every published VideoMAE was trained."""
-        return IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-
-    def build(self) -> "VideoEncoder":
-        """The encoder, float32, on the CPU, in training mode, not frozen."""
-        net = self._build_pretrained() if self.pretrained else self._build_random()
-        return VideoEncoder(net.train(), stride=self.stride, clips_per_pass=self.clips_per_pass)
-
-    def without_weights(self) -> "VideoBackbone":
-        """A copy with random weights, into which trained ones can be loaded without any other file or network access.
-
-        Call it where this backbone can be built: the architecture is read from the config.json of its weights.
-        """
-        if not self.pretrained:
-            return self
-        config, allowed = self._load_config(), self._list_overrides()
-        overrides = {name: value for name, value in config.to_dict().items() if name in allowed}
-        return replace(self, pretrained=False, weights=None, overrides=overrides)
-
-    def _build_random(self) -> nn.Module:
-        from transformers import VideoMAEConfig, VideoMAEModel  # here: 1.5 s that a command without VideoMAE need not wait
-
-        given, size, allowed = self.overrides or {}, re.search(r"videomae-([a-z]+)", self.name), self._list_overrides()
-        if unknown := sorted(set(given) - set(allowed)):
-            raise ValueError(f"overrides has unknown {', '.join(unknown)}; allowed are {', '.join(allowed)}")
-        known = SIZES.get(size[1]) if size else None
-        if known is None and "hidden_size" not in given:
-            raise ValueError(
-                f"name={self.name} says no size, and pretrained=false needs one: videomae-SIZE with SIZE of {', '.join(SIZES)}"
-            )
-        try:
-            config = VideoMAEConfig(**{**(known or {}), **given, "image_size": self.image_size})
-        except StrictDataclassError as error:
-            raise ValueError(f"overrides={given}: {' '.join(str(error).split())}") from error
-        self._check(config)
-        return VideoMAEModel(config)
-
-    def _list_overrides(self) -> list[str]:
-        """Names that `overrides` may hold: all that VideoMAEConfig adds to a configuration, less what is set elsewhere."""
-        from transformers import VideoMAEConfig
-
-        own = set(VideoMAEConfig.__annotations__) - {"model_type", "image_size", "num_channels"}
-        return sorted(name for name in own if not name.startswith(("decoder_", "norm_pix")))  # no decoder here
-
-    def _load_config(self) -> "VideoMAEConfig":
-        """The configuration that comes with the weights, checked."""
-        from transformers import VideoMAEConfig
-
-        source, _ = self._find_weights()
-        try:
-            found, _ = VideoMAEConfig.get_config_dict(source, local_files_only=self.weights is not None)
-            if found.get("model_type") != "videomae":
-                raise ValueError(f"{source} is a model of type {found.get('model_type')!r}, not videomae; {CHOICES}")
-            config = VideoMAEConfig.from_dict(found)
-        except (OSError, StrictDataclassError) as error:
-            raise ValueError(f"weights of {source} cannot be had ({first_line(error)}); {CHOICES}") from error
-        self._check(config)
-        return config
-
-    def _build_pretrained(self) -> nn.Module:
-        from transformers import VideoMAEModel
-
-        (source, file), config = self._find_weights(), self._load_config()
-        try:
-            net, report = VideoMAEModel.from_pretrained(
-                source if file is None else None,
-                config=config,
-                state_dict=None if file is None else load_file(file),
-                dtype=torch.float32,  # not the file's own, which may be half precision
-                output_loading_info=True,
-                local_files_only=self.weights is not None,
-            )
-        except (OSError, RuntimeError, SafetensorError) as error:
-            raise ValueError(f"weights of {file or source} cannot be had ({first_line(error)}); {CHOICES}") from error
-        # transformers fills what it does not find with random numbers and a warning. Published files call two biases of a
-        # layer q_bias and v_bias: the first releases of transformers 5 do not know these names.
-        if missing := sorted(report["missing_keys"]):
-            raise ValueError(
-                f"weights of {self.weights or self.name} lack {len(missing)} of the {len(net.state_dict())} tensors "
-                f"({', '.join(missing[:3])}, ...); give a whole VideoMAE; if all are query or value biases, update transformers"
-            )
-        return net
-
-    def _find_weights(self) -> tuple[str, Path | None]:
-        """(hub name or folder of config.json, file of weights or None for its own)."""
-        if self.weights is None:
-            return self.name, None
-        path = Path(self.weights)
-        file = path if path.suffix == ".safetensors" else None
-        folder = path.parent if file else path
-        if not (folder / "config.json").is_file() or not (file is None or file.is_file()):
-            raise ValueError(
-                f"weights={path} is neither a folder with a config.json nor a .safetensors file beside one; {CHOICES}"
-            )
-        return str(folder), file
-
-    def _check(self, config: "VideoMAEConfig") -> None:
-        """The image and the clips fit the model."""
-        image, patch = _read_side(config.image_size), _read_side(config.patch_size)
-        if image != self.image_size:
-            raise ValueError(
-                f"image_size={self.image_size}, but {self.weights or self.name} takes {image} only; set it to that"
-            )
-        if image % patch:
-            below = image // patch * patch
-            fits = f"{below or patch} or {below + patch}"
-            raise ValueError(f"image_size={image} is not a multiple of the patch of {patch} pixels; use {fits}")
-        if config.num_channels != 3 or config.num_frames % config.tubelet_size:
-            raise ValueError(
-                f"VideoMAE must take 3 channels and whole tubelets, got num_channels={config.num_channels}, "
-                f"num_frames={config.num_frames}, tubelet_size={config.tubelet_size}; choose another model"
-            )
-        if self.stride >= config.num_frames:
-            raise ValueError(f"stride={self.stride} must be below the {config.num_frames} frames of a clip: clips overlap")
+from tarpon.models.backbones.video_weights import read_side
 
 
 class VideoEncoder(FreezableEncoder):
@@ -193,12 +30,12 @@ class VideoEncoder(FreezableEncoder):
     def __init__(self, net: nn.Module, *, stride: int, clips_per_pass: int | None = None) -> None:
         super().__init__(net)
         config = net.config
-        self.only_size = _read_side(config.image_size)
+        self.only_size = read_side(config.image_size)
         self.length, self.tubelet = config.num_frames, config.tubelet_size
         self.stride, self.clips_per_pass = stride, clips_per_pass
         self.reach, self.phase = self.length - 1, stride
         self.dim = self.grid_dim = config.hidden_size
-        cells = self.only_size // _read_side(config.patch_size)
+        cells = self.only_size // read_side(config.patch_size)
         self.grid_size = (cells, cells)
         # transformers keeps the fixed table as a plain tensor, which it would copy from the host in every pass.
         table = net.embeddings.__dict__.pop("position_embeddings", None)
@@ -273,12 +110,3 @@ def weight_frames(frames: int, starts: Tensor, *, length: int, tubelet: int) -> 
     offset = offset.clamp(0, length - 1)
     weight = line[offset] * (triangle[offset] * held)[..., None]
     return weight / weight.sum((1, 2), keepdim=True)
-
-
-def _read_side(size: int | tuple[int, int] | list[int]) -> int:
-    """Pixels along a square's side."""
-    if isinstance(size, int):
-        return size
-    if len(set(size)) != 1:
-        raise ValueError(f"image and patch of the VideoMAE must be square, got {tuple(size)}; choose another model")
-    return size[0]

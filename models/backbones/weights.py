@@ -9,11 +9,10 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import get_pretrained_cfg, list_models, load_checkpoint, parse_model_name
 from torch import nn
 
+from tarpon.models.backbones.frame_backbone import CHOICES
+from tarpon.models.backbones.hub import asking_hub
+
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-CHOICES = (
-    "choose one: `pretrained: true` with a network or a filled Hugging Face cache, "
-    "`weights: FILE` for a local .safetensors or .pt file, or `pretrained: false` for random weights"
-)
 
 
 def first_line(error: Exception) -> str:
@@ -75,7 +74,8 @@ def load_weights(net: nn.Module, path: str) -> None:
 def _load_description(name: str) -> dict:
     """timm's configuration of a model with a source."""
     try:
-        return timm.create_model(name, pretrained=False, num_classes=0).pretrained_cfg
+        with asking_hub():
+            return timm.create_model(name, pretrained=False, num_classes=0).pretrained_cfg
     except (OSError, RuntimeError) as error:
         raise make_unavailable_error(name, error) from error
 

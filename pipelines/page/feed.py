@@ -11,7 +11,6 @@ import numpy as np
 
 from tarpon.pipelines.feed import StoredRow
 from tarpon.pipelines.noise import NoiseBank, NoiseSlice
-from tarpon.shards.camera import find_depth
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.sampling.draws import PageAugment, PageDraw, draw_page
 
@@ -20,7 +19,7 @@ CONTRASTS = {  # scaling of grey levels to 0..1 -> manifest columns of the level
     "stack": ("low", "high"),
     "frame": ("frame_min", "frame_max"),
 }
-FIXED = "fixed"
+FIXED, STORED = "fixed", "stored"  # the whole range of the camera's bits, and of the bits that pages are stored in
 WIDEN = 257  # DALI's factor from an 8-bit page to UINT16
 FULL = 65535
 UNCHANGED = PageDraw(flip_x=False, flip_y=False, angle=0.0, brightness=1.0, contrast=1.0, noise=None)
@@ -96,25 +95,25 @@ def select_levels(manifest: Manifest, contrast: str) -> tuple[np.ndarray, np.nda
     Args:
         contrast: first: 0.1 and 99.9 percentile of the first usable page of the page's stack, without knowledge of later ones;
             stack: the same of the whole stack; frame: the page's minimum and maximum, as published; fixed: the whole range of
-            the camera's bits, which for pages of 16 bits are those that the brightest page of the data set needs.
+            the camera's bits, as the card tells them for pages of 16 bits; stored: of the bits that pages are stored in.
 
     Raises:
         ValueError: another contrast.
     """
     widen = np.where(np.asarray(manifest.column("bits")) == 8, WIDEN, 1).astype(np.float32)
-    if contrast == FIXED:
-        return np.zeros(len(widen), np.float32), np.where(widen == 1, 2.0 ** camera_bits(manifest) - 1, FULL).astype(np.float32)
-    if contrast not in CONTRASTS:
-        raise ValueError(f"contrast={contrast!r} must be one of {', '.join((*CONTRASTS, FIXED))}")
+    check_contrast(contrast)
+    if contrast in (FIXED, STORED):
+        # shards of earlier versions do not tell the camera's bits: runs on them took the stored range
+        deep = 2.0 ** (manifest.card.get("camera_bits") or 16) - 1 if contrast == FIXED else FULL
+        return np.zeros(len(widen), np.float32), np.where(widen == 1, deep, FULL).astype(np.float32)
     low, high = (np.asarray(manifest.column(name), np.float32) * widen for name in CONTRASTS[contrast])
     return low, high
 
 
-def camera_bits(manifest: Manifest) -> int:
-    """Bits that the 16-bit pages of a data set use: as its card says, else as their brightest pixel tells."""
-    deep = np.asarray(manifest.column("bits")) == 16
-    told = manifest.card.get("camera_bits")
-    return int(told) if told else find_depth(int(manifest.column("frame_max")[deep].max(initial=0)))
+def check_contrast(contrast: str) -> None:
+    """ValueError for a contrast that there is not."""
+    if contrast not in (*CONTRASTS, FIXED, STORED):
+        raise ValueError(f"contrast={contrast!r} must be one of {', '.join((*CONTRASTS, FIXED, STORED))}")
 
 
 def warn_of_contrast(contrast: str) -> Iterator[str]:

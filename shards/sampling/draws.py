@@ -19,17 +19,17 @@ def make_generator(seed: int, epoch: int, slot: int) -> np.random.Generator:
 class ClipAugment:
     """Augmentation of training clips; *_p is the probability that a clip gets it. All zero leaves the clip as stored."""
 
-    brightness_p: float = 0.5
+    brightness_p: float = 0.5  # probability of a change of brightness
     brightness: float = 0.2  # factor within 1 +- this
-    contrast_p: float = 0.5
+    contrast_p: float = 0.5  # probability of a change of contrast
     contrast: float = 0.2  # factor within 1 +- this, about mid grey
-    drop_p: float = 0.3
-    drop_share: float = 0.1  # of frames, each replaced by the one before
-    noise_p: float = 0.3
-    noise_sd: float = 0.02  # of full scale
-    roll_p: float = 0.2
-    roll: int = 5  # frames at most, either way; frames from beyond the trial are masked
-    flip_p: float = 0.0  # left-right, with left and right points swapped
+    drop_p: float = 0.3  # probability of dropped frames
+    drop_share: float = 0.1  # share of frames dropped, each replaced by the one before
+    noise_p: float = 0.3  # probability of noise
+    noise_sd: float = 0.02  # its standard deviation, of full scale
+    roll_p: float = 0.2  # probability of a shift in time
+    roll: int = 5  # frames of it at most, either way; frames from beyond the trial are masked
+    flip_p: float = 0.0  # probability of a mirror image, left-right, with left and right points swapped
     # Of the frame, on the pose input only; the regression target stays clean. One shift a point a clip: drawn anew for every
     # frame it buries motion (0.02 is 10 px of 512, a real step 0.5 to 3 px), and macro F1 fell from 0.91 to 0.18.
     jitter_sd: float = 0.02
@@ -111,12 +111,12 @@ class PageAugment:
     flip_p: float = 0.5  # left-right and, drawn independently, upside down: a dish has no up
     angle_p: float = 0.5  # below 1: rotation smooths, and a network that saw only rotated pages misreads the others
     angle: float = 15.0  # degrees at most, either way; the border is filled with the mirrored page
-    brightness_p: float = 0.5
+    brightness_p: float = 0.5  # probability of a change of brightness
     brightness: float = 0.2  # factor within 1 +- this
-    contrast_p: float = 0.5
+    contrast_p: float = 0.5  # probability of a change of contrast
     contrast: float = 0.2  # factor within 1 +- this, about mid grey
-    noise_p: float = 0.3
-    noise_sd: float = 0.02  # of full scale
+    noise_p: float = 0.3  # probability of noise
+    noise_sd: float = 0.02  # its standard deviation, of full scale
 
     def __post_init__(self) -> None:
         for name in ("flip_p", "angle_p", "brightness_p", "contrast_p", "noise_p"):

@@ -151,19 +151,19 @@ def weight_rare_classes(histogram: np.ndarray, *, threshold_share: float, cap: f
 
 
 def weight_windows(labels: np.ndarray, factors: np.ndarray, *, length: int) -> np.ndarray:
-    """Weight of every window of a sequence: the mean factor of its frames.
+    """Weight of every window of a sequence, or of each of N sequences of one length: the mean factor of its frames.
 
     Args:
-        labels: (T,) classes, -1 unlabelled (factor 1).
+        labels: (T,) or (N, T) classes, -1 unlabelled (factor 1).
         factors: (C,) from `weight_rare_classes`.
 
     Returns:
-        (max(T - length, 0) + 1,) float64, one a window start.
+        (S,) or (N, S) float64, one for each of S = max(T - length, 0) + 1 window starts.
     """
     frame = np.where(labels >= 0, factors[np.maximum(labels, 0)], 1.0)
-    total = np.concatenate([[0.0], np.cumsum(frame)])
-    span = min(length, len(labels))
-    return (total[span:] - total[:-span]) / span
+    total = np.concatenate([np.zeros_like(frame[..., :1]), np.cumsum(frame, axis=-1)], axis=-1)
+    span = min(length, labels.shape[-1])
+    return (total[..., span:] - total[..., :-span]) / span
 
 
 def choose_start(weights: np.ndarray, u: float) -> int:
@@ -173,15 +173,22 @@ def choose_start(weights: np.ndarray, u: float) -> int:
 
 
 def count_expected_frames(labels: np.ndarray, weights: np.ndarray, *, length: int, classes: int) -> np.ndarray:
-    """Expected labelled frames of each class in one window drawn by `weights`, (C,) float64."""
-    span = min(length, len(labels))
-    chance = weights / weights.sum()
+    """Expected labelled frames of each class in one window drawn by `weights`, (C,) or of each of N sequences (N, C) float64.
+
+    Args:
+        labels: (T,) or (N, T). weights: as of `weight_windows`.
+    """
+    frames, starts = labels.shape[-1], weights.shape[-1]
+    chance = weights / weights.sum(axis=-1, keepdims=True)
     # a frame is seen when a start within the span before it is drawn
-    upto = np.concatenate([[0.0], np.cumsum(chance)])
-    t = np.arange(len(labels))
-    seen = upto[np.minimum(t + 1, len(chance))] - upto[np.clip(t + 1 - span, 0, len(chance))]
-    known = labels >= 0
-    return np.bincount(labels[known], weights=seen[known], minlength=classes)
+    upto = np.concatenate([np.zeros_like(chance[..., :1]), np.cumsum(chance, axis=-1)], axis=-1)
+    t = np.arange(frames)
+    seen = upto[..., np.minimum(t + 1, starts)] - upto[..., np.clip(t + 1 - min(length, frames), 0, starts)]
+    sequences = labels.reshape(-1, frames)
+    place = np.arange(len(sequences))[:, None] * classes + sequences  # of a class in its own sequence's row
+    known = sequences >= 0
+    counted = np.bincount(place[known], weights=seen.reshape(sequences.shape)[known], minlength=len(sequences) * classes)
+    return counted.reshape(*labels.shape[:-1], classes)
 
 
 def tile_starts(length: int, window: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tarpon.models import acceleration
-from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
 
 CPU = torch.device("cpu")
 

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.shards import features
 from tarpon.shards.features import PARTS, open_features
 from tarpon.shards.manifest import NEEDED, Manifest, open_manifest, write_manifest

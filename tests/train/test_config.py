@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tarpon.train.config import Run, UsageError, fail, parse, parser_for, read_run
+from tarpon.train.config import Run, parse, parser_for, read_run
 from tarpon.train.tasks import TASKS
+from tarpon.train.usage import UsageError, fail
 
 BESIDE = {"star/finetune": ("--checkpoint=run",), "star/cotrain": ("--wildlife=shards",)}  # what no file can know
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "train" / "recipes").rglob("*.yaml"))

@@ -8,7 +8,7 @@ import pytest
 
 from tarpon.train.registry import Registry
 from tarpon.train.tasks import TASKS
-from tarpon.train.tasks.mouse.task import MOUSE
+from tarpon.train.tasks.mouse.record import MOUSE
 
 LOADED = """
 import sys

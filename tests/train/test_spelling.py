@@ -7,7 +7,7 @@ from tarpon.train.config import UsageError, parse, parser_for
 from tarpon.train.launch import flat
 from tarpon.train.spelling import translate_options
 from tarpon.train.tasks import TASKS
-from tarpon.train.tasks.mouse.task import MOUSE
+from tarpon.train.tasks.mouse.record import MOUSE
 
 NAMES = {
     "rate": ("optim.lr",),

@@ -14,7 +14,7 @@ import tifffile
 import torch
 from scipy import ndimage
 
-from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.pack import Packing, pack
 from tarpon.shards.sampling.draws import PageAugment

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tarpon.models.pages.reader import PageReader
-from tarpon.pipelines.page.feed import FIXED, FULL, find_neighbours, select_levels
+from tarpon.pipelines.page.feed import FIXED, FULL, STORED, find_neighbours, select_levels
 from tarpon.shards.manifest import open_manifest
 from tarpon.tools.evaluate import open_best
 from tarpon.tools.export.options import read_options
@@ -22,7 +22,7 @@ from tarpon.train.tasks.cells.export import without_weights
 from tarpon.train.tasks.cells.options import CellsOptions
 from tarpon.train.tasks.cells.task import build_model
 
-UNSCALED = f"mean=0.0 std=1.0 contrast={FIXED}"  # a pipeline whose pages are the stored grey values, divided by 65535
+UNSCALED = f"mean=0.0 std=1.0 contrast={STORED}"  # a pipeline whose pages are the stored grey values, divided by 65535
 
 
 class ExportedReader(nn.Module):
@@ -86,9 +86,10 @@ def list_inputs(options: CellsOptions) -> Iterator[Port]:
     )
     levels = {
         "stack": "0.1 and 99.9 percentile of the stack",
-        "first": "0.1 and 99.9 percentile of the stack's first page",
+        "first": "0.1 and 99.9 percentile of the stack's first usable page",
         "frame": "least and greatest value of each page",
-        FIXED: "0 and the greatest value of the depth, 255 or 65535",
+        FIXED: "0 and the greatest value of the camera's bits, 4095 of 12",
+        STORED: "0 and the greatest value of the stored depth, 255 or 65535",
     }
     yield Port(
         name="levels",

@@ -28,6 +28,7 @@ def cells(
     max_pixels: int = MAX_PIXELS,
     workers: int = 0,
     cluster: str | None = None,
+    dry_run: bool = False,
 ) -> int:
     """Pack infected and uninfected stacks into shards, every page at its full depth; run again after a kill it goes on.
 
@@ -47,6 +48,7 @@ def cells(
         max_pixels: a stack whose header tells of pages of more is kept out, unread.
         workers: processes; 0: one a core.
         cluster: tcp://HOST:PORT of a dask scheduler whose workers make the shards, or slurm, which starts `workers` jobs.
+        dry_run: tell what would be packed and what would not and why, after trying a few; write nothing.
     """
     settings = read_config(Path(config))
     seed = settings.split_seed if seed is None else seed
@@ -66,6 +68,7 @@ def cells(
         seed=seed,
         workers=workers,
         cluster=cluster,
+        dry_run=dry_run,
         tables=format_packed,
         listing={"plate_map": read_plate_map(settings.plate_map)} if settings.plate_map else None,
         counted=lambda manifest: f"{len(manifest)} pages of {manifest.card['stacks']} stacks",

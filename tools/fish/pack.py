@@ -19,6 +19,7 @@ def fish(
     max_pixels: int = MAX_PIXELS,
     workers: int = 0,
     cluster: str | None = None,
+    dry_run: bool = False,
 ) -> int:
     """Pack images and train.csv, test.csv into shards; run again after a kill it goes on.
 
@@ -33,6 +34,7 @@ def fish(
         max_pixels: a picture whose header tells of more is kept out, unread.
         workers: processes; 0: one a core.
         cluster: tcp://HOST:PORT of a dask scheduler whose workers make the shards, or slurm, which starts `workers` jobs.
+        dry_run: tell what would be packed and what would not and why, after trying a few; write nothing.
     """
     if not 0 <= val_share < 1:
         raise ValueError(f"val_share={val_share} must be in [0, 1); 0.15 is usual")
@@ -47,4 +49,5 @@ def fish(
         given=("test",),
         workers=workers,
         cluster=cluster,
+        dry_run=dry_run,
     )

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 from scipy.stats import t as student
-from tqdm import tqdm
 
 from tarpon.shards import atomic
+from tarpon.shards.progress import track
 from tarpon.tools.trainings import train_and_score
 
 MOUSE: dict[str, tuple[str, ...]] = {  # what differs from the recipe
@@ -54,7 +54,7 @@ def mouse(
             train_and_score("mouse", Path(out) / f"{slug(name)}-{seed}", [*common, *words, f"--seed={seed}"])
             for seed in range(1, seeds + 1)
         ]
-        for name, words in tqdm(MOUSE.items(), desc="variants")
+        for name, words in track(MOUSE.items(), total=len(MOUSE), what="ablate", unit="variants")
     }
     lines = format_markdown(scores, MOUSE_SCORES)
     print("\n".join(lines))

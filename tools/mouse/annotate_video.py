@@ -10,9 +10,9 @@ from pathlib import Path
 import av
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
-from tqdm import tqdm
 
 from tarpon.shards import atomic
+from tarpon.shards.progress import track
 from tarpon.shards.sources.video import clips
 from tarpon.tools.mouse.labelled import Labelled
 from tarpon.train.figures.style import class_colours
@@ -38,7 +38,7 @@ def write(labelled: Labelled, out: Path) -> Path:
             stream.options = {"preset": "veryfast", "crf": "20"}
         else:
             stream.bit_rate = 4_000_000
-        frames = tqdm(_frames(labelled), total=total, unit="frame", desc=f"annotating {labelled.path.name}")
+        frames = track(_frames(labelled), total=total, what=f"annotate {labelled.path.name}", unit="frames")
         for number, (stamp, picture) in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.asarray(drawer.draw(picture, number)), format="rgb24")
             frame.pts, frame.time_base = stamp, Fraction(1, TICKS)

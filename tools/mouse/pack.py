@@ -1,6 +1,7 @@
 """`tarpon pack mouse`: videos, pose files and labels into shards, one sample a trial."""
 
 from pathlib import Path
+from typing import Literal
 
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.nvdec import describe_small_clips
@@ -11,16 +12,22 @@ from tarpon.shards.sources.mouse.source import MOUSE
 from tarpon.shards.sources.mouse.units import CLASSES, MouseSource
 from tarpon.shards.sources.video.clips import ClipFormat
 from tarpon.tools.mouse.pack_pairs import pairs
-from tarpon.tools.pack import by_split, nothing, quarantine, run, shares
+from tarpon.tools.pack import by_split, run, shares, show
+
+Pose = Literal["dlc", "none"]
+Track = Literal["unfiltered", "filtered"]
+Codec = Literal["vp9", "mjpeg", "h264", "hevc"]
+Counting = Literal["auto", "zero", "one", "absolute", "absolute_one", "ignore"]
+LabelUnit = Literal["auto", "frames", "seconds"]
 
 
 def mouse(
-    *, videos: str, out: str, annotations: str | None = None, keypoints: str = ",".join(MOUSE_POINTS), pose: str = "dlc",
-    individual: str | None = None, track: str = "unfiltered", scorer: str | None = None, max_blank: float = MAX_BLANK,
+    *, videos: str, out: str, annotations: str | None = None, keypoints: str = ",".join(MOUSE_POINTS), pose: Pose = "dlc",
+    individual: str | None = None, track: Track = "unfiltered", scorer: str | None = None, max_blank: float = MAX_BLANK,
     trial_frames: int = 360, offset: int | None = None, group: str = "video", split: str = "0.7,0.15,0.15", seed: int = 0,
-    codec: str = "vp9", gop: int = 16, short_side: int = 224, workers: int = 0, table: str | None = None,
-    classes: str = ",".join(CLASSES), class_map: str | None = None, background: str = "", frame_column: str = "auto",
-    label_unit: str = "auto", dry_run: bool = False, cluster: str | None = None,
+    codec: Codec = "vp9", gop: int = 16, short_side: int = 224, workers: int = 0, table: str | None = None,
+    classes: str = ",".join(CLASSES), class_map: str | None = None, background: str = "", frame_column: Counting = "auto",
+    label_unit: LabelUnit = "auto", dry_run: bool = False, cluster: str | None = None,
 ) -> int:  # fmt: skip
     """Pack videos, DeepLabCut files and annotation CSVs into shards; run again after a kill it goes on.
 
@@ -30,7 +37,7 @@ def mouse(
         out: folder for the shards.
         annotations: folder of prediction_<video file>_<trial>.csv; without it, points only.
         keypoints: body parts, by comma, in the model's order.
-        pose: dlc, or none to pack without points.
+        pose: none packs without points.
         individual: which animal of pose files with several.
         track: unfiltered, or filtered: the table that DeepLabCut's filter wrote.
         scorer: whose points, where several tracked a video.
@@ -48,9 +55,9 @@ def mouse(
         classes: by comma, in the order of their numbers.
         class_map: CSV of two columns, the name in the tables and the class; a blank class is not scored.
         background: class of frames that no bout covers or that a one-hot table calls background; unset: not scored.
-        frame_column: how Frame columns count: auto, zero, one, absolute, absolute_one (frames of the video), ignore.
-        label_unit: of tables of bouts: auto, frames or seconds.
-        dry_run: print what would be paired with what, and what is left over and why; write nothing.
+        frame_column: how Frame columns count; absolute and absolute_one: the video's frames from 0 and from 1.
+        label_unit: in which tables of bouts say start and stop.
+        dry_run: print what would be paired with what, and what is left over and why, after trying a few; write nothing.
         cluster: tcp://HOST:PORT of a dask scheduler whose workers make the shards, or slurm, which starts `workers` jobs.
     """
     chosen = MouseSource(
@@ -72,11 +79,9 @@ def split_names(text: str) -> tuple[str, ...]:
 
 
 def show_pairs(folders: tuple[Path, Path | None], chosen: MouseSource, listing: dict[str, Path | None]) -> int:
-    """Print what would be paired with what, and what is left over and why; 1 where nothing could be packed."""
+    """Print what would be paired with what, and what is left over and why; 1 where nothing would be packed."""
     found = MOUSE.scan(*folders, chosen, **listing)
-    lines = [*pairs(found), *quarantine(found.faults, title="Left over")]
-    print("\n".join(lines if found.units else [*lines, nothing(MOUSE, folders, found, found.faults)]))
-    return 0 if found.units else 1
+    return show(MOUSE, folders, found, before=pairs(found))
 
 
 def tables(manifest: Manifest) -> list[str]:

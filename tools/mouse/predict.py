@@ -1,92 +1,20 @@
-"""`tarpon predict KIND`: whole recordings through a trained model, streaming, with or without pose files."""
+"""`tarpon predict mouse`: whole recordings through a trained model, streaming, with or without pose files."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import av
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
-from tarpon.models.temporal.tagger import FrameTagger
-from tarpon.shards.quarantine import Fault
-from tarpon.shards.sources.mouse.pose_points import body_length
+from tarpon.shards.progress import Progress
+from tarpon.shards.quarantine import Fault, attempt
 from tarpon.shards.sources.mouse.pose_track import MAX_BLANK
-from tarpon.shards.sources.video import clips as video
-from tarpon.shards.sources.video.display import Display
+from tarpon.shards.sources.video.clips import probe
 from tarpon.shards.sources.video.files import find_videos
-from tarpon.shards.sources.video.recording import Recording
-from tarpon.tools.mouse.label_files import write_actions, write_bouts, write_track
-from tarpon.tools.mouse.labelled import Labelled
 from tarpon.tools.mouse.predict_extras import Extras
 from tarpon.tools.mouse.predict_pose import NO_POSE, UNUSED, PoseChoice, track_of
 from tarpon.tools.table import table
-from tarpon.train.checkpoint import load_weights
-from tarpon.train.config import parser_for
-from tarpon.train.tasks.mouse.export import load
-from tarpon.train.tasks.mouse.metrics.bouts import merge_short
-from tarpon.train.tasks.mouse.options import MouseOptions
-from tarpon.train.tasks.mouse.task import MOUSE, build_model
-
-CONTEXT = 8  # frames beyond the TCN's reach that pose changes look back on, and then some
-
-
-@dataclass
-class Spent:
-    """Seconds of each stage; what is left of the total is the pose encoder, the TCN, the heads and the files."""
-
-    decode: float = 0.0
-    backbone: float = 0.0
-    total: float = 0.0
-    frames: int = 0
-
-    def watch(self, backbone: nn.Module, device: torch.device) -> None:
-        """Count every forward of the module from now on; on a GPU its work is waited for before and after."""
-        begun = 0.0
-
-        def now() -> float:
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            return time.perf_counter()
-
-        def enter(*_: object) -> None:
-            nonlocal begun
-            begun = now()
-
-        def leave(*_: object) -> None:
-            self.backbone += now() - begun
-
-        backbone.register_forward_pre_hook(enter)
-        backbone.register_forward_hook(leave)
-
-    def line(self) -> str:
-        total = max(self.total, 1e-9)
-        rest = max(total - self.decode - self.backbone, 0.0)
-        return (
-            f"{self.frames / total:.0f} frames/s: decode {self.decode / total:.0%}, backbone {self.backbone / total:.0%}, "
-            f"rest {rest / total:.0%}"
-        )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Tagger:
-    """A trained model and what its input must be."""
-
-    model: FrameTagger
-    options: MouseOptions
-    classes: list[str]
-    points: list[str]
-    clip: video.ClipFormat
-    device: torch.device
-    spent: Spent = field(default_factory=Spent)
-
-    @property
-    def reach(self) -> int:
-        """Frames on either side that an answer depends on."""
-        return sum(2**i for i in range(self.options.model.layers)) + CONTEXT + self.model.encoder.reach
 
 
 def mouse(
@@ -94,9 +22,9 @@ def mouse(
     checkpoint: str,
     videos: str,
     out: str,
-    pose: str = "auto",
+    pose: Literal["auto", "none", "dlc"] = "auto",
     individual: str | None = None,
-    track: str = "unfiltered",
+    track: Literal["unfiltered", "filtered"] = "unfiltered",
     scorer: str | None = None,
     max_blank: float = MAX_BLANK,
     chunk: int = 360,
@@ -107,7 +35,7 @@ def mouse(
     """Label every frame of every video in a folder.
 
     Args:
-        checkpoint: best_model_multitask.pt of a run.
+        checkpoint: run folder, or its best_model_multitask.pt.
         videos: folder of videos (.mp4, .avi, .mov, .mkv, .webm, .wmv, .m4v, .mpg, .ts).
         out: folder for <stem>_predictions.csv and <stem>_bouts.csv, and <stem>DLC_tarpon.csv where the model regresses
             keypoints.
@@ -124,31 +52,38 @@ def mouse(
         annotated: <stem>_annotated.mp4: the video with points, class, probability and a strip of the classes over time.
     """
     which = PoseChoice(mode=pose, individual=individual, track=track, scorer=scorer, max_blank=max_blank)
-    if chunk < 1:
-        raise ValueError(f"chunk={chunk} must be at least 1 frame")
-    if min_bout < 1:
-        raise ValueError(f"min_bout={min_bout} must be at least 1 frame (1: no filter)")
+    if min(chunk, min_bout) < 1:
+        raise ValueError(f"chunk={chunk} and min_bout={min_bout} must be at least 1 frame (min_bout 1: no filter)")
+    from tarpon.tools.mouse.tagging import label, load_tagger  # here: --help and a mistake above need not wait for PyTorch
+
     tagger, (paths, unused), target = load_tagger(Path(checkpoint)), videos_in(Path(videos)), Path(out)
     extras = Extras.parse(formats, annotated=annotated, regresses=tagger.model.keypoint is not None)
     target.mkdir(parents=True, exist_ok=True)
     rows, bad, short, blind, begun = [], 0, 0, 0, time.perf_counter()
-    for path in paths:
-        try:
-            xyl, told = track_of(path, tagger.points, which) if tagger.model.pose is not None else (None, UNUSED)
-            alone = xyl is None and tagger.model.pose is not None and pose == "auto"
-            note = NO_POSE if alone else None
-            frames, bouts, faults = label(path, tagger, xyl, target, chunk=chunk, min_bout=min_bout, note=note, extras=extras)
-            blind, short = blind + alone, short + bool(faults)
-            rows.append((path.name, frames, bouts, "; ".join([*faults, told])))
-        except (ValueError, av.error.FFmpegError) as error:
-            bad += 1
-            rows.append((path.name, "-", "-", str(error)))
+    with Progress(declared_frames(paths), what="predict", unit="frames") as progress:
+        for path in paths:
+            try:
+                xyl, told = track_of(path, tagger.points, which) if tagger.model.pose is not None else (None, UNUSED)
+                alone = xyl is None and tagger.model.pose is not None and pose == "auto"
+                ways = {"chunk": chunk, "min_bout": min_bout, "note": NO_POSE if alone else None, "extras": extras}
+                frames, bouts, faults = label(path, tagger, xyl, target, **ways, told=progress.update)
+                blind, short = blind + alone, short + bool(faults)
+                rows.append((path.name, frames, bouts, "; ".join([*faults, told])))
+            except (ValueError, av.error.FFmpegError) as error:
+                bad += 1
+                rows.append((path.name, "-", "-", str(error)))
     rows += [(fault.file, "-", "-", f"not used: {fault.reason}") for fault in unused]
     tagger.spent.total = time.perf_counter() - begun
     print("\n".join(table(("video", "frames", "bouts", "pose"), rows)))
-    counts = {"videos": len(paths), "bad": bad, "short": short, "blind": blind}
-    print(summarise(**counts, target=target, speed=tagger.spent.line()))
+    print(summarise(videos=len(paths), bad=bad, short=short, blind=blind, target=target, speed=tagger.spent.line()))
     return 1 if bad or blind or short else 0
+
+
+def declared_frames(paths: Sequence[Path]) -> int:
+    """Frames of all videos as their headers declare them; 0 where one does not say."""
+    read = [attempt(path.name, probe, path)[0] for path in paths]
+    counts = [info.frames for info in read if info]  # one that cannot be read is told of when its turn comes
+    return sum(counts) if all(counts) else 0
 
 
 def summarise(*, videos: int, bad: int, short: int, blind: int, target: Path, speed: str) -> str:
@@ -170,128 +105,3 @@ def videos_in(folder: Path) -> tuple[list[Path], list[Fault]]:
         seen = f" ({'; '.join(map(str, unused[:3]))})" if unused else ""
         raise ValueError(f"{folder}: no video files to read{seen}; give the folder that holds the videos")
     return paths, unused
-
-
-def load_tagger(path: Path) -> Tagger:
-    """The model of an exported checkpoint, in evaluation mode, on the GPU where there is one."""
-    held = load(path)
-    parser = parser_for(MOUSE.options, recipe=None, task="mouse")
-    made = parser.instantiate(parser.parse_object({**held["args"]["run"], **held["args"]["rebuild"]}))
-    options = MouseOptions(**{name: made[name] for name in MouseOptions.__dataclass_fields__})
-    model = build_model(options, held["kp_names"])
-    load_weights(model, held["model_state_dict"], name=str(path))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    tagger = Tagger(
-        model=model.to(device).eval(),
-        options=options,
-        classes=held["classes"],
-        points=held["kp_names"],
-        clip=video.ClipFormat(**held["args"]["clip"]),
-        device=device,
-    )
-    tagger.spent.watch(tagger.model.encoder, device)
-    return tagger
-
-
-def label(
-    path: Path,
-    tagger: Tagger,
-    xyl: np.ndarray | None,
-    out: Path,
-    *,
-    chunk: int,
-    min_bout: int = 1,
-    note: str | None = None,
-    extras: Extras = Extras(),  # noqa: B008 (frozen)
-) -> tuple[int, int, list[str]]:
-    """Predict one video in overlapping chunks, then write its files; the numbers of frames and of bouts, and what it lacks.
-
-    A note stands in a last column of both tables, in every row.
-
-    Pictures are let go as the video streams by. The answers are held to the end, for a short bout may be settled by what
-    follows it: 4 (C + 2 K) bytes a frame, 8 MB an hour at 30 frames/s with 6 classes and 6 points.
-    """
-    recording = Recording(path)
-    info, parts = recording.info, list(windows(recording, tagger, xyl, chunk=chunk))
-    if not parts:
-        raise ValueError("holds no frame that can be decoded")
-    probs = np.concatenate([part for part, _ in parts])
-    actions = merge_short(probs.argmax(1), min_bout=min_bout)
-    write_actions(out / f"{path.stem}_predictions.csv", actions, probs, tagger.classes, note=note)
-    bouts = write_bouts(out / f"{path.stem}_bouts.csv", actions, probs, tagger.classes, edges=recording.edges(), note=note)
-    xy = None
-    if tagger.model.keypoint is not None:
-        xy = np.concatenate([part for _, part in parts]) * np.array([info.width, info.height])
-        write_track(out / f"{path.stem}DLC_tarpon.csv", xy, tagger.points)
-    said = {"actions": actions, "probs": probs, "classes": tagger.classes, "points": tagger.points}
-    extras.write(Labelled(path=path, fps=info.fps, size=(info.width, info.height), predicted=xy, given=xyl, **said), out)
-    return len(probs), bouts, recording.faults()
-
-
-def windows(
-    recording: Recording, tagger: Tagger, xyl: np.ndarray | None, *, chunk: int
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Probabilities (n, C) and points (n, K, 2) in 0..1 of successive stretches of a video, each frame once."""
-    held: list[Tensor] = []  # frames not yet let go, as (3, S, S) uint8
-    first, done = 0, 0  # video frame of held[0]; frames answered
-    reach, phase = tagger.reach, tagger.model.encoder.phase
-    scale = body_length(xyl) if xyl is not None else float("nan")
-    frames, display, more = iter(recording), Display(), True
-    while more:
-        begun = time.perf_counter()
-        while more and len(held) < done - first + chunk + reach:
-            frame = next(frames, None)
-            more = frame is not None
-            if more:
-                held.append(picture(frame, tagger, recording.info, display))
-        tagger.spent.decode += time.perf_counter() - begun
-        ready = len(held) + first - done - (reach if more else 0)  # the last frames wait for what follows them
-        if ready <= 0:
-            continue
-        probs, xy = answer(tagger, torch.stack(held), pose_of(xyl, first, len(held), tagger, scale=scale))
-        low = done - first
-        yield probs[low : low + ready], None if xy is None else xy[low : low + ready]
-        done += ready
-        drop = max(done - reach - first, 0) // phase * phase  # clips of a video backbone stay where they were in the video
-        del held[:drop]
-        first += drop
-    tagger.spent.frames += done
-    if xyl is not None and len(xyl) != done:
-        raise ValueError(f"{done} frames, but its DeepLabCut file has {len(xyl)} rows; use --pose none or track it again")
-
-
-def picture(frame: av.VideoFrame, tagger: Tagger, info: video.VideoInfo, display: Display) -> Tensor:
-    """A decoded frame as packing and loading would have made it: (3, S, S) uint8."""
-    width, height = tagger.clip.fit(info.width, info.height)
-    array = display.rgb(frame, width=width, height=height)
-    size, pixels = tagger.options.model.encoder.image_size, torch.from_numpy(array).permute(2, 0, 1)
-    if pixels.shape[1:] == (size, size):
-        return pixels
-    return F.interpolate(pixels[None], (size, size), mode="bilinear", antialias=True)[0]
-
-
-def pose_of(xyl: np.ndarray | None, first: int, count: int, tagger: Tagger, *, scale: float) -> Tensor | None:
-    """(1, T, K, 3) pose input of a stretch; all invisible where there is no track."""
-    if tagger.model.pose is None:
-        return None
-    part = np.zeros((count, len(tagger.points), 3), np.float32)
-    if xyl is not None and np.isfinite(scale) and scale > 0:
-        have = xyl[first : first + count]
-        seen = (have[..., 2] >= tagger.options.window.kp_likelihood) & np.isfinite(have[..., :2]).all(-1)
-        part[: len(have), :, :2] = np.where(seen[..., None], have[..., :2] / scale, 0)
-        part[: len(have), :, 2] = seen
-    return torch.from_numpy(part)[None].to(tagger.device)
-
-
-@torch.no_grad()
-def answer(tagger: Tagger, frames: Tensor, pose: Tensor | None) -> tuple[np.ndarray, np.ndarray | None]:
-    mean, std = (torch.tensor(v, device=tagger.device).view(3, 1, 1) for v in tagger.options.model.encoder.normalisation())
-    clip = (frames.to(tagger.device).float() / 255 - mean) / std
-    inputs = {"clip": clip[None], "valid": torch.ones(1, len(frames), dtype=torch.bool, device=tagger.device)}
-    if pose is not None:
-        inputs["pose"] = pose
-    with torch.autocast(tagger.device.type, torch.bfloat16, enabled=tagger.device.type == "cuda"):
-        out = tagger.model(**inputs)
-    probs = out["action"].float().softmax(-1)[0].cpu().numpy()
-    points = out["keypoints"][0].float().cpu().numpy() if "keypoints" in out else None
-    return probs, points

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tarpon.tools.mouse import annotate_video, export_boris, export_deepethogram, export_dlc, export_nwb
+from tarpon.tools.mouse import export_boris, export_deepethogram, export_dlc, export_nwb
 from tarpon.tools.mouse.labelled import Labelled
 
 FORMATS: dict[str, Callable[[Labelled, Path], Path] | None] = {
@@ -44,4 +44,8 @@ class Extras:
     def write(self, labelled: Labelled, out: Path) -> list[Path]:
         """Every asked file of one video; returns their paths."""
         made = [write(labelled, out) for name in self.formats if (write := FORMATS[name])]
-        return made + ([annotate_video.write(labelled, out)] if self.annotated else [])
+        if self.annotated:
+            from tarpon.tools.mouse import annotate_video  # here: matplotlib's colours are needed for nothing else
+
+            made.append(annotate_video.write(labelled, out))
+        return made

@@ -12,7 +12,8 @@ from tarpon.shards.json_file import write_json
 from tarpon.tools.bench import results
 from tarpon.tools.table import table
 from tarpon.train.tasks.star.metrics import rerank as reranking
-from tarpon.train.tasks.star.metrics.retrieval import STRIP_BYTES, Retrieval, search
+from tarpon.train.tasks.star.metrics.retrieval import Retrieval, search
+from tarpon.train.tasks.star.metrics.search_options import STRIP_BYTES
 
 MIB = 2**20
 COLUMNS = {"name": "", "seconds": ".1f", "per_second": ",.0f", "peak_mib": ",.0f", "map": ".4f"}

@@ -14,19 +14,20 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.models.reid.embedder import ReidModel
 from tarpon.pipelines.feed import Feed, SampleReader
 from tarpon.pipelines.loader import Loader
 from tarpon.pipelines.photo.feed import PhotoFields, request_photos
 from tarpon.pipelines.photo.graph import PhotoGraph
 from tarpon.shards.manifest import Manifest
+from tarpon.shards.progress import track
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.sampling import plan
 from tarpon.shards.sources.images import JpegImage, convert_to_jpeg
 from tarpon.shards.sources.star.reid import MATTE
 from tarpon.tools.loose_images import LooseImages, read_pictures
-from tarpon.train.checkpoint import load_weights
+from tarpon.train.checkpoint import find_exported, load_weights
 from tarpon.train.config import Run, parser_for
 from tarpon.train.engine import DistContext
 from tarpon.train.tasks.star import export
@@ -98,7 +99,7 @@ def load_embedder(path: Path, *, batch: int, threads: int, flips: bool) -> Embed
     Raises:
         ValueError: in one line, when the file is no star checkpoint.
     """
-    path = path / export.NAME if path.is_dir() else path
+    path = find_exported(path, name=export.NAME)
     checkpoint = export.load(path)
     parser = parser_for(StarOptions, recipe=None, task="star")
     made = parser.instantiate(parser.parse_object({**checkpoint["args"]["run"], **checkpoint["args"]["rebuild"]}))
@@ -128,7 +129,8 @@ def embed_files(embedder: Embedder, root: Path, names: Sequence[str], *, longest
     loader, faults = embedder.loader(listed, loose, np.arange(len(names))), []
     rows, parts = [], []
     read = partial(read_picture, longest_side=longest_side)
-    for positions, found in read_pictures(root, names, size=BATCHES * embedder.batch, threads=embedder.threads, read=read):
+    chunks = read_pictures(root, names, size=BATCHES * embedder.batch, threads=embedder.threads, read=read)
+    for positions, found in track(chunks, total=len(names), what="embed", unit="photographs", count=count_read):
         given = dict(zip(positions, found, strict=True))
         faults += [(names[position], reason) for position, reason in given.items() if isinstance(reason, str)]
         loose.held = {position: picture.content for position, picture in given.items() if isinstance(picture, JpegImage)}
@@ -137,6 +139,11 @@ def embed_files(embedder: Embedder, root: Path, names: Sequence[str], *, longest
             parts.append(embedder.embed(loader, rows[-1]))
     row = np.concatenate(rows) if rows else np.empty(0, np.int64)
     return Embedded(row=row, vectors=concatenate(parts), faults=faults)
+
+
+def count_read(chunk: tuple) -> int:
+    """Photographs of a chunk of `read_pictures`."""
+    return len(chunk[0])
 
 
 def concatenate(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

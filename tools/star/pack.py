@@ -31,6 +31,7 @@ def star(
     seed: int | None = None,
     workers: int = 0,
     cluster: str | None = None,
+    dry_run: bool = False,
 ) -> int:
     """Pack a star data set into shards; run again after a kill it goes on.
 
@@ -50,6 +51,7 @@ def star(
         seed: which animals are tested as unknown; unset: 42.
         workers: processes; 0: one a core.
         cluster: tcp://HOST:PORT of a dask scheduler whose workers make the shards, or slurm, which starts `workers` jobs.
+        dry_run: tell what would be packed and what would not and why, after trying a few; write nothing.
     """
     asked = {"train_ratio": train_ratio, "min_sessions": min_sessions, "open_set": open_set, "seed": seed}
     own = {name: value for name, value in asked.items() if value is not None}
@@ -67,6 +69,7 @@ def star(
         given=("test",) if split == "given" else (),
         workers=workers,
         cluster=cluster,
+        dry_run=dry_run,
         tables=format_packed,
         listing={"metadata": _below(metadata, root) if metadata else None, "dates": days, "rule": rule},
     )
@@ -87,6 +90,7 @@ def wildlife(
     seed: int = 42,
     workers: int = 0,
     cluster: str | None = None,
+    dry_run: bool = False,
 ) -> int:
     """Pack WildlifeReID-10k into shards; run again after a kill it goes on.
 
@@ -104,6 +108,7 @@ def wildlife(
         seed: of what is drawn.
         workers: processes; 0: one a core.
         cluster: tcp://HOST:PORT of a dask scheduler whose workers make the shards, or slurm, which starts `workers` jobs.
+        dry_run: tell what would be packed and what would not and why, after trying a few; write nothing.
     """
     if split_strategy == "original" and train_ratio is not None:
         raise ValueError("train_ratio would do nothing with split_strategy=original: the file says the split; take one away")
@@ -119,18 +124,9 @@ def wildlife(
         max_pixels=max_pixels,
         **own,
     )
-    return run(
-        WILDLIFE,
-        (Path(root),),
-        options=chosen,
-        out=out,
-        split=(1 - val_share, val_share, 0.0),
-        seed=seed,
-        given=("test",) if split_strategy in ("original", "recommended") else (),
-        workers=workers,
-        cluster=cluster,
-        tables=format_packed,
-    )
+    given = ("test",) if split_strategy in ("original", "recommended") else ()
+    packing = {"out": out, "seed": seed, "given": given, "workers": workers, "cluster": cluster, "dry_run": dry_run}
+    return run(WILDLIFE, (Path(root),), options=chosen, split=(1 - val_share, val_share, 0.0), tables=format_packed, **packing)
 
 
 def _below(metadata: str, root: str) -> Path:

@@ -1,41 +1,10 @@
-"""`tarpon predict star`: which known animal new photographs show, or that it is a new one. Q photographs, G of the gallery."""
+"""`tarpon predict star`: which known animal new photographs show, or that it is a new one."""
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
-
-from tarpon.shards import atomic, spreadsheet
 from tarpon.shards.tar_cache import CACHE_BYTES, Cache
 from tarpon.tools.loose_images import list_images
-from tarpon.tools.star.embed import Embedded, embed_files, load_embedder, make_vector_columns
-from tarpon.tools.star.gallery import Gallery, find_longest_side, open_gallery
-from tarpon.tools.table import table
-from tarpon.train.tasks.star.metrics.embeddings import VECTORS
-from tarpon.train.tasks.star.metrics.open_set import Novelty
-from tarpon.train.tasks.star.metrics.retrieval import Retrieval, search
-
-EMBEDDINGS, MATCHES = "embeddings.parquet", "matches.csv"
-COLUMNS = ("file", "rank", "identity", "similarity", "gallery_picture", "new_animal", "decision")
-SHOWN = 30  # photographs printed; the files hold all
-DECISIONS = ("known", "new")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Matches:
-    """What a gallery says of the readable photographs."""
-
-    names: list[str]  # of Q photographs
-    gallery: Gallery
-    nearest: np.ndarray  # (Q, K) int64 places in the gallery, most similar first
-    similarity: np.ndarray  # (Q, K) float32 cosine
-    new: np.ndarray | None  # (Q,) probability that the animal is new; None where validation could not teach it
-    decided: np.ndarray | None  # (Q,) bool: called new
 
 
 def star(
@@ -55,7 +24,7 @@ def star(
     """Embed every photograph of a folder and, with a gallery, name the animals it looks most like, or say that it is new.
 
     Args:
-        checkpoint: best.pth of a run, or its folder.
+        checkpoint: run folder, or its best.pth.
         images: folder of photographs, in folders of any depth.
         gallery: shards of known animals, or a folder <animal>/<photograph>; without it only embeddings are written.
         out: folder for embeddings.parquet, matches.csv, and the gallery's embeddings, which the next call takes from there.
@@ -69,6 +38,10 @@ def star(
     """
     if top < 1 or batch < 1 or threads < 0:
         raise ValueError(f"top={top} and batch={batch} must be at least 1, threads={threads} at least 0")
+    from tarpon.tools.star.embed import embed_files, load_embedder  # here: --help need not wait for PyTorch
+    from tarpon.tools.star.gallery import find_longest_side, open_gallery
+    from tarpon.tools.star.matching import format_unread, write_outputs
+
     names, target = list_images(Path(images)), Path(out)
     threads = threads or len(os.sched_getaffinity(0))
     embedder = load_embedder(Path(checkpoint), batch=batch, threads=threads, flips=flips)
@@ -78,106 +51,7 @@ def star(
     known = open_gallery(gallery, embedder, splits=wanted, kept=target, cache=kept) if gallery else None
     found = embed_files(embedder, Path(images), names, longest_side=find_longest_side(gallery))
     if len(found.row):
-        print("\n".join(_write_outputs(target, found, known, embedder.novelty, names=names, top=top)))
-    for line in _format_unread(found.faults, [] if known is None else known.faults):
+        print("\n".join(write_outputs(target, found, known, embedder.novelty, names=names, top=top)))
+    for line in format_unread(found.faults, [] if known is None else known.faults):
         print(line)
     return 0 if len(found.row) else 1
-
-
-def _write_outputs(
-    out: Path, found: Embedded, known: Gallery | None, novelty: Novelty | None, *, names: Sequence[str], top: int
-) -> Iterator[str]:
-    """Write the files; lines on what they hold."""
-    kept = [names[row] for row in found.row]
-    _write_embeddings(out / EMBEDDINGS, found, kept)
-    if known is not None:
-        matched = match(kept, found, known, novelty, top=top)
-        _write_matches(out / MATCHES, matched)
-        yield from _format_nearest(matched)
-        yield ""
-        yield from _format_decisions(matched, novelty, flips=VECTORS[1] in found.vectors)
-        yield (
-            f"{out / MATCHES}: the {matched.nearest.shape[1]} nearest of {len(known.identity):,} photographs of "
-            f"{len(set(known.identity)):,} animals"
-        )
-    yield f"{out / EMBEDDINGS}: {len(kept):,} of {len(names):,} photographs"
-
-
-def match(names: Sequence[str], found: Embedded, gallery: Gallery, novelty: Novelty | None, *, top: int) -> Matches:
-    """The nearest photographs of the gallery, by embeddings over mirror images where there are some; the decision always by
-    plain ones, from which it was learnt."""
-    plain = _search(found, gallery, VECTORS[0], top=top)
-    shown = _search(found, gallery, VECTORS[1], top=top) if VECTORS[1] in found.vectors else plain
-    count = min(top, len(gallery.identity))
-    return Matches(
-        names=list(names),
-        gallery=gallery,
-        nearest=shown.nearest[:, :count],
-        similarity=shown.similarity[:, :count],
-        new=None if novelty is None else novelty.probability(plain.best),
-        decided=None if novelty is None else novelty.is_new(plain.best),
-    )
-
-
-def _search(found: Embedded, gallery: Gallery, vectors: str, *, top: int) -> Retrieval:
-    queries, known = (torch.from_numpy(embedded.vectors[vectors]) for embedded in (found, gallery))
-    nobody = np.full(len(queries), -1)  # nothing in the gallery is known to be the same animal
-    labels = np.zeros(len(known), np.int64)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return search(queries, known, query_labels=nobody, gallery_labels=labels, top=top, device=device)
-
-
-def _write_embeddings(path: Path, found: Embedded, names: Sequence[str]) -> None:
-    columns = {"row": pa.array(found.row), "file": pa.array(names, pa.string()), **make_vector_columns(found.vectors)}
-    with atomic.replace(path) as draft:
-        pq.write_table(pa.table(columns), draft, compression="zstd")
-
-
-def _write_matches(path: Path, matched: Matches) -> None:
-    with atomic.replace(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
-        writer = spreadsheet.Writer(file)
-        writer.writerow(COLUMNS)
-        for query, name in enumerate(matched.names):
-            novelty = _format_novelty(matched, query)
-            for rank, (item, value) in enumerate(zip(matched.nearest[query], matched.similarity[query], strict=True), start=1):
-                known = matched.gallery.identity[item], f"{value:.6f}", matched.gallery.picture[item]
-                writer.writerow([name, rank, *known, *novelty])
-
-
-def _format_novelty(matched: Matches, query: int) -> tuple[str, str]:
-    """Probability that the animal is new, and the decision; empty where neither is known."""
-    if matched.new is None or matched.decided is None:
-        return "", ""
-    return f"{matched.new[query]:.4f}", DECISIONS[int(matched.decided[query])]
-
-
-def _format_nearest(matched: Matches) -> Iterator[str]:
-    rows = []
-    for query, name in enumerate(matched.names[:SHOWN]):
-        item = matched.nearest[query, 0]
-        probability, decision = _format_novelty(matched, query)
-        similarity = f"{matched.similarity[query, 0]:.3f}"
-        rows.append([name, matched.gallery.identity[item], similarity, matched.gallery.picture[item], probability, decision])
-    yield from table(["photograph", "nearest animal", "similarity", "its photograph", "P(new)", "decision"], rows)
-    if len(matched.names) > SHOWN:
-        yield f"... and {len(matched.names) - SHOWN:,} more in {MATCHES}"
-
-
-def _format_decisions(matched: Matches, novelty: Novelty | None, *, flips: bool) -> Iterator[str]:
-    if novelty is None or matched.decided is None:
-        yield "no decision on new animals: validation of this run could not teach it; new_animal and decision are empty"
-        return
-    yield (
-        f"decided new: {int(matched.decided.sum()):,} of {len(matched.names):,} (nothing in the gallery is as similar as "
-        f"{novelty.threshold:.3f}; on the run's own validation {novelty.false_positive_rate:.0%} of new animals passed "
-        f"for known)"
-    )
-    if flips:
-        yield "the decision goes by plain similarity, from which it was learnt; the matches go by mirror images"
-
-
-def _format_unread(photographs: Sequence[tuple[str, str]], gallery: Sequence[tuple[str, str]]) -> Iterator[str]:
-    rows = [[name, reason] for name, reason in photographs] + [[f"gallery: {name}", reason] for name, reason in gallery]
-    if rows:
-        yield ""
-        yield from table(["could not be read", "why"], rows)

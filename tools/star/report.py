@@ -21,12 +21,13 @@ from tarpon.train.config import parser_for, read_run
 from tarpon.train.tasks.star.figures import first_rank, retrieval
 from tarpon.train.tasks.star.metrics.chance import random_order_scores
 from tarpon.train.tasks.star.metrics.collect import score_open_set
-from tarpon.train.tasks.star.metrics.embeddings import SearchOptions, SearchResult
+from tarpon.train.tasks.star.metrics.embeddings import SearchResult
 from tarpon.train.tasks.star.metrics.open_set import RATES, Novelty
 from tarpon.train.tasks.star.metrics.scores import RANKS, score, score_folders, score_identities
+from tarpon.train.tasks.star.metrics.search_options import SearchOptions
 from tarpon.train.tasks.star.options import PRETRAIN, StarOptions
 from tarpon.train.tasks.star.outputs import find_run, write_outputs
-from tarpon.train.tasks.star.task import STAR
+from tarpon.train.tasks.star.record import STAR
 
 HEADLINES = (  # name in metrics.json, label, what the number means
     ("map", "mAP", "mean average precision: 1 when all photographs of the right animal come before any other"),

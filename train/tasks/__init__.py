@@ -4,9 +4,9 @@ from tarpon.train.registry import Registry
 
 TASKS = Registry(  # name -> tarpon.train.task.Task
     {
-        "cells": "tarpon.train.tasks.cells.task:CELLS",
-        "fish": "tarpon.train.tasks.fish.task:FISH",
-        "mouse": "tarpon.train.tasks.mouse.task:MOUSE",
-        "star": "tarpon.train.tasks.star.task:STAR",
+        "cells": "tarpon.train.tasks.cells.record:CELLS",
+        "fish": "tarpon.train.tasks.fish.record:FISH",
+        "mouse": "tarpon.train.tasks.mouse.record:MOUSE",
+        "star": "tarpon.train.tasks.star.record:STAR",
     }
 )

@@ -7,10 +7,10 @@ from dataclasses import asdict
 import pyarrow as pa
 
 from tarpon.shards import installed
-from tarpon.shards.camera import find_depth
 from tarpon.shards.manifest import SPLITS
 from tarpon.shards.pack import collect_versions
 from tarpon.shards.source import Scan
+from tarpon.shards.sources.cells.levels import find_depth
 from tarpon.shards.sources.cells.schema import CLASSES
 from tarpon.shards.sources.cells.source import CellsSource
 from tarpon.shards.sources.cells.units import StackUnit

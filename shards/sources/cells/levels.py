@@ -6,6 +6,7 @@ import numpy as np
 
 LOW, HIGH = 0.001, 0.999  # shares of a stack's pixels: its robust range leaves out hot pixels and dust
 FIRST_PAGES = 5  # pages from which the first usable one is chosen
+DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras have, whatever they are stored in
 ALIKE = 0.5  # a usable page's range overlaps the usual one of the first pages by this share of both together
 
 
@@ -33,6 +34,11 @@ def find_range(page: np.ndarray, *, bits: int) -> tuple[int, int]:
     levels = LevelHistogram(bits)
     levels.add(page)
     return levels.find_range()
+
+
+def find_depth(greatest: int) -> int:
+    """The bits of a camera whose brightest pixel has this level: 12 for 4095 in a file of 16 bits."""
+    return next(depth for depth in DEPTHS if greatest < 2**depth)
 
 
 def choose_first_range(ranges: Sequence[tuple[int, int]], *, otherwise: tuple[int, int]) -> tuple[int, int]:

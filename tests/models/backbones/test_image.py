@@ -6,7 +6,7 @@ import torch
 from timm.models.vision_transformer import checkpoint_filter_fn
 from torch.nn import functional as F
 
-from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.models.backbones.image import ImageEncoder
 
 SIZE = 64

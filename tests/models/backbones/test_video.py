@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tarpon.models.backbones.video import VideoBackbone, VideoEncoder, clip_starts, weight_frames
+from tarpon.models.backbones.video import VideoEncoder, clip_starts, weight_frames
+from tarpon.models.backbones.video_backbone import VideoBackbone
 from tarpon.models.groups import group_parameters
 from tarpon.models.temporal.tagger import FrameTagger
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers import VideoMAEConfig, VideoMAEForVideoClassification, VideoMAEModel
 
-from tarpon.models.backbones.video import VideoBackbone
+from tarpon.models.backbones.video_backbone import VideoBackbone
 
 TINY = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 48}
 

@@ -7,7 +7,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
 
 SIZE = 64
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.models.groups import group_parameters
 from tarpon.models.pages.reader import PageReader
 

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from tarpon.models.backbones.frames import FrameBackbone, FrameEncoder
 from tarpon.models.backbones.weights import check_name
 from tarpon.models.groups import group_parameters
-from tarpon.models.reid.embedder import BACKBONES, ReidModel
+from tarpon.models.reid.backbones import BACKBONES
+from tarpon.models.reid.embedder import ReidModel
 
 SIZE = 64
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.models.temporal.pose import MOUSE_POINTS, PoseEncoder, PoseGraph
 from tarpon.models.temporal.tagger import FrameTagger
 

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 import torch
 
-from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.shards.manifest import open_manifest
 from tarpon.tools.bench import loader
 from tarpon.tools.bench.sampler import EndlessSampler

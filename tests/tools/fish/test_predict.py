@@ -14,7 +14,7 @@ from PIL import Image
 from tarpon.shards.features import open_features
 from tarpon.shards.sources.images import JpegImage
 from tarpon.tools import cli
-from tarpon.tools.fish import predict as predict_fish
+from tarpon.tools.fish import answering
 from tarpon.tools.loose_images import list_images, natural_key, read_pictures
 from tarpon.train import launch
 from tarpon.train.tasks.fish import export
@@ -56,8 +56,8 @@ def predict(checkpoint, tmp_path):
 def reference(checkpoint, features):
     """source -> what the checkpoint's model answers for the cached vector."""
     held = export.load(checkpoint)
-    model = predict_fish.build_model(
-        predict_fish.FishModel(**held["args"]["task"]["model"]), held["dim"], held["outputs"], uncertainty=False
+    model = answering.build_model(
+        answering.FishModel(**held["args"]["task"]["model"]), held["dim"], held["outputs"], uncertainty=False
     )
     model.load_state_dict(held["model_state_dict"])
     with torch.no_grad():
@@ -195,7 +195,7 @@ def test_images_are_read_one_chunk_ahead_and_no_further(few, tmp_path):
     names = [f"{i}.jpg" for i in range(9)]
     for name in names[:6]:
         shutil.copy(few / "img10.jpg", tmp_path / name)
-    stream = read_pictures(tmp_path, names, size=3, threads=1, read=predict_fish.read_picture)
+    stream = read_pictures(tmp_path, names, size=3, threads=1, read=answering.read_picture)
     found = [next(stream)]
     for name in names[6:]:
         shutil.copy(few / "img10.jpg", tmp_path / name)
@@ -207,7 +207,7 @@ def test_images_are_read_one_chunk_ahead_and_no_further(few, tmp_path):
 def test_a_model_that_chooses_together_names_the_order_of_its_family():
     """Alone the family is b (order q) and the order p; together a of p is likelier: .4 x .9 against .6 x .1."""
     scores = {"family": torch.tensor([[0.4, 0.6]]).log(), "order": torch.tensor([[0.9, 0.1]]).log()}
-    predictor = predict_fish.FishPredictor(
+    predictor = answering.FishPredictor(
         model=lambda features: scores,
         encoder=None,
         recipe=None,
@@ -217,9 +217,9 @@ def test_a_model_that_chooses_together_names_the_order_of_its_family():
         stored=np.dtype(np.float32),
         device=torch.device("cpu"),
     )
-    apart = predict_fish.predict_vectors(predictor, ["x"], torch.zeros(1, 3)).to_pylist()[0]
+    apart = answering.predict_vectors(predictor, ["x"], torch.zeros(1, 3)).to_pylist()[0]
     assert (apart["family"], apart["order"]) == ("b", "p")
-    together = predict_fish.predict_vectors(
+    together = answering.predict_vectors(
         replace(predictor, family_order=np.array([0, 1])), ["x"], torch.zeros(1, 3)
     ).to_pylist()[0]
     assert (together["family"], together["order"]) == ("a", "p")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from tarpon.models.backbones.frames import FrameBackbone
-from tarpon.models.backbones.video import VideoBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
+from tarpon.models.backbones.video_backbone import VideoBackbone
 from tarpon.train import config
 from tarpon.train.tasks.mouse import export as mouse_export
 from tarpon.train.tasks.mouse.metrics.trial import Trial, save_trials

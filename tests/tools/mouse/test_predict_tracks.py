@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import av
 import numpy as np
 
-from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.shards.sources.video import clips as video
 from tarpon.shards.sources.video.display import Display
 from tarpon.shards.sources.video.recording import Recording
 from tarpon.tools import cli
-from tarpon.tools.mouse import predict
+from tarpon.tools.mouse import tagging
 from tarpon.train.tasks.mouse.options import ModelOptions, MouseOptions
 
 
@@ -32,7 +32,7 @@ def test_a_turned_video_is_seen_upright(tmp_path):
     )
     recording = Recording(tmp_path / "a.mp4")
     assert (recording.info.width, recording.info.height) == (96, 128)
-    picture = predict.picture(next(iter(recording)), tagger, recording.info, Display())
+    picture = tagging.picture(next(iter(recording)), tagger, recording.info, Display())
     quarters = [picture[0, y : y + 20, x : x + 20].float().mean().item() for y in (6, 38) for x in (6, 38)]
     assert np.argmax(quarters) == 1  # top left goes to top right
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from tarpon.tools import cli
-from tarpon.tools.star.predict import COLUMNS
+from tarpon.tools.star.matching import COLUMNS
 from tarpon.train.tasks.star import export
 from tarpon.train.tasks.star.metrics.embeddings import load_embeddings
 from tarpon.train.tasks.star.metrics.open_set import Novelty

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from tarpon.tools.star import report, review
-from tarpon.train.tasks.star.metrics.embeddings import GALLERY, QUERY, EmbeddingRows, SearchOptions, search_split
+from tarpon.train.tasks.star.metrics.embeddings import GALLERY, QUERY, EmbeddingRows, search_split
+from tarpon.train.tasks.star.metrics.search_options import SearchOptions
 
 ANGLES = {  # degrees on the circle, by what a row is: (identity, role, angle)
     "gallery": (("D__a", 0), ("D__b", 20), ("D__c<i>", 50), ("D__a", 170)),

@@ -15,7 +15,7 @@ from tarpon.train import config, launch
 from tarpon.train.config import UsageError
 from tarpon.train.spelling import translate_options
 from tarpon.train.tasks.fish import annotations as fish_annotations
-from tarpon.train.tasks.fish import task as fish
+from tarpon.train.tasks.fish import record as fish
 
 ROWS, DIM = 60, 6
 COLUMNS = ("image", "Folder", "Genus", "species", "Troph", "FeedingPath", *HABITATS, "NewOrder", "Order")

@@ -14,8 +14,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
+from tarpon.shards.progress import Progress
 from tarpon.tools.fish.demo.drawing import PATTERNS, Look, colours, draw, family_plan
 from tarpon.tools.fish.demo.taxa import TAXA
 from tarpon.tools.fish.demo.water import Habitat
@@ -179,7 +179,7 @@ def _epithet(number: int) -> str:
 
 def _draw_all(shots: list[Shot], *, out: Path, size: int, workers: int) -> None:
     parts = [shots[i : i + CHUNK] for i in range(0, len(shots), CHUNK)]
-    with tqdm(total=len(shots), desc="fish demo", unit="image") as bar:
+    with Progress(len(shots), what="demo", unit="images") as bar:
         if min(workers, len(parts)) == 1:
             for part in parts:
                 bar.update(draw_shots(part, out, size))

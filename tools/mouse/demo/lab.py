@@ -14,8 +14,8 @@ from pathlib import Path
 
 import av
 import numpy as np
-from tqdm import tqdm
 
+from tarpon.shards.progress import Progress
 from tarpon.tools.mouse.demo.behaviour import FPS, NUM_ACTIONS, Animal, perform, schedule, schedule_apart
 from tarpon.tools.mouse.demo.drawing import POINTS, figure, floor, frames
 from tarpon.tools.mouse.demo.faults import good_pair, spoil, spoilt_stems
@@ -152,7 +152,7 @@ def _animal(name: str, *, rng: np.random.Generator) -> Animal:
 def _make(sessions: list[Session], *, out: Path, workers: int | None) -> dict[str, np.ndarray]:
     """Write every session; stem -> (8,) labelled frames of each action."""
     workers = min(workers or len(os.sched_getaffinity(0)), len(sessions))
-    with tqdm(total=len(sessions), desc="mouse demo", unit="video") as bar:
+    with Progress(len(sessions), what="demo", unit="videos") as bar:
         if workers == 1:
             counts = {}
             for session in sessions:
@@ -164,7 +164,7 @@ def _make(sessions: list[Session], *, out: Path, workers: int | None) -> dict[st
             return _collect(pool, sessions, out=out, bar=bar)
 
 
-def _collect(pool: Executor, sessions: list[Session], *, out: Path, bar: tqdm) -> dict[str, np.ndarray]:
+def _collect(pool: Executor, sessions: list[Session], *, out: Path, bar: Progress) -> dict[str, np.ndarray]:
     pending = {pool.submit(write_session, session, out): session.stem for session in sessions}
     counts = {}
     for done in as_completed(pending):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
+from tarpon.shards.progress import Progress
 from tarpon.tools.star.demo.drawing import Star, bend, lying, paint, star
 from tarpon.tools.star.demo.scene import Bend, Pose, Scene, in_air, photograph, under_water
 
@@ -102,7 +102,7 @@ def write(
     scenes = {site.name: _scenes(site, np.random.default_rng((seed, 2, place))) for place, site in enumerate(SITES)}
     planted: dict[str, list] = {"unreadable": [], "exif": [], "undated": [], "same_day": [], "transparent": [], "black": []}
     told = {}
-    with tqdm(total=len(animals), desc="star demo", unit="star") as bar:
+    with Progress(len(animals), what="demo", unit="stars") as bar:
         for animal in animals:
             told[animal.identity] = _take(animal, scenes[animal.site.name], out=out, size=size, seed=seed, planted=planted)
             bar.update()

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
+from tarpon.shards.progress import Progress
 from tarpon.tools.star.demo.drawing import Star, bend, lying, paint, star
 from tarpon.tools.star.demo.scene import Pose, Scene, in_air, photograph, under_water
 from tarpon.tools.star.demo.wildlife_drawing import fluke, tiger, turtle
@@ -79,7 +79,7 @@ def write(out: Path, *, species: int = 4, identities: int = 72, images: int = 8,
     out = Path(out)
     _check(out, species=species, identities=identities, images=images, size=size)
     rows: list[dict] = []
-    with tqdm(total=identities, desc="wildlife demo", unit="animal") as bar:
+    with Progress(identities, what="demo", unit="animals") as bar:
         for place, kind in enumerate(KINDS[:species]):
             (out / "images" / kind.dataset).mkdir(parents=True)
             light = np.random.default_rng((seed, 1, place))

@@ -3,9 +3,10 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from tarpon.models.backbones.frames import FrameBackbone
-from tarpon.pipelines.page.feed import CONTRASTS, FIXED
+from tarpon.models.backbones.frame_backbone import FrameBackbone
+from tarpon.pipelines.page.feed import check_contrast
 from tarpon.shards.bounded_text import read_yaml
 from tarpon.shards.sampling.draws import PageAugment
 from tarpon.shards.sources.cells.config import read_training_part
@@ -17,13 +18,13 @@ class CellsModel:
     """The network."""
 
     backbone: FrameBackbone = field(default_factory=lambda: FrameBackbone(name="resnet50", image_size=512))
-    train_backbone: bool = True  # False holds it still throughout, its batch statistics too
-    hidden_dim: int = 256  # of a head's hidden layer; 0: a linear head
-    dropout: float = 0.2
+    train_backbone: bool = True  # false holds the backbone still throughout, its batch statistics too
+    hidden_dim: int = 256  # features of a head's hidden layer; 0: a linear head
+    dropout: float = 0.2  # share of features dropped before the heads
     condition_on_class: bool = False  # the hours are read from the class scores too
-    detach_class: bool = False  # and their error does not reach the class head
-    window: int = 1  # pages, odd: the page itself with its neighbours in time, through a TCN
-    tcn_hidden: int = 256
+    detach_class: bool = False  # with condition_on_class: the hours' error does not reach the class head
+    window: int = 1  # pages, odd: the page itself with its neighbours in time, through a TCN; 1: the page alone
+    tcn_hidden: int = 256  # channels of that TCN
 
     def __post_init__(self) -> None:
         if self.window < 1 or self.window % 2 == 0:
@@ -34,8 +35,8 @@ class CellsModel:
 class CellsLoss:
     """The two terms; 0 switches one off."""
 
-    classification_weight: float = 1.0
-    regression_weight: float = 1.0
+    classification_weight: float = 1.0  # weight of the term of infected or not
+    regression_weight: float = 1.0  # weight of the term of the hours
     beta: float = 1.0  # hours at which smooth L1 turns linear
 
     def __post_init__(self) -> None:
@@ -51,11 +52,12 @@ class CellsLoss:
 class Pages:
     """Which pages a split has."""
 
-    infected_window_hours: tuple[float, float] | None = (0.0, 48.0)  # of the clock, both ends included; null: all
-    uninfected_window_hours: tuple[float, float] | None = (0.0, 48.0)
-    infected_stride: int = 1  # pages
-    uninfected_stride: int = 1
-    uninfected_use_all: bool = True  # False without a window: only the first page
+    # hours of the clock, both ends included, from which infected pages are taken; null: all
+    infected_window_hours: tuple[float, float] | None = (0.0, 48.0)
+    uninfected_window_hours: tuple[float, float] | None = (0.0, 48.0)  # the same of uninfected pages
+    infected_stride: int = 1  # every so many infected pages of a stack
+    uninfected_stride: int = 1  # every so many uninfected pages of a stack
+    uninfected_use_all: bool = True  # false without a window: only the first page
 
     def __post_init__(self) -> None:
         for name in ("infected_window_hours", "uninfected_window_hours"):
@@ -73,7 +75,7 @@ class Frames:
     train: Pages = field(default_factory=Pages)
     val: Pages = field(default_factory=Pages)
     test: Pages = field(default_factory=Pages)
-    match_windows: bool = False  # of a split, the hours that both windows hold and both classes were filmed at
+    match_windows: bool = False  # keep of a split the hours that both windows hold and both classes were filmed at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +86,13 @@ class CellsOptions:
     loss: CellsLoss = field(default_factory=CellsLoss)
     frames: Frames = field(default_factory=Frames)
     augment: PageAugment = field(default_factory=PageAugment)
-    infection_onset_hour: float = 2.0
-    clamp_range: tuple[float, float] = (0.0, 48.0)  # hours, of targets and of what is reported
-    contrast: str = "first"  # grey levels by the stack's first page, all of it (stack), each page (frame) or not at all (fixed)
-    mean: float = 0.5  # of 0..1, taken off
-    std: float = 0.25  # and divided by
+    infection_onset_hour: float = 2.0  # hour of the clock at which the infection sets in: infected pages count from it
+    clamp_range: tuple[float, float] = (0.0, 48.0)  # hours between which targets and what is reported are held
+    # whose grey levels become 0 and 1: of the stack's first page, of all of it (stack), of each page (frame), of the camera's
+    # bits (fixed), of the bits that pages are stored in (stored)
+    contrast: Literal["first", "stack", "frame", "fixed", "stored"] = "first"
+    mean: float = 0.5  # grey level of 0..1 that is taken off
+    std: float = 0.25  # and what the rest is divided by
     balance: bool = False  # pages of the rarer class come more often
     fold: int | None = None  # test on this fold of shards packed with --folds; null: the stored split
 
@@ -100,8 +104,7 @@ class CellsOptions:
             raise ValueError(f"infection_onset_hour={self.infection_onset_hour} must be an hour of the clock, 0 or later")
         if not math.isfinite(self.mean) or not 0 < self.std < math.inf:
             raise ValueError(f"mean={self.mean} must be a number and std={self.std} one above 0")
-        if self.contrast not in (*CONTRASTS, FIXED):
-            raise ValueError(f"contrast={self.contrast!r} must be one of {', '.join((*CONTRASTS, FIXED))}")
+        check_contrast(self.contrast)
 
 
 SPELLINGS: dict[str, tuple[str, ...]] = {"batch_size": ("micro_batch", "global_batch"), "lr": ("optim.lr",)}

@@ -14,35 +14,16 @@ from tarpon.models.pages.reader import PageReader
 from tarpon.pipelines.page.feed import warn_of_contrast
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.sources.cells.schema import CLASSES
-from tarpon.train.config import DATA, Optim, Recipe, Run, Schedule
+from tarpon.train.config import Run
 from tarpon.train.engine import DistContext
-from tarpon.train.task import Problem, Task
+from tarpon.train.task import Problem
 from tarpon.train.tasks.cells import export as cells_export
 from tarpon.train.tasks.cells.data import cells_data, page_labels, page_names, page_onsets
 from tarpon.train.tasks.cells.figures.split import draw_split
 from tarpon.train.tasks.cells.losses import hours_losses
 from tarpon.train.tasks.cells.metrics.collect import PageMetric, target_medians
-from tarpon.train.tasks.cells.options import SPELLINGS, CellsOptions, read_published
+from tarpon.train.tasks.cells.options import CellsOptions
 from tarpon.train.tasks.cells.rows import describe_onset, select_rows, training_order
-
-
-def recipe() -> Recipe:
-    """The default run: `deepspeed train/launch.py cells --data SHARDS`; ResNet-50 at 512 px, one 16 GB GPU."""
-    return Recipe(
-        run=Run(
-            data=DATA,
-            epochs=30,
-            micro_batch=32,
-            global_batch=32,
-            freeze_backbone_epochs=0,
-            early_stop_patience=0,
-            seed=42,
-            out="runs/cells",
-            optim=Optim(lr=0.0001, weight_decay=0.0001),
-            schedule=Schedule(kind="cosine", warmup_epochs=0.0, min_lr=1e-06),
-        ),
-        options=CellsOptions(),
-    )
 
 
 def build(run: Run, options: CellsOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:
@@ -124,20 +105,3 @@ def describe(
         f"window of {options.model.window} page(s), onset at {options.infection_onset_hour:g} h",
         *describe_onset(manifest, rows["train"], labels, onset=options.infection_onset_hour),
     )
-
-
-def name(run: Run, options: CellsOptions) -> str:
-    """Backbone, window, batch, learning rate and fold: `resnet50_w1_b32_lr0.0001_fold0`."""
-    fold = "" if options.fold is None else f"_fold{options.fold}"
-    return f"{options.model.backbone.name}_w{options.model.window}_b{run.global_batch}_lr{run.optim.lr:g}{fold}"
-
-
-CELLS = Task(
-    options=CellsOptions,
-    recipe=recipe,
-    build=build,
-    name=name,
-    without_download=cells_export.without_weights,
-    spellings=SPELLINGS,
-    published=read_published,
-)

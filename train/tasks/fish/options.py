@@ -1,6 +1,7 @@
 """What can be set for the fish task: frozen records that check themselves."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from tarpon.train import device_option
 from tarpon.train.tasks.fish.heads import HEADS
@@ -13,13 +14,14 @@ OPTIONAL = tuple(name for name, head in HEADS.items() if head.optional)
 class FishModel:
     """The network on feature vectors."""
 
-    architecture: str = "mmoe"  # mmoe: a gate a task over shared experts | multihead: independent heads, the baseline
-    experts: int = 4
+    # mmoe: a gate a task over shared experts; multihead: independent heads, the baseline
+    architecture: Literal["mmoe", "multihead"] = "mmoe"
+    experts: int = 4  # mmoe: experts that the gates mix
     hidden: int = 2048  # features of an expert
     tower: int = 1024  # features of a tower, or of a hidden layer of the baseline
-    layers: int = 2  # of a head of the baseline; 1 is a linear probe
-    dropout: float = 0.1
-    temperature: float = 1.0  # gate scores are divided by it
+    layers: int = 2  # multihead: linear layers of a head; 1 is a linear probe
+    dropout: float = 0.1  # share of features dropped in experts, towers and heads
+    temperature: float = 1.0  # mmoe: what gate scores are divided by; higher mixes the experts more evenly
 
     def __post_init__(self) -> None:
         if self.architecture not in ("mmoe", "multihead"):
@@ -37,10 +39,12 @@ class FishModel:
 class FishLoss:
     """How the tasks' terms are made and added up."""
 
-    weights: tuple[float, ...] = (1.0, 0.5, 0.5, 0.5)  # family, order, habitat, troph; a fifth for feeding, else 0.5
+    # of the terms of family, order, habitat, troph; a fifth for feeding, else 0.5
+    weights: tuple[float, ...] = (1.0, 0.5, 0.5, 0.5)
     uncertainty_weighting: bool = False  # learn one log-variance a task on top
-    class_weighting: str = "none"  # none | balanced: rare classes and rare yeses count more; absent ones not at all
-    label_smoothing: float = 0.0
+    # balanced: rare classes and rare yeses count more; absent ones not at all
+    class_weighting: Literal["none", "balanced"] = "none"
+    label_smoothing: float = 0.0  # share of a label spread over the other classes
     logit_adjustment: float = 0.0  # for rare classes: this times the log of a class's share is added to its score in training
 
     def __post_init__(self) -> None:
@@ -66,12 +70,14 @@ class FishOptions:
     model: FishModel = field(default_factory=FishModel)
     loss: FishLoss = field(default_factory=FishLoss)
     standardize: bool = False  # features to mean 0 and sd 1 of the training rows; both become part of the weights
-    include_feedingpath: bool = False  # a fifth task
-    annotations: str | None = None  # folder of train.csv and test.csv: nothing is read from it, but it must not contradict
+    include_feedingpath: bool = False  # learn the feeding path too, as a fifth task
+    # folder of train.csv and test.csv: nothing is read from it, but it must not contradict the features
+    annotations: str | None = None
     joint_taxa: bool = False  # family and order chosen together: the order named is that of the family named
-    unknown_labels: str = "error"  # a label that the classes do not know: error naming it | mask: left out
+    # a label that the classes do not know is an error naming it, or left out (mask)
+    unknown_labels: Literal["error", "mask"] = "error"
     common: int = 100  # training images from which on a family counts as common in the scores
-    rare: int = 10  # and below which it counts as rare
+    rare: int = 10  # training images below which a family counts as rare in the scores
 
     def __post_init__(self) -> None:
         if self.unknown_labels not in ("error", "mask"):

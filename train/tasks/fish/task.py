@@ -16,9 +16,9 @@ from tarpon.models.moe.mmoe import MMoE
 from tarpon.models.moe.multihead import MultiHead
 from tarpon.pipelines.feature import FeatureLoader
 from tarpon.shards.features import FeatureTable, open_features
-from tarpon.train.config import DATA, Optim, Recipe, Run, Schedule, WandbOptions
+from tarpon.train.config import Run
 from tarpon.train.engine import DistContext
-from tarpon.train.task import Problem, Task
+from tarpon.train.task import Problem
 from tarpon.train.tasks.fish import export as fish_export
 from tarpon.train.tasks.fish.annotations import compare_labels
 from tarpon.train.tasks.fish.data import (
@@ -33,27 +33,7 @@ from tarpon.train.tasks.fish.data import (
 from tarpon.train.tasks.fish.figures.split import draw_split
 from tarpon.train.tasks.fish.losses import attribute_losses
 from tarpon.train.tasks.fish.metrics.collect import AttributeMetric
-from tarpon.train.tasks.fish.options import IDLE, SPELLINGS, FishModel, FishOptions
-
-
-def recipe() -> Recipe:
-    """The default run: `deepspeed train/launch.py fish --data FEATURES`; 75,000 rows fit any GPU."""
-    return Recipe(
-        run=Run(
-            data=DATA,
-            epochs=40,
-            micro_batch=256,
-            global_batch=256,
-            freeze_backbone_epochs=0,
-            early_stop_patience=10,
-            seed=17,
-            out="runs/fish",
-            optim=Optim(lr=0.002, weight_decay=0.0),
-            schedule=Schedule(kind="none", warmup_epochs=0.0),
-            wandb=WandbOptions(project="fishnet"),
-        ),
-        options=FishOptions(),
-    )
+from tarpon.train.tasks.fish.options import FishModel, FishOptions
 
 
 def build(run: Run, options: FishOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:
@@ -134,22 +114,3 @@ def describe(table: FeatureTable, options: FishOptions, model: nn.Module) -> tup
         *((f"remark    {table.remark}",) if table.remark else ()),
         f"model     {options.model.architecture}, {millions:.1f} M parameters, tasks {', '.join(options.tasks)}",
     )
-
-
-def name(run: Run, options: FishOptions) -> str:
-    """As the published system names its runs, but with every digit of the rate."""
-    mantissa, _, exponent = f"{run.optim.lr:e}".partition("e")
-    what = f"mmoe_e{options.model.experts}" if options.model.architecture == "mmoe" else f"multihead_l{options.model.layers}"
-    return f"{what}_lr{float(mantissa):g}e{exponent}_bs{run.global_batch}"
-
-
-FISH = Task(
-    options=FishOptions,
-    recipe=recipe,
-    build=build,
-    name=name,
-    named_folder=True,
-    without_download=lambda options: options,
-    spellings=SPELLINGS,
-    idle=IDLE,
-)

@@ -1,9 +1,10 @@
 """What can be set for the mouse task: frozen records that check themselves."""
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from tarpon.models.backbones.frames import FrameBackbone
-from tarpon.models.backbones.video import VideoBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
+from tarpon.models.backbones.video_backbone import VideoBackbone
 from tarpon.shards.sampling.draws import ClipAugment
 
 CLASSES = ("rest", "paw_withdraw", "paw_lick", "paw_shake", "walk", "active")
@@ -14,16 +15,18 @@ MERGE = (0, 1, 2, 1, 3, 1, 4, 5)  # paw_guard and flinch count as paw_withdraw
 class ModelOptions:
     """The network."""
 
-    backbone_type: str = "vit_2d"  # vit_2d: `backbone` frame by frame | videomae2_3d: `video_backbone` on 16-frame clips
+    # vit_2d: `backbone` frame by frame; videomae2_3d: `video_backbone` on 16-frame clips
+    backbone_type: Literal["vit_2d", "videomae2_3d"] = "vit_2d"
     backbone: FrameBackbone = field(default_factory=FrameBackbone)
     video_backbone: VideoBackbone = field(default_factory=VideoBackbone)
-    model_type: str = "multitask"  # multitask: actions and keypoints | action_only
-    pose_input: bool = True  # False needs no DeepLabCut file when predicting
-    hidden: int = 256  # TCN channels
-    layers: int = 3  # TCN blocks, dilations 1, 2, 4, ...
-    norm: str = "frame"  # frame: per frame, the same for any window length | clip: over the clip, as published
-    dropout: float = 0.3
-    head_dropout: float = 0.2
+    model_type: Literal["multitask", "action_only"] = "multitask"  # multitask: actions and keypoints; action_only: actions
+    pose_input: bool = True  # feed the tracked points too; false needs no DeepLabCut file when predicting
+    hidden: int = 256  # channels of the TCN over time
+    layers: int = 3  # blocks of the TCN, with dilations 1, 2, 4, ...
+    # normalised per frame, the same for any window length; or over the clip, as published
+    norm: Literal["frame", "clip"] = "frame"
+    dropout: float = 0.3  # share of channels dropped in the TCN
+    head_dropout: float = 0.2  # share of features dropped before the heads
 
     def __post_init__(self) -> None:
         if self.backbone_type not in ("vit_2d", "videomae2_3d"):
@@ -54,12 +57,12 @@ class ModelOptions:
 class LossOptions:
     """The terms, each on its own switch."""
 
-    focal_gamma: float = 2.5  # 0 = cross-entropy
-    label_smoothing: float = 0.1
-    class_weights: bool = True  # inverse frequency of the hard label
-    lambda_smooth: float = 1e-3  # times the change of log-probabilities from frame to frame
-    lambda_kp: float = 1.0  # times the keypoint term
-    kp_beta: float = 0.02  # of the frame: where smooth L1 turns linear
+    focal_gamma: float = 2.5  # how much easy frames count less (focal loss); 0 = cross-entropy
+    label_smoothing: float = 0.1  # share of a label spread over the other classes
+    class_weights: bool = True  # weigh classes by the inverse of how often they are labelled
+    lambda_smooth: float = 1e-3  # weight of the change of log-probabilities from frame to frame
+    lambda_kp: float = 1.0  # weight of the keypoint term
+    kp_beta: float = 0.02  # where smooth L1 of a keypoint turns linear, as a share of the frame
 
     def __post_init__(self) -> None:
         if (
@@ -76,12 +79,12 @@ class LossOptions:
 class WindowOptions:
     """What a training sample is."""
 
-    train_frames: int = 345
-    val_frames: int = 345  # windows that tile a trial in evaluation
-    kp_likelihood: float = 0.9  # a point below it is invisible
+    train_frames: int = 345  # frames of a training window
+    val_frames: int = 345  # frames of the windows that tile a trial in evaluation
+    kp_likelihood: float = 0.9  # likelihood below which a tracked point is invisible
     rare_boost: bool = True  # windows with rare classes come more often
     rare_threshold_share: float = 0.02  # a class under this share of labelled frames is rare
-    rare_boost_cap: float = 30.0
+    rare_boost_cap: float = 30.0  # how many times as often such a window comes, at most
 
     def __post_init__(self) -> None:
         if min(self.train_frames, self.val_frames) < 2 or not 0 <= self.kp_likelihood <= 1:
@@ -101,7 +104,7 @@ class MouseOptions:
     loss: LossOptions = field(default_factory=LossOptions)
     window: WindowOptions = field(default_factory=WindowOptions)
     augment: ClipAugment = field(default_factory=ClipAugment)
-    classes: tuple[str, ...] = CLASSES  # after merging
+    classes: tuple[str, ...] = CLASSES  # names of the classes after merging
     merge: tuple[int, ...] = MERGE  # class of each stored action, in the order of the shards' classes; -1 leaves it out
     # points that change places when augment.flip_p mirrors a clip: auto: by their names; none; or by hand, a:b,c:d
     mirror_pairs: str = "auto"

@@ -10,11 +10,13 @@ from tarpon.shards.manifest import Manifest
 from tarpon.shards.sampling import plan
 from tarpon.train.tasks.mouse.options import MouseOptions
 
+BLOCK = 4096  # trials that are looked at together; one by one took 4 times as long, which counts from 10^5 on
+
 
 def class_counts(manifest: Manifest, options: MouseOptions, *, split: str) -> np.ndarray:
     """Labelled frames of each merged class in a split, (C,) int64; ValueError when there is none."""
     check_merge(manifest, options)
-    stored = np.array(manifest.table["histogram"].take(manifest.rows(split)).to_pylist()).reshape(-1, len(options.merge)).sum(0)
+    stored = manifest.lists("histogram", manifest.rows(split))[0].reshape(-1, len(options.merge)).sum(0, dtype=np.int64)
     counts = np.zeros(len(options.classes), np.int64)
     for old, new in enumerate(options.merge):
         if new >= 0:
@@ -33,11 +35,16 @@ def sampling(
     if not window.rare_boost:
         factors = np.ones(len(counts))
     weights, seen = np.ones(len(rows)), np.zeros((len(rows), len(counts)))
-    for i, row in enumerate(rows):
-        labels = merge_classes(manifest.lists("actions", np.array([row]))[0], options.merge)
-        chances = plan.weight_windows(labels, factors, length=frames)
-        weights[i] = chances.mean()
-        seen[i] = plan.count_expected_frames(labels, chances, length=frames, classes=len(counts))
+    for begin in range(0, len(rows), BLOCK):
+        values, offsets = manifest.lists("actions", rows[begin : begin + BLOCK])
+        merged = merge_classes(values, options.merge)
+        lengths = np.diff(offsets)
+        for length in np.unique(lengths):  # most trials are of one
+            alike = np.flatnonzero(lengths == length)
+            labels = merged[offsets[alike, None] + np.arange(length)]
+            chances = plan.weight_windows(labels, factors, length=frames)
+            weights[begin + alike] = chances.mean(axis=-1)
+            seen[begin + alike] = plan.count_expected_frames(labels, chances, length=frames, classes=len(counts))
     boosted = (weights[:, None] * seen).sum(0)
     before, after = counts / max(counts.sum(), 1), boosted / max(boosted.sum(), 1)
     lines = [

@@ -1,7 +1,6 @@
 """Mouse: frame-wise behaviour and keypoints from video, with or without a DeepLabCut track."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -12,9 +11,9 @@ from tarpon.models.temporal.tagger import FrameTagger
 from tarpon.pipelines.clip.checks import check_clips
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.reader import Reader
-from tarpon.train.config import DATA, Recipe, Run
+from tarpon.train.config import Run
 from tarpon.train.engine import DistContext
-from tarpon.train.task import Problem, Task
+from tarpon.train.task import Problem
 from tarpon.train.tasks.mouse import export as mouse_export
 from tarpon.train.tasks.mouse.data import (
     mouse_data,
@@ -26,15 +25,8 @@ from tarpon.train.tasks.mouse.data import (
 from tarpon.train.tasks.mouse.figures.split import draw_split
 from tarpon.train.tasks.mouse.losses import action_weights, window_losses
 from tarpon.train.tasks.mouse.metrics.collect import TrialMetric
-from tarpon.train.tasks.mouse.names import run_name
 from tarpon.train.tasks.mouse.options import MouseOptions
 from tarpon.train.tasks.mouse.sampling import class_counts, sampling
-from tarpon.train.tasks.mouse.spellings import REFUSED, SPELLINGS
-
-
-def recipe() -> Recipe:
-    """The default run: `deepspeed train/launch.py mouse --data SHARDS`; DINOv2 ViT-S at 224 px, one 16 GB GPU."""
-    return Recipe(run=Run(data=DATA), options=MouseOptions())
 
 
 def build_model(options: MouseOptions, points: Sequence[str]) -> FrameTagger:
@@ -115,31 +107,3 @@ def describe(manifest: Manifest, options: MouseOptions, model: FrameTagger, poin
         f"{millions:.1f} M parameters, {options.model.model_type}, {len(points)} points"
         f"{', pose input' if model.pose is not None else ''}, windows of {window.train_frames} frames",
     ]
-
-
-def without_download(options: MouseOptions) -> MouseOptions:
-    """The same network with random weights, to load trained ones over."""
-    return replace(options, model=options.model.without_weights())
-
-
-def name(run: Run, options: MouseOptions) -> str:
-    """As the published system names its runs."""
-    return run_name(
-        backbone=options.model.encoder.name,
-        batch=run.global_batch,
-        lr=run.optim.lr,
-        gamma=options.loss.focal_gamma,
-        smoothing=options.loss.label_smoothing,
-        weight_decay=run.optim.weight_decay,
-    )
-
-
-MOUSE = Task(
-    options=MouseOptions,
-    name=name,
-    recipe=recipe,
-    build=build,
-    without_download=without_download,
-    spellings=SPELLINGS,
-    refused=REFUSED,
-)

@@ -15,7 +15,7 @@ from tarpon.shards import atomic
 from tarpon.train.checkpoint import load_exported
 from tarpon.train.config import Run
 from tarpon.train.tasks.star.data import Photos
-from tarpon.train.tasks.star.metrics.embeddings import SearchOptions
+from tarpon.train.tasks.star.metrics.search_options import SearchOptions
 from tarpon.train.tasks.star.options import StarOptions
 from tarpon.train.tasks.star.outputs import find_run, write_outputs
 from tarpon.train.tasks.star.projector import pick_identities, write_projector

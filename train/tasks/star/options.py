@@ -1,15 +1,15 @@
 """What can be set for the star task: frozen records that check themselves."""
 
 from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
-from tarpon.models.backbones.frames import FrameBackbone
-from tarpon.models.reid.embedder import BACKBONES
+from tarpon.models.backbones.frame_backbone import FrameBackbone
+from tarpon.models.reid.backbones import BACKBONES
 from tarpon.shards.sampling import photo_augment
 from tarpon.shards.sampling.photo_augment import PhotoAugment
 from tarpon.train import device_option
-from tarpon.train.tasks.star.losses import MetricLoss
-from tarpon.train.tasks.star.metrics.embeddings import SearchOptions
-from tarpon.train.tasks.star.metrics.rerank import Reranking
+from tarpon.train.tasks.star.loss_options import MetricLoss
+from tarpon.train.tasks.star.metrics.search_options import Reranking, SearchOptions
 
 PUBLISHED = {  # names on the hub that the published trainers took -> ours
     "swinv2-tiny-patch4-window8-256": "swinv2-tiny",
@@ -17,7 +17,8 @@ PUBLISHED = {  # names on the hub that the published trainers took -> ours
     **{f"convnext-{size}-224": f"convnext-{size}" for size in ("tiny", "small", "base")},
 }
 PUBLISHED |= {f"microsoft/{name}": ours for name, ours in PUBLISHED.items() if name.startswith("swinv2")}
-STRATEGIES = ("star_only", "pretrain", "finetune", "cotrain")
+Strategy = Literal["star_only", "pretrain", "finetune", "cotrain"]
+STRATEGIES = get_args(Strategy)
 PRETRAIN, FINETUNE, COTRAIN = STRATEGIES[1:]
 
 
@@ -28,9 +29,9 @@ class StarModel:
     backbone: FrameBackbone = field(default_factory=lambda: BACKBONES["swinv2-tiny"])
     multi_stage: bool = True  # look at the last three stages, not the last alone
     width: int = 512  # channels of the map that is pooled
-    embedding_dim: int = 512
+    embedding_dim: int = 512  # values of an embedding
     head_depth: int = 3  # linear layers between the pooled map and the embedding
-    dropout: float = 0.1
+    dropout: float = 0.1  # share of features dropped in the head
 
     def __post_init__(self) -> None:
         known = PUBLISHED.get(self.backbone.name, self.backbone.name)
@@ -43,12 +44,13 @@ class StarModel:
 class StarSearch:
     """How the test split is searched beside plain cosine; each way is reported by itself."""
 
-    flips: bool = True  # by embeddings averaged over mirror images; those of flank species stay as they are
-    rerank: bool = True  # k-reciprocal: queries help each other, so these scores are no plain search's
-    k1: int = 20  # neighbours that must be mutual
-    k2: int = 6  # neighbours whose neighbourhoods are averaged
-    share: float = 0.3  # of the plain distance in the re-ranked one
-    top: int = 20  # nearest kept a query
+    flips: bool = True  # search by embeddings averaged over mirror images too; those of flank species stay as they are
+    # search re-ranked by k-reciprocal neighbours too: queries help each other, so these are no plain search's scores
+    rerank: bool = True
+    k1: int = 20  # re-ranking: neighbours that must be mutual
+    k2: int = 6  # re-ranking: neighbours whose neighbourhoods are averaged
+    share: float = 0.3  # re-ranking: share of the plain distance in the final one
+    top: int = 20  # nearest photographs kept of a query
 
     def __post_init__(self) -> None:
         Reranking(k1=self.k1, k2=self.k2, share=self.share)  # checks them
@@ -63,7 +65,8 @@ class StarSearch:
 class StarOptions:
     """Everything of the star task beside the run."""
 
-    strategy: str = "star_only"  # star_only | pretrain (data: wildlife) | finetune (a checkpoint on) | cotrain (both at once)
+    # stars alone; pretrain (data: wildlife); finetune (from a checkpoint on); cotrain (both at once)
+    strategy: Strategy = "star_only"
     checkpoint: str | None = None  # finetune: a run folder, or its best.pth, whose weights training starts from
     wildlife: str | None = None  # cotrain: shards of `tarpon pack wildlife`, beside the stars in data
     star_batch_ratio: float = 0.3  # cotrain: share of the photographs that are stars

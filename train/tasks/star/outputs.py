@@ -16,10 +16,10 @@ from tarpon.shards.json_file import write_json
 from tarpon.train.figures import style
 from tarpon.train.tasks.star.figures import retrieval
 from tarpon.train.tasks.star.metrics.collect import embeddings_path, score_open_set
-from tarpon.train.tasks.star.metrics.embeddings import SearchOptions, SearchResult, load_embeddings, search_split
+from tarpon.train.tasks.star.metrics.embeddings import SearchResult, load_embeddings, search_split
 from tarpon.train.tasks.star.metrics.open_set import Novelty, fit_novelty_rule
-from tarpon.train.tasks.star.metrics.rerank import Reranking
 from tarpon.train.tasks.star.metrics.scores import RANKS, score, score_datasets, score_folders, score_identities
+from tarpon.train.tasks.star.metrics.search_options import Reranking, SearchOptions
 
 SPLITS = ("test", "val")  # the first that is there is what is written
 PUBLISHED = {"map": "mAP"} | {f"cmc_{k}": f"CMC@{k}" for k in RANKS}  # our name -> theirs; the others are the same

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from tarpon.models.groups import group_parameters
 from tarpon.models.reid.embedder import ReidModel
-from tarpon.train.config import DATA, Optim, Recipe, Run, Schedule
+from tarpon.train.config import Run
 from tarpon.train.engine import DistContext
-from tarpon.train.task import Batch, Problem, Task
+from tarpon.train.task import Batch, Problem
 from tarpon.train.tasks.star import export as star_export
 from tarpon.train.tasks.star.data import Photos, number_identities, order_key, star_data, training_order
 from tarpon.train.tasks.star.figures.split import draw_split
@@ -23,30 +23,7 @@ from tarpon.train.tasks.star.gather import gather_rows
 from tarpon.train.tasks.star.losses import MetricLoss, metric_losses
 from tarpon.train.tasks.star.metrics.collect import EmbeddingMetric
 from tarpon.train.tasks.star.metrics.embeddings import QUERY
-from tarpon.train.tasks.star.options import IDLE, REFUSED, SPELLINGS, StarOptions
-
-
-def recipe() -> Recipe:
-    """The default run, stars alone: `deepspeed train/launch.py star --data SHARDS`; Swin V2 tiny at 384 px, one 24 GB GPU.
-
-    train/recipes/star/{pretrain,finetune,cotrain}.yaml hold the published epochs and rates of the other strategies.
-    """
-    return Recipe(
-        run=Run(
-            data=DATA,
-            epochs=100,
-            micro_batch=32,
-            global_batch=32,
-            freeze_backbone_epochs=0,
-            early_stop_patience=0,
-            eval_every=5,
-            seed=42,
-            out="runs/star",
-            optim=Optim(lr=0.0001, weight_decay=0.0001, backbone_lr_scale=0.1),
-            schedule=Schedule(kind="cosine", warmup_epochs=5.0, min_lr=1e-06),
-        ),
-        options=StarOptions(),
-    )
+from tarpon.train.tasks.star.options import StarOptions
 
 
 def build(run: Run, options: StarOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:
@@ -152,21 +129,3 @@ def describe(run: Run, options: StarOptions, photos: Photos, rows: list[np.ndarr
         f"model     {backbone.name} at {backbone.image_size} px ({weights}), {millions:.1f} M parameters, {options.strategy}",
         f"batch     {run.global_batch // options.num_instances} animals x {options.num_instances} photographs",
     )
-
-
-def name(run: Run, options: StarOptions) -> str:
-    """As the published grid names its runs."""
-    terms = [term for term in ("circle", "triplet", "identity") if getattr(options.loss, f"{term}_weight")]
-    return f"{options.strategy}_{'_'.join(terms)}"
-
-
-STAR = Task(
-    options=StarOptions,
-    recipe=recipe,
-    build=build,
-    name=name,
-    without_download=star_export.without_weights,
-    spellings=SPELLINGS,
-    refused=REFUSED,
-    idle=IDLE,
-)

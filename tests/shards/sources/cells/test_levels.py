@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from tarpon.shards.sources.cells.levels import choose_first_range, find_range
+from tarpon.shards.sources.cells.levels import choose_first_range, find_depth, find_range
 from tarpon.shards.sources.cells.source import CellsSource, make, scan
 
 
@@ -37,3 +37,8 @@ def test_a_black_first_page_leaves_the_range_of_the_first_picture(tmp_path):
     source = tifffile.imread(units[0].path)
     assert (made[1].row["first_low"], made[1].row["first_high"]) == find_range(source[1], bits=16)
     assert made[1].row["high"] > 40000
+
+
+def test_a_camera_s_bits():
+    found = [find_depth(greatest) for greatest in (0, 255, 256, 1023, 1024, 4095, 4096, 16383, 16384, 65535)]
+    assert found == [8, 8, 10, 10, 12, 12, 14, 14, 16, 16]

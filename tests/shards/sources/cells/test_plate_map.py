@@ -23,7 +23,7 @@ def plate(tmp_path):
     rng = np.random.default_rng(0)
     for number, well in enumerate(("b2", "b3", "c2", "c3")):
         for position in (1, 2):
-            pages = rng.integers(0, 4096, (12, 40, 40), dtype=np.uint16) + number
+            pages = rng.integers(0, 4000, (12, 40, 40), dtype=np.uint16) + number
             path = tmp_path / "stacks" / f"x_{well}_p{position}.tif"
             path.parent.mkdir(exist_ok=True)
             tifffile.imwrite(path, pages, photometric="minisblack", metadata=None)
@@ -71,6 +71,7 @@ def test_one_folder_of_stacks_with_a_map(plate, capsys):
     assert "96 pages of 8 stacks packed, 0 in quarantine" in capsys.readouterr().out
     manifest = open_manifest(plate / "out")
     assert cli.main(["lint", f"{plate}/out"]) == 0
+    assert (manifest.card["camera_bits"], manifest.card["frames_per_hour"]) == (12, 2)
     label, well, hours = (manifest.column(name) for name in ("label", "well", "hours"))
     assert {(one, int(number)) for one, number in zip(well, label, strict=True)} == {("b2", 1), ("b3", 1), ("c2", 0), ("c3", 0)}
     target = page_labels(manifest, CellsOptions(infection_onset_hour=2.0)).target

@@ -22,6 +22,7 @@ from tarpon.train.tasks.cells import task as cells
 from tarpon.train.tasks.cells.export import NAME, without_weights
 from tarpon.train.tasks.cells.metrics.predictions import load_rows
 from tarpon.train.tasks.cells.options import CellsOptions
+from tarpon.train.tasks.cells.record import recipe
 
 ROOT = Path(__file__).resolve().parents[4]
 # test_vit has layer norms only, so its answers do not depend on how a batch is shared out
@@ -58,7 +59,7 @@ def finished(trained) -> Path:
 def test_every_file_of_a_run_tells_of_the_same_best_weights(finished, context):
     """best.pt gives the stored predictions, and these give every number that is told, by formulas written anew here."""
     held = torch.load(finished / NAME, weights_only=True)
-    run, options = config.read_run(finished, CellsOptions, config.parser_for(CellsOptions, recipe=cells.recipe(), task="cells"))
+    run, options = config.read_run(finished, CellsOptions, config.parser_for(CellsOptions, recipe=recipe(), task="cells"))
     problem = cells.build(run, without_weights(options), context)
     problem.model.load_state_dict(held["model_state_dict"])
     problem.model.eval()
@@ -122,7 +123,7 @@ def tables_tell(results: dict, temporal: dict, told: list[dict], prob: np.ndarra
 def test_the_backbone_stands_still_when_told_to(trained):
     small = tuple(word for word in SMALL if "backbone.name" not in word)
     folder = trained("still", "--model.backbone.name=lcnet_035", "--model.train_backbone=false", "--steps=3", small=small)
-    run, options = config.read_run(folder, CellsOptions, config.parser_for(CellsOptions, recipe=cells.recipe(), task="cells"))
+    run, options = config.read_run(folder, CellsOptions, config.parser_for(CellsOptions, recipe=recipe(), task="cells"))
     first = cells.build_model(run, options).state_dict()
     last, _ = load_tensors(folder / "best.safetensors")
     still = {name: torch.equal(first[name], last[name]) for name in first if name.startswith("encoder")}

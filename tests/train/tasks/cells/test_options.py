@@ -10,7 +10,7 @@ from tarpon.shards.sources.cells.config import KEYS, TRAIN
 from tarpon.train import config, launch
 from tarpon.train.config import Run
 from tarpon.train.spelling import translate_options
-from tarpon.train.tasks.cells import task as cells
+from tarpon.train.tasks.cells import record as cells
 from tarpon.train.tasks.cells.options import CellsLoss, CellsOptions, read_published
 
 ROOT = Path(__file__).resolve().parents[4]

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 import torch
 
-from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.sampling.draws import PageAugment
 from tarpon.shards.sources.cells.source import CellsSource

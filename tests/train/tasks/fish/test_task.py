@@ -21,6 +21,7 @@ from tarpon.train import config, launch
 from tarpon.train.checkpoint import load_tensors
 from tarpon.train.config import Run
 from tarpon.train.tasks.fish import export as fish_export
+from tarpon.train.tasks.fish import record
 from tarpon.train.tasks.fish import task as fish
 from tarpon.train.tasks.fish.data import read_labels
 from tarpon.train.tasks.fish.metrics.predictions import load_rows
@@ -262,7 +263,7 @@ def test_features_without_validation_rows_are_refused(problem, tmp_path):
 def test_the_recipes_parse_and_the_default_one_is_the_defaults():
     def run_of(*words: str):
         return config.parse(
-            config.parser_for(FishOptions, recipe=fish.recipe(), task="fish"), FishOptions, ["--data=d", *words]
+            config.parser_for(FishOptions, recipe=record.recipe(), task="fish"), FishOptions, ["--data=d", *words]
         )
 
     folder = ROOT / "train" / "recipes" / "fish"

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.pipelines.clip.feed import TrainWindows
 from tarpon.shards.manifest import open_manifest
+from tarpon.shards.reader import Reader
 from tarpon.shards.sources.mouse.pose_mirror import mirror_pairs
 from tarpon.train.config import Run
 from tarpon.train.data import TaskData
 from tarpon.train.tasks.mouse import options as mouse_options
 from tarpon.train.tasks.mouse import task as mouse
-from tarpon.train.tasks.mouse.data import mouse_data, open_reader
+from tarpon.train.tasks.mouse.data import mouse_data
 from tarpon.train.tasks.mouse.options import ModelOptions, MouseOptions, WindowOptions
 
 OPTIONS = MouseOptions(
@@ -50,7 +51,7 @@ def test_with_flips_a_side_without_a_partner_is_an_error_and_a_list_by_hand_mend
 
     def make(options: MouseOptions) -> TaskData:
         run = Run(data=str(shards), micro_batch=1, global_batch=2)
-        reader = open_reader(run, manifest)
+        reader = Reader(manifest)
         return mouse_data(run, options, context, manifest=manifest, reader=reader, points=points, order=None, factors=None)
 
     with pytest.raises(ValueError, match="L_paw: named left or right"):

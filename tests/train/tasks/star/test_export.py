@@ -14,6 +14,7 @@ from tarpon.tools.evaluate import open_best
 from tarpon.train import config, launch
 from tarpon.train.checkpoint import load_tensors
 from tarpon.train.evaluate import evaluate
+from tarpon.train.tasks.star import record
 from tarpon.train.tasks.star import task as star
 from tarpon.train.tasks.star.data import Photos
 from tarpon.train.tasks.star.export import KEYS, NAME, THUMBNAIL, read_thumbnails, without_weights
@@ -60,7 +61,7 @@ def precision(vectors: np.ndarray, row: np.ndarray, shards: Manifest, *, asked: 
 def test_every_file_tells_of_the_same_best_weights(trained, star_shards, context):
     held = torch.load(trained / NAME, weights_only=True)
     assert set(KEYS) <= set(held)
-    run, options = config.read_run(trained, StarOptions, config.parser_for(StarOptions, recipe=star.recipe(), task="star"))
+    run, options = config.read_run(trained, StarOptions, config.parser_for(StarOptions, recipe=record.recipe(), task="star"))
     problem = star.build(run, without_weights(options), context, encoders={"identities": held["identities"]})
     problem.model.load_state_dict(held["model_state_dict"])
     metrics = json.loads((trained / "metrics.json").read_text())

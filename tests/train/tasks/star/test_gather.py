@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tarpon.models.backbones.frames import FrameBackbone
+from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.models.groups import group_parameters
 from tarpon.models.reid.embedder import ReidModel
 from tarpon.train.config import EngineOptions, Optim

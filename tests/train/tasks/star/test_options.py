@@ -10,7 +10,7 @@ import pytest
 from tarpon.train import config, launch
 from tarpon.train.config import Run, UsageError
 from tarpon.train.spelling import translate_options
-from tarpon.train.tasks.star import task as star
+from tarpon.train.tasks.star import record as star
 from tarpon.train.tasks.star.options import StarOptions
 
 RECIPES = Path(__file__).resolve().parents[4] / "train" / "recipes" / "star"

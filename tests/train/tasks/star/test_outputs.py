@@ -12,11 +12,10 @@ from tarpon.train.tasks.star.metrics.embeddings import (
     NEW,
     QUERY,
     EmbeddingRows,
-    SearchOptions,
     save_embeddings,
     search_split,
 )
-from tarpon.train.tasks.star.metrics.rerank import Reranking
+from tarpon.train.tasks.star.metrics.search_options import Reranking, SearchOptions
 from tarpon.train.tasks.star.outputs import find_run, fit_novelty, format_csv, write_outputs
 
 RANKS = (1, 5, 10, 20)

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import torch
 
 from tarpon.shards import atomic
-from tarpon.train.tasks.star.metrics.rerank import Reranking, rerank
-from tarpon.train.tasks.star.metrics.retrieval import STRIP_BYTES, Retrieval, search, search_within_groups
+from tarpon.train.tasks.star.metrics.rerank import rerank
+from tarpon.train.tasks.star.metrics.retrieval import Retrieval, search, search_within_groups
+from tarpon.train.tasks.star.metrics.search_options import SearchOptions
 
 FORMAT = 1  # of the file; raised when its columns change
 NOTE = b"tarpon.embeddings"  # the file's metadata of this name: {"format", "protocol"} as JSON
@@ -65,16 +66,6 @@ class EmbeddingRows:
     def indices(self, role: int) -> np.ndarray:
         """(n,) int64 of the rows that have this role."""
         return np.flatnonzero(self.role & role)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchOptions:
-    """How a split is searched."""
-
-    within_dataset: bool = False  # each query among its own data set's gallery alone
-    reranking: Reranking | None = None  # None: no re-ranking
-    top: int = 20  # nearest kept a query
-    strip_bytes: int = STRIP_BYTES
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,8 +7,6 @@ do not. They are reported apart from plain search and never chosen by.
 Q queries, G gallery items, N nodes: the gallery, then the queries that are not in it.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from scipy import sparse
@@ -16,29 +14,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tarpon.train.tasks.star.metrics.retrieval import (
-    STRIP_BYTES,
     Retrieval,
     Strip,
     cosine_strips,
     nearest_neighbours,
     rank_gallery,
 )
+from tarpon.train.tasks.star.metrics.search_options import STRIP_BYTES, Reranking
 
 ROWS = 1024  # of sparse matrices multiplied at a time
 PAIRS = 2**16  # of embeddings compared at a time: 2 x 128 MiB at 512 values
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reranking:
-    """As published; the distance is 1 - cosine."""
-
-    k1: int = 20  # neighbours among which mutual ones are sought
-    k2: int = 6  # nearest whose neighbourhoods are averaged; 1 leaves each its own
-    share: float = 0.3  # of the plain distance in the final one; the rest is the Jaccard distance
-
-    def __post_init__(self) -> None:
-        if self.k1 < 1 or self.k2 < 1 or not 0 <= self.share <= 1:
-            raise ValueError(f"k1={self.k1} and k2={self.k2} must be 1 or more and share={self.share} in [0, 1]")
 
 
 def rerank(

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-STRIP_BYTES = 256 * 2**20  # working memory of a strip
+from tarpon.train.tasks.star.metrics.search_options import STRIP_BYTES
+
 PAIR_BYTES = 40  # of it, a pair: similarity 4, key 8, its bin 4 + 8, and what making a key takes for a moment
 NOTHING = torch.iinfo(torch.int64).min  # key of what is not to be found; below that of any similarity
 

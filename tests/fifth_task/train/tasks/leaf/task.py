@@ -113,6 +113,8 @@ LEAF = Task(
     options=LeafOptions,
     recipe=recipe,
     build=build,
+    does="The species that a picture of a leaf shows.",
+    first=("image_size", "width", "flip"),
     name=lambda run, options: f"leaf_w{options.width}_lr{run.optim.lr:g}",
     without_download=lambda options: options,
 )

@@ -15,8 +15,8 @@ from tarpon.train.tasks.star.metrics.embeddings import (
     load_embeddings,
     search_split,
 )
-from tarpon.train.tasks.star.metrics.rerank import Reranking
 from tarpon.train.tasks.star.metrics.scores import score
+from tarpon.train.tasks.star.metrics.search_options import Reranking
 
 ROWS = 90
 LABEL = np.arange(ROWS) % 10

@@ -18,8 +18,9 @@ from tarpon.train.tasks.star.metrics.embeddings import (
     save_embeddings,
     search_split,
 )
-from tarpon.train.tasks.star.metrics.rerank import Reranking, rerank
+from tarpon.train.tasks.star.metrics.rerank import rerank
 from tarpon.train.tasks.star.metrics.retrieval import search
+from tarpon.train.tasks.star.metrics.search_options import Reranking
 
 ROWS = 60
 

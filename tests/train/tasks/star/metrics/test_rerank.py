@@ -6,8 +6,9 @@ import torch
 from torch.nn import functional as F
 
 from tarpon.train.tasks.star.metrics import rerank as module
-from tarpon.train.tasks.star.metrics.rerank import Reranking, rerank
+from tarpon.train.tasks.star.metrics.rerank import rerank
 from tarpon.train.tasks.star.metrics.retrieval import PAIR_BYTES, search, search_within_groups
+from tarpon.train.tasks.star.metrics.search_options import Reranking
 
 
 def dense(nodes: np.ndarray, queries: np.ndarray, num_gallery: int, *, k1: int, k2: int, share: float) -> np.ndarray:

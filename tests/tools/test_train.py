@@ -1,0 +1,68 @@
+"""`tarpon train`: the training's own command line, and the launcher before it where there are several devices."""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tarpon.tools import cli, train
+
+LAUNCH = find_spec("tarpon.train.launch").origin
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """(devices, words) -> (the command that takes the process's place or None, exit status)."""
+    for name in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def go(devices: int, *words: str) -> tuple[list[str] | None, int]:
+        started = []
+        monkeypatch.setattr(train, "count_devices", lambda: devices)
+        monkeypatch.setattr(train.os, "execv", lambda path, command: started.append((path, command)))
+        status = cli.main(["train", *words])
+        assert all(path == command[0] for path, command in started)
+        return (started[0][1] if started else None), status
+
+    return go
+
+
+def test_one_device_is_trained_on_without_a_launcher(start, mouse_shards):
+    words = ["mouse", f"--data={mouse_shards.root}", "--epochs=1"]
+    assert start(1, *words) == ([sys.executable, LAUNCH, *words], 0)
+
+
+def test_several_devices_get_a_process_each(start, mouse_shards):
+    words = ["mouse", f"--data={mouse_shards.root}", "--global_batch=8"]
+    launcher = ["-m", "deepspeed.launcher.runner", "--num_accelerators", "4"]
+    assert start(4, *words) == ([sys.executable, *launcher, LAUNCH, *words], 0)
+
+
+def test_a_process_that_another_launcher_started_is_one_of_its_own(start, mouse_shards, monkeypatch):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    words = ["mouse", f"--data={mouse_shards.root}"]
+    assert start(2, *words)[0] == [sys.executable, LAUNCH, *words]
+
+
+@pytest.mark.parametrize(
+    ("devices", "words", "said"),
+    [
+        (1, ["--epoch=1"], "no option --epoch; near: --epochs"),
+        (3, ["--global_batch=8"], "global_batch=8 must be a multiple of micro_batch x processes = 2 x 3"),
+    ],
+)
+def test_mistakes_start_nothing(start, mouse_shards, devices, words, said, capsys):
+    assert start(devices, "mouse", f"--data={mouse_shards.root}", *words) == (None, 2)
+    assert capsys.readouterr().err.startswith(f"tarpon train: {said}")
+
+
+def test_a_machine_without_several_gpus_is_known_without_pytorch(monkeypatch):
+    monkeypatch.setattr(train, "glob", lambda pattern: ["/dev/nvidia0"])
+    monkeypatch.setitem(sys.modules, "torch", None)  # importing it would raise
+    assert train.count_devices() == 1
+
+
+def test_the_program_is_a_file_that_python_runs():
+    assert Path(LAUNCH).name == "launch.py"
