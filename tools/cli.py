@@ -50,7 +50,7 @@ HELP_ALL = {"--help-all", "--help_all"}
 HELP = {"-h", "--help"} | HELP_ALL
 VERBS = (  # the order of the overview: as work goes
     "doctor", "demo", "pack", "lint", "look", "features", "train", "evaluate", "predict", "report", "view", "export",
-    "gradcam", "ablate", "folds", "grid", "replay", "selftest", "bench", "gpu", "completion",
+    "temporal", "gradcam", "ablate", "folds", "grid", "replay", "selftest", "bench", "gpu", "completion",
 )  # fmt: skip
 
 
