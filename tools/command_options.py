@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from tarpon.tools.task import Command
-from tarpon.train.config import UsageError, one_line
 from tarpon.train.option import Option, options_of_function
 from tarpon.train.option_docs import read_summary
 from tarpon.train.option_errors import explain
 from tarpon.train.option_help import format_sections, screen_width, wrap_text
 from tarpon.train.option_words import spell_words
+from tarpon.train.usage import UsageError, one_line
 
 
 def read_options(name: str, command: Command, function: Callable, words: Sequence[str]) -> dict:

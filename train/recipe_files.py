@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tarpon.train.config import UsageError
+from tarpon.train.usage import UsageError
 
 RECIPES = Path(__file__).parent / "recipes"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from tarpon.shards.bounded_text import read_yaml
-from tarpon.train.config import UsageError, one_line
+from tarpon.train.usage import UsageError, one_line
 
 Names = Mapping[str, tuple[str, ...]]  # their name -> ours, dotted; one of theirs may set several of ours, or name=value
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"

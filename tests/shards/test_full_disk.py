@@ -121,7 +121,7 @@ def test_a_folder_that_vanishes_is_told_and_a_later_run_makes_it_again(toy, tmp_
     with ThreadPoolExecutor(1) as pool:
         monkeypatch.setattr(toy, "make", vanish)
         monkeypatch.setattr(toy, "TOY", toy.Source(**{**vars(toy.TOY), "make": vanish}))
-        with pytest.raises(ValueError, match=r"shard-0000.*No such file or directory") as told:
+        with pytest.raises((ValueError, OSError), match="No such file or directory") as told:
             toy.run(out, executor=pool)
         assert str(out) in str(told.value)
         monkeypatch.undo()

@@ -4,8 +4,8 @@ import pytest
 
 from tarpon.train import recipe_files
 from tarpon.train.command_line import FIRST, answer_early, read_request
-from tarpon.train.config import UsageError
 from tarpon.train.tasks import TASKS
+from tarpon.train.usage import UsageError
 
 
 def answer(capsys, *words: str) -> tuple[int | None, str, str]:

@@ -9,12 +9,13 @@ from tarpon.tools import cli
 from tarpon.tools.command_options import known_options
 from tarpon.tools.task import load
 from tarpon.train import command_line
-from tarpon.train.config import UsageError, list_options, parse, parser_for
+from tarpon.train.config import list_options, parse, parser_for
 from tarpon.train.option import MISSING, Option, name_kind, options_of_function, options_of_record, show_value
 from tarpon.train.option_errors import explain, find_near
 from tarpon.train.option_help import describe, format_sections
 from tarpon.train.option_words import spell_words
 from tarpon.train.tasks import TASKS
+from tarpon.train.usage import UsageError
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 import pytest
 import yaml
 
-from tarpon.train.config import UsageError, parse, parser_for
+from tarpon.train.config import parse, parser_for
 from tarpon.train.launch import flat
 from tarpon.train.spelling import translate_options
 from tarpon.train.tasks import TASKS
 from tarpon.train.tasks.mouse.record import MOUSE
+from tarpon.train.usage import UsageError
 
 NAMES = {
     "rate": ("optim.lr",),

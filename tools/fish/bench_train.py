@@ -26,6 +26,7 @@ from tarpon.train.task import Batch, Problem
 from tarpon.train.tasks.fish import task
 from tarpon.train.tasks.fish.data import output_widths, read_labels
 from tarpon.train.tasks.fish.options import FishOptions
+from tarpon.train.tasks.fish.record import recipe
 
 FAMILIES, ORDERS = 463, 83  # of FishNet
 TAIL = 8, 1.4  # family r has a share in proportion to (r + 8) ** -1.4: the first has 6% of rows, the first ten 35%
@@ -65,7 +66,7 @@ class Workload:
         return [f"--{name}={value}" for name, value in options.items()]
 
     def read(self) -> tuple[Run, FishOptions]:
-        run, options, _ = parse(parser_for(FishOptions, recipe=task.recipe(), task="fish"), FishOptions, self.words())
+        run, options, _ = parse(parser_for(FishOptions, recipe=recipe(), task="fish"), FishOptions, self.words())
         return run, options
 
 

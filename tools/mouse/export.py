@@ -29,7 +29,8 @@ from tarpon.tools.export.record import (
 )
 from tarpon.train.task import Batch
 from tarpon.train.tasks.mouse.options import MouseOptions
-from tarpon.train.tasks.mouse.task import build_model, without_download
+from tarpon.train.tasks.mouse.record import without_download
+from tarpon.train.tasks.mouse.task import build_model
 
 FRAMES = 64  # of a sample: enough for every layer of the TCN, and quick on a CPU
 

@@ -16,11 +16,12 @@ from tarpon.shards.manifest import open_manifest
 from tarpon.tools.evaluate import open_best
 from tarpon.tools.table import table
 from tarpon.tools.trainings import train_once
-from tarpon.train.config import UsageError, one_line, parse, parser_for
+from tarpon.train.config import parse, parser_for
 from tarpon.train.evaluate import evaluate
 from tarpon.train.spelling import translate_options
 from tarpon.train.tasks import TASKS
 from tarpon.train.tasks.star.metrics.scores import MIN_QUERIES
+from tarpon.train.usage import UsageError, one_line
 
 LOSSES = {
     "circle": ("--loss.circle_weight=1", "--loss.triplet_weight=0"),

@@ -24,8 +24,9 @@ def test_keys_step_through_frames_and_entries(mouse_page):
     page = mouse_page
     page.evaluate("document.querySelector('#split').value = ''; document.querySelector('#split').onchange()")
     page.wait("document.querySelectorAll('#list button').length === 7")
-    page.evaluate("document.querySelector('#list button').click()")
-    page.wait(f"{AT} === '#0/0'")
+    for entry in (1, 0):  # the page may have begun at 0: what it shows then says nothing of the click
+        page.evaluate(f"document.querySelectorAll('#list button')[{entry}].click()")
+        page.wait(f"{AT} === '#{entry}/0'")
     frames = page.evaluate("detail.steps")
     for key, at in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("End", frames - 1), ("Home", 0), ("ArrowLeft", 0)):
         page.press(key)

@@ -12,10 +12,10 @@ import yaml
 from tarpon.shards.features import FeatureCache, open_features
 from tarpon.shards.sources.fish.rows import HABITATS
 from tarpon.train import config, launch
-from tarpon.train.config import UsageError
 from tarpon.train.spelling import translate_options
 from tarpon.train.tasks.fish import annotations as fish_annotations
 from tarpon.train.tasks.fish import record as fish
+from tarpon.train.usage import UsageError
 
 ROWS, DIM = 60, 6
 COLUMNS = ("image", "Folder", "Genus", "species", "Troph", "FeedingPath", *HABITATS, "NewOrder", "Order")

@@ -10,7 +10,7 @@ from tarpon.pipelines.page.feed import check_contrast
 from tarpon.shards.bounded_text import read_yaml
 from tarpon.shards.sampling.draws import PageAugment
 from tarpon.shards.sources.cells.config import read_training_part
-from tarpon.train.config import UsageError
+from tarpon.train.usage import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)

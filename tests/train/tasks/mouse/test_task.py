@@ -18,6 +18,7 @@ from tarpon.train.tasks.mouse import options as mouse_options
 from tarpon.train.tasks.mouse import task as mouse
 from tarpon.train.tasks.mouse.data import mouse_data
 from tarpon.train.tasks.mouse.options import ModelOptions, MouseOptions, WindowOptions
+from tarpon.train.tasks.mouse.record import without_download
 
 OPTIONS = MouseOptions(
     model=ModelOptions(backbone=FrameBackbone(name="test_vit", pretrained=False, image_size=32), hidden=16),
@@ -167,6 +168,6 @@ def test_no_pose_input_takes_no_pose(problem_of):
 
 def test_without_download_is_the_same_network():
     chosen = replace(OPTIONS, model=replace(OPTIONS.model, backbone=FrameBackbone(name="test_vit", image_size=32)))
-    quick = mouse.without_download(chosen)
+    quick = without_download(chosen)
     assert quick.model.backbone.pretrained is False
     assert replace(quick, model=replace(quick.model, backbone=chosen.model.backbone)) == chosen

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from tarpon.train import config, launch
-from tarpon.train.config import Run, UsageError
+from tarpon.train.config import Run
 from tarpon.train.spelling import translate_options
 from tarpon.train.tasks.star import record as star
 from tarpon.train.tasks.star.options import StarOptions
+from tarpon.train.usage import UsageError
 
 RECIPES = Path(__file__).resolve().parents[4] / "train" / "recipes" / "star"
 PUBLISHED = (
