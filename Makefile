@@ -53,7 +53,7 @@ demo: env
 	tarpon demo mouse --out runs/demo-lab
 	tarpon pack mouse --videos runs/demo-lab/Videos --annotations runs/demo-lab/Annotations --out runs/demo-shards \
 	  --group '(\d+[MF])_' --split 0.55,0.15,0.3 --short_side 160
-	deepspeed --num_accelerators 1 train/launch.py mouse --config train/recipes/mouse/demo.yaml --data runs/demo-shards --out runs/demo
+	deepspeed --quiet --num_accelerators 1 train/launch.py mouse --config train/recipes/mouse/demo.yaml --data runs/demo-shards --out runs/demo
 	tarpon report runs/demo
 
 # one thread to train: its steps are too small to share out, and waiting for another thread costs more than it does
@@ -63,7 +63,7 @@ demo-fish: env
 	tarpon pack fish --images runs/demo-fish-lab/images --annotations runs/demo-fish-lab/anns --out runs/demo-fish-shards
 	tarpon features runs/demo-fish-shards --backbone resnet10t --pretrained false --image_size 128 --resize 144 --out runs/demo-fish-features
 	for architecture in mmoe multihead; do \
-	  OMP_NUM_THREADS=1 deepspeed --num_accelerators 1 train/launch.py fish --config train/recipes/fish/demo.yaml --data runs/demo-fish-features \
+	  OMP_NUM_THREADS=1 deepspeed --quiet --num_accelerators 1 train/launch.py fish --config train/recipes/fish/demo.yaml --data runs/demo-fish-features \
 	    --out runs/demo-fish --model.architecture $$architecture || exit 1; done
 	for run in runs/demo-fish/*; do tarpon report $$run || exit 1; done
 
@@ -71,11 +71,11 @@ demo-cells: env
 	rm -rf runs/demo-cells runs/demo-cells-lab runs/demo-cells-shards
 	tarpon demo cells --out runs/demo-cells-lab --wells 64 --stacks 128 --pages 24 --onset 3
 	tarpon pack cells --config runs/demo-cells-lab/cells.yaml --out runs/demo-cells-shards --group well --split 0.6,0.15,0.25
-	OMP_NUM_THREADS=2 deepspeed --num_accelerators 1 train/launch.py cells --config runs/demo-cells-lab/cells.yaml \
+	OMP_NUM_THREADS=2 deepspeed --quiet --num_accelerators 1 train/launch.py cells --config runs/demo-cells-lab/cells.yaml \
 	  --config train/recipes/cells/demo.yaml --data runs/demo-cells-shards --out runs/demo-cells
 	tarpon report runs/demo-cells
 
-STAR := OMP_NUM_THREADS=2 deepspeed --num_accelerators 1 train/launch.py star --config train/recipes/star/demo.yaml
+STAR := OMP_NUM_THREADS=2 deepspeed --quiet --num_accelerators 1 train/launch.py star --config train/recipes/star/demo.yaml
 
 demo-star: env
 	rm -rf runs/demo-star
