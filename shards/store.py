@@ -8,6 +8,7 @@ import asyncio
 import importlib
 import random
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ Got = TypeVar("Got")
 
 RETRY_S = 300.0  # a server that is started anew is back within minutes; below what train/alive.py allows a step
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
+TOLD_S = 3.0  # after so many seconds without an answer who waits is told that it is tried again
 SILENCE_S = 30.0  # without a byte: the connection is given up and made again
 PASSING = frozenset({408, 423, 425, 429, *range(500, 600)})  # HTTP answers that a later try may mend
 GONE = frozenset({404, 410})
@@ -178,7 +180,7 @@ class Store:
     def _attempt(self, name: str, action: Callable[[], Got], *, retry_s: float | None = None) -> Got:
         """What the action returns, tried until it works, is refused or the time is over."""
         where, limit = f"{self.root}/{name}".rstrip("/"), self.retry_s if retry_s is None else retry_s
-        pause, failed_at = FIRST_PAUSE_S, None
+        pause, failed_at, told = FIRST_PAUSE_S, None, False
         while True:
             try:
                 return action()
@@ -187,8 +189,8 @@ class Store:
                 if isinstance(error, FileNotFoundError) or status in GONE:
                     raise NotThere(f"{where}: no such file") from error
                 if isinstance(error, (PermissionError, *self._refusals)) or (status and status not in PASSING):
-                    told = f"refused ({_describe(error)}); check the address and the access rights"
-                    raise StoreError(f"{where}: {told}") from error
+                    words = f"refused ({_describe(error)}); check the address and the access rights"
+                    raise StoreError(f"{where}: {words}") from error
                 if isinstance(error, OSError) and error.errno in MACHINE:
                     raise
                 failed_at = failed_at or time.monotonic()
@@ -196,6 +198,10 @@ class Store:
                     raise StoreError(
                         f"{where}: no answer for {passed:.0f} s ({_describe(error)}); is it up? The same command goes on"
                     ) from error
+                if passed >= TOLD_S and not told:
+                    told = True
+                    words = f"no answer yet ({_describe(error)}); trying again for up to {limit:.0f} s"
+                    print(f"{where}: {words}", file=sys.stderr, flush=True)
                 time.sleep(pause * random.uniform(0.75, 1.25))  # processes that failed together come back apart
                 pause = min(2 * pause, LONGEST_PAUSE_S)
 

@@ -44,6 +44,18 @@ def test_what_no_second_try_mends_is_raised_at_once(served, fault, kind, words):
     assert served.served["a.bin"] == 1  # one answer, the fault's
 
 
+def test_who_waits_is_told_once_that_it_is_tried_again(served, monkeypatch, capsys):
+    monkeypatch.setattr(module, "TOLD_S", 0.05)
+    served.faults["a.bin"] = [503] * 8
+    Store(served.url).read("a.bin")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{served.url}/a.bin: no answer yet (ClientResponseError: 503")
+    assert line.endswith("trying again for up to 300 s")
+    served.faults["a.bin"] = [503]
+    Store(served.url).read("a.bin")
+    assert not capsys.readouterr().err  # a blip
+
+
 def test_after_the_time_the_store_is_given_up(served):
     served.faults["a.bin"] = [503] * 1000
     with pytest.raises(StoreError, match=r"a.bin: no answer for \d+ s \(ClientResponseError: 503"):
