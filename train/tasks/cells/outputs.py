@@ -70,11 +70,8 @@ def read_run(folder: Path) -> FinishedRun:
     """Read a run folder and score its predictions again.
 
     Raises:
-        ValueError: a run of another task, no predictions, or a file that is something else.
+        ValueError: no predictions, or a file that is something else.
     """
-    task = _json(folder / "run.json").get("task", "cells")
-    if task != "cells":
-        raise ValueError(f"{folder}: a run of {task}; give a run of cells")
     config = yaml.safe_load((folder / "run.yaml").read_text()) if (folder / "run.yaml").exists() else {}
     paths = {split: folder / "predictions" / f"{split}.npz" for split in SPLITS}
     rows = {split: read_predictions(path, config) for split, path in paths.items() if path.exists()}
@@ -89,7 +86,7 @@ def read_run(folder: Path) -> FinishedRun:
         rows=rows,
         best_step=stored.get("best_step"),
         config=config,
-        task=task,
+        task=_json(folder / "run.json").get("task", "cells"),
     )
 
 
