@@ -135,7 +135,7 @@ def load_rows(path: Path) -> PageRows:
         file.seek(0)
         with np.load(file, allow_pickle=False) as stored:
             if "format" not in stored.files or "time_preds" not in stored.files or stored["format"] != FORMAT:
-                raise ValueError(f"{path}: not a file of page predictions of format {FORMAT}; give a run of cells")
+                raise ValueError(f"{path}: no page predictions of format {FORMAT}; give a run of cells, or write it again")
             arrays = {name: stored[name] for name in stored.files if name not in ("format", "clamp_range")}
             low, high = stored["clamp_range"].tolist()
     ours = {theirs: name for name, theirs in STORED.items()}
