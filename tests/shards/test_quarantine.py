@@ -53,10 +53,11 @@ def test_rows_side_by_side_end_the_run_before_the_number_does():
 
 
 def test_rows_of_another_split_do_not_count_in_a_share():
-    budget = Budget(limit=9, share=0.5, run=1)
-    for row in (2, 4, 6, 8):
-        budget.rows.add(row)
-    spend_rows(budget, [3, 7])
+    budget = Budget(limit=9, share=0.5, run=1, rows={2, 4, 6, 8})
+    spend_rows(budget, [3, 7])  # two of five, none beside another
+    assert budget.rows == {2, 3, 4, 6, 7, 8}
+    with pytest.raises(ValueError, match="3 of 5 rows are bad"):
+        spend_rows(budget, [11])
 
 
 @pytest.mark.parametrize(("bad", "length"), [([], 0), ([0], 0), ([1], 1), ([1, 1, 0, 1], 2), ([0, 1, 0, 1, 1, 1], 3)])
