@@ -33,7 +33,7 @@ class TaskTools:
     report: str | None = None  # -> report.ReportSections: what the task adds to a report
     ensemble: str | None = None  # -> ensemble.Averaging: how the outputs of several runs are averaged
     export: str | None = None  # -> export.record.Exporting: the network with its pre-processing, for other programs
-    view: str | None = None  # -> view.record.Viewing: what the page of `tarpon view` shows of a data set and of a run
+    view: str | None = None  # -> subclass of view.record.Album: what the page of `tarpon view` shows of a data set and of a run
     gpu: str | None = None  # -> gpu.checks.GpuChecks: what `tarpon gpu` prepares, compares and times
     selftest: str | None = None  # -> prepare(folder): makes tiny data there, returns the options of a training on them
     benchmarks: Mapping[str, str] = field(default_factory=dict)  # "loader", "train" -> what `tarpon bench` times

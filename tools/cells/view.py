@@ -7,19 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from tarpon.shards.manifest import Manifest
-from tarpon.shards.reader import Reader
 from tarpon.tools.cells.look import read_page
-from tarpon.tools.view.record import Album, Curve, Detail, Entry, Viewing, finite
+from tarpon.tools.view.record import Album, Curve, Detail, Entry, finite
 from tarpon.train.tasks.cells.metrics.predictions import PageRows, load_rows
 
 INFECTED, HOURS, TRUE = "#D55E00", "#0072B2", "#888888"
 
 
-class CellsAlbum:
+class CellsAlbum(Album):
     """Stacks of a data set, each with its pages in order, and a run's predictions where there are any."""
 
     def __init__(self, manifest: Manifest, run: Path | None) -> None:
-        self.manifest, self.reader = manifest, Reader(manifest)
+        super().__init__(manifest, run)
         stack, page = manifest.column("stack"), manifest.column("page")
         order = np.lexsort((page, stack))
         names, first = np.unique(stack[order].astype(str), return_index=True)
@@ -32,7 +31,7 @@ class CellsAlbum:
                 self.predicted |= {key: (held, place) for place, key in enumerate(held.key.tolist())}
         self.keys = manifest.column("key")
 
-    def entries(self) -> Iterator[Entry]:
+    def _entries(self) -> Iterator[Entry]:
         for name, rows in zip(self.names, self.rows, strict=True):
             label, split = (self.manifest.value(rows[0], column) for column in ("label", "split"))
             told = any(self.keys[row] in self.predicted for row in rows)
@@ -79,13 +78,3 @@ class CellsAlbum:
         yield Curve(name="infected", unit="probability", values=over_time("prob"), colour=INFECTED)
         yield Curve(name="predicted hours", unit="since the onset", values=over_time("predicted"), colour=HOURS)
         yield Curve(name="true hours", unit="since the onset", values=over_time("target"), colour=TRUE)
-
-
-def open_album(manifest: Manifest, run: Path | None) -> Album:
-    album = CellsAlbum(manifest, run)
-    return Album(
-        entries=list(album.entries()), detail=album.detail, picture=album.picture, steps=album.steps, close=album.reader.close
-    )
-
-
-VIEW = Viewing(open=open_album)

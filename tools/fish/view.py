@@ -6,19 +6,18 @@ from pathlib import Path
 import numpy as np
 
 from tarpon.shards.manifest import Manifest
-from tarpon.shards.reader import Reader
-from tarpon.tools.view.record import Album, Answer, Detail, Entry, Viewing
+from tarpon.tools.view.record import Album, Answer, Detail, Entry
 from tarpon.train.tasks.fish.metrics.predictions import AttributeRows, load_rows
 from tarpon.train.tasks.fish.metrics.scores import THRESHOLD
 
 UNKNOWN = "not known"
 
 
-class FishAlbum:
+class FishAlbum(Album):
     """Images of a data set, in its order, with a run's predictions where there are any."""
 
     def __init__(self, manifest: Manifest, run: Path | None) -> None:
-        self.manifest, self.reader = manifest, Reader(manifest)
+        super().__init__(manifest, run)
         self.predicted: dict[str, tuple[AttributeRows, int]] = {}  # key -> file and place in it
         for split in ("val", "test"):
             path = None if run is None else run / "predictions" / f"{split}.npz"
@@ -26,7 +25,7 @@ class FishAlbum:
                 held = load_rows(path)
                 self.predicted |= {key: (held, place) for place, key in enumerate(held.key.tolist())}
 
-    def entries(self) -> Iterator[Entry]:
+    def _entries(self) -> Iterator[Entry]:
         columns = (self.manifest.column(name).tolist() for name in ("key", "split", "family"))
         for key, split, family in zip(*columns, strict=True):
             yield Entry(key=key, split=split, words=family or UNKNOWN, predicted=key in self.predicted)
@@ -69,17 +68,3 @@ def _read_name(held: AttributeRows, name: str, place: int) -> str:
     names = {"family": held.names.families, "order": held.names.orders, "feeding": held.names.feedings}[name]
     numbers: np.ndarray | None = getattr(held, f"{name}_pred")
     return "" if numbers is None else names[int(numbers[place])]
-
-
-def open_album(manifest: Manifest, run: Path | None) -> Album:
-    album = FishAlbum(manifest, run)
-    return Album(
-        entries=list(album.entries()),
-        detail=album.detail,
-        picture=album.picture,
-        steps=lambda row: 1,
-        close=album.reader.close,
-    )
-
-
-VIEW = Viewing(open=open_album)

@@ -12,11 +12,10 @@ from PIL import Image
 
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.npy import read_npy
-from tarpon.shards.reader import Reader
 from tarpon.shards.sources.video.clips import decode
 from tarpon.shards.sources.video.display import Display
 from tarpon.tools.mouse.look import SURE
-from tarpon.tools.view.record import Album, Curve, Detail, Entry, Points, Strip, Viewing, finite, list_places
+from tarpon.tools.view.record import Album, Curve, Detail, Entry, Points, Strip, finite, list_places
 from tarpon.train.figures.style import class_colours
 from tarpon.train.tasks.mouse.metrics.trial import Trial, load_trials
 
@@ -42,11 +41,11 @@ class ClipFrames:
         return self._done[number]
 
 
-class MouseAlbum:
+class MouseAlbum(Album):
     """Trials of a data set, in its order, with a run's predictions where there are any."""
 
     def __init__(self, manifest: Manifest, run: Path | None) -> None:
-        self.manifest, self.reader = manifest, Reader(manifest)
+        super().__init__(manifest, run)
         self.trials: dict[str, Trial] = {}
         self.classes, self.predicted_classes = list(manifest.card["classes"]), []
         for split in ("val", "test"):
@@ -57,7 +56,7 @@ class MouseAlbum:
         self._lock = threading.Lock()
         self._clips: OrderedDict[int, ClipFrames] = OrderedDict()
 
-    def entries(self) -> Iterator[Entry]:
+    def _entries(self) -> Iterator[Entry]:
         columns = (self.manifest.column(name).tolist() for name in ("key", "split", "group", "frames"))
         for key, split, group, frames in zip(*columns, strict=True):
             yield Entry(key=key, split=split, words=f"{group}, {frames} frames", predicted=key in self.trials)
@@ -127,13 +126,3 @@ def _confidence(trial: Trial) -> Curve:
     return Curve(
         name="confidence", unit="probability of the predicted class", values=finite(trial.probs.max(1)), colour="#888888"
     )
-
-
-def open_album(manifest: Manifest, run: Path | None) -> Album:
-    album = MouseAlbum(manifest, run)
-    return Album(
-        entries=list(album.entries()), detail=album.detail, picture=album.picture, steps=album.steps, close=album.reader.close
-    )
-
-
-VIEW = Viewing(open=open_album)

@@ -6,24 +6,23 @@ from pathlib import Path
 import numpy as np
 
 from tarpon.shards.manifest import Manifest
-from tarpon.shards.reader import Reader
 from tarpon.shards.sources.star.split import group_indices
-from tarpon.tools.view.record import Album, Detail, Entry, Match, Viewing
+from tarpon.tools.view.record import Album, Detail, Entry, Match
 
 NEAREST, OTHERS = 12, 24  # photographs shown beside one
 
 
-class StarAlbum:
+class StarAlbum(Album):
     """Photographs of a data set, in its order, with a run's embeddings where there are any."""
 
     def __init__(self, manifest: Manifest, run: Path | None) -> None:
-        self.manifest, self.reader = manifest, Reader(manifest)
+        super().__init__(manifest, run)
         self.identity, self.session = (manifest.column(name).tolist() for name in ("identity", "session"))
         self.dataset = manifest.column("dataset")
         self.own = group_indices(self.identity)
         self.searches = [] if run is None else list(_searches(run, manifest))
 
-    def entries(self) -> Iterator[Entry]:
+    def _entries(self) -> Iterator[Entry]:
         columns = (self.manifest.column(name).tolist() for name in ("key", "split", "distractor", "novel"))
         for row, (key, split, distractor, novel) in enumerate(zip(*columns, strict=True)):
             role = ", seen once" if distractor else ", held out as new" if novel else ""
@@ -108,17 +107,3 @@ def _searches(run: Path, manifest: Manifest) -> Iterator[Search]:
                 raise ValueError(f"{path}: made of other shards than {manifest.root}; give those with --data")
             rows = {"rows": held.row[here], "role": held.role[here], "vectors": held.embedding[here]}
             yield Search(split, **rows, datasets=datasets)
-
-
-def open_album(manifest: Manifest, run: Path | None) -> Album:
-    album = StarAlbum(manifest, run)
-    return Album(
-        entries=list(album.entries()),
-        detail=album.detail,
-        picture=album.picture,
-        steps=lambda row: 1,
-        close=album.reader.close,
-    )
-
-
-VIEW = Viewing(open=open_album)

@@ -6,7 +6,7 @@ from pathlib import Path
 from tarpon.shards.bounded_text import read_yaml
 from tarpon.shards.manifest import MANIFEST, open_manifest
 from tarpon.tools.tasks import TOOLS, part_of_kind
-from tarpon.tools.view.record import Album, Viewing
+from tarpon.tools.view.record import Album
 
 
 def open_album(source: Path, *, data: str | None = None) -> tuple[Album, str]:
@@ -22,8 +22,8 @@ def open_album(source: Path, *, data: str | None = None) -> tuple[Album, str]:
         raise ValueError(f"{source}: neither shards (no {MANIFEST}) nor a run folder (no run.yaml)")
     root = data or (source if run is None else _shards_of(run))
     manifest = open_manifest(root, kind=None if run is None else _kind_of(run))
-    viewing: Viewing = part_of_kind(manifest.card["kind"], "view", where=str(root))
-    album = viewing.open(manifest, run)
+    kind: type[Album] = part_of_kind(manifest.card["kind"], "view", where=str(root))
+    album = kind(manifest, run)
     if run is not None and not any(entry.predicted for entry in album.entries):
         raise ValueError(
             f"{run}: no predictions of anything in {root}; let the training finish, or give the shards with --data"

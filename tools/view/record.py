@@ -4,13 +4,16 @@ A task makes the album of its shards and, where a run is looked at, of its predi
 Everything but the pictures goes to the page as JSON.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from tarpon.shards.manifest import Manifest
+from tarpon.shards.reader import Reader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,22 +92,39 @@ class Detail:
     matches_head: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Album:
-    """What a task shows of a data set. Entries are known by their place in the list; nothing else can be asked for."""
+class Album(ABC):
+    """What a task shows of a data set. Entries are known by their place in the list; nothing else can be asked for.
 
-    entries: Sequence[Entry]
-    detail: Callable[[int], Detail]
-    picture: Callable[[int, int], tuple[bytes, str]]  # (entry, step within its steps) -> a PNG or JPEG file, its media type
-    steps: Callable[[int], int]
-    close: Callable[[], None] = field(default=lambda: None)
+    Args:
+        run: folder whose predictions stand beside the labels; None: there are none.
+    """
 
+    def __init__(self, manifest: Manifest, run: Path | None) -> None:
+        self.manifest, self.reader, self.run = manifest, Reader(manifest), run
 
-@dataclass(frozen=True, kw_only=True)
-class Viewing:
-    """How a task opens its album: shards, and the run folder or None."""
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """All of them, in their order."""
+        return list(self._entries())
 
-    open: Callable[[Manifest, Path | None], Album]
+    @abstractmethod
+    def _entries(self) -> Iterable[Entry]: ...
+
+    @abstractmethod
+    def detail(self, entry: int) -> Detail:
+        """What stands beside the pictures of an entry."""
+
+    @abstractmethod
+    def picture(self, entry: int, step: int) -> tuple[bytes, str]:
+        """A PNG or JPEG file, and its media type."""
+
+    def steps(self, entry: int) -> int:
+        """Pictures of an entry."""
+        return 1
+
+    def close(self) -> None:
+        """Let go of the tars."""
+        self.reader.close()
 
 
 def finite(values: np.ndarray, *, digits: int = 3) -> list[float | None]:

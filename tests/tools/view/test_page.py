@@ -1,5 +1,7 @@
 """The page in a real browser: what it shows, its keys, and that it fits a telephone."""
 
+from types import SimpleNamespace
+
 import pytest
 
 LOADED = "document.querySelector('#picture').naturalWidth > 0 && document.querySelector('#caption').textContent"
@@ -64,13 +66,17 @@ def test_fits_a_telephone(browser, serve, request, fish_shards, task):
 
 
 def test_names_are_text_and_an_address_opens_its_entry(browser, serve):
-    from tarpon.tools.view.record import Album, Detail, Entry
+    from tarpon.tools.view.record import Detail, Entry
 
     spiteful = "<img src=x onerror=\"document.title='taken'\">"
     detail = Detail(facts=[(spiteful, spiteful)], captions=[spiteful], unit=spiteful)
     entries = [Entry(key=f"{spiteful}{number}", split=spiteful, words=spiteful) for number in range(3)]
-    album = Album(
-        entries=entries, detail=lambda entry: detail, picture=lambda entry, step: (b"", "image/png"), steps=lambda entry: 1
+    album = SimpleNamespace(
+        entries=entries,
+        detail=lambda entry: detail,
+        picture=lambda entry, step: (b"", "image/png"),
+        steps=lambda entry: 1,
+        close=lambda: None,
     )
     browser.resize(1300, 900)
     with serve(album, title=spiteful) as port:

@@ -3,17 +3,18 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from tarpon.tools import cli
-from tarpon.tools.view.record import Album, Detail, Entry
+from tarpon.tools.view.record import Detail, Entry
 from tarpon.tools.view.server import LISTED, is_own_name
 
 SPITEFUL = '<script>alert("x")</script>'
 
 
-def made_album(count: int = 3) -> Album:
+def made_album(count: int = 3) -> SimpleNamespace:
     """Entries of two steps whose pictures say where they are from; the second cannot be read."""
 
     def picture(entry: int, step: int) -> tuple[bytes, str]:
@@ -24,8 +25,12 @@ def made_album(count: int = 3) -> Album:
     entries = [
         Entry(key=f"{SPITEFUL}{i}", split="test" if i % 2 else "train", words="a", predicted=i == 0) for i in range(count)
     ]
-    return Album(
-        entries=entries, detail=lambda entry: Detail(facts=[("a", "b")], steps=2), picture=picture, steps=lambda entry: 2
+    return SimpleNamespace(  # what the server asks of an album
+        entries=entries,
+        detail=lambda entry: Detail(facts=[("a", "b")], steps=2),
+        picture=picture,
+        steps=lambda entry: 2,
+        close=lambda: None,
     )
 
 
