@@ -21,7 +21,7 @@ def serve():
 
     @contextmanager
     def serve(source: Path | Album, *, data: str | None = None, title: str = "title") -> Iterator[int]:
-        album, title = (source, title) if isinstance(source, Album) else open_album(source, data=data)
+        album, title = open_album(source, data=data) if isinstance(source, Path) else (source, title)
         server = make_server(album, title=title)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
