@@ -80,8 +80,7 @@ def write_shards(jobs: Sequence[ShardJob], *, workers: int, executor: Executor |
     """
     if (folder := Store(jobs[0].out).folder) is not None:
         (folder / PARTS).mkdir(parents=True, exist_ok=True)
-        atomic.remove_drafts(folder)
-        atomic.remove_drafts(folder / PARTS)
+        _remove_drafts(folder)
     todo = [job for job in jobs if not job.is_done()]
     total = sum(unit.size() for job in jobs for unit in job.units)
     ready = total - sum(unit.size() for job in todo for unit in job.units)
@@ -93,6 +92,13 @@ def write_shards(jobs: Sequence[ShardJob], *, workers: int, executor: Executor |
             bar.update(sum(unit.size() for unit in job.units))
 
         run_jobs(todo, write_shard, workers=workers, executor=executor, done=count)
+    if folder is not None:
+        _remove_drafts(folder)  # of a cluster's worker that was killed, whose shard another one made
+
+
+def _remove_drafts(folder: Path) -> None:
+    for held in (folder, folder / PARTS):
+        atomic.remove_drafts(held)
 
 
 def write_shard(job: ShardJob) -> str:

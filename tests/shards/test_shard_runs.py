@@ -83,6 +83,22 @@ def test_a_process_that_dies_of_its_shard_is_named_and_the_others_finish(toy, tm
     assert len(manifest) == 8
 
 
+def test_what_a_killed_worker_left_half_written_goes_when_its_shard_is_made_again(toy, tmp_path):
+    """A cluster gives the shard to another worker in the middle of a packing: the first one's draft stays behind."""
+    out = tmp_path / "out"
+
+    class Killed(ThreadPoolExecutor):
+        def submit(self, function, job):
+            (out / f".{job.tar()}.elsewhere.1.tmp").write_bytes(b"half a tar")
+            (out / f".{job.name}.idx.elsewhere.1.tmp").write_bytes(b"half an index")
+            return super().submit(function, job)
+
+    with Killed(1) as pool:
+        toy.run(out, count=4, executor=pool)
+    assert not list(out.rglob(".*"))
+    assert (out / MANIFEST).exists()
+
+
 def test_a_second_packing_into_a_folder_is_refused_and_changes_nothing(toy, tmp_path):
     with hold_packing(tmp_path / "out"):
         draft = tmp_path / "out" / ".shard-00000.tar.elsewhere.1.tmp"
