@@ -4,7 +4,7 @@ By DALI on a GPU (`mixed` decode) or a CPU.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 
@@ -25,6 +25,9 @@ class PageGraph:
     @property
     def noise_inputs(self) -> tuple[str, ...]:
         return ("noise",) if self.augment else ()
+
+    def plain(self) -> "PageGraph":
+        return replace(self, augment=False)
 
     def steps(self, inputs: Mapping[str, Any], *, gpu: bool) -> tuple:
         """page (B, 1, size, size) float32 on the device, row (B,) int64 on the CPU."""
