@@ -38,6 +38,7 @@ GENERAL: dict[str, Command] = {
     "report": Command(target="report:run", takes=("run",), does="one HTML file of a run folder"),
     "bench loader": Command(target="bench.loader:run", does="frames/s of the loader against what labs do today"),
     "bench ops": Command(target="bench.ops:run", does="fused operations against plain and compiled PyTorch"),
+    "bench plan": Command(target="bench.plan:run", does="seconds and memory to open and plan manifests of any size"),
     "bench train": Command(target="bench.train:run", does="rows/s of training against what labs do today"),
     "train": Command(target="train:run", raw=True, does="train a task on what was packed, on all GPUs of this machine"),
     "completion": Command(target="completion:run", takes=("shell",), does="a script for the Tab key of your shell"),
