@@ -14,12 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tarpon.shards.arrow_input import open_bytes
+from tarpon.shards.fingerprint import hash_cells
 from tarpon.shards.schema import VERSION
 from tarpon.shards.store import NotThere, Store
 from tarpon.shards.tar_cache import Cache, TarSum
 
 MANIFEST, CARD = "manifest.parquet", "dataset.json"
-CHECKSUMS = MANIFEST_SUM, CARD_SUM = "manifest_sha256", "card_sha256"  # entries of the card
+# entries of the card: of the manifest's file, of its cells (the fingerprint of runs), of the card's other entries
+CHECKSUMS = MANIFEST_SUM, ROWS_SUM, CARD_SUM = "manifest_sha256", "rows_sha256", "card_sha256"
 NEEDED = ("key", "shard", "group", "split")  # columns that every kind has and everything reads
 TAR_SUMS = b"tars"  # entry of the table's metadata: JSON, tar -> [bytes, SHA-256]
 TAR_END = 2 * 10240  # bytes at most behind the last sample of a tar: padding, and blocks of zeros
@@ -97,11 +99,10 @@ class Manifest:
         return taken.flatten().to_numpy(zero_copy_only=False), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of every cell of the manifest; a resumed run must find the same one."""
-        digest = hashlib.sha256()
-        for name in sorted(self.table.column_names):
-            digest.update("\0".join(map(str, self.table[name].to_pylist())).encode())
-        return digest.hexdigest()
+        """SHA-256 (hex) of every cell of the manifest, which a resumed run must find again; the card's, else computed."""
+        if MANIFEST_SUM in self.card and ROWS_SUM in self.card:
+            return str(self.card[ROWS_SUM])
+        return hash_cells(self.table)
 
 
 def write_manifest(root: str | Path, table: pa.Table, card: dict) -> None:
@@ -110,7 +111,8 @@ def write_manifest(root: str | Path, table: pa.Table, card: dict) -> None:
     with store.replace(MANIFEST) as draft:
         pq.write_table(table, draft)
         told = {name: value for name, value in card.items() if name not in CHECKSUMS}
-        told = json.loads(json.dumps({**told, MANIFEST_SUM: hashlib.sha256(draft.read_bytes()).hexdigest()}))
+        told |= {MANIFEST_SUM: hashlib.sha256(draft.read_bytes()).hexdigest(), ROWS_SUM: hash_cells(table)}
+        told = json.loads(json.dumps(told))
         store.write(CARD, (json.dumps({**told, CARD_SUM: _sum_of(told)}, indent=2) + "\n").encode())
 
 
