@@ -6,6 +6,7 @@ Written last, so that its existence means the set is whole. Held as an Arrow tab
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,10 @@ class Manifest:
             raise ValueError(f"split {split!r} must be one of {', '.join(SPLITS)}")
         return np.flatnonzero(pc.equal(self._column("split"), split).to_numpy(zero_copy_only=False))
 
+    def split_size(self, split: str) -> int:
+        """Number of rows of a split."""
+        return len(self.rows(split))
+
     def value(self, row: int, column: str) -> object:
         return self._column(column)[int(row)].as_py()
 
@@ -92,17 +97,49 @@ class Manifest:
 
     def lists(self, name: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A list column of some rows as (values, offsets): row i holds values[offsets[i]:offsets[i + 1]]."""
-        taken = self._column(name).take(pa.array(rows)).combine_chunks()
-        if isinstance(taken, pa.ChunkedArray):
-            taken = pa.concat_arrays(taken.chunks) if taken.num_chunks else pa.array([], taken.type)
-        lengths = pc.list_value_length(taken).fill_null(0).to_numpy(zero_copy_only=False)
-        return taken.flatten().to_numpy(zero_copy_only=False), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return list_cells(self._column(name).take(pa.array(rows)))
+
+    def count_groups(self) -> int:
+        return pc.count_distinct(self._column("group")).as_py()
+
+    def sum_lists(self, name: str, split: str, *, length: int) -> np.ndarray:
+        """A column of lists of `length` numbers added up over a split, place by place: (length,) int64."""
+        return self.lists(name, self.rows(split))[0].reshape(-1, length).sum(0, dtype=np.int64)
+
+    def count_kinds(self, *columns: str) -> list[tuple]:
+        """Every combination of values of some columns with its number of rows, in the order they first come."""
+        table = pa.table([self._column(name) for name in columns], names=list(columns))
+        found = table.group_by(list(columns), use_threads=False).aggregate([([], "count_all")]).to_pydict()
+        return list(zip(*found.values(), strict=True))
+
+    @cached_property
+    def _tars(self) -> tuple[list[str], np.ndarray]:
+        coded = pc.dictionary_encode(self._column("shard").combine_chunks())
+        return coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False)
+
+    @property
+    def tars(self) -> list[str]:
+        """Names of all tars, in the order that their rows come."""
+        return self._tars[0]
+
+    def tar_numbers(self, rows: np.ndarray) -> np.ndarray:
+        """Place of each row's tar in `tars`, (n,)."""
+        return self._tars[1][rows]
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) of every cell of the manifest, which a resumed run must find again; the card's, else computed."""
         if MANIFEST_SUM in self.card and ROWS_SUM in self.card:
             return str(self.card[ROWS_SUM])
         return hash_cells(self.table)
+
+
+def list_cells(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Lists as (values, offsets): list i holds values[offsets[i]:offsets[i + 1]]."""
+    taken = column.combine_chunks()
+    if isinstance(taken, pa.ChunkedArray):
+        taken = pa.concat_arrays(taken.chunks) if taken.num_chunks else pa.array([], taken.type)
+    lengths = pc.list_value_length(taken).fill_null(0).to_numpy(zero_copy_only=False)
+    return taken.flatten().to_numpy(zero_copy_only=False), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def write_manifest(root: str | Path, table: pa.Table, card: dict) -> None:
@@ -139,9 +176,7 @@ def open_manifest(
     """
     store = Store(root, retry_s=retry_s)
     root = store.root
-    content, card = _read_both(store)
-    if kind is not None and card.get("kind") != kind:
-        raise ValueError(f"{root}: holds {card.get('kind')} data, {kind} is needed; give other shards")
+    content, card = _read_both(store, kind=kind)
     if MANIFEST_SUM in card and hashlib.sha256(content).hexdigest() != card[MANIFEST_SUM]:
         raise ValueError(f"{root}/{MANIFEST}: checksum differs from {CARD}; copy both files again, or pack again")
     try:
@@ -159,7 +194,7 @@ def open_manifest(
     return Manifest(root=root, card=card, table=table, store=store, cache=cache)
 
 
-def _read_both(store: Store) -> tuple[bytes, dict]:
+def _read_both(store: Store, *, kind: str | None) -> tuple[bytes, dict]:
     """The manifest's bytes and the checked card; ValueError where one is missing."""
     try:
         content = store.read(MANIFEST)
@@ -173,10 +208,18 @@ def _read_both(store: Store) -> tuple[bytes, dict]:
                 else "give the folder that `tarpon pack ... --out` wrote"
             )
         ) from error
+    return content, read_card(store, kind=kind)
+
+
+def read_card(store: Store, *, kind: str | None) -> dict:
+    """The checked card; ValueError where there is none, or it is of another kind than is needed."""
     try:
-        return content, _checked_card(store.read(CARD), root=store.root)
+        card = _checked_card(store.read(CARD), root=store.root)
     except NotThere as error:
         raise ValueError(f"{store.root}: no {CARD} beside the manifest; copy it there, or pack again") from error
+    if kind is not None and card.get("kind") != kind:
+        raise ValueError(f"{store.root}: holds {card.get('kind')} data, {kind} is needed; give other shards")
+    return card
 
 
 def _checked_card(content: bytes, *, root: str) -> dict:

@@ -18,6 +18,7 @@ from tarpon.shards.manifest import MANIFEST, TAR_SUMS, Manifest, open_manifest, 
 from tarpon.shards.packing_lock import hold_packing
 from tarpon.shards.quarantine import Fault, format_faults, parse_faults
 from tarpon.shards.schema import VERSION, Schema
+from tarpon.shards.shard_table import write_shard_table
 from tarpon.shards.source import Scan, Source
 from tarpon.shards.split import assign_splits, check_leak
 from tarpon.shards.store import NotThere, Store
@@ -139,6 +140,7 @@ def _write_set(
         "quarantined": sum(not fault.packed for fault in faults),
     }
     table = table.replace_schema_metadata({TAR_SUMS: json.dumps(read_tar_sums(jobs))})
+    own |= write_shard_table(out, table, source.schema)
     write_manifest(out.root, table, _describe_rows(table, source.schema) | own | described)
     out.remove(PARTS)
     return open_manifest(out.root), faults

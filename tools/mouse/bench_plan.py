@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from tarpon.pipelines.clip.checks import check_clips
-from tarpon.pipelines.clip.feed import tile_windows
+from tarpon.pipelines.clip.tiles import tile
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.sampling.plan import EpochPlan
 from tarpon.shards.sources.mouse.source import SCHEMA
@@ -45,7 +45,7 @@ def begin_rows(manifest: Manifest) -> EpochPlan:
     counts = {split: class_counts(manifest, options, split=split) for split in stored_splits(manifest)}
     order, *_ = sampling(manifest, manifest.rows("train"), options, seed=0, counts=counts["train"])
     trial_names(manifest, options, ())
-    tile_windows(manifest, np.arange(len(manifest)), frames=options.window.val_frames)
+    tile(manifest, frames=options.window.val_frames)
     return order
 
 
