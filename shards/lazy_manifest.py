@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from tarpon.shards.arrow_input import open_bytes
 from tarpon.shards.manifest import CARD, MANIFEST_SUM, ROWS_SUM, SPLITS, list_cells, read_card
-from tarpon.shards.shard_table import COLUMNS, KINDS, SHARDS, SHARDS_SUM, rows_file
+from tarpon.shards.shard_table import BY_SHARD, COLUMNS, KINDS, OF_ROWS, SHARDS, SHARDS_SUM, rows_file
 from tarpon.shards.store import NotThere, Store
 from tarpon.shards.tar_cache import Cache, TarSum
 
@@ -41,7 +41,7 @@ class LazyManifest:
     @property
     def identity(self) -> str:
         """As of the `Manifest` of the same set: both share the cache of tars."""
-        return str(self.card.get(MANIFEST_SUM) or self.card[SHARDS_SUM])
+        return str(self.card.get(MANIFEST_SUM) or self.card[BY_SHARD][SHARDS_SUM])
 
     @cached_property
     def ends(self) -> np.ndarray:
@@ -135,7 +135,7 @@ class LazyManifest:
 
     def count_kinds(self, *columns: str) -> list[tuple]:
         """As `Manifest.count_kinds`, of columns that the card counts; ValueError of others."""
-        kinds = self.card.get(KINDS, {"columns": [], "counts": []})
+        kinds = self.card[BY_SHARD].get(KINDS, {"columns": [], "counts": []})
         if missing := sorted(set(columns) - set(kinds["columns"])):
             raise ValueError(f"{self.root}: its card does not count {missing[0]}; `tarpon upgrade {self.root}` counts anew")
         places, found = [kinds["columns"].index(name) for name in columns], {}
@@ -148,8 +148,8 @@ class LazyManifest:
         return self.card["split"]["groups"]
 
     def fingerprint(self) -> str:
-        """That of the `Manifest` of the same set; of one that never had one, the checksum of `shards.parquet`."""
-        return str(self.card.get(ROWS_SUM) or self.card[SHARDS_SUM])
+        """That of the `Manifest` of the same set."""
+        return str(self.card[BY_SHARD][OF_ROWS])
 
     def tar_sums(self) -> dict[str, TarSum]:
         """As `Manifest.tar_sums`."""
@@ -207,7 +207,10 @@ def open_lazily(
         content = store.read(SHARDS)
     except NotThere as error:
         raise ValueError(f"{store.root}: no {SHARDS} here; `tarpon upgrade {store.root}` writes it") from error
-    if hashlib.sha256(content).hexdigest() != card.get(SHARDS_SUM):
+    told = card.get(BY_SHARD, {})
+    if ROWS_SUM in card and told and card[ROWS_SUM] != told[OF_ROWS]:
+        raise ValueError(f"{store.root}/{SHARDS}: is of another manifest; `tarpon upgrade {store.root}` writes it anew")
+    if hashlib.sha256(content).hexdigest() != told.get(SHARDS_SUM):
         raise ValueError(f"{store.root}/{SHARDS}: checksum differs from {CARD}; copy both again, or `tarpon upgrade` the set")
     lines = pq.read_table(open_bytes(content))
     if missing := [name for name, kind in COLUMNS if name not in lines.column_names or lines.schema.field(name).type != kind]:

@@ -142,15 +142,24 @@ def list_cells(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     return taken.flatten().to_numpy(zero_copy_only=False), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
-def write_manifest(root: str | Path, table: pa.Table, card: dict) -> None:
-    """The card, with checksums of the manifest and of itself, first, the manifest last; both by rename."""
+def write_manifest(root: str | Path, table: pa.Table, card: dict, *, rows_sum: str | None = None) -> None:
+    """The card, with checksums of the manifest and of itself, first, the manifest last; both by rename.
+
+    Args:
+        rows_sum: `hash_cells` of the table, where it is known.
+    """
     store = Store(root)
     with store.replace(MANIFEST) as draft:
         pq.write_table(table, draft)
         told = {name: value for name, value in card.items() if name not in CHECKSUMS}
-        told |= {MANIFEST_SUM: hashlib.sha256(draft.read_bytes()).hexdigest(), ROWS_SUM: hash_cells(table)}
-        told = json.loads(json.dumps(told))
-        store.write(CARD, (json.dumps({**told, CARD_SUM: _sum_of(told)}, indent=2) + "\n").encode())
+        told |= {MANIFEST_SUM: hashlib.sha256(draft.read_bytes()).hexdigest(), ROWS_SUM: rows_sum or hash_cells(table)}
+        write_card(store, told)
+
+
+def write_card(store: Store, card: dict) -> None:
+    """The card with a checksum of its other entries."""
+    told = json.loads(json.dumps({name: value for name, value in card.items() if name != CARD_SUM}))
+    store.write(CARD, (json.dumps({**told, CARD_SUM: _sum_of(told)}, indent=2) + "\n").encode())
 
 
 def _sum_of(card: dict) -> str:

@@ -18,7 +18,8 @@ from tarpon.shards.schema import Schema, Summary
 from tarpon.shards.store import Store
 
 SHARDS, ROWS = "shards.parquet", "rows"
-SHARDS_SUM, KINDS = "shards_sha256", "kinds"  # entries of the card
+BY_SHARD = "by_shard"  # entry of the card, with these entries: of the file, of the manifest's cells, and counts of kinds
+SHARDS_SUM, OF_ROWS, KINDS = "sha256", "rows_sha256", "kinds"
 DIGEST = pa.binary(32)
 COLUMNS = (
     ("shard", pa.string()),  # the tar's name
@@ -31,11 +32,11 @@ COLUMNS = (
 )
 
 
-def write_shard_table(store: Store, table: pa.Table, schema: Schema) -> dict[str, object]:
+def write_shard_table(store: Store, table: pa.Table, schema: Schema, *, rows_sum: str) -> dict[str, object]:
     """Write both; returns what they add to the card.
 
     Args:
-        table: the manifest's, with the tars' checksums in its metadata.
+        table: the manifest's, with the tars' checksums in its metadata. rows_sum: its `hash_cells`.
 
     Raises:
         ValueError: the rows of a shard do not lie side by side.
@@ -45,12 +46,12 @@ def write_shard_table(store: Store, table: pa.Table, schema: Schema) -> dict[str
     lines = [*_write_rows(store, table, schema.summary)]
     with store.replace(SHARDS) as draft:
         pq.write_table(pa.Table.from_pylist(lines, schema=line_schema(schema.summary)), draft)
-        entries: dict[str, object] = {SHARDS_SUM: hashlib.sha256(draft.read_bytes()).hexdigest()}
+        told = {SHARDS_SUM: hashlib.sha256(draft.read_bytes()).hexdigest(), OF_ROWS: rows_sum}
     keep = {f"{_stem(line['shard'])}.parquet" for line in lines}
     for name in store.list_names(ROWS) or ():
         if name not in keep:
             store.remove(f"{ROWS}/{name}")
-    return entries | ({KINDS: count_kinds(table, schema.summary.kinds)} if schema.summary else {})
+    return {BY_SHARD: told | ({KINDS: count_kinds(table, schema.summary.kinds)} if schema.summary else {})}
 
 
 def line_schema(summary: Summary | None) -> pa.Schema:

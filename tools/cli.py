@@ -44,13 +44,16 @@ GENERAL: dict[str, Command] = {
     "completion": Command(target="completion:run", takes=("shell",), does="a script for the Tab key of your shell"),
     "gpu": Command(target="gpu.command:run", does="check and time everything on an NVIDIA GPU"),
     "selftest resume": Command(target="selftest:resume", does="prove that a killed training ends as an unbroken one"),
+    "upgrade": Command(
+        target="upgrade:run", takes=("shards",), does="write what shards of an earlier version lack for very large sets"
+    ),
     "replay": Command(target="replay:run", takes=("dump",), does="a step whose loss was no number, made again and looked into"),
     "doctor": Command(target="doctor:run", does="check what this machine has, and build what can be built ahead"),
 }
 HELP_ALL = {"--help-all", "--help_all"}
 HELP = {"-h", "--help"} | HELP_ALL
 VERBS = (  # the order of the overview: as work goes
-    "doctor", "demo", "pack", "lint", "look", "features", "train", "evaluate", "predict", "report", "view", "export",
+    "doctor", "demo", "pack", "upgrade", "lint", "look", "features", "train", "evaluate", "predict", "report", "view", "export",
     "temporal", "gradcam", "ablate", "folds", "grid", "replay", "selftest", "bench", "gpu", "completion",
 )  # fmt: skip
 

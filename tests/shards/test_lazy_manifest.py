@@ -1,6 +1,5 @@
 """A set opened by its shards answers as the whole manifest, reads only what is asked for, and refuses what was changed."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tarpon.shards import shard_table
 from tarpon.shards.lazy_manifest import LazyManifest, open_lazily
 from tarpon.shards.manifest import CARD, SPLITS, Manifest, write_manifest
 from tarpon.shards.reader import Reader
-from tarpon.shards.schema import Schema, Summary
+from tarpon.shards.schema import Summary
 from tarpon.shards.shard_table import ROWS, SHARDS, cut_by_shard, write_shard_table
 from tarpon.shards.store import Store
 
@@ -31,7 +29,7 @@ def both(toy_shards, toy) -> tuple[Manifest, LazyManifest]:
     manifest = toy_shards(count=40)
     summary = Summary(columns=(("counts", pa.list_(pa.int64())),), make=total, kinds=("number", "split"))
     schema = replace(toy.SCHEMA, summary=summary)
-    entries = write_shard_table(manifest.store, manifest.table, schema)
+    entries = write_shard_table(manifest.store, manifest.table, schema, rows_sum=manifest.fingerprint())
     write_manifest(manifest.root, manifest.table, manifest.card | entries)
     return manifest, open_lazily(manifest.root, kind="toy")
 
@@ -155,9 +153,13 @@ def test_packing_writes_them_and_what_an_earlier_packing_left_goes(toy_shards, t
     assert lazy.fingerprint() == manifest.fingerprint()
     stale = Path(manifest.root) / ROWS / "shard-99999.parquet"
     stale.write_bytes(b"of more shards")
-    entries = write_shard_table(manifest.store, manifest.table, toy.SCHEMA)
+    entries = write_shard_table(manifest.store, manifest.table, toy.SCHEMA, rows_sum=manifest.fingerprint())
     assert not stale.exists()
     assert entries == {name: manifest.card[name] for name in entries}
-    assert json.loads((Path(manifest.root) / CARD).read_text())["shards_sha256"] == entries["shards_sha256"]
-    assert isinstance(toy.SCHEMA, Schema)
-    assert shard_table.line_schema(None).names[:3] == ["shard", "first", "rows"]
+
+
+def test_those_of_another_manifest_are_refused(both):
+    whole, lazy = both
+    write_manifest(whole.root, whole.table.slice(2), whole.card)
+    with pytest.raises(ValueError, match=r"shards\.parquet: is of another manifest; `tarpon upgrade"):
+        open_lazily(lazy.root)
