@@ -39,7 +39,7 @@ def test_the_files_are_those_of_a_folder(pack_toy, url, tmp_path):
     here, others = pack_toy(str(tmp_path / "here"))
     assert manifest.fingerprint() == here.fingerprint()
     assert faults == others
-    assert stored(url) == {path.name: path.read_bytes() for path in Path(here.root).iterdir()}
+    assert stored(url) == {path.name: path.read_bytes() for path in Path(here.root).rglob("*.*")}
     assert open_manifest(url).card == here.card
     again, told = pack_toy(url)  # it is there: nothing is made
     assert again.fingerprint() == here.fingerprint()
