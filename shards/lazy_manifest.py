@@ -17,11 +17,13 @@ import pyarrow.parquet as pq
 
 from tarpon.shards.arrow_input import open_bytes
 from tarpon.shards.manifest import CARD, MANIFEST_SUM, ROWS_SUM, SPLITS, list_cells, read_card
+from tarpon.shards.schema import HASHES
 from tarpon.shards.shard_table import BY_SHARD, COLUMNS, KINDS, OF_ROWS, SHARDS, SHARDS_SUM, rows_file
 from tarpon.shards.store import NotThere, Store
 from tarpon.shards.tar_cache import Cache, TarSum
 
 HELD = 20  # shards whose rows are kept: two windows of a plan and some to spare
+COLD = ("source", "source_sha256", *(name for name, _ in HASHES))  # columns that no training reads: they are not kept
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,7 +66,7 @@ class LazyManifest:
         return int(self.ends[shard - 1]) if shard else 0
 
     def read_shard(self, shard: int) -> pa.Table:
-        """All rows of a shard, by its place in `tars`.
+        """The rows of a shard, by its place in `tars`, without the columns in COLD; kept for the next time.
 
         Raises:
             ValueError: the file of its rows is not there, or not the one that was packed.
@@ -73,6 +75,16 @@ class LazyManifest:
             if shard in self._held:
                 self._held.move_to_end(shard)
                 return self._held[shard]
+        file = self.open_rows(shard)
+        table = file.read([name for name in file.schema_arrow.names if name not in COLD], use_threads=False)
+        with self._lock:
+            self._held[shard] = table
+            while len(self._held) > self.held:
+                self._held.popitem(last=False)
+        return table
+
+    def open_rows(self, shard: int) -> pq.ParquetFile:
+        """The file of a shard's rows; ValueError as of `read_shard`."""
         name = rows_file(self.lines["shard"][shard].as_py())
         try:
             content = self.store.read(name)
@@ -80,12 +92,7 @@ class LazyManifest:
             raise ValueError(f"{self.root}/{name}: no such file; copy it there, or make it with `tarpon upgrade`") from error
         if hashlib.sha256(content).digest() != self.lines["rows_sha256"][shard].as_py():
             raise ValueError(f"{self.root}/{name}: checksum differs from {SHARDS}; copy it again, or `tarpon upgrade` the set")
-        table = pq.read_table(open_bytes(content), use_threads=False)
-        with self._lock:
-            self._held[shard] = table
-            while len(self._held) > self.held:
-                self._held.popitem(last=False)
-        return table
+        return pq.ParquetFile(open_bytes(content))
 
     def value(self, row: int, column: str) -> object:
         shard, place = self._locate(row)
@@ -165,7 +172,7 @@ class LazyManifest:
         return shard, int(row) - self.first_row(shard)
 
     def _column(self, shard: int, name: str) -> pa.ChunkedArray:
-        rows = self.read_shard(shard)
+        rows = self.open_rows(shard).read([name]) if name in COLD else self.read_shard(shard)
         if name not in rows.column_names:
             raise ValueError(f"{self.root}: no column {name}; pack again")
         return rows[name]

@@ -40,7 +40,7 @@ def test_cells_lists_and_splits_are_those_of_the_manifest(both):
     assert lazy.tars == whole.tars
     assert len(lazy.tars) > 4
     for row in range(ROW_COUNT):
-        for name in ("key", "shard", "split", "number", "text_offset"):
+        for name in ("key", "shard", "split", "number", "text_offset", "source", "source_sha256"):
             assert lazy.value(row, name) == whole.value(row, name)
     rows = np.array([71, 0, 7, 8, 30])
     np.testing.assert_array_equal(lazy.tar_numbers(rows), whole.tar_numbers(rows))

@@ -7,26 +7,32 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from tarpon.shards import atomic
+from tarpon.shards.lazy_manifest import LazyManifest, open_lazily
 from tarpon.shards.manifest import Manifest, open_manifest
-from tarpon.shards.sampling.plan import EpochPlan
-from tarpon.tools.bench.plan_sets import DrawnRows, write_set
+from tarpon.shards.sampling.plan import EpochPlan, Slots
+from tarpon.shards.sampling.shard_plan import ShardPlan
+from tarpon.tools.bench.plan_sets import DrawnRows, write_set, write_set_by_shard
 from tarpon.tools.bench.results import describe_machine
 from tarpon.tools.table import table
 from tarpon.tools.tasks import benchmark_of
 
 MICRO, WORLD, RANK = 32, 8, 3  # the process that is measured is rank 3 of 8 that read 32 rows each
 NEXT_STEPS = 100  # timed together
+Clock = Literal["wall", "cpu"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
     """One way from a folder to a plan."""
 
+    write: Callable[..., None]  # (folder, DrawnRows, rows=, shards=): a set made up
     open: Callable[[str], object]  # the folder -> its manifest
     begin: Callable[[object], object]  # the manifest -> the plan, with whatever else a training does with all rows
 
@@ -45,7 +51,20 @@ def begin_rows(manifest: Manifest) -> EpochPlan:
     return EpochPlan(rows=rows, shards=manifest.tar_numbers(rows), seed=0)
 
 
-IMAGES = PlanBenchmark(drawn=DrawnRows(), ways={"rows": Way(open=open_manifest, begin=begin_rows)})
+def begin_shards(manifest: LazyManifest) -> ShardPlan:
+    """The plan over shards of such a set."""
+    return ShardPlan(counts=manifest.split_counts("train"), rows_of=partial(manifest.split_rows, "train"), seed=0)
+
+
+def ways(rows: Callable[[Manifest], object], shards: Callable[[LazyManifest], object]) -> dict[str, Way]:
+    """Both kinds of plan, by what a task does to begin with each."""
+    return {
+        "rows": Way(write=write_set, open=open_manifest, begin=rows),
+        "shards": Way(write=write_set_by_shard, open=open_lazily, begin=shards),
+    }
+
+
+IMAGES = PlanBenchmark(drawn=DrawnRows(), ways=ways(begin_rows, begin_shards))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,34 +76,42 @@ class PlanCost:
     shards: int
     open_s: float
     start_s: float  # from the opened manifest to the plan
-    step_ms: float  # rows of a step in the middle of an epoch, asked for out of order, as after a resume
+    step_ms: float  # rows of a step in the middle of an epoch and their keys, out of order, as after a resume
     next_ms: float  # of each further step, mean of NEXT_STEPS
     fingerprint_s: float
     mib: float  # resident memory at most, beyond that of the imported packages
 
 
 def run(
-    *, task: str | None = None, plan: str = "rows", rows: str = "1e6", shards: str = "1000", json: str | None = None
+    *,
+    task: str | None = None,
+    plan: str = "rows",
+    rows: str = "1e6",
+    shards: str = "1000",
+    clock: Clock = "wall",
+    json: str | None = None,
 ) -> int:
     """Measure opening and planning of manifests that are made up, each in a fresh process.
 
     Args:
         task: whose rows and weights; unset: images with a label, equally weighted.
-        plan: kinds of plan, by comma.
+        plan: rows, shards or both by comma: what is held and planned.
         rows: of the manifests, by comma.
         shards: of each of them, by comma, as many; or one number for all.
+        clock: wall, or cpu: what the processors spent on it, where others keep the machine busy.
         json: file for the figures.
 
     Returns:
         0.
     """
-    sizes, ways = read_sizes(rows, shards), _benchmark(task).ways
-    if unknown := [name for name in plan.split(",") if name not in ways]:
-        raise ValueError(f"plan={unknown[0]!r} must be one of {', '.join(ways)}")
+    sizes, known = read_sizes(rows, shards), _benchmark(task).ways
+    if unknown := [name for name in plan.split(",") if name not in known]:
+        raise ValueError(f"plan={unknown[0]!r} must be one of {', '.join(known)}")
     where = describe_machine()
-    found = [measure(task, name, rows=count, shards=files) for count, files in sizes for name in plan.split(",")]
+    kinds = plan.split(",")
+    found = [measure(task, name, rows=count, shards=files, clock=clock) for count, files in sizes for name in kinds]
     print(f"{where['cpu']}, {where['cores']} cores, load average at the start {where['load_average'][0]}")
-    print(f"rank {RANK} of {WORLD}, {MICRO} rows a process a step; {task or 'images'}\n")
+    print(f"rank {RANK} of {WORLD}, {MICRO} rows a process a step; {task or 'images'}; {clock} time\n")
     print("\n".join(format_costs(found)))
     if json:
         content = {"rows": [asdict(cost) for cost in found], "machine": where}
@@ -109,12 +136,12 @@ def read_sizes(rows: str, shards: str) -> list[tuple[int, int]]:
     return list(zip(counts, files, strict=True))
 
 
-def measure(task: str | None, plan: str, *, rows: int, shards: int) -> PlanCost:
+def measure(task: str | None, plan: str, *, rows: int, shards: int, clock: Clock = "wall") -> PlanCost:
     """Make up a manifest, then open and plan it; both in processes of their own."""
     with tempfile.TemporaryDirectory(prefix="tarpon-plan-") as folder:
         root = Path(folder) / "set"
-        _alone(_write, root, task, rows=rows, shards=shards)
-        times = _alone(_time, str(root), task, plan)
+        _alone(_write, root, task, plan, rows=rows, shards=shards)
+        times = _alone(_time, str(root), task, plan, clock)
     return PlanCost(plan=plan, rows=rows, shards=shards, **times)
 
 
@@ -128,30 +155,37 @@ def _benchmark(task: str | None) -> PlanBenchmark:
     return benchmark_of(task, "plan") if task else IMAGES
 
 
-def _write(root: Path, task: str | None, *, rows: int, shards: int) -> None:
-    write_set(root, _benchmark(task).drawn, rows=rows, shards=shards)
+def _write(root: Path, task: str | None, plan: str, *, rows: int, shards: int) -> None:
+    benchmark = _benchmark(task)
+    benchmark.ways[plan].write(root, benchmark.drawn, rows=rows, shards=shards)
 
 
-def _time(root: str, task: str | None, plan: str) -> dict[str, float]:
+def _time(root: str, task: str | None, plan: str, clock: Clock) -> dict[str, float]:
     """The figures of a `PlanCost`, of this process."""
     way, before = _benchmark(task).ways[plan], _resident_mib("VmRSS")
-    laps = [time.perf_counter()]
+    now = time.process_time if clock == "cpu" else time.perf_counter
+    laps = [now()]
     manifest = way.open(root)
-    laps.append(time.perf_counter())
+    laps.append(now())
     order = way.begin(manifest)
-    laps.append(time.perf_counter())
+    laps.append(now())
     middle = order.steps(MICRO * WORLD) // 2
     steps = order.stream(0, skip=middle, micro=MICRO, accumulation=1, rank=RANK, world=WORLD)
-    next(steps)
-    laps.append(time.perf_counter())
+    _read_keys(manifest, next(steps))
+    laps.append(now())
     for _ in range(NEXT_STEPS):
-        next(steps)
-    laps.append(time.perf_counter())
+        _read_keys(manifest, next(steps))
+    laps.append(now())
     manifest.fingerprint()
-    laps.append(time.perf_counter())
+    laps.append(now())
     spent = np.diff(laps) * (1, 1, 1000, 1000 / NEXT_STEPS, 1)
     names = ("open_s", "start_s", "step_ms", "next_ms", "fingerprint_s")
     return dict(zip(names, spent.tolist(), strict=True)) | {"mib": _resident_mib("VmHWM") - before}
+
+
+def _read_keys(manifest: Manifest | LazyManifest, slots: Slots) -> None:
+    for row in slots.rows.tolist():
+        manifest.value(row, "key")
 
 
 def _resident_mib(name: str) -> float:

@@ -8,9 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from tarpon.shards.manifest import write_manifest
+from tarpon.shards.manifest import write_card, write_manifest
 from tarpon.shards.schema import VERSION, Component, Schema
+from tarpon.shards.shard_table import (
+    BY_SHARD,
+    KINDS,
+    OF_ROWS,
+    ROWS,
+    SHARDS,
+    SHARDS_SUM,
+    line_schema,
+    rows_file,
+    write_shard_table,
+)
+from tarpon.shards.store import Store
 
 IMAGES = Schema(kind="images", components=(Component(name="jpg", holds="nothing"),), columns=(("label", pa.int32()),))
 GROUP_ROWS = 100  # rows of an animal or a stack
@@ -74,3 +87,38 @@ def write_set(out: Path, drawn: DrawnRows, *, rows: int, shards: int) -> None:
         for shard, (first, end) in enumerate(itertools.pairwise(firsts))
     ]
     write_manifest(out, pa.concat_tables(parts), make_card(drawn, rows=rows, shards=shards))
+
+
+def write_set_by_shard(out: Path, drawn: DrawnRows, *, rows: int, shards: int) -> None:
+    """A folder with `shards.parquet` and a card, and no manifest and tars; the shards of a split share one file of rows."""
+    out.mkdir(parents=True)
+    count, lines, kinds = rows // shards, [], {}
+    samples = [_write_sample(out / split, drawn, shard=shard, shards=shards, count=count) for split, shard in _first(shards)]
+    (out / ROWS).mkdir()
+    for shard in range(shards):
+        name, split = f"shard-{shard:05d}.tar", split_of(shard, shards)
+        line, counted = next(sample for sample in samples if sample[0][split])
+        lines.append(line | {"shard": name, "first": shard * count})
+        (out / rows_file(name)).symlink_to(Path("..") / split / rows_file(line["shard"]))
+        for *kind, number in counted.get("counts", ()):
+            kinds[tuple(kind)] = kinds.get(tuple(kind), 0) + number
+    pq.write_table(pa.Table.from_pylist(lines, schema=line_schema(drawn.schema.summary)), out / SHARDS)
+    digest = hashlib.sha256((out / SHARDS).read_bytes()).hexdigest()
+    told = {SHARDS_SUM: digest, OF_ROWS: digest}
+    if summary := drawn.schema.summary:
+        told[KINDS] = {"columns": list(summary.kinds), "counts": [[*kind, number] for kind, number in kinds.items()]}
+    write_card(Store(out), make_card(drawn, rows=count * shards, shards=shards) | {BY_SHARD: told})
+
+
+def _first(shards: int) -> list[tuple[str, int]]:
+    """The first shard of each split."""
+    found = {split_of(shard, shards): shard for shard in reversed(range(shards))}
+    return list(found.items())
+
+
+def _write_sample(out: Path, drawn: DrawnRows, *, shard: int, shards: int, count: int) -> tuple[dict, dict]:
+    """Write one shard's rows as packing does; its line of `shards.parquet` and the kinds of its rows."""
+    out.mkdir()
+    table = make_rows(drawn, shard=shard, shards=shards, first=shard * count, count=count)
+    told = write_shard_table(Store(out), table, drawn.schema, rows_sum="")[BY_SHARD]
+    return pq.read_table(out / SHARDS).to_pylist()[0], told.get(KINDS, {})

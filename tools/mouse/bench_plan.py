@@ -5,15 +5,18 @@ import pyarrow as pa
 
 from tarpon.pipelines.clip.checks import check_clips
 from tarpon.pipelines.clip.tiles import tile
-from tarpon.shards.manifest import Manifest, open_manifest
+from tarpon.shards.lazy_manifest import LazyManifest
+from tarpon.shards.manifest import Manifest
 from tarpon.shards.sampling.plan import EpochPlan
+from tarpon.shards.sampling.shard_plan import ShardPlan
 from tarpon.shards.sources.mouse.source import SCHEMA
 from tarpon.shards.sources.mouse.units import CLASSES
-from tarpon.tools.bench.plan import PlanBenchmark, Way
+from tarpon.tools.bench.plan import PlanBenchmark, ways
 from tarpon.tools.bench.plan_sets import DrawnRows
 from tarpon.train.tasks.mouse.data import stored_splits, trial_names
 from tarpon.train.tasks.mouse.options import MouseOptions
 from tarpon.train.tasks.mouse.sampling import class_counts, sampling
+from tarpon.train.tasks.mouse.shard_sampling import shard_sampling
 
 FRAMES, BOUT = 360, 30  # frames of a trial, and of each of its bouts
 RARE_SHARE = 0.005  # of the bouts: the last class, so that weighing has something to do
@@ -40,16 +43,25 @@ def _lists(values: np.ndarray) -> pa.Array:
 
 def begin_rows(manifest: Manifest) -> EpochPlan:
     """All that a training does with every row, to its plan."""
+    return sampling(manifest, manifest.rows("train"), MouseOptions(), **_begin(manifest))[0]
+
+
+def begin_shards(manifest: LazyManifest) -> ShardPlan:
+    """The same over shards."""
+    return shard_sampling(manifest, MouseOptions(), **_begin(manifest))[0]
+
+
+def _begin(manifest: Manifest | LazyManifest) -> dict[str, object]:
     options = MouseOptions()
     check_clips(manifest, device=None)
     counts = {split: class_counts(manifest, options, split=split) for split in stored_splits(manifest)}
-    order, *_ = sampling(manifest, manifest.rows("train"), options, seed=0, counts=counts["train"])
     trial_names(manifest, options, ())
     tile(manifest, frames=options.window.val_frames)
-    return order
+    manifest.count_groups()
+    return {"seed": 0, "counts": counts["train"]}
 
 
 PLAN = PlanBenchmark(
     drawn=DrawnRows(schema=SCHEMA, draw=draw_trials, card={"classes": CLASSES, "settings": {"pose": "none", "keypoints": []}}),
-    ways={"rows": Way(open=open_manifest, begin=begin_rows)},
+    ways=ways(begin_rows, begin_shards),
 )

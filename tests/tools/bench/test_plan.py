@@ -26,6 +26,20 @@ def test_a_made_up_set_opens_and_holds_one_split_a_shard(task, tmp_path):
         np.testing.assert_array_equal(histogram, counted)
 
 
+@pytest.mark.parametrize("task", [None, *(name for name, tools in TOOLS.items() if "plan" in tools.benchmarks)])
+def test_a_set_made_up_by_shards_is_read_and_planned(task, tmp_path):
+    benchmark = benchmark_of(task, "plan") if task else IMAGES
+    way = benchmark.ways["shards"]
+    way.write(tmp_path / "set", benchmark.drawn, rows=240, shards=20)
+    manifest = way.open(str(tmp_path / "set"))
+    assert len(manifest) == 240
+    assert {name: manifest.split_size(name) for name in ("train", "val", "test")} == {"train": 168, "val": 36, "test": 36}
+    rows = np.concatenate(list(way.begin(manifest).order(0)))
+    assert len(rows) == 168
+    assert set(rows.tolist()) <= set(np.asarray(manifest.rows("train")).tolist())
+    assert {manifest.value(row, "split") for row in rows.tolist()} == {"train"}
+
+
 def test_sizes_are_numbers_that_fit_together():
     assert read_sizes("1e6,1e7", "1000") == [(10**6, 1000), (10**7, 1000)]
     assert read_sizes("1000,2000", "10,20") == [(1000, 10), (2000, 20)]
@@ -42,5 +56,5 @@ def test_the_table_and_the_file_hold_each_manifest(tmp_path, capsys):
     held = json.loads((tmp_path / "costs.json").read_text())["rows"]
     assert [row["rows"] for row in held] == [600, 900]
     assert all(row[name] > 0 for row in held for name in ("open_s", "start_s", "step_ms", "fingerprint_s"))
-    with pytest.raises(ValueError, match="must be one of rows"):
+    with pytest.raises(ValueError, match="must be one of rows, shards"):
         run(plan="columns")
