@@ -1,4 +1,4 @@
-"""`shards.parquet`, a line a shard, and `rows/<shard>.parquet`, its rows: a data set that no process has to hold whole.
+"""`shards.parquet`, a line a shard, and beside each tar its rows, `<shard>.parquet`: a set that no process has to hold whole.
 
 A line has the tar's name, its first row and number of rows, how many of these are of each split, size and SHA-256 of the tar,
 SHA-256 of the file of its rows; then of each split what the kind's `Summary` says (`train_histogram`). It is written when
@@ -17,7 +17,8 @@ from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.schema import Schema, Summary
 from tarpon.shards.store import Store
 
-SHARDS, ROWS = "shards.parquet", "rows"
+SHARDS = "shards.parquet"
+STEM = "shard-"  # what the names of all tars begin with
 BY_SHARD = "by_shard"  # entry of the card, with these entries: of the file, of the manifest's cells, and counts of kinds
 SHARDS_SUM, OF_ROWS, KINDS = "sha256", "rows_sha256", "kinds"
 DIGEST = pa.binary(32)
@@ -41,16 +42,14 @@ def write_shard_table(store: Store, table: pa.Table, schema: Schema, *, rows_sum
     Raises:
         ValueError: the rows of a shard do not lie side by side.
     """
-    if store.folder is not None:
-        (store.folder / ROWS).mkdir(exist_ok=True)
     lines = [*_write_rows(store, table, schema.summary)]
     with store.replace(SHARDS) as draft:
         pq.write_table(pa.Table.from_pylist(lines, schema=line_schema(schema.summary)), draft)
         told = {SHARDS_SUM: hashlib.sha256(draft.read_bytes()).hexdigest(), OF_ROWS: rows_sum}
-    keep = {f"{_stem(line['shard'])}.parquet" for line in lines}
-    for name in store.list_names(ROWS) or ():
-        if name not in keep:
-            store.remove(f"{ROWS}/{name}")
+    keep = {rows_file(line["shard"]) for line in lines}
+    for name in store.list_names() or ():
+        if name.startswith(STEM) and name.endswith(".parquet") and name not in keep:
+            store.remove(name)  # of an earlier writing, of more shards
     return {BY_SHARD: told | ({KINDS: count_kinds(table, schema.summary.kinds)} if schema.summary else {})}
 
 
@@ -97,8 +96,4 @@ def count_kinds(table: pa.Table, columns: tuple[str, ...]) -> dict[str, list]:
 
 def rows_file(shard: str) -> str:
     """The file of a tar's rows."""
-    return f"{ROWS}/{_stem(shard)}.parquet"
-
-
-def _stem(shard: str) -> str:
-    return shard.removesuffix(".tar")
+    return f"{shard.removesuffix('.tar')}.parquet"

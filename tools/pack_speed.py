@@ -36,11 +36,12 @@ class Stopwatch:
         seconds = time.perf_counter() - self.begun_s
         if self.partly or seconds < LEAST_S:
             return []
-        speed = f"{units / seconds:,.0f} frames or images/s, {size / seconds / 1e6:.1f} MB/s of shards"
+        speed = f"{units / seconds:,.0f} frames or images/s, {size / seconds / 1e6:.2g} MB/s of shards"
         if self.workers is None:
             return [f"{speed}, on a cluster"]
         share = min((_cpu_s() - self.cpu_s) / (seconds * min(self.workers, len(os.sched_getaffinity(0)))), 1.0)
-        binds = "the processors bind" if share >= BUSY else "reading and writing, waiting for processors or too few shards bind"
+        waited = "the rest was waiting for files, for other programs or, with few shards, for the last of them"
+        binds = "the processors bind" if share >= BUSY else waited
         return [f"{speed}, on {self.workers} processes that computed {share:.0%} of the time: {binds}"]
 
 

@@ -13,7 +13,7 @@ from tarpon.shards.lazy_manifest import LazyManifest, open_lazily
 from tarpon.shards.manifest import CARD, SPLITS, Manifest, write_manifest
 from tarpon.shards.reader import Reader
 from tarpon.shards.schema import Summary
-from tarpon.shards.shard_table import ROWS, SHARDS, cut_by_shard, write_shard_table
+from tarpon.shards.shard_table import SHARDS, cut_by_shard, write_shard_table
 from tarpon.shards.store import Store
 
 ROW_COUNT = 72  # of the toy with 40 units
@@ -112,20 +112,20 @@ def test_shards_of_one_split_are_not_read_to_find_its_rows(both):
     mixed = [shard for shard, (_, first, count) in enumerate(cut_by_shard(whole.table["shard"]))
              if len(set(whole.column("split")[first : first + count])) > 1]  # fmt: skip
     assert 0 < len(mixed) < len(lazy.tars)
-    assert read == [f"{ROWS}/shard-{shard:05d}.parquet" for shard in mixed]
+    assert read == [f"shard-{shard:05d}.parquet" for shard in mixed]
 
 
 def test_what_was_changed_or_is_missing_is_told_in_one_line(both):
     _, lazy = both
     root = Path(lazy.root)
-    part = root / ROWS / "shard-00001.parquet"
+    part = root / "shard-00001.parquet"
     content = part.read_bytes()
     part.write_bytes(content[:-9] + b"x" + content[-8:])
     row = lazy.first_row(1)
-    with pytest.raises(ValueError, match=r"rows/shard-00001\.parquet: checksum differs from shards\.parquet"):
+    with pytest.raises(ValueError, match=r"/shard-00001\.parquet: checksum differs from shards\.parquet"):
         lazy.value(row, "key")
     part.unlink()
-    with pytest.raises(ValueError, match=r"rows/shard-00001\.parquet: no such file; copy it there, or make it with"):
+    with pytest.raises(ValueError, match=r"/shard-00001\.parquet: no such file; copy it there, or make it with"):
         lazy.value(row, "key")
     with pytest.raises(ValueError, match="holds toy data, mouse is needed"):
         open_lazily(root, kind="mouse")
@@ -151,7 +151,7 @@ def test_packing_writes_them_and_what_an_earlier_packing_left_goes(toy_shards, t
     manifest = toy_shards()
     lazy = open_lazily(manifest.root)
     assert lazy.fingerprint() == manifest.fingerprint()
-    stale = Path(manifest.root) / ROWS / "shard-99999.parquet"
+    stale = Path(manifest.root) / "shard-99999.parquet"
     stale.write_bytes(b"of more shards")
     entries = write_shard_table(manifest.store, manifest.table, toy.SCHEMA, rows_sum=manifest.fingerprint())
     assert not stale.exists()

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +10,7 @@ import pytest
 
 from tarpon.shards.lazy_manifest import open_lazily
 from tarpon.shards.manifest import CARD, SPLITS, open_manifest, write_card, write_manifest
-from tarpon.shards.shard_table import BY_SHARD, ROWS, SHARDS
+from tarpon.shards.shard_table import BY_SHARD, SHARDS
 from tarpon.shards.store import Store
 from tarpon.tools.bench.plan_sets import write_set
 from tarpon.tools.lint_listing import Listing
@@ -25,9 +24,6 @@ def old(tmp_path) -> Path:
     """A set of trials as an earlier version wrote it: a manifest and a card."""
     root = tmp_path / "set"
     write_set(root, PLAN.drawn, rows=60, shards=10)
-    shutil.rmtree(root / ROWS, ignore_errors=True)
-    (root / SHARDS).unlink(missing_ok=True)
-    write_card(Store(root), {name: value for name, value in open_manifest(root).card.items() if name != BY_SHARD})
     return root
 
 
@@ -63,10 +59,10 @@ def test_an_old_set_is_opened_by_its_shards_afterwards(old, capsys):
 def test_lint_finds_rows_and_sums_that_are_not_the_manifests(old):
     run(str(old))
     lines, card = pq.read_table(old / SHARDS), json.loads((old / CARD).read_text())
-    part = old / ROWS / "shard-00002.parquet"
+    part = old / "shard-00002.parquet"
     rows = part.read_bytes()
     part.write_bytes(rows[:-1])
-    assert [where for where, _ in findings(old)] == [f"{ROWS}/shard-00002.parquet"]
+    assert [where for where, _ in findings(old)] == ["shard-00002.parquet"]
     part.write_bytes(rows)
     counts = lines["train"].to_pylist()
     changed = lines.set_column(lines.column_names.index("train"), "train", pa.array([counts[0] + 1, *counts[1:]]))

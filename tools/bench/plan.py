@@ -202,7 +202,8 @@ def format_costs(found: Sequence[PlanCost]) -> Iterator[str]:
     cells = [
         (
             cost.plan, f"{cost.rows:,}", f"{cost.shards:,}", f"{cost.open_s:.2f}", f"{cost.start_s:.2f}",
-            f"{cost.step_ms:.1f}", f"{cost.cells_ms:.1f}", f"{cost.next_ms:.2f}", f"{cost.fingerprint_s:.2f}", f"{cost.mib:.0f}",
+            f"{cost.step_ms:.1f}", f"{cost.cells_ms:.1f}", f"{cost.next_ms:.2f}",
+            f"{cost.fingerprint_s:.2f}", f"{cost.mib:.0f}",
         )
         for cost in found
     ]  # fmt: skip

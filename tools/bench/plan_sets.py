@@ -16,7 +16,6 @@ from tarpon.shards.shard_table import (
     BY_SHARD,
     KINDS,
     OF_ROWS,
-    ROWS,
     SHARDS,
     SHARDS_SUM,
     line_schema,
@@ -94,12 +93,11 @@ def write_set_by_shard(out: Path, drawn: DrawnRows, *, rows: int, shards: int) -
     out.mkdir(parents=True)
     count, lines, kinds = rows // shards, [], {}
     samples = [_write_sample(out / split, drawn, shard=shard, shards=shards, count=count) for split, shard in _first(shards)]
-    (out / ROWS).mkdir()
     for shard in range(shards):
         name, split = f"shard-{shard:05d}.tar", split_of(shard, shards)
         line, counted = next(sample for sample in samples if sample[0][split])
         lines.append(line | {"shard": name, "first": shard * count})
-        (out / rows_file(name)).symlink_to(Path("..") / split / rows_file(line["shard"]))
+        (out / rows_file(name)).symlink_to(Path(split) / rows_file(line["shard"]))
         for *kind, number in counted.get("counts", ()):
             kinds[tuple(kind)] = kinds.get(tuple(kind), 0) + number
     pq.write_table(pa.Table.from_pylist(lines, schema=line_schema(drawn.schema.summary)), out / SHARDS)
