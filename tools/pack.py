@@ -54,14 +54,8 @@ def run(
     Returns:
         Exit status: 0, or 1 when nothing was packed.
     """
-    packing = Packing(
-        out=out,
-        split=split,
-        seed=seed,
-        given=given,
-        workers=workers or len(os.sched_getaffinity(0)),
-        shard_size=source.shard_size,
-    )
+    processes = workers or len(os.sched_getaffinity(0))
+    packing = Packing(out=out, split=split, seed=seed, given=given, workers=processes, shard_size=source.shard_size)
     begun, found = time.perf_counter(), source.scan(*folders, options, **(listing or {}))
     if dry_run:
         return show(source, folders, found)

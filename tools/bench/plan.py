@@ -77,7 +77,7 @@ class PlanCost:
     open_s: float
     start_s: float  # from the opened manifest to the plan
     step_ms: float  # rows of a step in the middle of an epoch, out of order, as after a resume
-    cells_ms: float  # what the manifest says of them
+    row_ms: float  # what the manifest says of them
     next_ms: float  # both of each further step, mean of NEXT_STEPS
     fingerprint_s: float
     mib: float  # resident memory at most, beyond that of the imported packages
@@ -182,7 +182,7 @@ def _time(root: str, task: str | None, plan: str, clock: Clock) -> dict[str, flo
     manifest.fingerprint()
     laps.append(now())
     spent = np.diff(laps) * (1, 1, 1000, 1000, 1000 / NEXT_STEPS, 1)
-    names = ("open_s", "start_s", "step_ms", "cells_ms", "next_ms", "fingerprint_s")
+    names = ("open_s", "start_s", "step_ms", "row_ms", "next_ms", "fingerprint_s")
     return dict(zip(names, spent.tolist(), strict=True)) | {"mib": _resident_mib("VmHWM") - before}
 
 
@@ -198,11 +198,11 @@ def _resident_mib(name: str) -> float:
 
 def format_costs(found: Sequence[PlanCost]) -> Iterator[str]:
     """Lines of a table."""
-    head = ("plan", "rows", "shards", "open s", "start s", "step k ms", "cells ms", "next ms", "fingerprint s", "MiB")
+    head = ("plan", "rows", "shards", "open s", "start s", "step k ms", "its rows ms", "next ms", "fingerprint s", "MiB")
     cells = [
         (
             cost.plan, f"{cost.rows:,}", f"{cost.shards:,}", f"{cost.open_s:.2f}", f"{cost.start_s:.2f}",
-            f"{cost.step_ms:.1f}", f"{cost.cells_ms:.1f}", f"{cost.next_ms:.2f}",
+            f"{cost.step_ms:.1f}", f"{cost.row_ms:.1f}", f"{cost.next_ms:.2f}",
             f"{cost.fingerprint_s:.2f}", f"{cost.mib:.0f}",
         )
         for cost in found
