@@ -222,4 +222,4 @@ def open_lazily(
     lines = pq.read_table(open_bytes(content))
     if missing := [name for name, kind in COLUMNS if name not in lines.column_names or lines.schema.field(name).type != kind]:
         raise ValueError(f"{store.root}/{SHARDS}: no column {', '.join(missing)}; `tarpon upgrade {store.root}` writes it anew")
-    return LazyManifest(root=store.root, card=card, lines=lines.combine_chunks(), store=store, cache=cache)
+    return LazyManifest(root=store.root, card=card, lines=lines, store=store, cache=cache)
