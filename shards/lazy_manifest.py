@@ -100,6 +100,8 @@ class LazyManifest:
 
     def lists(self, name: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As `Manifest.lists`."""
+        if not len(rows):
+            return np.zeros(0, np.int64), np.zeros(1, np.int64)
         places = [self._locate(int(row)) for row in rows]
         cells = [self._column(shard, name).slice(place, 1) for shard, place in places]
         return list_cells(pa.chunked_array([chunk for cell in cells for chunk in cell.chunks], cells[0].type))
@@ -214,7 +216,8 @@ def open_lazily(
         content = store.read(SHARDS)
     except NotThere as error:
         raise ValueError(f"{store.root}: no {SHARDS} here; `tarpon upgrade {store.root}` writes it") from error
-    told = card.get(BY_SHARD, {})
+    told = card.get(BY_SHARD)
+    told = told if isinstance(told, dict) and OF_ROWS in told else {}
     if ROWS_SUM in card and told and card[ROWS_SUM] != told[OF_ROWS]:
         raise ValueError(f"{store.root}/{SHARDS}: is of another manifest; `tarpon upgrade {store.root}` writes it anew")
     if hashlib.sha256(content).hexdigest() != told.get(SHARDS_SUM):

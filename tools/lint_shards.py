@@ -15,7 +15,7 @@ from tarpon.tools.lint_listing import Listing
 def check_shard_table(listing: Listing) -> Iterator[WhereWhat]:
     """Nothing of a set without such files, or with those of another manifest, which no training opens."""
     told = listing.manifest.card.get(BY_SHARD)
-    if told is None or told[OF_ROWS] != listing.manifest.fingerprint():
+    if not isinstance(told, dict) or told.get(OF_ROWS) != listing.manifest.fingerprint():
         return
     try:
         lazy = open_lazily(listing.manifest.root)

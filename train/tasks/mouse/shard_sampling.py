@@ -31,7 +31,7 @@ def shard_sampling(
 
     def weights_of(shard: int) -> np.ndarray:
         rows = manifest.read_shard(shard)
-        return 1 + (share_of_frames(rows) @ extra)[manifest.split_mask("train", shard)]
+        return 1 + (share_of_frames(rows) * extra).sum(-1)[manifest.split_mask("train", shard)]
 
     order = ShardPlan(
         counts=manifest.split_counts("train"),
@@ -50,10 +50,10 @@ def shard_sampling(
 
 
 def _weigh_shards(manifest: LazyManifest, extra: np.ndarray) -> np.ndarray:
-    """(S,) sum of the weights of a shard's training trials."""
+    """(S,) sum of the weights of a shard's training trials; no matrix product, whose last bit depends on the machine."""
     values, offsets = list_cells(manifest.summary("train", "share"))
     totals = manifest.split_counts("train").astype(np.float64)
-    totals[np.diff(offsets) > 0] += values.reshape(-1, len(extra)) @ extra
+    totals[np.diff(offsets) > 0] += (values.reshape(-1, len(extra)) * extra).sum(-1)
     return totals
 
 
