@@ -13,6 +13,7 @@ from tarpon.train.tasks.mouse.options import MouseOptions
 from tarpon.train.tasks.mouse.sampling import boost_factors, class_table, weigh_trials
 
 LOOKED_AT = 2048  # trials from which the table's shares of what is drawn are estimated
+AT_ONCE = 256  # of them: all together would take 50 MB
 
 
 def shard_sampling(
@@ -41,11 +42,14 @@ def shard_sampling(
         weights_of=None if uniform else weights_of,
     )
     shards = _choose_shards(order)
-    looked_at = np.concatenate([rows_of(shard) for shard in shards])
-    weights = np.concatenate([weights_of(shard) for shard in shards])
-    _, seen = weigh_trials(manifest, looked_at[:LOOKED_AT], options, factors=factors)
-    table = class_table(options, counts, drawn=(weights[:LOOKED_AT, None] * seen).sum(0), factors=factors)
-    note = f"  drawn: estimated from {min(len(looked_at), LOOKED_AT)} of {int(order.counts.sum())} trials"
+    looked_at = np.concatenate([rows_of(shard) for shard in shards])[:LOOKED_AT]
+    weights = np.concatenate([weights_of(shard) for shard in shards])[:LOOKED_AT]
+    drawn = np.zeros(len(factors))
+    for begin in range(0, len(looked_at), AT_ONCE):
+        _, seen = weigh_trials(manifest, looked_at[begin : begin + AT_ONCE], options, factors=factors)
+        drawn += (weights[begin : begin + AT_ONCE, None] * seen).sum(0)
+    table = class_table(options, counts, drawn=drawn, factors=factors)
+    note = f"  drawn: estimated from {len(looked_at)} of {int(order.counts.sum())} trials"
     return order, None if uniform else factors, f"{table}\n{note}"
 
 
