@@ -85,7 +85,7 @@ def training_order(
     manifest: Manifest, rows: np.ndarray, labels: np.ndarray, options: CellsOptions, *, seed: int
 ) -> plan.EpochPlan:
     """Every training page once an epoch, or with `balance` as often as makes the classes equal."""
-    shard = np.unique(manifest.column("shard")[rows], return_inverse=True)[1]
+    shard = manifest.tar_numbers(rows)
     by_shard = np.argsort(shard, kind="stable")
     rows, shard = rows[by_shard], shard[by_shard]
     weights = 1 / np.bincount(labels[rows], minlength=len(CLASSES))[labels[rows]] if options.balance else None
