@@ -13,8 +13,7 @@ from tarpon.pipelines.feed import StoredRow
 from tarpon.pipelines.noise import NoiseBank, NoiseSlice
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.sampling.draws import PageAugment, PageDraw, draw_page
-from tarpon.shards.sources.cells.channels import count_channels
-from tarpon.shards.sources.cells.schema import FURTHER, LEVELS
+from tarpon.shards.sources.cells.channels import count_channels, read_levels
 
 CONTRASTS = {  # scaling of grey levels to 0..1 -> manifest columns of the levels that become 0 and 1
     "first": ("first_low", "first_high"),
@@ -118,20 +117,8 @@ def select_levels(manifest: Manifest, contrast: str) -> tuple[np.ndarray, np.nda
         # shards of earlier versions do not tell the camera's bits: runs on them took the stored range
         deep = 2.0 ** (manifest.card.get("camera_bits") or 16) - 1 if contrast == FIXED else FULL
         return np.zeros(widen.shape, np.float32), np.where(widen == 1, deep, FULL).astype(np.float32)
-    low, high = (_read_levels(manifest, name) for name in CONTRASTS[contrast])
+    low, high = (read_levels(manifest, name) for name in CONTRASTS[contrast])
     return low * widen, high * widen
-
-
-def _read_levels(manifest: Manifest, name: str) -> np.ndarray:
-    """A column of levels, (R,) float32; of several channels (R, C), of each its own."""
-    first, channels = np.asarray(manifest.column(name), np.float32), count_channels(manifest.card)
-    if channels == 1:
-        return first
-    told, ends = manifest.lists(FURTHER, np.arange(len(first)))
-    if (np.diff(ends) != (channels - 1) * len(LEVELS)).any():
-        raise ValueError(f"{manifest.root}: the manifest has no levels of {channels} channels, as the card says; pack again")
-    further = told.reshape(len(first), channels - 1, len(LEVELS))[..., LEVELS.index(name)]
-    return np.concatenate([first[:, None], further.astype(np.float32)], 1)
 
 
 def check_contrast(contrast: str) -> None:

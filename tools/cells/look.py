@@ -7,7 +7,7 @@ from PIL import Image
 
 from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.reader import Reader
-from tarpon.shards.sources.cells.channels import KEY, count_channels, split_planes
+from tarpon.shards.sources.cells.channels import KEY, count_channels, read_levels, split_planes
 from tarpon.shards.sources.cells.pages import decode_tiff
 from tarpon.shards.sources.cells.schema import FURTHER, LEVELS
 from tarpon.tools.contact_sheet import COLUMNS, contact_sheet
@@ -54,15 +54,16 @@ def _classes(manifest: Manifest) -> Iterator[str]:
 def _wells(manifest: Manifest) -> Iterator[str]:
     """Grey levels as shares of what the depth can hold: wells of unlike light are told apart by them."""
     well, label, stack, split = (manifest.column(name) for name in ("well", "label", "stack", "split"))
-    full = 2.0 ** manifest.column("bits") - 1
-    low, high = manifest.column("low") / full, manifest.column("high") / full
+    full, names = 2.0 ** manifest.column("bits") - 1, manifest.card.get(KEY, [""])
+    levels = [read_levels(manifest, end).reshape(len(full), -1) / full[:, None] for end in ("low", "high")]
     rows = []
     for name, number in sorted(set(zip(well.tolist(), label.tolist(), strict=True))):
         own = (well == name) & (label == number)
         parts = ", ".join(part for part in SPLITS if (own & (split == part)).any())
-        rows.append([name, manifest.card["classes"][number], len(set(stack[own])), int(own.sum()), parts,
-                     float(np.median(low[own])), float(np.median(high[own]))])  # fmt: skip
-    yield from table(["well", "class", "stacks", "pages", "in", "low", "high"], rows)
+        medians = np.transpose([np.median(ends[own], axis=0) for ends in levels]).ravel().tolist()
+        rows.append([name, manifest.card["classes"][number], len(set(stack[own])), int(own.sum()), parts, *medians])
+    heads = [f"{channel} {end}".strip() for channel in names for end in ("low", "high")]
+    yield from table(["well", "class", "stacks", "pages", "in", *heads], rows)
 
 
 def _formats(manifest: Manifest) -> Iterator[str]:
