@@ -58,7 +58,7 @@ def run(run: str, *, stacks: int = 3, times: int = 6, split: str = "test", data:
     drawn = [pages[index] for index in wanted]
     out = folder / GRADCAM
     channels = opened.problem.encoders.get(KEY, ())
-    note = f"pages are shown by their first channel, {channels[0]}; heat is of all {len(channels)}" if channels[1:] else ""
+    note = f"pages are shown by their first channel, {channels[0]}; heat is of all channels" if channels[1:] else ""
     atomic.write_bytes(out, style.png(draw_heated(drawn[: len(best)], drawn[len(best) :], note=note)))
     print(f"{len(best)} best and {len(worst)} worst pages: {out}")
     if times:
