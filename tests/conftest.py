@@ -179,7 +179,7 @@ def pack_cells() -> Callable[..., tuple[Manifest | None, list[Fault]]]:
 
 @pytest.fixture(scope="session")
 def channel_lab(tmp_path_factory) -> Path:
-    """12 stacks of 4 pages in 12 wells, of two channels: phase is noise, gfp has spots that are wide in infected wells alone."""
+    """12 stacks of 4 pages in 12 wells, of two channels: phase is noise, gfp has spots, wide in infected wells."""
     out, rng = tmp_path_factory.mktemp("channel_lab"), np.random.default_rng(0)
     rows, columns = np.mgrid[:44, :40]
     for label, folder in enumerate(("uninfected", "infected")):

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tifffile
+import torch
 
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.reader import Reader
@@ -16,8 +17,12 @@ from tarpon.shards.sources.cells.schema import LEVELS
 from tarpon.shards.sources.cells.source import CellsSource
 from tarpon.tools import cli, evaluate, lint
 from tarpon.tools.cells import gradcam
+from tarpon.tools.cells.export import EXPORT
 from tarpon.tools.cells.look import format_tables, mix_colours, read_page
 from tarpon.tools.cells.view import CellsAlbum
+from tarpon.tools.export.formats import load_module
+from tarpon.tools.export.record import BATCH, Request
+from tarpon.tools.export.work import write_checked
 from tarpon.train.tasks.cells.metrics.predictions import load_rows
 
 
@@ -126,10 +131,17 @@ def test_heat_is_drawn_over_the_first_channel(run):
     assert cli.main(["gradcam", str(run), "--stacks", "1", "--times", "2"]) == 0
 
 
-def test_the_exported_network_takes_both_channels_with_levels_of_each(run, tmp_path, capsys):
-    words = ["export", str(run), "--format", "safetensors", "--out", str(tmp_path / "out")]
-    assert cli.main(words) == 0
-    assert "answers as the model on" in capsys.readouterr().out
-    card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
-    assert "| pages | B x 1 x 2 x 32 x 32 |" in card
-    assert "of the channels phase, gfp in this order" in card
+def test_the_exported_network_takes_both_channels_with_levels_of_each(run, tmp_path):
+    one = evaluate.open_best(run, micro_batch=BATCH)
+    one.problem.model.eval()
+    with torch.no_grad():
+        what = EXPORT.open(Request(folder=run, opened=one, split="test"))
+        samples = [next(what.samples), next(what.samples)]
+        path, _ = write_checked(what, "cells", "safetensors", tmp_path, samples)  # which compares answers of both
+        pages, levels = samples[0].inputs
+        assert [port.shape for port in what.inputs] == [("B", 1, 2, 32, 32), ("B", 1, 2, 2)]
+        assert "of the channels phase, gfp in this order" in what.inputs[0].holds
+        assert pages.shape[1:] == (1, 2, 32, 32)
+        assert levels[0, 0, 0, 1] > 50_000 > 10_000 > levels[0, 0, 1, 1]  # of phase, of gfp
+        probability, _ = load_module(path)(pages, levels)
+    assert torch.allclose(probability, samples[0].expected[0], atol=1e-5)

@@ -222,7 +222,7 @@ def test_weights_are_for_the_channels_they_were_trained_on(trained, given, fits)
     if fits:
         check_channels(trained, given, where="shards")
     else:
-        with pytest.raises(ValueError, match="^shards: pages of .* and the weights were trained on .*--channel"):
+        with pytest.raises(ValueError, match=r"^shards: pages of .* and the weights were trained on .*--channel"):
             check_channels(trained, given, where="shards")
 
 
