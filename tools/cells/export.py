@@ -19,8 +19,9 @@ from tarpon.tools.export.options import read_options
 from tarpon.tools.export.record import BATCH, Exportable, Exporting, Port, Request, Sample, count_rows
 from tarpon.train.config import Run
 from tarpon.train.task import Batch
-from tarpon.train.tasks.cells.data import COLOURS
+from tarpon.train.tasks.cells.data import COLOURS, page_onsets
 from tarpon.train.tasks.cells.export import without_weights
+from tarpon.train.tasks.cells.metrics.control import describe_onsets
 from tarpon.train.tasks.cells.options import CellsOptions
 from tarpon.train.tasks.cells.task import build_model
 
@@ -69,7 +70,7 @@ def open_reader(request: Request) -> Exportable:
             Port(
                 name="infected", dtype="float32", shape=("B",), holds="probability that the middle page's culture is infected"
             ),
-            Port(name="hours", dtype="float32", shape=("B",), holds=describe_hours(options)),
+            Port(name="hours", dtype="float32", shape=("B",), holds=describe_hours(options, request.opened.data)),
         ),
         facts=json.loads(json.dumps({"options": asdict(without_weights(options))} | several)),
         samples=read_samples(request),
@@ -78,9 +79,10 @@ def open_reader(request: Request) -> Exportable:
     )
 
 
-def describe_hours(options: CellsOptions) -> str:
-    low, high = options.clamp_range
-    return f"hours since the onset at {options.infection_onset_hour:g} h, {low:g} to {high:g}"
+def describe_hours(options: CellsOptions, data: str) -> str:
+    manifest, (low, high) = open_manifest(data, kind="cells"), options.clamp_range
+    onset = page_onsets(manifest, options)[manifest.column("label") == 1]
+    return f"hours since {describe_onsets(onset)}, {low:g} to {high:g}"
 
 
 def list_inputs(options: CellsOptions, channels: Sequence[str]) -> Iterator[Port]:

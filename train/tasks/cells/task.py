@@ -23,6 +23,7 @@ from tarpon.train.tasks.cells.data import cells_data, count_inputs, page_labels,
 from tarpon.train.tasks.cells.figures.split import draw_split
 from tarpon.train.tasks.cells.losses import hours_losses
 from tarpon.train.tasks.cells.metrics.collect import PageMetric, target_medians
+from tarpon.train.tasks.cells.metrics.control import describe_onsets
 from tarpon.train.tasks.cells.options import CellsOptions
 from tarpon.train.tasks.cells.rows import describe_onset, select_rows, training_order
 
@@ -105,7 +106,7 @@ def describe(
         for name, own in rows.items()
     )
     millions = sum(p.numel() for p in model.parameters()) / 1e6
-    backbone = options.model.backbone
+    backbone, onset = options.model.backbone, page_onsets(manifest, options)
     weights = "pretrained" if backbone.pretrained or backbone.weights else "random weights"
     return (
         f"data      {manifest.root}: {counts}; {manifest.card['quarantined']} in quarantine",
@@ -113,6 +114,6 @@ def describe(
         *(f"warning   {line}" for line in (*manifest.card.get("warnings", ()), *warn_of_contrast(options.contrast))),
         *([f"channels  {', '.join(names)}: input channels of the network"] if (names := manifest.card.get(KEY)) else []),
         f"model     {backbone.name} at {backbone.image_size} px ({weights}), {millions:.1f} M parameters, "
-        f"window of {options.model.window} page(s), onset at {options.infection_onset_hour:g} h",
-        *describe_onset(manifest, rows["train"], labels, onset=options.infection_onset_hour),
+        f"window of {options.model.window} page(s), {describe_onsets(onset[labels == 1]).removeprefix('the ')}",
+        *describe_onset(manifest, rows["train"], labels, onset=onset),
     )
