@@ -12,8 +12,8 @@ import numpy as np
 from tarpon.pipelines.feed import StoredRow
 from tarpon.pipelines.noise import NoiseBank, NoiseSlice
 from tarpon.shards.manifest import Manifest
+from tarpon.shards.page_planes import count_channels, read_levels
 from tarpon.shards.sampling.draws import PageAugment, PageDraw, draw_page
-from tarpon.shards.sources.cells.channels import count_channels, read_levels
 
 CONTRASTS = {  # scaling of grey levels to 0..1 -> manifest columns of the levels that become 0 and 1
     "first": ("first_low", "first_high"),

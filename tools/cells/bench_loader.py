@@ -17,9 +17,9 @@ from scipy import ndimage
 from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.pack import Packing, pack
+from tarpon.shards.page_planes import count_channels
 from tarpon.shards.sampling.draws import PageAugment
 from tarpon.shards.sources.cells import source
-from tarpon.shards.sources.cells.channels import count_channels
 from tarpon.shards.sources.cells.config import read_config
 from tarpon.shards.sources.cells.record import CELLS
 from tarpon.tools.bench.loader import LoaderBenchmark

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tarpon.models.pages.reader import PageReader
 from tarpon.pipelines.page.feed import FIXED, FULL, STORED, find_neighbours, select_levels
 from tarpon.shards.manifest import open_manifest
-from tarpon.shards.sources.cells.channels import KEY, count_channels
+from tarpon.shards.page_planes import KEY, count_channels
 from tarpon.tools.evaluate import open_best
 from tarpon.tools.export.options import read_options
 from tarpon.tools.export.record import BATCH, Exportable, Exporting, Port, Request, Sample, count_rows

@@ -10,7 +10,7 @@ from torch import Tensor
 from tarpon.models.pages import gradcam
 from tarpon.models.pages.reader import PageReader
 from tarpon.shards import atomic
-from tarpon.shards.sources.cells.channels import KEY
+from tarpon.shards.page_planes import KEY
 from tarpon.tools.cells.report import GRADCAM, GRADCAM_OVER_TIME
 from tarpon.tools.evaluate import open_best, run_folder
 from tarpon.train.figures import style

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from tarpon.shards.sources.cells.channels import count_channels
+from tarpon.shards.page_planes import FURTHER, LEVELS, count_channels
 from tarpon.shards.sources.cells.pages import decode_tiff
-from tarpon.shards.sources.cells.schema import CHANNELS_SCHEMA, FURTHER, LEVELS, NULLABLE
+from tarpon.shards.sources.cells.schema import CHANNELS_SCHEMA, NULLABLE
 from tarpon.shards.sources.cells.source import JSON_COLUMNS, describe_page, find_extremes
 from tarpon.shards.sources.cells.stack_copies import find_near_stacks
 from tarpon.tools.lint_checks import Kind, Stored, compare_json

@@ -6,10 +6,9 @@ import numpy as np
 from PIL import Image
 
 from tarpon.shards.manifest import SPLITS, Manifest
+from tarpon.shards.page_planes import FURTHER, KEY, LEVELS, count_channels, read_levels, split_planes
 from tarpon.shards.reader import Reader
-from tarpon.shards.sources.cells.channels import KEY, count_channels, read_levels, split_planes
 from tarpon.shards.sources.cells.pages import decode_tiff
-from tarpon.shards.sources.cells.schema import FURTHER, LEVELS
 from tarpon.tools.contact_sheet import COLUMNS, contact_sheet
 from tarpon.tools.look import Preview
 from tarpon.tools.table import table

@@ -42,8 +42,7 @@ def cells(
         seed: of split and folds; unset: data.split_seed of the file, else 0.
         side: pixels that pages are stretched to, once, here; with the size that is trained at, training reads them several
             times as fast. 0: every page is kept pixel for pixel.
-        channel: which channel of stacks that have several: its name, or its number from 1; several by comma (phase,gfp)
-            become the input channels of one network, in this order.
+        channel: name or number from 1, of stacks with several; some by comma (phase,gfp) are inputs of one network, in order.
         project: what becomes of several depths: max, mean, or focus (the sharpest).
         values: LOW,HIGH: pixel values that become 0 and 65535 where pixels are signed or floating point; see docs/cells.md.
         max_pixels: a stack whose header tells of pages of more is kept out, unread.

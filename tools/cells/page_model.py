@@ -12,9 +12,9 @@ from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Loader
 from tarpon.pipelines.page.feed import find_neighbours, request_pages
 from tarpon.shards.manifest import open_manifest
+from tarpon.shards.page_planes import count_channels
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.sampling import plan
-from tarpon.shards.sources.cells.channels import count_channels
 from tarpon.shards.sources.cells.source import CellsSource
 from tarpon.tools.cells.unlabelled import LooseStack
 from tarpon.tools.evaluate import run_folder

@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 from tarpon.shards import installed
 from tarpon.shards.manifest import SPLITS
 from tarpon.shards.pack import collect_versions
+from tarpon.shards.page_planes import FURTHER, KEY, LEVELS
 from tarpon.shards.source import Scan
-from tarpon.shards.sources.cells.channels import KEY
 from tarpon.shards.sources.cells.levels import find_depth
-from tarpon.shards.sources.cells.schema import CLASSES, FURTHER, LEVELS
+from tarpon.shards.sources.cells.schema import CLASSES
 from tarpon.shards.sources.cells.source import CellsSource
 from tarpon.shards.sources.cells.units import StackUnit
 

@@ -2,13 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from tarpon.shards.manifest import Manifest
-from tarpon.shards.sources.cells.schema import FURTHER, LEVELS
+from tarpon.shards.page_planes import KEY
 
 COMMA = ","
-KEY = "channels"  # of a card, and of what a run keeps of it: names of the channels, where there are several
 
 
 def split_choice(asked: str) -> tuple[str, ...]:
@@ -61,31 +57,9 @@ def name_channels(names: Sequence[str], chosen: Sequence[int]) -> tuple[str, ...
     return tuple(names[place] or str(place + 1) for place in chosen) if len(chosen) > 1 else ()
 
 
-def split_planes(page: np.ndarray, count: int) -> list[np.ndarray]:
-    """The channels of a page (count * H, W), each (H, W); of one channel the page itself, which may be (H, W, 3)."""
-    return [page] if count == 1 else list(page.reshape(count, -1, page.shape[1]))
-
-
-def count_channels(known: Mapping[str, object]) -> int:
-    """How many channels the pages of a data set have, by its card or by what a run keeps of it."""
-    return max(len(known.get(KEY, ())), 1)
-
-
 def list_channels(known: Mapping[str, object], settings: Mapping[str, object]) -> tuple[str, ...]:
     """What is known of the channels of pages, in order: names or numbers, "" of the only one where none was chosen."""
     return tuple(known.get(KEY, ())) or (str(settings.get("channel", "")),)
-
-
-def read_levels(manifest: Manifest, name: str) -> np.ndarray:
-    """A column of levels, (R,) float32; of several channels (R, C), of each its own."""
-    first, channels = np.asarray(manifest.column(name), np.float32), count_channels(manifest.card)
-    if channels == 1:
-        return first
-    told, ends = manifest.lists(FURTHER, np.arange(len(first)))
-    if (np.diff(ends) != (channels - 1) * len(LEVELS)).any():
-        raise ValueError(f"{manifest.root}: the manifest has no levels of {channels} channels, as the card says; pack again")
-    further = told.reshape(len(first), channels - 1, len(LEVELS))[..., LEVELS.index(name)]
-    return np.concatenate([first[:, None], further.astype(np.float32)], 1)
 
 
 def check_channels(trained: Sequence[str], given: Sequence[str], *, where: str) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from tarpon.shards.sources.cells.channels import find_channels, name_channels, split_choice, split_planes
+from tarpon.shards.page_planes import split_planes
+from tarpon.shards.sources.cells.channels import find_channels, name_channels, split_choice
 from tarpon.shards.sources.cells.formats import open_stacks
 from tarpon.shards.sources.cells.projection import PROJECTIONS, project
 from tarpon.shards.sources.cells.scaling import find_bits, find_scale

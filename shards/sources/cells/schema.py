@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from tarpon.shards.page_planes import FURTHER
 from tarpon.shards.schema import HASHES, Component, Schema
 
 CLASSES = ("uninfected", "infected")  # in the order of their labels
@@ -43,8 +44,6 @@ SCHEMA = Schema(
     later=frozenset(("pixel_um", "onset_hour", *(name for name, _ in HASHES))),
 )
 NULLABLE = ("onset_hour",)
-LEVELS = ("low", "high", "first_low", "first_high", "frame_min", "frame_max")  # columns of grey levels, of the first channel
-FURTHER = "further_levels"  # the same six of the second channel, then of the third, ...
 CHANNELS_SCHEMA = replace(  # of pages of several channels
     SCHEMA,
     components=(

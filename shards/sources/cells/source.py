@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from tarpon.shards.page_planes import FURTHER, LEVELS, split_planes
 from tarpon.shards.quarantine import Fault, attempt
 from tarpon.shards.schema import Sample
 from tarpon.shards.source import Scan
-from tarpon.shards.sources.cells.channels import split_planes
 from tarpon.shards.sources.cells.levels import StackLevels
 from tarpon.shards.sources.cells.names import NAME, WellPosition, compile_pattern, find_copies, find_duplicate_positions
 from tarpon.shards.sources.cells.pages import PageChoice, encode_tiff, resize_page
 from tarpon.shards.sources.cells.plate_map import PlateMap
-from tarpon.shards.sources.cells.schema import CLASSES, FURTHER, LEVELS, SCHEMA
+from tarpon.shards.sources.cells.schema import CLASSES, SCHEMA
 from tarpon.shards.sources.cells.timing import check_rate, find_rate
 from tarpon.shards.sources.cells.units import StackUnit, join_time_points, list_units
 from tarpon.shards.sources.copies import hash_appearance, hash_pixels

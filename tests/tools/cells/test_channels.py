@@ -12,8 +12,8 @@ import tifffile
 import torch
 
 from tarpon.shards.manifest import Manifest, open_manifest
+from tarpon.shards.page_planes import LEVELS
 from tarpon.shards.reader import Reader
-from tarpon.shards.sources.cells.schema import LEVELS
 from tarpon.shards.sources.cells.source import CellsSource
 from tarpon.tools import cli, evaluate, lint
 from tarpon.tools.cells import gradcam

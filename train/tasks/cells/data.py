@@ -14,9 +14,9 @@ from tarpon.pipelines.page.feed import PageFields, PageRequest, find_neighbours,
 from tarpon.pipelines.page.graph import PageGraph
 from tarpon.shards.fetch_ahead import FetchAhead
 from tarpon.shards.manifest import Manifest
+from tarpon.shards.page_planes import count_channels
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling.plan import EpochPlan, Slots
-from tarpon.shards.sources.cells.channels import count_channels
 from tarpon.train.config import Run
 from tarpon.train.data import TaskData, decoding_loader
 from tarpon.train.engine import DistContext

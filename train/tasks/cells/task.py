@@ -13,7 +13,8 @@ from tarpon.models.groups import group_parameters
 from tarpon.models.pages.reader import PageReader
 from tarpon.pipelines.page.feed import warn_of_contrast
 from tarpon.shards.manifest import Manifest, open_manifest
-from tarpon.shards.sources.cells.channels import KEY, check_channels, list_channels
+from tarpon.shards.page_planes import KEY
+from tarpon.shards.sources.cells.channels import check_channels, list_channels
 from tarpon.shards.sources.cells.schema import CLASSES
 from tarpon.train.config import Run
 from tarpon.train.engine import DistContext

@@ -7,10 +7,10 @@ import pytest
 import tifffile
 
 from tarpon.shards.manifest import open_manifest
+from tarpon.shards.page_planes import FURTHER, read_levels
 from tarpon.shards.reader import Reader
-from tarpon.shards.sources.cells.channels import check_channels, find_channels, read_levels
+from tarpon.shards.sources.cells.channels import check_channels, find_channels
 from tarpon.shards.sources.cells.pages import PageChoice, decode_tiff, read_pages, read_shape
-from tarpon.shards.sources.cells.schema import FURTHER
 from tarpon.shards.sources.cells.source import CellsSource
 
 RNG = np.random.default_rng(2)
