@@ -13,6 +13,7 @@ class PageGraph:
     """Decoding, scaling and augmentation of pages."""
 
     size: int  # pixels, both sides
+    channels: int = 1  # of a page, which are stored one below the other
     resize: bool = True  # False where every page has that size as stored: DALI would filter it all the same
     batch: int  # pages
     mean: float = 0.5  # of 0..1, subtracted
@@ -30,7 +31,7 @@ class PageGraph:
         return replace(self, augment=False)
 
     def steps(self, inputs: Mapping[str, Any], *, gpu: bool) -> tuple:
-        """page (B, 1, size, size) float32 on the device, row (B,) int64 on the CPU."""
+        """page (B, channels, size, size) float32 on the device, row (B,) int64 on the CPU."""
         from nvidia.dali import fn, types
         from nvidia.dali import math as dali_math
 
@@ -43,16 +44,29 @@ class PageGraph:
             return dali_math.max(dali_math.min(x, 1.0), 0.0)
 
         decoder, size = "mixed" if gpu else "cpu", [self.size, self.size]
+
+        def finish(pixels, given):
+            """One channel's stored levels -> (1, size, size)."""
+            # in 16 bits to the end of all geometry: on a CPU half the time of floating point
+            if self.resize:
+                pixels = fn.resize(pixels, size=size, interp_type=types.INTERP_LINEAR, antialias=True, dtype=types.UINT16)
+            if self.augment:
+                pixels = fn.experimental.warp_perspective(
+                    pixels, matrix=inputs["matrix"], border_mode="reflect", pixel_origin="corner"
+                )
+            page = clip(linear(fn.cast(pixels, dtype=types.FLOAT), given["scale"], given["shift"]))
+            if self.augment:
+                page = clip(linear(page, given["factor"], given["offset"]) + given["noise"])
+            page = linear(page, 1 / self.std, -self.mean / self.std)
+            return fn.transpose(page, perm=[2, 0, 1])
+
         pixels = fn.decoders.image(inputs["page"], device=decoder, output_type=types.GRAY, dtype=types.UINT16)
-        # in 16 bits to the end of all geometry: on a CPU half the time of floating point
-        if self.resize:
-            pixels = fn.resize(pixels, size=size, interp_type=types.INTERP_LINEAR, antialias=True, dtype=types.UINT16)
-        if self.augment:
-            pixels = fn.experimental.warp_perspective(
-                pixels, matrix=inputs["matrix"], border_mode="reflect", pixel_origin="corner"
-            )
-        page = clip(linear(fn.cast(pixels, dtype=types.FLOAT), inputs["scale"], inputs["shift"]))
-        if self.augment:
-            page = clip(linear(page, inputs["factor"], inputs["offset"]) + inputs["noise"])
-        page = linear(page, 1 / self.std, -self.mean / self.std)
-        return fn.transpose(page, perm=[2, 0, 1]), inputs["row"]
+        if self.channels == 1:
+            return finish(pixels, inputs), inputs["row"]
+        height = fn.cast(fn.peek_image_shape(inputs["page"])[0] // self.channels, dtype=types.INT32)
+        made = []
+        for channel in range(self.channels):
+            given = {name: inputs[name][channel] for name in ("scale", "shift", "factor", "offset")}
+            given["noise"] = inputs["noise"][:, :, channel : channel + 1] if self.augment else None
+            made.append(finish(fn.slice(pixels, start=height * channel, shape=height, axes=[0]), given))
+        return fn.cat(*made, axis=0), inputs["row"]

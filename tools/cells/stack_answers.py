@@ -15,6 +15,7 @@ from tarpon.shards import atomic
 from tarpon.shards.progress import track
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.schema import sanitise_key
+from tarpon.shards.sources.cells.channels import check_channels, list_channels
 from tarpon.shards.sources.cells.names import strip_suffix
 from tarpon.shards.sources.cells.units import StackUnit
 from tarpon.tools.cells.onset import OnsetRule
@@ -82,7 +83,14 @@ def name_stacks(units: Sequence[StackUnit]) -> list[str]:
 def predict_stack(
     models: Sequence[PageModel], unit: StackUnit, rule: OnsetRule, *, name: str
 ) -> tuple[PredictedStack, list[Fault]]:
-    """What is answered for a stack, and its pages that were left out. ValueError where no page of it can be used."""
+    """What is answered for a stack, and its pages that were left out.
+
+    Raises:
+        ValueError: no page of it can be used, or they are of other channels than a model was trained on.
+    """
+    given = unit.shape.planes or (unit.choice.channel,)
+    for model in models:
+        check_channels(list_channels(model.packing, model.packing), given, where=unit.source)
     stack = read_stack(unit)
     answers = [model.predict(stack) for model in models]
     probs, hours = (np.stack(values) for values in zip(*answers, strict=True))

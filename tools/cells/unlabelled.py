@@ -12,7 +12,7 @@ from tarpon.shards.quarantine import Fault, attempt
 from tarpon.shards.sources.cells.formats import OTHER, TIFF
 from tarpon.shards.sources.cells.names import WellPosition, compile_pattern, read_name, read_series_name, strip_suffix
 from tarpon.shards.sources.cells.pages import read_positions
-from tarpon.shards.sources.cells.schema import SCHEMA
+from tarpon.shards.sources.cells.schema import CHANNELS_SCHEMA
 from tarpon.shards.sources.cells.source import CellsSource, make
 from tarpon.shards.sources.cells.timing import check_rate, find_rate
 from tarpon.shards.sources.cells.units import StackUnit, join_time_points
@@ -117,7 +117,7 @@ def read_stack(unit: StackUnit) -> LooseStack:
         rows.append(made.row)
     if not rows:
         raise ValueError("; ".join(fault.reason for fault in faults if not fault.packed) or "holds no page")
-    known = {name: kind for name, kind in SCHEMA.columns if name in rows[0]}
+    known = {name: kind for name, kind in CHANNELS_SCHEMA.columns if name in rows[0]}
     table = pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in known.items()})
     manifest = Manifest(root=str(Path(unit.path).parent), card={}, table=table)
     return LooseStack(manifest=manifest, pages=pages, faults=faults)

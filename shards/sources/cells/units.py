@@ -41,6 +41,8 @@ class StackUnit:
 
     def fingerprint(self) -> str:
         own = {name: value for name, value in asdict(self).items() if name not in ("path", "files", "parts")}
+        if not self.shape.planes:  # said of several channels only, so that packing begun by an earlier version goes on
+            own["shape"] = {name: value for name, value in own["shape"].items() if name != "planes"}
         parts = [(page, Path(path).name) for page, path in self.parts]
         return json.dumps(own | {"parts": parts}, sort_keys=True)
 
@@ -61,7 +63,7 @@ class StackUnit:
                 raise ValueError(
                     f"{Path(path).name} holds numbers of another range than the files before it; give --values LOW,HIGH"
                 )
-            shape = (self.shape.height, self.shape.width) + ((3,) if self.shape.channels == 3 else ())
+            shape = self.shape.page
             if len(pages) != 1 or pages[0].shape != shape or pages[0].dtype.itemsize * 8 != self.shape.bits:
                 raise ValueError(
                     f"{Path(path).name} is {len(pages)} x {pages[0].shape} of {pages[0].dtype}, the first page {shape}"
@@ -143,7 +145,7 @@ def join_time_points(units: Sequence[StackUnit]) -> tuple[list[StackUnit], list[
     joined, faults = [unit for unit in units if unit.place.time is None or unit.shape.pages > 1], []
     for own in loose.values():
         own = sorted(own, key=lambda unit: (unit.place.time, unit.source))
-        shapes = {(unit.shape.height, unit.shape.width, unit.shape.bits, unit.shape.channels) for unit in own}
+        shapes = {(*unit.shape.page, unit.shape.bits, unit.shape.planes) for unit in own}
         times = [unit.place.time for unit in own]
         if len(shapes) > 1 or len(set(times)) < len(times):
             why = "pages of different shape or depth" if len(shapes) > 1 else "two files of one time point"
