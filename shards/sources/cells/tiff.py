@@ -18,7 +18,7 @@ import numpy as np
 import tifffile
 
 from tarpon.shards.sources.cells import ome
-from tarpon.shards.sources.cells.stack import CHANNEL, DEPTH, TIME, PlaneStack
+from tarpon.shards.sources.cells.stack import CHANNEL, DEPTH, TIME, PlaneStack, name_channels
 from tarpon.shards.sources.cells.tiff_planes import BROKEN, PlaneReader, format_error
 
 UNNAMED = "IQ"  # axes of pages that tifffile could give no name
@@ -165,7 +165,7 @@ def _split_positions(
         named = f"{stack.name} {place + 1}".strip() if POSITION in axes else stack.name
         stacks.append(replace(
             stack, name=named, read=read, depths=length.get(DEPTH, 1), remarks=remarks + assumed,
-            channels=_name_channels(header, length.get(CHANNEL, planes.channels)),
+            channels=name_channels(header.channels if header else (), length.get(CHANNEL, planes.channels)),
         ))  # fmt: skip
     return stacks
 
@@ -190,11 +190,6 @@ def name_axes(series: tifffile.TiffPageSeries) -> tuple[str, tuple[int, ...], tu
     if others := [letter for letter in letters if letter not in (TIME, CHANNEL, DEPTH, POSITION)]:
         raise ValueError(f"pages along {', '.join(others)} {told}; time, channels, depths and positions are read")
     return letters, sizes, assumed
-
-
-def _name_channels(header: ome.ImageHeader | None, count: int) -> tuple[str, ...]:
-    told = header.channels if header else ()
-    return told if len(told) == count else ("",) * count
 
 
 def _find_pages(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, *, planes: int) -> Sequence:

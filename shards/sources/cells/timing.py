@@ -1,9 +1,19 @@
 """Pages an hour: as an option says, or as the files tell; a contradiction is an error."""
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 SAME_INTERVAL = 0.01  # share of the interval by which two that are one may differ
+EVEN = 0.1  # share of the usual step by which the steps between pages that were taken at even times may differ
 USUAL = 2.0  # pages an hour where nothing tells
+
+
+def find_step(stamps: Sequence[float]) -> float:
+    """Seconds from page to page by the pages' time stamps, the median; 0 where there are none, or they are not even."""
+    steps = sorted(later - earlier for earlier, later in pairwise(stamps))
+    usual = steps[len(steps) // 2] if steps else 0.0
+    return usual if 0 < usual < math.inf and max(usual - steps[0], steps[-1] - usual) <= EVEN * usual else 0.0
 
 
 def find_rate(told: Sequence[tuple[str, float]], *, given: float | None) -> float:
