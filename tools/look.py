@@ -81,11 +81,16 @@ def split_table(manifest: Manifest) -> Iterator[str]:
 
 
 def quarantine_table(faults: Sequence[Fault]) -> Iterator[str]:
-    """Reasons with their counts and one example each, the most frequent first."""
-    if not faults:
-        yield "quarantine: nothing was left out"
-        return
-    yield f"quarantine: {len(faults)} left out"
+    """Reasons with their counts and one example each, the most frequent first; remarks on what was packed by themselves."""
+    left, remarks = ([fault for fault in faults if fault.packed == packed] for packed in (False, True))
+    yield f"quarantine: {len(left) or 'nothing was'} left out"
+    yield from _count_reasons(left)
+    if remarks:
+        yield f"packed with a remark: {len(remarks)}"
+        yield from _count_reasons(remarks)
+
+
+def _count_reasons(faults: Sequence[Fault]) -> Iterator[str]:
     first = {fault.reason: fault for fault in reversed(faults)}
     for reason, count in Counter(fault.reason for fault in faults).most_common(SHOWN):
         yield f"  {count:>4} x {reason} (e.g. {first[reason].file})"

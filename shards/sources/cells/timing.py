@@ -16,6 +16,11 @@ def find_step(stamps: Sequence[float]) -> float:
     return usual if 0 < usual < math.inf and max(usual - steps[0], steps[-1] - usual) <= EVEN * usual else 0.0
 
 
+def format_hours(hours: float) -> str:
+    """For people: to the hundredth, which is half a minute."""
+    return f"{round(hours, 2):g}"
+
+
 def find_rate(told: Sequence[tuple[str, float]], *, given: float | None) -> float:
     """Pages an hour of all stacks.
 
