@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from tarpon.shards.sources.cells import ome
+from tarpon.shards.sources.cells import ndtiff, ome
 from tarpon.shards.sources.cells.stack import CHANNEL, DEPTH, TIME, PlaneStack, name_channels
 from tarpon.shards.sources.cells.tiff_planes import BROKEN, PlaneReader, format_error
 
@@ -86,11 +86,14 @@ def capture_log() -> Iterator[list[str]]:
 def _describe_file(path: Path, tif: tifffile.TiffFile, found: list[tifffile.TiffPageSeries]) -> list[PlaneStack]:
     headers = ome.read_headers(tif.ome_metadata) if tif.is_ome else []
     full, remarks = _drop_small_series(found)
-    if len(full) > 1 and full[0].kind in RUNS:
+    if full[0].kind in RUNS and (len(full) > 1 or tif.is_micromanager):
         _check_alike(full)
         pages = sorted((page for series in full for page in series.pages), key=lambda page: page.index)
-        stack = _describe_series(tif, full[0], None, times=len(pages), planes=PlaneReader(full[0].keyframe, pages=pages))
-        return [replace(stack, remarks=remarks)]
+        if tif.is_micromanager and (told := ndtiff.read_pages_axes(pages)):
+            return [replace(stack, remarks=remarks) for stack in ndtiff.describe_ndtiff(pages, told)]
+        if len(full) > 1:
+            stack = _describe_series(tif, full[0], None, times=len(pages), planes=PlaneReader(full[0].keyframe, pages=pages))
+            return [replace(stack, remarks=remarks)]
     stacks = []
     for series in full:
         if _begins_in(path, series):
