@@ -1,6 +1,7 @@
 """When the time points of an ND2 or CZI file were taken, where bioio does not tell."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,15 @@ def read_stamps(path: Path, *, scene: int, times: int) -> tuple[float, ...]:
     """Seconds of the first plane of every time point of an ND2 file; empty for other files, or where one has none."""
     if path.suffix.lower() != ".nd2":
         return ()
+    return pick_stamps(_list_frames(path, path.stat().st_mtime_ns), scene=scene, times=times)
+
+
+@lru_cache(maxsize=2)  # a file of many positions is asked once for each
+def _list_frames(path: Path, changed: int) -> list[dict[str, Any]]:
     import nd2
 
     with nd2.ND2File(path) as file:
-        return pick_stamps(file.events(orient="records"), scene=scene, times=times)
+        return file.events(orient="records")
 
 
 def pick_stamps(frames: Iterable[Mapping[str, Any]], *, scene: int, times: int) -> tuple[float, ...]:
