@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,12 @@ OPEN_ERRORS = Exception  # bioio, its plugins and lxml raise kinds of their own 
 @contextmanager
 def open_vendor(path: Path) -> Iterator[list[PlaneStack]]:
     """The stacks of a file, one a scene and tile, to be read inside; all that goes wrong there is a ValueError of one line."""
+    state = path.stat()
+    yield list(_describe_file(path, state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=4)  # files hold a plate's positions, each read by itself, and telling of 96 takes seconds; none stays open
+def _describe_file(path: Path, changed: int, size: int) -> tuple[PlaneStack, ...]:
     suffix = path.suffix.lower()
     try:
         reader = import_module(PLUGINS[suffix]).Reader
@@ -35,8 +42,7 @@ def open_vendor(path: Path) -> Iterator[list[PlaneStack]]:
         scenes = list(image.scenes)
     except OPEN_ERRORS as error:
         raise ValueError(f"does not read as {suffix} ({format_error(error)})") from error
-    found = [_describe(path, image, scene, count=len(scenes)) for scene in scenes]
-    yield [stack for own in found for stack in own]
+    return tuple(stack for scene in scenes for stack in _describe(path, image, scene, count=len(scenes)))
 
 
 def _silence(plugin: str) -> None:
