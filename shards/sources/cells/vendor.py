@@ -74,9 +74,8 @@ def _describe_tile(
     path: Path, image: Any, scene: str, length: dict[str, int], *, name: str, tile: int, tiles: int
 ) -> PlaneStack:
     colours, times, channels = length.get(SAMPLE, 1), length.get(TIME, 1), length.get(CHANNEL, 1)
-    axes, names, step = ("YXS" if colours > 1 else "YX"), [str(name) for name in image.channel_names or ()], image.time_interval
+    axes, names = ("YXS" if colours > 1 else "YX"), [str(name) for name in image.channel_names or ()]
     place = image.current_scene_index
-    interval = max(step.total_seconds() if hasattr(step, "total_seconds") else float(step or 0), 0.0)
 
     def read(time: int, channel: int, depth: int) -> np.ndarray:
         at = {TIME: time, CHANNEL: channel, DEPTH: depth, TILE: tile}
@@ -99,7 +98,7 @@ def _describe_tile(
         samples=3 if colours > 1 else 1,
         dtype=np.dtype(image.dtype).newbyteorder("="),
         read=read,
-        interval=interval or vendor_times.read_interval(path, image, scene=place, times=times),
+        interval=vendor_times.read_interval(path, image, scene=place, times=times),
         pixel_um=float(image.physical_pixel_sizes.X or 0),
         read_stamps=lambda: vendor_times.read_stamps(path, scene=place, times=times),
         remarks=(f"tile {tile + 1} of {tiles} of a mosaic; neighbours may show the same cells",) if tiles > 1 else (),

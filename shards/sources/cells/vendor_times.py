@@ -1,6 +1,7 @@
-"""When the time points of an ND2 or CZI file were taken, where bioio does not tell."""
+"""When the time points of an ND2 or CZI file were taken: bioio tells it of some files only."""
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ def read_interval(path: Path, image: Any, *, scene: int, times: int) -> float:
     """Seconds from page to page; 0 where the file does not tell, or they are not even."""
     if times < 2:
         return 0.0
-    if path.suffix.lower() == ".czi":
-        return read_czi_interval(image.metadata)
-    return find_step(read_stamps(path, scene=scene, times=times))
+    step = image.time_interval
+    told = max(step.total_seconds() if isinstance(step, timedelta) else float(step or 0), 0.0)
+    if path.suffix.lower() == ".czi":  # of which bioio measures the time between first and last page
+        return read_czi_interval(image.metadata) or find_step((0.0, told))
+    return told or find_step(read_stamps(path, scene=scene, times=times))
 
 
 def read_czi_interval(metadata: Any) -> float:

@@ -144,7 +144,7 @@ def test_the_time_of_a_czi_file_is_that_of_its_list_or_its_step():
         return read_czi_interval(ElementTree.fromstring(opened + inside + closed))
 
     assert told("<Interval><Start>0</Start><Increment>33.412</Increment></Interval>") == pytest.approx(33.412)
-    assert told("<List><Offsets>0 60.075 120.15</Offsets></List>") == pytest.approx(60.075)
+    assert told("<List><Offsets>0 60.075 120.15</Offsets></List>") == 60
     assert [told(text) for text in ("", "<List><Offsets/></List>", "<Interval><Increment>x</Increment></Interval>")] == [0] * 3
     assert told("<List><Offsets>0 60 300</Offsets></List>") == 0  # not even
 

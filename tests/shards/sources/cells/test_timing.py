@@ -30,6 +30,7 @@ def test_a_file_that_contradicts_the_rate():
 
 @pytest.mark.parametrize(("stamps", "step"), [
     ((), 0), ((5.0,), 0), ((0.445, 11.086, 21.740), 10.654), ((0.0, 60.0, 180.0), 0), ((0.0, -60.0), 0), ((3.0, 3.0), 0),
+    ((0.0, 1820.0, 3645.0), 1800), ((0.0, 630.0, 1260.0), 630),
 ])  # fmt: skip
 def test_the_step_of_even_stamps(stamps, step):
     assert find_step(stamps) == pytest.approx(step)
