@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tarpon.shards.sources.cells.stack import CHANNEL, DEPTH, TIME, PlaneStack, name_channels, refuse_stack
+from tarpon.shards.sources.cells.stack import CHANNEL, DEPTH, TIME, PlaneStack, distinguish_channels, refuse_stack
 from tarpon.shards.sources.cells.tiff_planes import BROKEN, format_error
 
 TILE, PAGE = "M", (("Y", "X"), ("Y", "X", "S"))  # axes by liffile's letters: of a mosaic's tiles, and of a plane
@@ -63,7 +63,7 @@ def _describe_tile(image: Any, length: dict[str, int], *, tile: int, tiles: int)
     return PlaneStack(
         name=f"{image.path} tile {tile + 1}" if tiles > 1 else image.path,
         times=length.get(TIME, 1),
-        channels=name_channels(names, channels),
+        channels=distinguish_channels(names, channels),
         depths=length.get(DEPTH, 1),
         height=length["Y"],
         width=length["X"],

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from tarpon.shards.sources.cells.stack import CHANNEL, DEPTH, TIME, PlaneStack, name_channels
+from tarpon.shards.sources.cells.stack import CHANNEL, DEPTH, TIME, PlaneStack, distinguish_channels
 from tarpon.shards.sources.cells.tiff_planes import PlaneReader
 from tarpon.shards.sources.cells.timing import find_step
 
@@ -79,7 +79,7 @@ def _describe_position(
     return PlaneStack(
         name=str(position) if isinstance(position, str) else "",
         times=times,
-        channels=name_channels(names, len(names)),
+        channels=distinguish_channels(names, len(names)),
         depths=len(places[DEPTH]),
         height=page.imagelength,
         width=page.imagewidth,

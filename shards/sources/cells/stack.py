@@ -29,7 +29,7 @@ class PlaneStack:
     refusal: str = ""  # why no plane of it can be read; it has no pages then
 
 
-def name_channels(names: Sequence[str], count: int) -> tuple[str, ...]:
+def distinguish_channels(names: Sequence[str], count: int) -> tuple[str, ...]:
     """A stack's channels by names to choose them by: equal ones get their number; empty where the file does not tell all."""
     if len(names) != count:
         return ("",) * count

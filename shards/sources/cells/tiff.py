@@ -18,7 +18,7 @@ import numpy as np
 import tifffile
 
 from tarpon.shards.sources.cells import ndtiff, ome
-from tarpon.shards.sources.cells.stack import CHANNEL, DEPTH, TIME, PlaneStack, name_channels
+from tarpon.shards.sources.cells.stack import CHANNEL, DEPTH, TIME, PlaneStack, distinguish_channels
 from tarpon.shards.sources.cells.tiff_planes import BROKEN, PlaneReader, format_error
 
 UNNAMED = "IQ"  # axes of pages that tifffile could give no name
@@ -168,7 +168,7 @@ def _split_positions(
         named = f"{stack.name} {place + 1}".strip() if POSITION in axes else stack.name
         stacks.append(replace(
             stack, name=named, read=read, depths=length.get(DEPTH, 1), remarks=remarks + assumed,
-            channels=name_channels(header.channels if header else (), length.get(CHANNEL, planes.channels)),
+            channels=distinguish_channels(header.channels if header else (), length.get(CHANNEL, planes.channels)),
         ))  # fmt: skip
     return stacks
 

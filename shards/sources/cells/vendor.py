@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tarpon.shards.sources.cells import vendor_times
-from tarpon.shards.sources.cells.stack import CHANNEL, DEPTH, TIME, PlaneStack, name_channels, refuse_stack
+from tarpon.shards.sources.cells.stack import CHANNEL, DEPTH, TIME, PlaneStack, distinguish_channels, refuse_stack
 from tarpon.shards.sources.cells.tiff_planes import format_error
 
 PLUGINS = {".nd2": "bioio_nd2", ".czi": "bioio_czi"}  # file name's end -> bioio's plugin for it
@@ -91,7 +91,7 @@ def _describe_tile(
     return PlaneStack(
         name=f"{name} tile {tile + 1}".strip() if tiles > 1 else name,
         times=times,
-        channels=name_channels(names, channels),
+        channels=distinguish_channels(names, channels),
         depths=length.get(DEPTH, 1),
         height=length["Y"],
         width=length["X"],

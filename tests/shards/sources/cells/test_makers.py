@@ -12,7 +12,7 @@ import pytest
 from tarpon.shards.sources.cells import vendor
 from tarpon.shards.sources.cells.names import NAME, WellPosition, compile_pattern, read_series_name
 from tarpon.shards.sources.cells.pages import PageChoice, read_pages, read_positions
-from tarpon.shards.sources.cells.stack import name_channels
+from tarpon.shards.sources.cells.stack import distinguish_channels
 from tarpon.shards.sources.cells.units import list_units
 from tarpon.shards.sources.cells.vendor_times import pick_stamps, read_czi_interval
 
@@ -71,8 +71,8 @@ def test_a_lif_file_tells_pixels_time_and_channels(tmp_path):
 
 
 def test_channels_of_one_name_are_told_apart_by_their_number(tmp_path):
-    assert name_channels(["Gray", "Red", "Gray"], 3) == ("Gray 1", "Red", "Gray 3")
-    assert name_channels(["Gray"], 2) == ("", "")
+    assert distinguish_channels(["Gray", "Red", "Gray"], 3) == ("Gray 1", "Red", "Gray 3")
+    assert distinguish_channels(["Gray"], 2) == ("", "")
     pytest.importorskip("liffile")
     path = save_lif(tmp_path / "a.lif", ("s", PIXELS[:, :, 0].copy(), "TCYX"), luts=("Gray", "Gray"))
     for asked in ("Gray 2", "2"):
