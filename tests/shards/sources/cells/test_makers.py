@@ -91,10 +91,10 @@ def test_an_image_of_a_project_that_is_not_read_spoils_no_other(tmp_path):
     )
     assert [(unit.source, unit.place.stack, unit.series) for unit in units] == [("project.lif position 2", "c3_p7", 1)]
     assert np.array_equal(np.stack([page for _, page in units[0].read(print)]), grey)
-    assert {fault.file.split()[-1]: fault.reason for fault in faults} == {
-        "1": "its planes lie along Z and X; planes of Y and X are read",
-        "3": "planes along λ; time, channels, depths and tiles are read",
-        "4": "2 channels of one moment (Green, Gray); choose one with --channel NAME or its number from 1",
+    assert {fault.file.split()[-1]: fault.reason.split(";")[0] for fault in faults} == {
+        "1": "its planes lie along Z and X",
+        "3": "planes along λ",
+        "4": "2 channels of one moment (Green, Gray)",
     }
     save_lif(path, images[0])
     with pytest.raises(ValueError, match="along Z and X"):
