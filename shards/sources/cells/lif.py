@@ -26,7 +26,10 @@ def open_lif(path: Path) -> Iterator[list[PlaneStack]]:
     except BROKEN as error:
         raise ValueError(f"does not read as .lif ({format_error(error)})") from error
     with file:
-        found = [stack for image in file.images for stack in _describe(image)]
+        try:
+            found = [stack for image in file.images for stack in _describe(image)]
+        except BROKEN as error:
+            raise ValueError(f"does not read as .lif ({format_error(error)})") from error
         if not found:
             raise ValueError("a project without an image")
         yield found

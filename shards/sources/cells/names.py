@@ -81,7 +81,8 @@ def read_series_name(stem: str, series: str, number: int, pattern: re.Pattern) -
     own = pattern.search(series)
     if own and own["well"] and (own["position"] or "").isdigit():
         return read_name(series, pattern)
-    well, plate = WELL.search(stem) or max(SERIES_WELL.finditer(series), key=re.Match.start, default=None), PLATE.search(stem)
+    told = list(SERIES_WELL.finditer(series))
+    well, plate = WELL.search(stem) or (told[-1] if told else None), PLATE.search(stem)
     if not well:
         raise ValueError(
             f"holds several positions, and neither their names ({series or 'none'}) nor the file's tell the well, as _b2_ does"

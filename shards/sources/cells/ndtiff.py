@@ -18,11 +18,14 @@ LETTERS = {"time": TIME, "channel": CHANNEL, "z": DEPTH, "position": POSITION}
 
 
 def read_pages_axes(pages: Sequence[tifffile.TiffPage]) -> list[Mapping[str, Any]]:
-    """What every page tells of itself; empty where the first does not tell its place."""
+    """What every page tells of itself; empty where the first does not tell its place. ValueError where a later one does not."""
     told = pages[0].aspage().tags.valueof(TAG)
     if not isinstance(told, dict) or not isinstance(told.get("Axes"), dict):
         return []
-    return [page.aspage().tags.valueof(TAG) for page in pages]
+    told = [page.aspage().tags.valueof(TAG) for page in pages]
+    if not all(isinstance(one, dict) and isinstance(one.get("Axes"), dict) for one in told):
+        raise ValueError("some of its pages tell their place along the axes, and others do not")
+    return told
 
 
 def describe_ndtiff(pages: Sequence[tifffile.TiffPage], told: Sequence[Mapping[str, Any]]) -> list[PlaneStack]:
@@ -59,6 +62,8 @@ def _list_places(told: Sequence[Mapping[str, Any]], axis: str, *, ordered: bool)
 
 def _split_numbers(place: object) -> list[tuple[int, str]]:
     """A key by which Pos2 is before Pos10."""
+    if isinstance(place, int):
+        return [(place, "")]
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", str(place))]
 
 

@@ -16,7 +16,6 @@ from tarpon.shards.sources.cells.tiff_planes import format_error
 
 PLUGINS = {".nd2": "bioio_nd2", ".czi": "bioio_czi"}  # file name's end -> bioio's plugin for it
 TILE, SAMPLE = "M", "S"  # axes: tiles of a mosaic, colours of a pixel
-OPEN_ERRORS = Exception  # bioio, its plugins and lxml raise kinds of their own that share no other parent
 
 
 @contextmanager
@@ -40,7 +39,7 @@ def _describe_file(path: Path, changed: int, size: int) -> tuple[PlaneStack, ...
     try:
         image = reader(path)
         scenes = list(image.scenes)
-    except OPEN_ERRORS as error:
+    except Exception as error:  # bioio, its plugins and lxml raise kinds of their own
         raise ValueError(f"does not read as {suffix} ({format_error(error)})") from error
     return tuple(stack for scene in scenes for stack in _describe(path, image, scene, count=len(scenes)))
 
@@ -65,7 +64,7 @@ def _describe(path: Path, image: Any, scene: str, *, count: int) -> list[PlaneSt
             raise ValueError(f"{length[SAMPLE]} samples a pixel; grey, red-green-blue and an alpha channel are read")
         tiles = length.get(TILE, 1)
         return [_describe_tile(path, image, scene, length, name=name, tile=tile, tiles=tiles) for tile in range(tiles)]
-    except OPEN_ERRORS as error:
+    except Exception as error:  # noqa: BLE001 (bioio, its plugins and lxml raise kinds of their own)
         why = str(error) if isinstance(error, ValueError) else f"does not read as {path.suffix.lower()} ({error})"
         return [refuse_stack(name, format_error(why))]
 
@@ -84,7 +83,7 @@ def _describe_tile(
                 image.set_scene(scene)
             lazy = image.get_image_dask_data(axes, **{axis: number for axis, number in at.items() if axis in length})
             plane = np.asarray(lazy.compute(scheduler="synchronous"))
-        except OPEN_ERRORS as error:
+        except Exception as error:  # bioio, its plugins and lxml raise kinds of their own
             raise ValueError(f"page {time} does not read ({format_error(error)})") from error
         return np.ascontiguousarray(plane[..., :3] if colours > 1 else plane, plane.dtype.newbyteorder("="))
 

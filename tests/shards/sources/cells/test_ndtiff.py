@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from tarpon.shards.sources.cells.formats import open_stacks
 from tarpon.shards.sources.cells.pages import PageChoice, read_pages, read_positions
 
 PIXELS = np.random.default_rng(8).integers(0, 4096, (3, 2, 2, 16, 24), dtype=np.uint16)  # time, position, channel, y, x
@@ -47,3 +48,12 @@ def test_pages_that_are_not_all_there_are_told(order, tmp_path):
 def test_an_axis_that_no_time_course_has_is_named(tmp_path):
     with pytest.raises(ValueError, match="pages along exposure; time, channels"):
         read_positions(save(tmp_path / "a.tif", exposure=1))
+
+
+def test_depths_below_the_first_plane_keep_their_order(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for number, depth in enumerate((1, -2, 0, -1)):
+            tag = (51123, "s", 0, json.dumps({"Axes": {"z": depth}}), True)
+            file.write(PIXELS[0, 0, 0] + number, contiguous=False, photometric="minisblack", metadata=None, extratags=[tag])
+    with open_stacks(tmp_path / "a.tif") as (stack,):
+        assert [int(stack.read(0, 0, depth)[0, 0]) - int(PIXELS[0, 0, 0, 0, 0]) for depth in range(4)] == [1, 3, 2, 0]
