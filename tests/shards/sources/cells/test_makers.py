@@ -183,7 +183,7 @@ def test_a_scene_that_its_reader_cannot_describe_spoils_no_other(tmp_path, monke
         pass
 
     class Image:
-        scenes, current_scene, time_interval, channel_names, dtype = ("a", "b"), "a", None, ["x"], np.dtype(np.uint8)
+        scenes, current_scene, time_interval, channel_names, dtype = ("a", "b", "c"), "a", None, ["x"], np.dtype(np.uint8)
         physical_pixel_sizes, current_scene_index, dims = SimpleNamespace(X=None), 0, None
         metadata = ElementTree.Element("ImageDocument")
 
@@ -191,11 +191,12 @@ def test_a_scene_that_its_reader_cannot_describe_spoils_no_other(tmp_path, monke
             logging.getLogger("bioio_czi.reader").error("a traceback")
             if scene == "b":
                 raise Odd("Expected 1 distance scale\nbut found 0.")
-            self.dims = SimpleNamespace(order="TCHYX", shape=(2, 1, 1, 20, 30))
+            self.dims = SimpleNamespace(order="TCHYX", shape=(2, 1, 4 if scene == "c" else 1, 20, 30))
 
     (tmp_path / "a.czi").write_bytes(b"x")
     monkeypatch.setattr(vendor, "import_module", lambda name: SimpleNamespace(Reader=lambda path: Image()))
-    first, second = read_positions(tmp_path / "a.czi")
+    first, second, third = read_positions(tmp_path / "a.czi")
     assert (first.name, first.shape.pages, first.refusal) == ("a", 2, "")
     assert second.refusal == "does not read as .czi (Expected 1 distance scale but found 0.)"
+    assert third.refusal == "planes along H; time, channels, depths and tiles are read"
     assert capfd.readouterr() == ("", "")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tarpon.shards.sources.cells.timing import check_rate, find_rate, find_step
+from tarpon.shards.sources.cells.timing import check_rate, find_rate, find_step, format_hours
 
 
 @pytest.mark.parametrize(("told", "given", "rate"), [
@@ -34,3 +34,7 @@ def test_a_file_that_contradicts_the_rate():
 ])  # fmt: skip
 def test_the_step_of_even_stamps(stamps, step):
     assert find_step(stamps) == pytest.approx(step)
+
+
+def test_hours_are_shown_to_the_hundredth():
+    assert [format_hours(hours) for hours in (0.0, 29 / 60, 47.5, 100.25)] == ["0", "0.48", "47.5", "100.25"]
