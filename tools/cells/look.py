@@ -9,6 +9,7 @@ from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.page_planes import FURTHER, KEY, LEVELS, count_channels, read_levels, split_planes
 from tarpon.shards.reader import Reader
 from tarpon.shards.sources.cells.pages import decode_tiff
+from tarpon.shards.sources.cells.timing import format_hours
 from tarpon.tools.contact_sheet import COLUMNS, contact_sheet
 from tarpon.tools.look import Preview
 from tarpon.tools.table import table
@@ -44,9 +45,8 @@ def _classes(manifest: Manifest) -> Iterator[str]:
         own = label == number
         if own.any():
             by_split = [len(set(stack[own & (split == part)])) for part in SPLITS]
-            rows.append(
-                [name, len(set(stack[own])), *by_split, int(own.sum()), f"{hours[own].min():g} to {hours[own].max():g}"]
-            )
+            span = f"{format_hours(hours[own].min())} to {format_hours(hours[own].max())}"
+            rows.append([name, len(set(stack[own])), *by_split, int(own.sum()), span])
     yield from table(["class", "stacks", *SPLITS, "pages", "hours"], rows)
 
 
@@ -145,7 +145,8 @@ def draw_sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
     for row in pick_rows(manifest, count=count, seed=seed):
         known = manifest.table.slice(row, 1).to_pylist()[0]
         pictures.append(read_page(reader, row))
-        captions.append((f"{manifest.card['classes'][known['label']]}, {known['hours']:g} h", known["stack"], known["split"]))
+        moment = f"{manifest.card['classes'][known['label']]}, {format_hours(known['hours'])} h"
+        captions.append((moment, known["stack"], known["split"]))
     reader.close()
     return contact_sheet(pictures, captions)
 

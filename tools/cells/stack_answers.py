@@ -17,6 +17,7 @@ from tarpon.shards.quarantine import Fault
 from tarpon.shards.schema import sanitise_key
 from tarpon.shards.sources.cells.channels import check_channels, list_channels
 from tarpon.shards.sources.cells.names import strip_suffix
+from tarpon.shards.sources.cells.timing import format_hours
 from tarpon.shards.sources.cells.units import StackUnit
 from tarpon.tools.cells.onset import OnsetRule
 from tarpon.tools.cells.page_model import PageModel
@@ -164,9 +165,9 @@ def format_stacks(done: Sequence[PredictedStack]) -> Iterator[str]:
     """A table for the terminal."""
     rows = []
     for found in done[:SHOWN]:
-        called = f"{found.called:g} h" if math.isfinite(found.called) else "never"
-        began = f"{found.onset[0]:g} to {found.onset[1]:g} h" if found.onset else "-"
-        rows.append([found.name, len(found.page), f"{found.clock[0]:g} to {found.clock[-1]:g}", called, began])
+        called = f"{format_hours(found.called)} h" if math.isfinite(found.called) else "never"
+        began = " to ".join(map(format_hours, found.onset)) + " h" if found.onset else "-"
+        rows.append([found.name, len(found.page), " to ".join(map(format_hours, found.clock[[0, -1]])), called, began])
     yield from table(["stack", "pages", "hours", "called infected from", "infection began"], rows)
     if len(done) > SHOWN:
         yield f"... and {len(done) - SHOWN:,} more"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tarpon.shards.manifest import Manifest
+from tarpon.shards.sources.cells.timing import format_hours
 from tarpon.tools.cells.look import describe_colours, read_page
 from tarpon.tools.view.record import Album, Curve, Detail, Entry, finite
 from tarpon.train.tasks.cells.metrics.predictions import PageRows, load_rows
@@ -64,7 +65,7 @@ class CellsAlbum(Album):
             facts=[(name, str(words)) for name, words in facts],
             steps=len(rows),
             unit="page",
-            captions=[f"{value:g} h" for value in hours],
+            captions=[f"{format_hours(value)} h" for value in hours],
             curves=list(self._curves(rows)),
         )
 

@@ -65,35 +65,45 @@ class Position:
     name: str  # as the file tells it; may be empty
     shape: StackShape
     files: tuple[str, ...]  # further files that hold its planes
+    refusal: str = ""  # why it cannot be packed; its shape tells nothing then
 
 
 DEFAULT = PageChoice()
 
 
 def read_positions(path: Path, *, choice: PageChoice = DEFAULT, max_pixels: int = MAX_PIXELS) -> list[Position]:
-    """What the headers say of every stack of a file; no pixel is read. ValueError, in one line, for what cannot be packed."""
+    """What the headers say of every stack of a file; no pixel is read.
+
+    ValueError, in one line, for what cannot be packed; where some stacks of a file can be, the others carry a refusal.
+    """
     with open_stacks(path) as stacks:
-        for stack in stacks:
-            check_pixels(stack.width, stack.height, max_pixels=max_pixels)
-            _choose_channels(stack, choice)
-            _check_depths(stack, choice)
-        return [
-            Position(
-                name=stack.name,
-                files=stack.files,
-                shape=StackShape(
-                    pages=stack.times,
-                    height=stack.height,
-                    width=stack.width,
-                    channels=stack.samples,
-                    bits=find_bits(stack.dtype),
-                    interval=stack.interval,
-                    pixel_um=stack.pixel_um,
-                    planes=name_channels(stack.channels, _choose_channels(stack, choice)),
-                ),
-            )
-            for stack in stacks
-        ]
+        found = [_read_position(stack, choice, max_pixels) for stack in stacks]
+    if found and all(position.refusal for position in found):
+        raise ValueError(found[0].refusal)
+    return found
+
+
+def _read_position(stack: PlaneStack, choice: PageChoice, max_pixels: int) -> Position:
+    try:
+        if stack.refusal:
+            raise ValueError(stack.refusal)
+        check_pixels(stack.width, stack.height, max_pixels=max_pixels)
+        planes = name_channels(stack.channels, _choose_channels(stack, choice))
+        _check_depths(stack, choice)
+        bits, refusal = find_bits(stack.dtype), ""
+    except ValueError as error:
+        planes, bits, refusal = (), 0, str(error)
+    shape = StackShape(
+        pages=stack.times,
+        height=stack.height,
+        width=stack.width,
+        channels=stack.samples,
+        bits=bits,
+        interval=stack.interval,
+        pixel_um=stack.pixel_um,
+        planes=planes,
+    )
+    return Position(name=stack.name, files=stack.files, shape=shape, refusal=refusal)
 
 
 def read_shape(path: Path, *, choice: PageChoice = DEFAULT, max_pixels: int = MAX_PIXELS) -> StackShape:

@@ -12,7 +12,14 @@ import numpy as np
 
 from tarpon.shards.quarantine import Fault, attempt
 from tarpon.shards.sources.cells.names import WellPosition, hash_file, read_name, read_series_name, strip_suffix
-from tarpon.shards.sources.cells.pages import DEFAULT, PageChoice, StackShape, read_pages, read_positions
+from tarpon.shards.sources.cells.pages import (
+    DEFAULT,
+    PageChoice,
+    Position,
+    StackShape,
+    read_pages,
+    read_positions,
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,35 +102,54 @@ def list_units(
             found, fault = attempt(name_of(path.name), _read_file, path, name_of(path.name), pattern, choice, max_pixels)
             if found == []:
                 fault = Fault(file=name_of(path.name), reason="later pages of a stack that begins in another file", packed=True)
-            faults += [fault] if fault else []
-            units += found or []
+            faults += [fault] if fault else [one for one in found or () if isinstance(one, Fault)]
+            units += [one for one in found or () if isinstance(one, StackUnit)]
     return units, faults
 
 
-def _read_file(path: Path, name: str, pattern: re.Pattern, choice: PageChoice, max_pixels: int) -> list[StackUnit]:
-    found, stem = read_positions(path, choice=choice, max_pixels=max_pixels), strip_suffix(path.name)
-    if len(found) == 1:
-        places = [read_name(stem, pattern)]
-    else:
-        places = [read_series_name(stem, one.name, number, pattern) for number, one in enumerate(found, start=1)]
+def _read_file(path: Path, name: str, pattern: re.Pattern, choice: PageChoice, max_pixels: int) -> list[StackUnit | Fault]:
+    """The stacks of a file; where some can be packed, a fault in place of every other.
+
+    Raises:
+        ValueError: none can.
+    """
+    found = read_positions(path, choice=choice, max_pixels=max_pixels)
     size, changed = _measure(path)
     further = [_measure(Path(file)) for one in found for file in one.files]
     size, changed = size + sum(more for more, _ in further), max([changed, *(when for _, when in further)])
-    return [
-        StackUnit(
-            path=str(path),
-            source=f"{name} position {number + 1}" if len(found) > 1 else name,
-            label=0,
-            place=place,
-            shape=one.shape,
-            bytes=size,
-            mtime_ns=changed,
-            choice=choice,
-            series=number,
-            files=one.files,
+    made: list[StackUnit | Fault] = []
+    for number, one in enumerate(found):
+        source = f"{name} position {number + 1}" if len(found) > 1 else name
+        try:
+            place = _find_place(path, one, number if len(found) > 1 else None, pattern)
+        except ValueError as error:
+            made.append(Fault(file=source, reason=str(error)))
+            continue
+        made.append(
+            StackUnit(
+                path=str(path),
+                source=source,
+                label=0,
+                place=place,
+                shape=one.shape,
+                bytes=size,
+                mtime_ns=changed,
+                choice=choice,
+                series=number,
+                files=one.files,
+            )
         )
-        for number, (place, one) in enumerate(zip(places, found, strict=True))
-    ]
+    if made and all(isinstance(one, Fault) for one in made):
+        raise ValueError(made[0].reason)
+    return made
+
+
+def _find_place(path: Path, one: Position, number: int | None, pattern: re.Pattern) -> WellPosition:
+    """number: of one of several positions in the file."""
+    if one.refusal:
+        raise ValueError(one.refusal)
+    stem = strip_suffix(path.name)
+    return read_name(stem, pattern) if number is None else read_series_name(stem, one.name, number + 1, pattern)
 
 
 def _measure(path: Path) -> tuple[int, int]:
