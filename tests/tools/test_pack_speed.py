@@ -22,7 +22,7 @@ def told(monkeypatch, tmp_path, *, cpu_s: float, workers: int | None = 2) -> lis
 
 
 @pytest.mark.parametrize(
-    ("cpu_s", "share", "binds"), [(19.0, "95%", "the processors bind"), (4.0, "20%", "reading and writing")]
+    ("cpu_s", "share", "binds"), [(19.0, "95%", "the processors bind"), (4.0, "20%", "the rest was waiting")]
 )
 def test_rates_and_what_binds(monkeypatch, tmp_path, cpu_s, share, binds):
     (line,) = told(monkeypatch, tmp_path, cpu_s=cpu_s)
