@@ -11,6 +11,8 @@ import numpy as np
 
 from tarpon.pipelines.feed import StoredRow
 from tarpon.pipelines.noise import NoiseBank, NoiseSlice
+from tarpon.pipelines.page.plain import find_pixels
+from tarpon.pipelines.page.shrink import find_factors, shrink
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.sampling.draws import PageAugment, PageDraw, draw_page
 
@@ -22,6 +24,8 @@ CONTRASTS = {  # scaling of grey levels to 0..1 -> manifest columns of the level
 FIXED, STORED = "fixed", "stored"  # the whole range of the camera's bits, and of the bits that pages are stored in
 WIDEN = 257  # DALI's factor from an 8-bit page to UINT16
 FULL = 65535
+READY, NOT_READY = np.array(True), np.array(False)
+NO_FILE, NO_PIXELS = np.zeros(1, np.uint8), np.zeros((1, 1, 1), np.uint16)
 UNCHANGED = PageDraw(flip_x=False, flip_y=False, angle=0.0, brightness=1.0, contrast=1.0, noise=None)
 
 
@@ -43,9 +47,12 @@ class PageFields:
     size: int  # S
     noise_sd: float = 0.0  # of the range 0..1; 0 needs no bank
     column: str = "tif"
+    plain: bool = False  # on a CPU: what needs no decoder is read, and made smaller by a whole factor, before DALI gets it
     banks: Mapping[str, NoiseBank] = field(init=False)  # float32
 
-    names: ClassVar[tuple[str, ...]] = ("page", "scale", "shift", "matrix", "factor", "offset", "noise", "row")
+    names: ClassVar[tuple[str, ...]] = (
+        "page", "ready", "pixels", "black", "range", "matrix", "factor", "offset", "noise", "row",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         pixels = self.size**2
@@ -61,18 +68,29 @@ class PageFields:
     def arrays(self, stored: StoredRow, request: PageRequest) -> dict[str, np.ndarray | NoiseSlice]:
         """As `Fields.arrays`."""
         draw, row, bank = request.draw, stored.row, self.banks["noise"]
-        scale, shape = 1 / max(self.high[row] - self.low[row], 1), (self.size, self.size, 1)
+        shape = (self.size, self.size, 1)
         noisy = draw.noise is not None and self.noise_sd > 0
         return {
-            "page": stored.read_uint8(self.column),
-            "scale": np.array(scale, np.float32),
-            "shift": np.array(-self.low[row] * scale, np.float32),
+            **self._page_arrays(stored),
+            "black": np.array(self.low[row], np.float32),
+            "range": np.array(max(self.high[row] - self.low[row], 1), np.float32),
             "matrix": flip_rotate_matrix(draw, size=self.size),
             "factor": np.array(draw.brightness * draw.contrast, np.float32),
             "offset": np.array(draw.brightness * 0.5 * (1 - draw.contrast), np.float32),  # contrast is about mid grey
             "noise": bank.slice_noise(draw.noise, shape) if noisy else bank.slice_zeros(*shape),
             "row": np.array(row if request.present and request.row >= 0 else -1, np.int64),
         }
+
+    def _page_arrays(self, stored: StoredRow) -> dict[str, np.ndarray]:
+        """The file, or in its place the pixels (S, S, 1) uint16 where they are plain and fit a whole number of times."""
+        content = stored.read(self.column)
+        if self.plain:
+            height, width = int(stored.value("height")), int(stored.value("width"))
+            factors = find_factors(height, width, self.size)
+            pixels = None if factors is None else find_pixels(content, height=height, width=width)
+            if pixels is not None:
+                return {"page": NO_FILE, "ready": READY, "pixels": shrink(pixels, factors)[..., None]}
+        return {"page": np.frombuffer(content, np.uint8), "ready": NOT_READY, "pixels": NO_PIXELS}
 
     def check(self, manifest: Manifest, *, device: int | None) -> None:
         """Any device decodes pages: what its hardware cannot, its software can."""
