@@ -12,7 +12,7 @@ import numpy as np
 from tarpon.pipelines.feed import StoredRow
 from tarpon.pipelines.noise import NoiseBank, NoiseSlice
 from tarpon.pipelines.page.plain import find_pixels
-from tarpon.pipelines.page.shrink import find_factors, shrink
+from tarpon.pipelines.page.shrink import WIDEN, find_factors, shrink
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.sampling.draws import PageAugment, PageDraw, draw_page
 
@@ -22,7 +22,6 @@ CONTRASTS = {  # scaling of grey levels to 0..1 -> manifest columns of the level
     "frame": ("frame_min", "frame_max"),
 }
 FIXED, STORED = "fixed", "stored"  # the whole range of the camera's bits, and of the bits that pages are stored in
-WIDEN = 257  # DALI's factor from an 8-bit page to UINT16
 FULL = 65535
 READY, NOT_READY = np.array(True), np.array(False)
 NO_FILE, NO_PIXELS = np.zeros(1, np.uint8), np.zeros((1, 1, 1), np.uint16)

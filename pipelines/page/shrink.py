@@ -11,7 +11,7 @@ import numpy as np
 
 BLOCK = 128  # output rows made at once: few NumPy calls, and sums that stay in the cache
 MOST = 127  # product of the two factors: with it the weighted sum of 16-bit levels fits into 32 bits
-WIDEN = 257  # from 8 to 16 bits, so that 255 becomes 65535
+WIDEN = 257  # from 8 to 16 bits, as DALI does: 255 becomes 65535
 # one page at a time: two threads hand the interpreter's lock to and fro (a page of a megapixel: 1.6 ms, one thread alone 1.2)
 _ONE_AT_A_TIME = threading.Lock()
 
