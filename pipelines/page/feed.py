@@ -46,7 +46,7 @@ class PageFields:
     size: int  # S
     noise_sd: float = 0.0  # of the range 0..1; 0 needs no bank
     column: str = "tif"
-    plain: bool = False  # on a CPU: what needs no decoder is read, and made smaller by a whole factor, before DALI gets it
+    direct: bool = False  # on a CPU: what needs no decoder is read, and made smaller by a whole factor, before DALI gets it
     banks: Mapping[str, NoiseBank] = field(init=False)  # float32
 
     names: ClassVar[tuple[str, ...]] = (
@@ -83,7 +83,7 @@ class PageFields:
     def _page_arrays(self, stored: StoredRow) -> dict[str, np.ndarray]:
         """The file, or in its place the pixels (S, S, 1) uint16 where they are plain and fit a whole number of times."""
         content = stored.read(self.column)
-        if self.plain:
+        if self.direct:
             height, width = int(stored.value("height")), int(stored.value("width"))
             factors = find_factors(height, width, self.size)
             pixels = None if factors is None else find_pixels(content, height=height, width=width)

@@ -111,7 +111,7 @@ def test_plain_pages_read_without_a_decoder_are_those_decoded(augment):
     rng = np.random.default_rng(1)
     pages = [rng.integers(0, 65536, (int(rows * SIZE), int(columns * SIZE)), dtype=np.uint16) for rows, columns in FACTORS]
     work = [PageRequest(row=row, draw=draw(angle=10.0, flip_y=True, contrast=0.9)) for row in range(len(pages))]
-    direct, rows = loaded(pages, work, augment=augment, plain=True)
+    direct, rows = loaded(pages, work, augment=augment, direct=True)
     decoded, _ = loaded(pages, work, augment=augment)
     assert rows == list(range(len(pages)))
     assert np.abs(direct - decoded).max() < 1.6 / 65535  # one level of 16 bits, where a sum is rounded the other way

@@ -155,5 +155,5 @@ def page_fields(options: CellsOptions, manifest: Manifest, *, noise: bool, gpu: 
         high=high,
         size=options.model.backbone.image_size,
         noise_sd=options.augment.noise_sd if noise and options.augment.noise_p else 0.0,
-        plain=not gpu,
+        direct=not gpu,
     )
