@@ -10,6 +10,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+ifeq ($(wildcard /dev/nvidia* /dev/dxg /dev/kfd),)
+export DS_ACCELERATOR := cpu# or DeepSpeed's launcher says in every process that it found no GPU
+endif
 
 .PHONY: env test test-slow lint docs demo demo-fish demo-cells demo-star gpu clean
 

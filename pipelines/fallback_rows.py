@@ -1,6 +1,7 @@
 """What is delivered for a row that is bad: in training another row, in evaluation nothing, by name."""
 
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -20,7 +21,7 @@ class FallbackRows:
         rows: ascending row ids. budget: bad samples allowed; each is spent once it is met.
     """
 
-    def __init__(self, rows: np.ndarray, budget: Budget) -> None:
+    def __init__(self, rows: Sequence[int], budget: Budget) -> None:
         self.rows, self.budget = rows, budget
 
     def make_first_good(self, row: int, make: Callable[[int], Sample]) -> Sample:
@@ -34,7 +35,7 @@ class FallbackRows:
                 return make(row)
             except BadSample as error:
                 self.spend(error.fault, row)
-                at = int(np.searchsorted(self.rows, row)) + 1
+                at = bisect_left(self.rows, row) + 1
                 row = int(self.rows[at % len(self.rows)])
         raise ValueError(NONE_LEFT)
 
@@ -46,7 +47,7 @@ class FallbackRows:
 class Filler:
     """The row whose content fills places of a batch where nothing is delivered; bad ones are passed over, unspent."""
 
-    def __init__(self, rows: np.ndarray) -> None:
+    def __init__(self, rows: Sequence[int]) -> None:
         self._rows = rows
         self._at = 0  # in `rows`: those before it are bad
 

@@ -67,6 +67,9 @@ class FeatureLoader:
             self.batches += 1
             yield batch
 
+    def measure_augment_share(self) -> None:
+        """Nothing is decoded or augmented."""
+
     def batch(self, rows: np.ndarray) -> Batch:
         """One batch, as `run` yields it."""
         row = torch.from_numpy(rows).to(self.device, non_blocking=True)

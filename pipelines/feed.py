@@ -89,7 +89,7 @@ class Feed:
         reader: SampleReader,
         fields: Fields,
         *,
-        pool: np.ndarray,
+        pool: Sequence[int],
         budget: Budget,
         substitute: bool = True,
         rejected: dict[int, Fault] | None = None,

@@ -23,6 +23,9 @@ class Graph(Protocol):
     def steps(self, inputs: Mapping[str, Any], *, gpu: bool) -> tuple:
         """DALI nodes of the outputs, made from the nodes of the inputs by name."""
 
+    def plain(self) -> "Graph":
+        """The same without augmentation."""
+
 
 class InputSource:
     """The feed's batches for DALI's external sources: arrays by one call, noise slices by another, in any order.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tarpon.pipelines import culprits, host_memory
+from tarpon.pipelines.augment_share import measure_augment_share
 from tarpon.pipelines.decode_groups import DecodeGroups, choose_group_size
 from tarpon.pipelines.feed import Feed, Request
 from tarpon.pipelines.graph_shell import Graph, build_pipeline
@@ -97,6 +98,15 @@ class Loader:
                     yield batch
                 finally:  # also of a run that is left here
                     self._hold.hand_back(outputs)
+
+    def measure_augment_share(self) -> float | None:
+        """Of the time that decoding and augmenting take, the share of augmenting, 0..1, on batches that were under way.
+
+        Changes nothing of what `run` delivers; None where it cannot be measured.
+        """
+        fields = self.feed.fields
+        settings = {"names": fields.names, "banks": fields.banks, "device": self._device, "threads": self._threads}
+        return measure_augment_share(self._graph, list(self._held), **settings) if self._held else None
 
     def _run_pipeline(self, under_way: Undelivered[Request]) -> Batch | None:
         """Tensors of the next decoded batch; None at the end of the work."""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
-import pyarrow.compute as pc
 
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.reader import Reader
@@ -28,7 +27,7 @@ class FetchAhead:
 
     def __init__(self, parts: Sequence[tuple[Manifest, Reader]]) -> None:
         self._tars: list[tuple[TarCache, str]] = []
-        self._tar_of = np.concatenate([self._number(manifest, reader) for manifest, reader in parts])  # (rows,) -1: local
+        self._parts = list(self._number(parts))
         self._bound = min((cache.bound for cache, _ in self._tars), default=0)
         self._asked: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -69,17 +68,21 @@ class FetchAhead:
                 held -= 0 if uses[tar] else self._size(tar)
             yield batch
 
-    def _number(self, manifest: Manifest, reader: Reader) -> np.ndarray:
-        """Number of each row's tar in `_tars`, which those of this part are added to."""
-        if reader.tars is None:
-            return np.full(len(manifest), -1)
-        coded = pc.dictionary_encode(manifest.table["shard"].combine_chunks())
-        first = len(self._tars)
-        self._tars += [(reader.tars, name) for name in coded.dictionary.to_pylist()]
-        return first + coded.indices.to_numpy(zero_copy_only=False)
+    def _number(self, parts: Sequence[tuple[Manifest, Reader]]) -> Iterator[tuple[int, int, int, Manifest]]:
+        """First row, the one after the last and first number in `_tars` of each remote part, with its manifest."""
+        begin = 0
+        for manifest, reader in parts:
+            if reader.tars is not None:
+                yield begin, begin + len(manifest), len(self._tars), manifest
+                self._tars += [(reader.tars, name) for name in manifest.tars]
+            begin += len(manifest)
 
     def _tars_of(self, rows: np.ndarray) -> list[int]:
-        return [tar for tar in np.unique(self._tar_of[rows[rows >= 0]]).tolist() if tar >= 0]
+        found: set[int] = set()
+        for begin, end, first, manifest in self._parts:
+            own = rows[(rows >= begin) & (rows < end)] - begin
+            found.update((first + np.unique(manifest.tar_numbers(own))).tolist())
+        return sorted(found)
 
     def _size(self, tar: int) -> int:
         cache, name = self._tars[tar]

@@ -6,6 +6,7 @@ Written last, so that its existence means the set is whole. Held as an Arrow tab
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tarpon.shards.arrow_input import open_bytes
+from tarpon.shards.fingerprint import hash_cells
 from tarpon.shards.schema import VERSION
 from tarpon.shards.store import NotThere, Store
 from tarpon.shards.tar_cache import Cache, TarSum
 
 MANIFEST, CARD = "manifest.parquet", "dataset.json"
-CHECKSUMS = MANIFEST_SUM, CARD_SUM = "manifest_sha256", "card_sha256"  # entries of the card
+# entries of the card: of the manifest's file, of its cells (the fingerprint of runs), of the card's other entries
+CHECKSUMS = MANIFEST_SUM, ROWS_SUM, CARD_SUM = "manifest_sha256", "rows_sha256", "card_sha256"
 NEEDED = ("key", "shard", "group", "split")  # columns that every kind has and everything reads
 TAR_SUMS = b"tars"  # entry of the table's metadata: JSON, tar -> [bytes, SHA-256]
 TAR_END = 2 * 10240  # bytes at most behind the last sample of a tar: padding, and blocks of zeros
@@ -77,6 +80,10 @@ class Manifest:
             raise ValueError(f"split {split!r} must be one of {', '.join(SPLITS)}")
         return np.flatnonzero(pc.equal(self._column("split"), split).to_numpy(zero_copy_only=False))
 
+    def split_size(self, split: str) -> int:
+        """Number of rows of a split."""
+        return len(self.rows(split))
+
     def value(self, row: int, column: str) -> object:
         return self._column(column)[int(row)].as_py()
 
@@ -90,28 +97,69 @@ class Manifest:
 
     def lists(self, name: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A list column of some rows as (values, offsets): row i holds values[offsets[i]:offsets[i + 1]]."""
-        taken = self._column(name).take(pa.array(rows)).combine_chunks()
-        if isinstance(taken, pa.ChunkedArray):
-            taken = pa.concat_arrays(taken.chunks) if taken.num_chunks else pa.array([], taken.type)
-        lengths = pc.list_value_length(taken).fill_null(0).to_numpy(zero_copy_only=False)
-        return taken.flatten().to_numpy(zero_copy_only=False), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return list_cells(self._column(name).take(pa.array(rows)))
+
+    def count_groups(self) -> int:
+        return pc.count_distinct(self._column("group")).as_py()
+
+    def sum_lists(self, name: str, split: str, *, length: int) -> np.ndarray:
+        """A column of lists of `length` numbers added up over a split, place by place: (length,) int64."""
+        return self.lists(name, self.rows(split))[0].reshape(-1, length).sum(0, dtype=np.int64)
+
+    def count_kinds(self, *columns: str) -> list[tuple]:
+        """Every combination of values of some columns with its number of rows, in the order they first come."""
+        table = pa.table([self._column(name) for name in columns], names=list(columns))
+        found = table.group_by(list(columns), use_threads=False).aggregate([([], "count_all")]).to_pydict()
+        return list(zip(*found.values(), strict=True))
+
+    @cached_property
+    def _tars(self) -> tuple[list[str], np.ndarray]:
+        coded = pc.dictionary_encode(self._column("shard").combine_chunks())
+        return coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False)
+
+    @property
+    def tars(self) -> list[str]:
+        """Names of all tars, in the order that their rows come."""
+        return self._tars[0]
+
+    def tar_numbers(self, rows: np.ndarray) -> np.ndarray:
+        """Place of each row's tar in `tars`, (n,)."""
+        return self._tars[1][rows]
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of every cell of the manifest; a resumed run must find the same one."""
-        digest = hashlib.sha256()
-        for name in sorted(self.table.column_names):
-            digest.update("\0".join(map(str, self.table[name].to_pylist())).encode())
-        return digest.hexdigest()
+        """SHA-256 (hex) of every cell of the manifest, which a resumed run must find again; the card's, else computed."""
+        if MANIFEST_SUM in self.card and ROWS_SUM in self.card:
+            return str(self.card[ROWS_SUM])
+        return hash_cells(self.table)
 
 
-def write_manifest(root: str | Path, table: pa.Table, card: dict) -> None:
-    """The card, with checksums of the manifest and of itself, first, the manifest last; both by rename."""
+def list_cells(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Lists as (values, offsets): list i holds values[offsets[i]:offsets[i + 1]]."""
+    taken = column.combine_chunks()
+    if isinstance(taken, pa.ChunkedArray):
+        taken = pa.concat_arrays(taken.chunks) if taken.num_chunks else pa.array([], taken.type)
+    lengths = pc.list_value_length(taken).fill_null(0).to_numpy(zero_copy_only=False)
+    return taken.flatten().to_numpy(zero_copy_only=False), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def write_manifest(root: str | Path, table: pa.Table, card: dict, *, rows_sum: str | None = None) -> None:
+    """The card, with checksums of the manifest and of itself, first, the manifest last; both by rename.
+
+    Args:
+        rows_sum: `hash_cells` of the table, where it is known.
+    """
     store = Store(root)
     with store.replace(MANIFEST) as draft:
         pq.write_table(table, draft)
         told = {name: value for name, value in card.items() if name not in CHECKSUMS}
-        told = json.loads(json.dumps({**told, MANIFEST_SUM: hashlib.sha256(draft.read_bytes()).hexdigest()}))
-        store.write(CARD, (json.dumps({**told, CARD_SUM: _sum_of(told)}, indent=2) + "\n").encode())
+        told |= {MANIFEST_SUM: hashlib.sha256(draft.read_bytes()).hexdigest(), ROWS_SUM: rows_sum or hash_cells(table)}
+        write_card(store, told)
+
+
+def write_card(store: Store, card: dict) -> None:
+    """The card with a checksum of its other entries."""
+    told = json.loads(json.dumps({name: value for name, value in card.items() if name != CARD_SUM}))
+    store.write(CARD, (json.dumps({**told, CARD_SUM: _sum_of(told)}, indent=2) + "\n").encode())
 
 
 def _sum_of(card: dict) -> str:
@@ -137,9 +185,7 @@ def open_manifest(
     """
     store = Store(root, retry_s=retry_s)
     root = store.root
-    content, card = _read_both(store)
-    if kind is not None and card.get("kind") != kind:
-        raise ValueError(f"{root}: holds {card.get('kind')} data, {kind} is needed; give other shards")
+    content, card = _read_both(store, kind=kind)
     if MANIFEST_SUM in card and hashlib.sha256(content).hexdigest() != card[MANIFEST_SUM]:
         raise ValueError(f"{root}/{MANIFEST}: checksum differs from {CARD}; copy both files again, or pack again")
     try:
@@ -157,7 +203,7 @@ def open_manifest(
     return Manifest(root=root, card=card, table=table, store=store, cache=cache)
 
 
-def _read_both(store: Store) -> tuple[bytes, dict]:
+def _read_both(store: Store, *, kind: str | None) -> tuple[bytes, dict]:
     """The manifest's bytes and the checked card; ValueError where one is missing."""
     try:
         content = store.read(MANIFEST)
@@ -171,10 +217,18 @@ def _read_both(store: Store) -> tuple[bytes, dict]:
                 else "give the folder that `tarpon pack ... --out` wrote"
             )
         ) from error
+    return content, read_card(store, kind=kind)
+
+
+def read_card(store: Store, *, kind: str | None) -> dict:
+    """The checked card; ValueError where there is none, or it is of another kind than is needed."""
     try:
-        return content, _checked_card(store.read(CARD), root=store.root)
+        card = _checked_card(store.read(CARD), root=store.root)
     except NotThere as error:
         raise ValueError(f"{store.root}: no {CARD} beside the manifest; copy it there, or pack again") from error
+    if kind is not None and card.get("kind") != kind:
+        raise ValueError(f"{store.root}: holds {card.get('kind')} data, {kind} is needed; give other shards")
+    return card
 
 
 def _checked_card(content: bytes, *, root: str) -> dict:

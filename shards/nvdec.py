@@ -3,8 +3,6 @@
 From the driver (nMinWidth, nMinHeight of cuvidGetDecoderCaps); smaller clips can be decoded on a CPU only.
 """
 
-import numpy as np
-
 from tarpon.shards.manifest import Manifest
 
 MINIMUM = {  # codec -> (width, height), pixels
@@ -19,15 +17,14 @@ MINIMUM = {  # codec -> (width, height), pixels
 
 def describe_small_clips(manifest: Manifest) -> str | None:
     """A message that counts the clips too small for NVDEC and names the smallest, by codec; None where there are none."""
-    width, height = (np.asarray(manifest.column(f"clip_{side}")) for side in ("width", "height"))
-    codecs = np.asarray(manifest.column("codec"))
+    counted = manifest.count_kinds("codec", "clip_width", "clip_height")
     found = []
     for codec, (least_width, least_height) in MINIMUM.items():
-        small = (codecs == codec) & ((width < least_width) | (height < least_height))
-        if small.any():
-            first = int(np.flatnonzero(small)[np.argmin((width * height)[small])])
+        small = [kind for kind in counted if kind[0] == codec and (kind[1] < least_width or kind[2] < least_height)]
+        if small:
+            _, width, height, _ = min(small, key=lambda kind: kind[1] * kind[2])
             found.append(
-                f"{small.sum()} of {len(codecs)} clips are too small for a GPU's decoder: {width[first]} x {height[first]} "
-                f"pixels, {codec} needs {least_width} x {least_height}"
+                f"{sum(kind[3] for kind in small)} of {len(manifest)} clips are too small for a GPU's decoder: "
+                f"{width} x {height} pixels, {codec} needs {least_width} x {least_height}"
             )
     return "; ".join(found) or None

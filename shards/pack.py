@@ -14,10 +14,12 @@ import numpy as np
 import pyarrow as pa
 
 from tarpon.shards import installed
+from tarpon.shards.fingerprint import hash_cells
 from tarpon.shards.manifest import MANIFEST, TAR_SUMS, Manifest, open_manifest, write_manifest
 from tarpon.shards.packing_lock import hold_packing
 from tarpon.shards.quarantine import Fault, format_faults, parse_faults
 from tarpon.shards.schema import VERSION, Schema
+from tarpon.shards.shard_table import write_shard_table
 from tarpon.shards.source import Scan, Source
 from tarpon.shards.split import assign_splits, check_leak
 from tarpon.shards.store import NotThere, Store
@@ -139,7 +141,9 @@ def _write_set(
         "quarantined": sum(not fault.packed for fault in faults),
     }
     table = table.replace_schema_metadata({TAR_SUMS: json.dumps(read_tar_sums(jobs))})
-    write_manifest(out.root, table, _describe_rows(table, source.schema) | own | described)
+    rows_sum = hash_cells(table)
+    own |= write_shard_table(out, table, source.schema, rows_sum=rows_sum)
+    write_manifest(out.root, table, _describe_rows(table, source.schema) | own | described, rows_sum=rows_sum)
     out.remove(PARTS)
     return open_manifest(out.root), faults
 

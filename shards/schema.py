@@ -1,5 +1,6 @@
 """The schema of a kind of data set: a sample's files in the tar and its columns in the manifest."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -26,6 +27,15 @@ class Component:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What `shards.parquet` tells of the rows that a shard has of one split, so that a plan need not read them."""
+
+    columns: tuple[tuple[str, pa.DataType], ...]
+    make: Callable[[pa.Table], dict[str, object]]  # those rows -> those columns; a module-level function
+    kinds: tuple[str, ...] = ()  # columns whose combinations of values the card counts
+
+
+@dataclass(frozen=True, kw_only=True)
 class Schema:
     """The layout of one kind of data set."""
 
@@ -33,6 +43,7 @@ class Schema:
     components: tuple[Component, ...]
     columns: tuple[tuple[str, pa.DataType], ...]  # of this kind, beside the ones every kind has
     later: frozenset[str] = frozenset()  # those of them that data sets of earlier versions lack
+    summary: Summary | None = None
 
     def arrow(self) -> pa.Schema:
         """The manifest's columns: what every kind has, three a component, then the kind's own."""

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+import tifffile
 
 from tarpon.shards.manifest import CARD, CHECKSUMS, Manifest, open_manifest
 from tarpon.shards.pack import Packing, pack
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.sources.cells import source as cells
-from tarpon.shards.sources.cells.record import CELLS
+from tarpon.shards.sources.cells.record import choose_record
 from tarpon.shards.sources.fish import source as fish
 from tarpon.shards.sources.mouse import source as mouse
 from tarpon.shards.sources.star import reid, wildlife
@@ -170,9 +172,39 @@ def pack_cells() -> Callable[..., tuple[Manifest | None, list[Fault]]]:
         found = cells.scan(lab / "infected", lab / "uninfected", source)
         packing = Packing(out=out, split=split, shard_size=shard_size)
         with ThreadPoolExecutor(1) as pool:
-            return pack(CELLS, found, options=source, packing=packing, executor=pool, progress=False)
+            return pack(choose_record(source), found, options=source, packing=packing, executor=pool, progress=False)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def channel_lab(tmp_path_factory) -> Path:
+    """12 stacks of 4 pages in 12 wells, of two channels: phase is noise, gfp has spots, wide in infected wells."""
+    out, rng = tmp_path_factory.mktemp("channel_lab"), np.random.default_rng(0)
+    rows, columns = np.mgrid[:44, :40]
+    for label, folder in enumerate(("uninfected", "infected")):
+        (out / folder).mkdir()
+        for well in range(6):
+            stack = rng.integers(100, 60_000, (4, 2, 44, 40)).astype(np.float64)
+            stack[:, 1] = 200 + rng.normal(0, 20, (4, 44, 40))
+            for page in range(4):
+                for y, x in rng.uniform(8, 32, (3, 2)):
+                    square = (rows - y) ** 2 + (columns - x) ** 2
+                    stack[page, 1] += 1000 * np.exp(-square / (2 * (1.5, 5.0)[label] ** 2))
+            names = {"axes": "TCYX", "Channel": {"Name": ["phase", "gfp"]}}
+            path = out / folder / f"x_{'cb'[label]}{well + 2}_p1.ome.tif"
+            tifffile.imwrite(path, stack.round().astype(np.uint16), ome=True, metadata=names)
+    (out / "cells.yaml").write_text("data: {infected_dir: infected, uninfected_dir: uninfected}\n")
+    return out
+
+
+@pytest.fixture(scope="session")
+def channel_shards(tmp_path_factory, channel_lab, pack_cells) -> Manifest:
+    """Both channels of those stacks, phase first, two wells of each class in each split."""
+    source = cells.CellsSource(group="well", channel="phase,gfp")
+    manifest, faults = pack_cells(channel_lab, tmp_path_factory.mktemp("channel_shards"), source=source)
+    assert faults == []
+    return manifest
 
 
 @pytest.fixture(scope="session")

@@ -38,18 +38,22 @@ GENERAL: dict[str, Command] = {
     "report": Command(target="report:run", takes=("run",), does="one HTML file of a run folder"),
     "bench loader": Command(target="bench.loader:run", does="frames/s of the loader against what labs do today"),
     "bench ops": Command(target="bench.ops:run", does="fused operations against plain and compiled PyTorch"),
+    "bench plan": Command(target="bench.plan:run", does="seconds and memory to open and plan manifests of any size"),
     "bench train": Command(target="bench.train:run", does="rows/s of training against what labs do today"),
     "train": Command(target="train:run", raw=True, does="train a task on what was packed, on all GPUs of this machine"),
     "completion": Command(target="completion:run", takes=("shell",), does="a script for the Tab key of your shell"),
     "gpu": Command(target="gpu.command:run", does="check and time everything on an NVIDIA GPU"),
     "selftest resume": Command(target="selftest:resume", does="prove that a killed training ends as an unbroken one"),
+    "upgrade": Command(
+        target="upgrade:run", takes=("shards",), does="write what shards of an earlier version lack for very large sets"
+    ),
     "replay": Command(target="replay:run", takes=("dump",), does="a step whose loss was no number, made again and looked into"),
     "doctor": Command(target="doctor:run", does="check what this machine has, and build what can be built ahead"),
 }
 HELP_ALL = {"--help-all", "--help_all"}
 HELP = {"-h", "--help"} | HELP_ALL
 VERBS = (  # the order of the overview: as work goes
-    "doctor", "demo", "pack", "lint", "look", "features", "train", "evaluate", "predict", "report", "view", "export",
+    "doctor", "demo", "pack", "upgrade", "lint", "look", "features", "train", "evaluate", "predict", "report", "view", "export",
     "temporal", "gradcam", "ablate", "folds", "grid", "replay", "selftest", "bench", "gpu", "completion",
 )  # fmt: skip
 

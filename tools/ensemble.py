@@ -78,6 +78,9 @@ class MemberBatches:
     steps_per_epoch: int = 0
     wait_s: float = 0.0
 
+    def measure_augment_share(self) -> None:
+        """Nothing is augmented."""
+
     def batches(self, epoch: int, skip: int) -> Iterator[Batch]:
         raise NotImplementedError("an ensemble is not trained")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tarpon.shards.tar_cache import CACHE_BYTES, Cache
 from tarpon.tools.report import sections_of
+from tarpon.tools.run_shards import check_data
 from tarpon.tools.table import table
 from tarpon.tools.tasks import part_of_task
 from tarpon.train.config import parse, parser_for, read_run
@@ -129,12 +130,6 @@ def open_best(
     best, _ = checkpoint.load_tensors(folder / checkpoint.BEST)
     checkpoint.load_weights(problem.model.to(device), best, name=str(folder / checkpoint.BEST))
     return OpenedRun(kind=name, data=settings.data, micro_batch=size, options=options, problem=problem)
-
-
-def check_data(folder: Path, data: str) -> None:
-    """ValueError, naming --data, where a run's data are not there: they were moved, or are on another machine."""
-    if "://" not in data and not Path(data).is_dir():
-        raise ValueError(f"{folder}: its data {data} are not there; give --data FOLDER, where they are now")
 
 
 def open_all(

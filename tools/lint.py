@@ -14,6 +14,7 @@ from tarpon.tools.lint_checks import LISTING_CHECKS, Finding, Kind, check_column
 from tarpon.tools.lint_copies import check_copies, list_copies
 from tarpon.tools.lint_features import examine_features, is_features
 from tarpon.tools.lint_listing import list_tars
+from tarpon.tools.lint_shards import check_shard_table
 from tarpon.tools.tasks import part_of_kind
 
 CHUNK = 8  # samples of a job, at least
@@ -111,6 +112,7 @@ def _examine(manifest: Manifest, *, workers: int | None = None) -> dict[str, lis
     listing = list_tars(manifest, kind.schema)
     for name, check in LISTING_CHECKS.items():
         found[name] = [Finding(check=name, where=where, what=what) for where, what in check(listing)]
+    found["shards"] = [Finding(check="shards", where=where, what=what) for where, what in check_shard_table(listing)]
     found["copies"] = [
         Finding(check="copies", where=where, what=what) for where, what in check_copies(listing, label=kind.label)
     ]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from tarpon.shards.manifest import Manifest
+from tarpon.shards.schema import HASHES
 from tarpon.shards.sources.copies import find_equal
 from tarpon.tools.lint_checks import Kind, WhereWhat
 from tarpon.tools.lint_listing import Listing
@@ -38,7 +39,7 @@ def list_copies(manifest: Manifest, kind: Kind) -> list[str]:
     """Notes on near copies, and on what a data set of an earlier version cannot tell."""
     if PIXELS not in kind.schema.arrow().names:
         return []
-    if not set(kind.schema.later) <= set(manifest.table.column_names):
+    if not {name for name, _ in HASHES} <= set(manifest.table.column_names):
         return ["packed by an earlier Tarpon, without hashes of pixels: copies saved in another way are not found; pack again"]
     try:
         found = kind.find_near_copies(manifest.table)

@@ -1,6 +1,5 @@
 """`tarpon look`: what is in a packed data set, in tables and in one picture."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from tarpon.shards import atomic
 from tarpon.shards.manifest import SPLITS, Manifest, open_manifest
 from tarpon.shards.pack import QUARANTINE
-from tarpon.shards.quarantine import Fault, read_faults
+from tarpon.shards.quarantine import Fault, group_by_reason, read_faults
 from tarpon.shards.tar_cache import CACHE_BYTES, Cache
 from tarpon.tools.table import table
 from tarpon.tools.tasks import part_of_kind
@@ -81,11 +80,18 @@ def split_table(manifest: Manifest) -> Iterator[str]:
 
 
 def quarantine_table(faults: Sequence[Fault]) -> Iterator[str]:
-    """Reasons with their counts and one example each, the most frequent first."""
-    if not faults:
-        yield "quarantine: nothing was left out"
-        return
-    yield f"quarantine: {len(faults)} left out"
-    first = {fault.reason: fault for fault in reversed(faults)}
-    for reason, count in Counter(fault.reason for fault in faults).most_common(SHOWN):
-        yield f"  {count:>4} x {reason} (e.g. {first[reason].file})"
+    """Reasons, those that differ in names and numbers as one, with their counts and one example each, the most frequent first.
+
+    Remarks on what was packed stand by themselves.
+    """
+    left, remarks = ([fault for fault in faults if fault.packed == packed] for packed in (False, True))
+    yield f"quarantine: {len(left) or 'nothing was'} left out"
+    yield from _count_reasons(left)
+    if remarks:
+        yield f"packed with a remark: {len(remarks)}"
+        yield from _count_reasons(remarks)
+
+
+def _count_reasons(faults: Sequence[Fault]) -> Iterator[str]:
+    for reason, alike in group_by_reason(faults)[:SHOWN]:
+        yield f"  {len(alike):>4} x {reason} (e.g. {alike[0].file})"

@@ -14,6 +14,7 @@ from tarpon.shards.pack import QUARANTINE, Packing, PackingError, pack
 from tarpon.shards.quarantine import Fault, group_by_reason
 from tarpon.shards.source import Scan, Source
 from tarpon.tools.cluster import open_cluster
+from tarpon.tools.pack_speed import Stopwatch
 from tarpon.tools.pack_trial import tell_trial
 from tarpon.tools.table import table as lines_of
 
@@ -53,17 +54,12 @@ def run(
     Returns:
         Exit status: 0, or 1 when nothing was packed.
     """
-    packing = Packing(
-        out=out,
-        split=split,
-        seed=seed,
-        given=given,
-        workers=workers or len(os.sched_getaffinity(0)),
-        shard_size=source.shard_size,
-    )
+    processes = workers or len(os.sched_getaffinity(0))
+    packing = Packing(out=out, split=split, seed=seed, given=given, workers=processes, shard_size=source.shard_size)
     begun, found = time.perf_counter(), source.scan(*folders, options, **(listing or {}))
     if dry_run:
         return show(source, folders, found)
+    watch = Stopwatch.begin(str(out), workers=None if cluster else packing.workers)
     try:
         with open_cluster(cluster, workers=packing.workers) if cluster else nullcontext() as executor:
             manifest, faults = pack(source, found, options=options, packing=packing, executor=executor)
@@ -75,6 +71,7 @@ def run(
         return 1
     lines = [*quarantine(faults), "", *(tables or by_split)(manifest)]
     size = sum(tar.size for tar in manifest.tar_sums().values())
+    lines += watch.tell(units=sum(unit.size() for unit in found.units), size=size)
     lines.append(
         f"{counted(manifest) if counted else len(manifest)} packed, {manifest.card['quarantined']} in quarantine, "
         f"{size / 2**20:.1f} MiB in {manifest.card['shards']} shards, {time.perf_counter() - begun:.0f} s: {manifest.root}"

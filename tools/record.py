@@ -30,6 +30,7 @@ class Record:
     classes: list[str]
     page: Path | None = None  # folder that its page is written to; None: its own
     cache: Cache | None = None  # for tars of remote shards; None: the run's own
+    data: str | None = None  # where its data are now, as the user says; None: where run.yaml says
 
     @property
     def split(self) -> str:
@@ -41,7 +42,7 @@ class Record:
         return name if self.page is None else os.path.relpath(self.folder / name, self.page)
 
 
-def read_run(run: Path, *, page: Path | None = None, cache: Cache | None = None) -> Record:
+def read_run(run: Path, *, page: Path | None = None, cache: Cache | None = None, data: str | None = None) -> Record:
     """Read a run folder; ValueError says which file is missing or wrong."""
     missing = [name for name in ("run.yaml", "metrics.jsonl") if not (run / name).is_file()]
     if missing:
@@ -65,6 +66,7 @@ def read_run(run: Path, *, page: Path | None = None, cache: Cache | None = None)
         classes=next((classes for _, classes in names.values()), []),
         page=page,
         cache=cache,
+        data=data,
     )
 
 

@@ -17,13 +17,14 @@ from tarpon.tools.html.document import (
     embed_panels,
     number,
     paragraph,
-    preformatted,
     render_document,
     table,
 )
 from tarpon.tools.html.page import place_page, write_page
 from tarpon.tools.measured import HEADING, anchor, format_measured
 from tarpon.tools.record import SPLITS, Record, read_run
+from tarpon.tools.report_settings import format_settings
+from tarpon.tools.run_shards import check_data, find_missing_data
 from tarpon.tools.task import load
 from tarpon.tools.tasks import TOOLS
 from tarpon.train.metrics.names import score_keys
@@ -50,13 +51,21 @@ class ReportSections:
     over: str | Callable[[Record], str] = "groups"  # what the intervals of the headlines were drawn over
     beside: Callable[[Record], Mapping[str, str]] = lambda record: {}  # headline -> what else it must be read against
     below: Callable[[Record], str] = lambda record: ""  # HTML below the headlines
+    reads_data: bool = False  # the sections tell of the run's shards, as long as they are there
     rewrite: Callable[[Record], None] = lambda record: None  # the run folder's other files, made again from what it holds
 
 
 NOTHING = ReportSections(unit="sample", sections=lambda record, frames: [])
 
 
-def run(run: list[str], *, out: str | None = None, cache: str | None = None, cache_bytes: int = CACHE_BYTES) -> int:
+def run(
+    run: list[str],
+    *,
+    out: str | None = None,
+    data: str | None = None,
+    cache: str | None = None,
+    cache_bytes: int = CACHE_BYTES,
+) -> int:
     """Write one page on a run, or one that compares several.
 
     Args:
@@ -64,21 +73,28 @@ def run(run: list[str], *, out: str | None = None, cache: str | None = None, cac
             their scores beside each other.
         out: the page to write, or a folder for it. Unset: report.html in the run folder; of several runs compare.html beside
             the first.
+        data: the run's shards, where they have been moved: the report tells what was trained on, or shows pictures of it.
         cache: folder for fetched tars, of shards at a URL; unset: the run's own.
         cache_bytes: most bytes that it may hold.
     """
     folders = [Path(folder) for folder in ([run] if isinstance(run, str) else run)]
     if len(folders) > 1:
+        if data:
+            raise ValueError("--data is for the report of one run; a page that compares several reads no data")
         from tarpon.tools.compare import compare  # which needs this module's records
 
         return compare(folders, out=out)
     (folder,) = folders
     page = place_page(out, name="report.html", default=folder / "report.html")
-    record = read_run(folder, cache=Cache.of(cache, cache_bytes))
+    if data:
+        check_data(folder, data)
+    record = read_run(folder, cache=Cache.of(cache, cache_bytes), data=data)
     parts = sections_of(record.task)
+    if parts.reads_data and not data and (missing := find_missing_data(record.config)):
+        print(f"note: the run's data {missing} are not there, so the report cannot tell of them; give --data FOLDER")
     if record.predictions and out is None:  # a folder that another page is made of may be another's
         parts.rewrite(record)
-    written = write_report(folder, frames=parts.frames(record), out=page, cache=record.cache)
+    written = write_report(folder, frames=parts.frames(record), out=page, cache=record.cache, data=data)
     scores = record.metrics.get(record.split, {})
     for name, label, meaning in parts.headlines:
         if name in scores:
@@ -95,7 +111,14 @@ def sections_of(task: str) -> ReportSections:
     return load(tools.report) if tools and tools.report else NOTHING
 
 
-def write_report(run: Path, *, frames: "Frames | None" = None, out: Path | None = None, cache: Cache | None = None) -> Path:
+def write_report(
+    run: Path,
+    *,
+    frames: "Frames | None" = None,
+    out: Path | None = None,
+    cache: Cache | None = None,
+    data: str | None = None,
+) -> Path:
     """Write the report of a run folder and return its path.
 
     Args:
@@ -103,10 +126,12 @@ def write_report(run: Path, *, frames: "Frames | None" = None, out: Path | None 
         frames: gives stored pictures of a sample, for the figures drawn over them; None leaves those out.
         out: the file to write; RUN/report.html unless given.
         cache: for tars of remote shards; None: the run's own.
+        data: where its data are now; None: where run.yaml says.
     """
     run = Path(run)
     out = run / "report.html" if out is None else Path(out)
-    record = read_run(run, page=None if out.parent.resolve() == run.resolve() else out.parent, cache=cache)
+    page = None if out.parent.resolve() == run.resolve() else out.parent
+    record = read_run(run, page=page, cache=cache, data=data)
     parts = sections_of(record.task)
     sections = [
         ("Result", _warned(parts.warnings(record)) + _result(record, parts=parts)),
@@ -116,7 +141,7 @@ def write_report(run: Path, *, frames: "Frames | None" = None, out: Path | None 
         *parts.sections(record, frames=frames),
         *_measured(record, parts=parts),
         ("All metrics", _all_metrics(record)),
-        ("Configuration and machine", _settings(record)),
+        ("Configuration and machine", format_settings(record)),
     ]
     write_page(out, render_document(f"Run {record.name}", sections))
     return out
@@ -258,23 +283,6 @@ def _all_metrics(record: Record) -> str:
     names = sorted({name for split in splits for name in record.metrics[split]})
     rows = [(name, *(number(record.metrics[split].get(name, np.nan), digits=4) for split in splits)) for name in names]
     return collapsible(f"{len(names)} scores of {' and '.join(splits)}", table(("score", *splits), rows))
-
-
-def _settings(record: Record) -> str:
-    parts = [collapsible("run.yaml, the whole resolved configuration", preformatted(record.config))]
-    if record.machine:
-        parts.append(table(("machine and versions", ""), _flat(record.machine)))
-    else:
-        parts.append(paragraph("The machine and the library versions were not recorded in this run folder."))
-    return "".join(parts)
-
-
-def _flat(block: Mapping[str, object], *, prefix: str = "") -> list[tuple[str, str]]:
-    """Nested objects as rows of dotted name and value."""
-    rows = []
-    for name, value in block.items():
-        rows += _flat(value, prefix=f"{prefix}{name}.") if isinstance(value, dict) else [(f"{prefix}{name}", str(value))]
-    return rows
 
 
 def _few(names: Sequence[str], *, limit: int = 12) -> str:

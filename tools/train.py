@@ -22,20 +22,22 @@ def run(words: Sequence[str]) -> int:
         return status
     try:
         devices = 1 if read_launched(os.environ) else count_devices()  # torchrun, srun or mpirun may have started this one
-        read_request(words).run.accumulation(devices)
+        asked = read_request(words).run
+        asked.accumulation(devices)
     except ValueError as error:
         return fail(error, program=PROGRAM)
-    command = find_command(words, devices=devices)
+    command = find_command(words, devices=devices, verbose=asked.verbose)
     sys.stdout.flush()
     os.execv(command[0], command)  # the training takes this process's place: signals and the exit status are its own
     return 0
 
 
-def find_command(words: Sequence[str], *, devices: int) -> list[str]:
-    """The command line of the training itself."""
+def find_command(words: Sequence[str], *, devices: int, verbose: bool) -> list[str]:
+    """The command line of the training itself; verbose: the launcher's own words too."""
     launch = find_spec("tarpon.train.launch").origin  # found, not imported: importing it would load DeepSpeed here
-    launcher = ["-m", "deepspeed.launcher.runner", "--num_accelerators", str(devices)] if devices > 1 else []
-    return [sys.executable, *launcher, launch, *words]
+    launcher = ["-m", "deepspeed.launcher.runner", "--num_accelerators", str(devices)]
+    launcher += [] if verbose else ["--quiet"]
+    return [sys.executable, *(launcher if devices > 1 else []), launch, *words]
 
 
 def count_devices() -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 from tarpon.train.config import Run
 from tarpon.train.engine import Engine, cores
@@ -11,9 +12,9 @@ from tarpon.train.sink import MultiSink
 from tarpon.train.stepper import State, Stepper
 from tarpon.train.task import Problem, Result
 from tarpon.train.timing import Ledger
-from tarpon.train.verdict import Setting, advise, as_scalars, describe
+from tarpon.train.verdict import WAITS, Setting, advise, as_scalars, describe, waits
 
-VERDICT_S = 10.0  # evaluations that come sooner one after another are judged together
+VERDICT_S = 10.0  # epochs that end sooner one after another are judged together
 
 
 class Console:
@@ -27,11 +28,12 @@ class Console:
     def __init__(self, run: Run, problem: Problem, engine: Engine, sink: MultiSink, *, state: State, stepper: Stepper) -> None:
         self._run, self._problem, self._sink, self._state, self._total = run, problem, sink, state, stepper.total
         self._epochs = -(-stepper.total // problem.data.steps_per_epoch)
+        self._first, self._measured = engine.context.first, False
         self._ledger, self._setting = Ledger(stepper.timer, lambda: problem.data.wait_s), setting_of(run, engine)
         best = state.plateau.best if state.plateau.best_step else None
         place = Place(step=state.at.step, epoch=epoch_of(state), best=best)
         names = {"unit": problem.unit, "select": problem.select}
-        self._progress = Progress(place, total=stepper.total, epochs=self._epochs, shown=engine.context.first, **names)
+        self._progress = Progress(place, total=stepper.total, epochs=self._epochs, shown=self._first, **names)
 
     def __enter__(self) -> "Console":
         self._progress.__enter__()
@@ -52,13 +54,13 @@ class Console:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """What is done inside is no step: "evaluation" or "saving"."""
+        """What is done inside is no step: "evaluation", "saving" or "measuring"."""
         self._progress.begin(name)
         with self._ledger.of(name):
             yield
 
     def tell(self, result: Result) -> None:
-        """One evaluation to the sinks and as a line, and where the time went since that was last told."""
+        """One evaluation, to the sinks and as a line."""
         at, plateau, scores, select = self._state.at, self._state.plateau, result.scalars, self._problem.select
         self._sink.write(at.step, {f"val/{name}": value for name, value in scores.items()}, epoch=at.epoch)
         best = "best" if plateau.since == 0 else f"(best {plateau.best:.4f} at step {plateau.best_step})"
@@ -67,10 +69,19 @@ class Console:
             f"step {at.step}/{self._total}  epoch {at.epoch}/{self._epochs}  val {select} {scores[select]:.4f} {best}  "
             f"loss {scores['loss']:.4f}{left_out_words(scores)}"
         )
-        if self._ledger.since_s >= VERDICT_S:
-            spent = self._ledger.take()
-            self._sink.write(at.step, as_scalars(spent), epoch=at.epoch)
-            self._progress.say(f"time      {describe(spent, self._setting)}")
+
+    def tell_time(self, *, ended: bool) -> None:
+        """Where the time went since that was last told, when an epoch has ended whose losses have been read."""
+        if not ended or self._ledger.since_s < VERDICT_S:
+            return
+        spent, at = self._ledger.take(), self._state.at
+        if waits(spent) > WAITS and self._first and not self._measured:
+            self._measured = True
+            with self.part("measuring"):
+                share = self._problem.data.measure_augment_share()
+            self._setting = replace(self._setting, augment_share=share)
+        self._sink.write(at.step, as_scalars(spent), epoch=at.epoch)
+        self._progress.say(f"time      {describe(spent, self._setting)}")
 
     def tell_end(self, *, early: bool) -> None:
         """Whether the training ends before its last step, and where the time went since the start."""

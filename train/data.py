@@ -43,6 +43,9 @@ class BatchLoader(Protocol):
     def run(self, work: Iterable) -> Iterator[Batch]:
         """A batch for each element of the work, in order."""
 
+    def measure_augment_share(self) -> float | None:
+        """Of the time that decoding and augmenting take, the share of augmenting; None where that is not known."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TaskData:
@@ -69,6 +72,10 @@ class TaskData:
     def wait_s(self) -> float:
         """Seconds that training has waited for batches."""
         return self._built[TRAIN].wait_s if TRAIN in self._built else 0.0
+
+    def measure_augment_share(self) -> float | None:
+        """Of the training batches; takes some seconds."""
+        return self._built[TRAIN].measure_augment_share() if TRAIN in self._built else None
 
     def batches(self, epoch: int, skip: int) -> Iterator[Batch]:
         """This process's training batches from an epoch on, without end, after the first `skip` of it."""

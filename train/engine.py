@@ -18,11 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from tarpon.models.acceleration import accelerate
-from tarpon.train import optimizer_state
+from tarpon.train import optimizer_state, shared_memory_op
 from tarpon.train.config import EngineOptions, Optim, Run
 from tarpon.train.deepspeed_config import deepspeed_dict
 from tarpon.train.launchers import LaunchedRank, choose_gpu, read_launched
-from tarpon.train.noise import terminal
 
 STANDING = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK")
 
@@ -78,8 +77,10 @@ def connect(*, timeout_min: float = EngineOptions.collective_timeout_min) -> Dis
     if device.type == "cuda":
         torch.cuda.set_device(device)
     else:
-        say_if_op_compiles()
+        shared_memory_op.say_if_it_compiles()
     deepspeed.init_distributed(verbose=False, timeout=timedelta(minutes=timeout_min))
+    if device.type == "cpu":
+        shared_memory_op.remove_name(rank=launched.rank, world=launched.world)
     if alone:
         for name in added.keys() - {"LOCAL_RANK"}:  # or a training started from here would try to join this one on its port
             del os.environ[name]
@@ -116,16 +117,6 @@ def disconnect() -> None:
     """Leave the processes; only at the end of this one: DeepSpeed keeps hold of a group and cannot join another."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-
-
-def say_if_op_compiles() -> None:
-    """DeepSpeed compiles its CPU communication op at the first run; a minute or two of silence wants a word."""
-    from torch.utils.cpp_extension import get_default_build_root
-
-    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
-    if os.environ.get("RANK", "0") == "0" and not any(root.glob("**/deepspeed_shm_comm*.so")):
-        words = "First run here: DeepSpeed compiles its CPU communication op, one to two minutes, once."
-        print(words, file=terminal(), flush=True)
 
 
 class Engine:

@@ -1,6 +1,6 @@
-"""One split through the model, on all ranks, to one result that all ranks agree on."""
+"""One split through the model, on all ranks, to one result: rank 0 scores what all have answered, the others get its scores."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tarpon.pipelines.fallback_rows import left_out, row_left_out
 from tarpon.train.meter import Meter
-from tarpon.train.task import Problem, Result
+from tarpon.train.task import Metric, Problem, Result
 
 
 def evaluate(
@@ -19,13 +19,18 @@ def evaluate(
     *,
     autocast: Callable[[], AbstractContextManager] = nullcontext,
     mean: Callable[[Tensor], Tensor] = lambda values: values,
-    gather: Callable[[object], list] = lambda part: [part],
+    collect: Callable[[object], list | None] = lambda part: [part],
+    agree: Callable[[Callable[[], object]], object] = lambda make: make(),
 ) -> Result:
     """Score a split; the loss and its terms are among the scalars, and `rows` of `rows_of`: over how many of how many.
 
     Args:
         autocast: precision of the forward.
-        mean, gather: over processes; the defaults are those of a single one. Every rank gets the same numbers.
+        mean, collect, agree: over processes: the mean on each; everybody's value on rank 0, None elsewhere; and what rank 0
+            makes, on each. The defaults are those of a single one.
+
+    Returns:
+        The scalars, the same on every rank; on rank 0 with the answers, which no other rank is sent.
 
     The model is left in evaluation mode.
 
@@ -42,15 +47,29 @@ def evaluate(
             metric.add(out, batch)
             told.append(batch["row"])
     own = torch.cat(told).cpu().numpy() if told else np.zeros(0, np.int64)
-    parts, rows = zip(*gather((metric.part(), own)), strict=True)
+    parts, results = collect((metric.part(), own)), []
+
+    def score() -> tuple[float, dict[str, float]]:
+        share, result = _score(metric, parts, split=split)
+        results.append(result)
+        return share, result.scalars
+
+    share, scalars = agree(score)
+    losses = {name: value * share for name, value in meter.read(mean).items()}
+    result = results[0] if results else Result(scalars=scalars, save=lambda path: None, rows=None)
+    return replace(result, scalars=losses | scalars)
+
+
+def _score(metric: Metric, parts: Sequence[tuple[object, np.ndarray]], *, split: str) -> tuple[float, Result]:
+    """What mean losses are to be multiplied with, and the result without them, of the parts and rows of all processes."""
+    answers, rows = zip(*parts, strict=True)
     scored, asked = count(np.concatenate(rows))
     if not scored:
         raise ValueError(f"{split}: none of its {asked} rows can be read; run `tarpon lint` on the data")
     # the padding that fills the last batches added losses of 0; how much there is depends on the number of processes
     share = sum(map(len, rows)) / sum(int((part >= 0).sum()) for part in rows)
-    losses = {name: value * share for name, value in meter.read(mean).items()}
-    result = metric.read(list(parts))
-    return replace(result, scalars=losses | {"rows": float(scored), "rows_of": float(asked)} | result.scalars)
+    result = metric.read(list(answers))
+    return share, replace(result, scalars={"rows": float(scored), "rows_of": float(asked)} | result.scalars)
 
 
 def count(told: np.ndarray) -> tuple[int, int]:

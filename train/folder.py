@@ -13,6 +13,7 @@ import yaml
 
 from tarpon.shards import atomic
 from tarpon.train import checkpoint
+from tarpon.train.collect import collect
 from tarpon.train.ema import Ema
 from tarpon.train.engine import Engine
 from tarpon.train.evaluate import left_out_words
@@ -75,7 +76,7 @@ class RunFolder:
     def save(self, state: State) -> None:
         """All that the run needs to go on."""
         self._engine.share_buffers()
-        held, memory = self._engine.optimizer_state(), self._engine.gather(self._problem.memory())
+        held, memory = self._engine.optimizer_state(), collect(self._engine.context, self._problem.memory())
         if self._first:
             self._sink.flush()
             checkpoint.save_last(

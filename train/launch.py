@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
@@ -29,6 +30,7 @@ import yaml
 from tarpon.train import checkpoint
 from tarpon.train.alive import Watch
 from tarpon.train.checkpoint import Position
+from tarpon.train.collect import collect
 from tarpon.train.command_line import read_request
 from tarpon.train.config import Run, flat
 from tarpon.train.dump import write_dump
@@ -163,7 +165,8 @@ def go(
 
     def score(split: str) -> Result:
         engine.share_buffers()
-        return evaluate(problem, split, autocast=engine.autocast, mean=engine.mean, gather=engine.gather)
+        over_processes = {"collect": partial(collect, context), "agree": partial(agree_with_rank0, context)}
+        return evaluate(problem, split, autocast=engine.autocast, mean=engine.mean, **over_processes)
 
     try:
         with job.signals.noting():

@@ -52,7 +52,7 @@ def train(
             stop, late = agreement.exchange(signals.asked, is_late(run, saved))
             evaluates = step == stepper.total or (stepper.ended and state.at.epoch % run.eval_every == 0)
             saves = evaluates or stop or late or (run.save_every and step % run.save_every == 0)
-            if saves or step % run.log_every == 0:  # a checkpoint does not hold the meter: a resumed run starts it anew too
+            if saves or stepper.ended or step % run.log_every == 0:  # saves: a checkpoint does not hold the meter
                 scalars = meter.read(engine.mean) | {"lr": rate} | clock.read(engine.context.world)
                 sink.write(step, scalars, epoch=state.at.epoch)
                 console.read(scalars)
@@ -61,12 +61,11 @@ def train(
                 stepper.freezing.check()
                 with console.part("evaluation"), ema.in_model():
                     result = evaluate()
-                    value = result.scalars[problem.select]
-                    state.plateau = observe(state.plateau, value, step=step, patience=run.schedule.patience)
-                    if state.plateau.since == 0:
+                    if is_best(run, state, result.scalars[problem.select]):
                         keep_best(result)
                 console.tell(result)
                 engine.train()
+            console.tell_time(ended=stepper.ended)
             if saves:
                 watch.at(f"step {step}, saving")
                 with console.part("saving"):
@@ -79,6 +78,12 @@ def train(
         agreement.finish()
         console.tell_end(early=state.at.step < stepper.total)
     return state
+
+
+def is_best(run: Run, state: State, value: float) -> bool:
+    """Take in a validation score; whether it is the best so far."""
+    state.plateau = observe(state.plateau, value, step=state.at.step, patience=run.schedule.patience)
+    return state.plateau.since == 0
 
 
 def is_enough(run: Run, state: State) -> bool:

@@ -47,6 +47,9 @@ class DataSource(Protocol):
     steps_per_epoch: int
     wait_s: float  # seconds the training loader has made the loop wait
 
+    def measure_augment_share(self) -> float | None:
+        """Of the time that decoding and augmenting take, the share of augmenting; None where that is not known."""
+
     def batches(self, epoch: int, skip: int) -> Iterator[Batch]:
         """Endless training batches after the first `skip` micro-batches of an epoch."""
 

@@ -15,8 +15,10 @@ WORDS = {
     "optimizer": "optimizer",
     "evaluation": "evaluation",
     "saving": "saving",
+    "measuring": "measuring",
 }
 WAITS = 0.15  # of the training steps' time waiting for data, and decoding is what limits
+AUGMENTS = 0.5  # of the time of decoding and augmenting: less of it is worth a try
 EVALUATES = 0.4  # of the whole time
 SHOWN = 0.005  # of the whole time: less is 0 %
 
@@ -30,6 +32,7 @@ class Setting:
     compiled: bool
     cores: int  # that this process may decode on
     threads: int  # that it does decode on
+    augment_share: float | None = None  # of the time of decoding and augmenting; None: not measured
 
 
 def describe(spent: Spent, setting: Setting) -> str:
@@ -48,15 +51,30 @@ def judge(spent: Spent, setting: Setting) -> str:
     """What limits the training, and what to try."""
     if not spent.step_s:
         return "too short to judge"
-    waiting = (spent.parts.get("data", 0.0) + spent.parts.get("copy", 0.0)) / spent.step_s
-    if waiting > WAITS:
-        return f"decode-bound: {waiting:.0%} of a step is waiting for data; try {_try_to_decode(setting)}"
+    if (waiting := waits(spent)) > WAITS:
+        parts = "" if (augmenting := setting.augment_share) is None else f" ({_split(augmenting)})"
+        return f"decode-bound: {waiting:.0%} of a step is waiting for data{parts}; try {_try_to_decode(setting)}"
     if spent.share("evaluation") > EVALUATES:
         return "evaluation takes the most; try a larger --eval_every"
     return "compute-bound"
 
 
+def waits(spent: Spent) -> float:
+    """Share of the steps' time that is waiting for data or copying them; 0 without steps."""
+    return (spent.parts.get("data", 0.0) + spent.parts.get("copy", 0.0)) / spent.step_s if spent.step_s else 0.0
+
+
+def _split(augmenting: float) -> str:
+    return f"decoding {1 - augmenting:.0%}, augmenting {augmenting:.0%} of it"
+
+
 def _try_to_decode(setting: Setting) -> str:
+    if setting.augment_share is not None and setting.augment_share > AUGMENTS:
+        return f"lower probabilities in --augment, or {_more_decoding(setting)}"
+    return _more_decoding(setting)
+
+
+def _more_decoding(setting: Setting) -> str:
     if setting.threads < setting.cores:
         return f"--loader.threads {setting.cores}"
     cores = "1 core" if setting.cores == 1 else f"{setting.cores} cores"

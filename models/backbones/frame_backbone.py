@@ -40,8 +40,8 @@ class FrameBackbone:
 
         return find_normalisation(self.name)
 
-    def build(self) -> "FrameEncoder":
-        """The encoder, on the CPU, in training mode, not frozen."""
+    def build(self, *, channels: int = 3) -> "FrameEncoder":
+        """The encoder of pictures of so many channels, on the CPU, in training mode, not frozen."""
         from tarpon.models.backbones.frames import build_encoder
 
-        return build_encoder(self)
+        return build_encoder(self, channels=channels)

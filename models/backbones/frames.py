@@ -23,17 +23,24 @@ from tarpon.models.backbones.weights import (
     make_unavailable_error,
 )
 
+COLOURS = 3  # channels of a picture that pretrained weights are of
 
-def build_encoder(backbone: FrameBackbone) -> "FrameEncoder":
-    """The encoder that a description asks for, on the CPU, in training mode, not frozen."""
+
+def build_encoder(backbone: FrameBackbone, *, channels: int = 3) -> "FrameEncoder":
+    """The encoder that a description asks for, on the CPU, in training mode, not frozen.
+
+    channels: of a picture. With others than 3 timm makes the first layer's trained weights fit: those of red, green and blue
+    by turns, scaled so that their sum keeps its size.
+    """
     check_name(backbone.name)
     if backbone.weights is not None:
         check_file(backbone.weights)
-    net, sized = _create_net(backbone)
+    net, sized = _create_net(backbone, channels=channels)
     if backbone.weights is not None:
-        load_weights(net, backbone.weights)
+        load_weights(net, backbone.weights, channels=channels)
     return FrameEncoder(
         net,
+        channels=channels,
         image_size=backbone.image_size,
         any_size=not sized,
         grid_stride=backbone.grid_stride,
@@ -41,9 +48,10 @@ def build_encoder(backbone: FrameBackbone) -> "FrameEncoder":
     )
 
 
-def _create_net(backbone: FrameBackbone) -> tuple[nn.Module, bool]:
+def _create_net(backbone: FrameBackbone, *, channels: int) -> tuple[nn.Module, bool]:
     """The timm model, and whether it was built for one image size only."""
     name, wanted = backbone.name, {"pretrained": backbone.pretrained and backbone.weights is None, "num_classes": 0}
+    wanted |= {"in_chans": channels} if channels != COLOURS else {}
     asks = wanted["pretrained"] or has_source(name)
     try:
         with asking_hub() if asks else nullcontext():
@@ -63,6 +71,7 @@ class FrameEncoder(FreezableEncoder):
     """A timm model as an encoder of frames.
 
     Attributes:
+        channels: of a frame that it takes.
         dim: channels of the pooled vector.
         grid_dim: channels of the feature map.
         grid_size: (h, w) of the feature map at `image_size`.
@@ -76,6 +85,7 @@ class FrameEncoder(FreezableEncoder):
         self,
         net: nn.Module,
         *,
+        channels: int = COLOURS,
         image_size: int,
         any_size: bool = False,
         grid_stride: int | None = None,
@@ -86,14 +96,14 @@ class FrameEncoder(FreezableEncoder):
         self.frames_per_pass = frames_per_pass
         self.stage = None if grid_stride is None else _find_stage(net, grid_stride)
         _check_patch(net, image_size)
-        self._side = image_size
+        self._side, self.channels = image_size, channels
         self._probe(image_size)
 
     def forward(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         """Encode every frame independently.
 
         Args:
-            clip: (B, T, 3, H, W) float, already normalised; cast to the dtype of the parameters.
+            clip: (B, T, channels, H, W) float, already normalised; cast to the dtype of the parameters.
 
         Returns:
             pooled (B, T, dim) and grid (B, T, h, w, grid_dim); without gradient while frozen.
@@ -101,9 +111,9 @@ class FrameEncoder(FreezableEncoder):
             one more forward; batch-norm statistics are then those of a pass, not of the batch.
         """
         size = tuple(clip.shape[-2:])
-        if clip.ndim != 5 or clip.shape[2] != 3 or (self.only_size and size != (self.only_size, self.only_size)):
+        if clip.ndim != 5 or clip.shape[2] != self.channels or (self.only_size and size != (self.only_size, self.only_size)):
             raise ValueError(
-                f"clip must be (B, T, 3, H, W) with H = W = {self.only_size or 'any'}, got {tuple(clip.shape)}; "
+                f"clip must be (B, T, {self.channels}, H, W) with H = W = {self.only_size or 'any'}, got {tuple(clip.shape)}; "
                 f"set image_size of the backbone and of the pipeline to the same number"
             )
         frames = clip.flatten(0, 1).to(next(self.net.parameters()).dtype)
@@ -115,7 +125,7 @@ class FrameEncoder(FreezableEncoder):
         """Feature maps at the ends of the last stages. A transformer whose blocks all have one stride counts as four stages.
 
         Args:
-            images: (N, 3, H, W) float, already normalised, of any size that the model takes; H and W may differ.
+            images: (N, channels, H, W) float, already normalised, of any size that the model takes; H and W may differ.
 
         Returns:
             `stages` maps (N, channels, h, w), finest first, the last one behind the model's final norm; without gradient
@@ -123,9 +133,9 @@ class FrameEncoder(FreezableEncoder):
         """
         size = tuple(images.shape[-2:])
         fits = not self.only_size or size == (self.only_size, self.only_size) or getattr(self.net, "dynamic_img_size", False)
-        if images.ndim != 4 or images.shape[1] != 3 or not fits:
+        if images.ndim != 4 or images.shape[1] != self.channels or not fits:
             raise ValueError(
-                f"images must be (N, 3, H, W) with H = W = {self.only_size or 'any'}, got {tuple(images.shape)}; "
+                f"images must be (N, {self.channels}, H, W) with H = W = {self.only_size or 'any'}, got {tuple(images.shape)}; "
                 f"set image_size of the backbone and of the pipeline to the same number"
             )
         for side in set(size):
@@ -142,7 +152,7 @@ class FrameEncoder(FreezableEncoder):
             Channels of the maps.
         """
         mode, parameters = self.net.training, list(self.net.parameters())
-        blank = parameters[0].new_zeros(1, 3, self._side, self._side)
+        blank = parameters[0].new_zeros(1, self.channels, self._side, self._side)
         self.net.eval()
         with torch.enable_grad():
             made = self._extract_maps(blank, _find_stage_ends(self.net, stages))
@@ -158,7 +168,7 @@ class FrameEncoder(FreezableEncoder):
         return {f"net.{name}" for name in listed}
 
     def _encode(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) -> (N, dim), (N, h, w, grid_dim)."""
+        """(N, channels, H, W) -> (N, dim), (N, h, w, grid_dim)."""
         if self.stage is None:
             features = self.net.forward_features(frames)
             grid = self.to_grid(features, frames.shape[-2:])
@@ -168,7 +178,7 @@ class FrameEncoder(FreezableEncoder):
         return self.net.forward_head(features, pre_logits=True), grid
 
     def _extract_maps(self, images: Tensor, ends: list[int]) -> tuple[Tensor, ...]:
-        """(N, 3, H, W) -> a (N, channels, h, w) for each of `ends`, indices of timm's feature maps, and for the last map."""
+        """Images -> an (N, channels, h, w) for each of `ends`, indices of timm's feature maps, and for the last map."""
         if ends:
             features, middles = self.net.forward_intermediates(images, indices=ends, output_fmt="NCHW")
         else:
@@ -193,7 +203,7 @@ class FrameEncoder(FreezableEncoder):
         """Measure the output widths on one blank frame: timm's `num_features` is not the pooled width of every model."""
         self.net.eval()
         with torch.no_grad():
-            pooled, grid = self._encode(torch.zeros(1, 3, image_size, image_size))
+            pooled, grid = self._encode(torch.zeros(1, self.channels, image_size, image_size))
         self.net.train(self._requested_mode)
         self.dim, self.grid_dim = pooled.shape[-1], grid.shape[-1]
         self.grid_size = (grid.shape[1], grid.shape[2])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import timm
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import get_pretrained_cfg, list_models, load_checkpoint, parse_model_name
+from timm.models import adapt_input_conv, get_pretrained_cfg, list_models, load_checkpoint, parse_model_name
 from torch import nn
 
 from tarpon.models.backbones.frame_backbone import CHOICES
@@ -56,11 +56,24 @@ def find_normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]
     return tuple(known.get("mean") or IMAGENET_DEFAULT_MEAN), tuple(known.get("std") or IMAGENET_DEFAULT_STD)
 
 
-def load_weights(net: nn.Module, path: str) -> None:
-    """Load all weights from a local file; ValueError for a file that does not fit or holds only part of them."""
+def load_weights(net: nn.Module, path: str, *, channels: int = 3) -> None:
+    """Load all weights from a local file; ValueError for a file that does not fit or holds only part of them.
+
+    channels: that the net takes; a file of the same model for red, green and blue is made to fit, as timm does it.
+    """
     convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)  # timm's own, one a model file
+
+    def fit(held: dict, model: nn.Module) -> dict:
+        held = convert(held, model) if convert else held
+        first = getattr(model, "pretrained_cfg", {}).get("first_conv") or ()
+        for name in (first,) if isinstance(first, str) else first:
+            weight = held.get(f"{name}.weight")
+            if weight is not None and weight.shape[1] != channels:
+                held[f"{name}.weight"] = adapt_input_conv(channels, weight)
+        return held
+
     try:
-        result = load_checkpoint(net, path, strict=False, filter_fn=convert)
+        result = load_checkpoint(net, path, strict=False, filter_fn=convert if channels == 3 else fit)
     except (RuntimeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"weights={path} do not fit {type(net).__name__}: {first_line(error)}") from error
     if result.missing_keys:

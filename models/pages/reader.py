@@ -1,6 +1,6 @@
 """The model of microscope pages: class and hours of a page, from it alone or from a window of its neighbours in time.
 
-B windows, W pages of a window (the middle one is predicted), F channels of the features.
+B windows, W pages of a window (the middle one is predicted), C channels of a page, F channels of the features.
 """
 
 import math
@@ -66,7 +66,7 @@ class PageReader(nn.Module):
         """Predict the middle page of every window.
 
         Args:
-            clip: (B, W, 3, H, W') float, normalised for the encoder.
+            clip: (B, W, C, H, W') float, normalised for the encoder.
             valid: (B, W) bool, False on pages that are not there (before the first and after the last of a stack).
 
         Returns:

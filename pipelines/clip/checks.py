@@ -19,7 +19,7 @@ def check_codec(codec: str, *, device: int | None) -> None:
 
 def check_clips(manifest: Manifest, *, device: int | None) -> None:
     """ValueError in one line when a clip's codec, or on a GPU its size, cannot be decoded on the device."""
-    for codec in sorted(set(manifest.column("codec"))):
+    for codec in sorted(codec for codec, _ in manifest.count_kinds("codec")):
         check_codec(codec, device=device)
     if device is None:
         return

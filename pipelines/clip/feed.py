@@ -17,7 +17,7 @@ from tarpon.shards.manifest import Manifest
 from tarpon.shards.npy import read_npy
 from tarpon.shards.quarantine import BadSample, Fault
 from tarpon.shards.sampling.draws import ClipAugment, ClipDraw, draw_clip, index_window_frames
-from tarpon.shards.sampling.plan import Slots, choose_start, tile_starts, weight_windows
+from tarpon.shards.sampling.plan import Slots, choose_start, weight_windows
 
 GREY = 128.0  # grey level about which contrast is scaled
 
@@ -186,12 +186,3 @@ class TrainWindows:
         labels = merge_classes(self.manifest.lists("actions", np.array([row]))[0], self.merge)
         weights = weight_windows(labels, self.factors, length=self.frames)
         return ClipRequest(row=row, start=choose_start(weights, draw.window), draw=draw)
-
-
-def tile_windows(manifest: Manifest, rows: np.ndarray, *, frames: int) -> list[ClipRequest]:
-    """Requests of windows that cover every trial once, in order, without augmentation."""
-    return [
-        ClipRequest(row=int(row), start=int(start))
-        for row in rows
-        for start in tile_starts(manifest.value(row, "frames"), frames)
-    ]

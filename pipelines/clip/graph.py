@@ -5,7 +5,7 @@ the last pass, which mirrors, changes brightness and contrast, normalises and tr
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 
@@ -25,6 +25,9 @@ class ClipGraph:
     @property
     def noise_inputs(self) -> tuple[str, ...]:
         return ("noise",) if self.noise else ()
+
+    def plain(self) -> "ClipGraph":
+        return replace(self, noise=False)  # mirror and brightness cost nothing: they are in the pass that normalises
 
     def steps(self, inputs: Mapping[str, Any], *, gpu: bool) -> tuple:
         """clip (B, T, 3, H, W) float32, then pose, keypoints, actions, valid on the device, row, start on the CPU."""

@@ -30,6 +30,9 @@ class ImageGraph:
                 f"image_size={self.size} must be at least 1 and at most resize={self.resize}: the crop lies inside the image"
             )
 
+    def plain(self) -> "ImageGraph":
+        return self
+
     def steps(self, inputs: Mapping[str, Any], *, gpu: bool) -> tuple:
         """image (B, 3, size, size) float32 on the device, row (B,) int64 on the CPU."""
         from nvidia.dali import fn, types

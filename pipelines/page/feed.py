@@ -1,6 +1,6 @@
 """Requests of microscope pages -> inputs of the page graph. The pages of one window share their draw.
 
-R rows of the manifest, S pixels of a side.
+R rows of the manifest, S pixels of a side, C channels of a page.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +14,7 @@ from tarpon.pipelines.noise import NoiseBank, NoiseSlice
 from tarpon.pipelines.page.plain import find_pixels
 from tarpon.pipelines.page.shrink import WIDEN, find_factors, shrink
 from tarpon.shards.manifest import Manifest
+from tarpon.shards.page_planes import count_channels, read_levels
 from tarpon.shards.sampling.draws import PageAugment, PageDraw, draw_page
 
 CONTRASTS = {  # scaling of grey levels to 0..1 -> manifest columns of the levels that become 0 and 1
@@ -41,8 +42,8 @@ class PageRequest:
 class PageFields:
     """Turns a stored page into the inputs of scaling to 0..1, augmentation and resize."""
 
-    low: np.ndarray  # (R,) float32 level that becomes 0, on DALI's UINT16 scale
-    high: np.ndarray  # (R,) float32 level that becomes 1
+    low: np.ndarray  # (R,) float32 level that becomes 0, on DALI's UINT16 scale; of several channels (R, C)
+    high: np.ndarray  # level that becomes 1, likewise
     size: int  # S
     noise_sd: float = 0.0  # of the range 0..1; 0 needs no bank
     column: str = "tif"
@@ -54,41 +55,52 @@ class PageFields:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        pixels = self.size**2
+        pixels = self.channels * self.size**2
         rng = np.random.default_rng(0)
         bank = NoiseBank.normal(rng, count=pixels, sd=self.noise_sd, dtype=np.float32, zeros=pixels)
         object.__setattr__(self, "banks", {"noise": bank})
 
     @property
+    def channels(self) -> int:
+        """C"""
+        return self.low.shape[1] if self.low.ndim == 2 else 1
+
+    @property
     def sample_bytes(self) -> int:
         """Bytes of one delivered page, float32."""
-        return 4 * self.size**2
+        return 4 * self.channels * self.size**2
 
     def arrays(self, stored: StoredRow, request: PageRequest) -> dict[str, np.ndarray | NoiseSlice]:
         """As `Fields.arrays`."""
         draw, row, bank = request.draw, stored.row, self.banks["noise"]
-        shape = (self.size, self.size, 1)
+        shape = (self.size, self.size, self.channels)
         noisy = draw.noise is not None and self.noise_sd > 0
+        brightness, contrast = draw.brightness, draw.contrast
+        if self.channels > 1:
+            brightness, contrast = np.transpose([draw.light(channel) for channel in range(self.channels)])
         return {
             **self._page_arrays(stored),
             "black": np.array(self.low[row], np.float32),
-            "range": np.array(max(self.high[row] - self.low[row], 1), np.float32),
+            "range": np.array(np.maximum(self.high[row] - self.low[row], 1), np.float32),
             "matrix": flip_rotate_matrix(draw, size=self.size),
-            "factor": np.array(draw.brightness * draw.contrast, np.float32),
-            "offset": np.array(draw.brightness * 0.5 * (1 - draw.contrast), np.float32),  # contrast is about mid grey
+            "factor": np.array(brightness * contrast, np.float32),
+            "offset": np.array(brightness * 0.5 * (1 - contrast), np.float32),  # contrast is about mid grey
             "noise": bank.slice_noise(draw.noise, shape) if noisy else bank.slice_zeros(*shape),
             "row": np.array(row if request.present and request.row >= 0 else -1, np.int64),
         }
 
     def _page_arrays(self, stored: StoredRow) -> dict[str, np.ndarray]:
-        """The file, or in its place the pixels (S, S, 1) uint16 where they are plain and fit a whole number of times."""
+        """The file, or in its place the pixels (C * S, S, 1) uint16 where they are plain and fit a whole number of times."""
         content = stored.read(self.column)
         if self.direct:
             height, width = int(stored.value("height")), int(stored.value("width"))
             factors = find_factors(height, width, self.size)
-            pixels = None if factors is None else find_pixels(content, height=height, width=width)
+            tall = self.channels * height  # channels lie one below the other
+            pixels = None if factors is None else find_pixels(content, height=tall, width=width)
             if pixels is not None:
-                return {"page": NO_FILE, "ready": READY, "pixels": shrink(pixels, factors)[..., None]}
+                planes = [shrink(plane, factors) for plane in pixels.reshape(self.channels, height, width)]
+                small = planes[0] if self.channels == 1 else np.concatenate(planes)
+                return {"page": NO_FILE, "ready": READY, "pixels": small[..., None]}
         return {"page": np.frombuffer(content, np.uint8), "ready": NOT_READY, "pixels": NO_PIXELS}
 
     def check(self, manifest: Manifest, *, device: int | None) -> None:
@@ -107,7 +119,7 @@ def flip_rotate_matrix(draw: PageDraw, *, size: int) -> np.ndarray:
 
 
 def select_levels(manifest: Manifest, contrast: str) -> tuple[np.ndarray, np.ndarray]:
-    """Levels that become 0 and 1 for every row, each (R,) float32 on DALI's UINT16 scale.
+    """Levels that become 0 and 1 for every row, each (R,) float32 on DALI's UINT16 scale; of several channels (R, C).
 
     Args:
         contrast: first: 0.1 and 99.9 percentile of the first usable page of the page's stack, without knowledge of later ones;
@@ -118,13 +130,15 @@ def select_levels(manifest: Manifest, contrast: str) -> tuple[np.ndarray, np.nda
         ValueError: another contrast.
     """
     widen = np.where(np.asarray(manifest.column("bits")) == 8, WIDEN, 1).astype(np.float32)
+    channels = count_channels(manifest.card)
+    widen = np.repeat(widen[:, None], channels, 1) if channels > 1 else widen
     check_contrast(contrast)
     if contrast in (FIXED, STORED):
         # shards of earlier versions do not tell the camera's bits: runs on them took the stored range
         deep = 2.0 ** (manifest.card.get("camera_bits") or 16) - 1 if contrast == FIXED else FULL
-        return np.zeros(len(widen), np.float32), np.where(widen == 1, deep, FULL).astype(np.float32)
-    low, high = (np.asarray(manifest.column(name), np.float32) * widen for name in CONTRASTS[contrast])
-    return low, high
+        return np.zeros(widen.shape, np.float32), np.where(widen == 1, deep, FULL).astype(np.float32)
+    low, high = (read_levels(manifest, name) for name in CONTRASTS[contrast])
+    return low * widen, high * widen
 
 
 def check_contrast(contrast: str) -> None:
@@ -170,6 +184,7 @@ def request_pages(
     seed: int = 0,
     epoch: int = 0,
     slots: Sequence[int] = (),
+    channels: int = 1,
 ) -> list[PageRequest]:
     """Requests of the B * W pages of a batch of windows, window after window.
 
@@ -177,9 +192,10 @@ def request_pages(
         read, present: (B, W), rows of `find_neighbours`.
         augment: each window gets the draw of its slot; None: no augmentation.
         slots: (B,) positions in the epoch.
+        channels: of a page.
     """
-    made = []
+    made, key = [], {"seed": seed, "epoch": epoch, "channels": channels}
     for i, (rows, found) in enumerate(zip(read.tolist(), present.tolist(), strict=True)):
-        draw = UNCHANGED if augment is None else draw_page(augment, seed=seed, epoch=epoch, slot=int(slots[i]))
+        draw = UNCHANGED if augment is None else draw_page(augment, slot=int(slots[i]), **key)
         made += [PageRequest(row=row, present=there, draw=draw) for row, there in zip(rows, found, strict=True)]
     return made

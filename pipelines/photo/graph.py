@@ -6,7 +6,7 @@ Colour comes before geometry, so that the border is as black as in evaluation.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 
@@ -24,6 +24,9 @@ class PhotoGraph:
     @property
     def noise_inputs(self) -> tuple[str, ...]:
         return ("luma", "chroma") if self.augment else ()
+
+    def plain(self) -> "PhotoGraph":
+        return replace(self, augment=False)
 
     def __post_init__(self) -> None:
         if self.size < 8 or self.batch < 1:

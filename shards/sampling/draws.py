@@ -141,11 +141,21 @@ class PageDraw:
     brightness: float  # factor
     contrast: float  # factor
     noise: float | None  # in [0, 1): offset in the noise bank; None: no noise
+    further: tuple[tuple[float, float], ...] = ()  # brightness and contrast of the channels after the first
+
+    def light(self, channel: int) -> tuple[float, float]:
+        """Brightness and contrast of a channel, from 0; unchanged where none was drawn for it."""
+        drawn = ((self.brightness, self.contrast), *self.further)
+        return drawn[channel] if channel < len(drawn) else (1.0, 1.0)
 
 
-def draw_page(augment: PageAugment, *, seed: int, epoch: int, slot: int) -> PageDraw:
-    """The parameters of one slot's page or window of pages; the same for the same (seed, epoch, slot)."""
-    u = make_generator(seed, epoch, slot).random(10)
+def draw_page(augment: PageAugment, *, seed: int, epoch: int, slot: int, channels: int = 1) -> PageDraw:
+    """The parameters of one slot's page or window of pages; the same for the same (seed, epoch, slot).
+
+    Channels are turned together. Each has a brightness and a contrast of its own, as each has its own lamp and exposure.
+    """
+    rng = make_generator(seed, epoch, slot)
+    u, further = rng.random(10), rng.random((channels - 1, 4)).tolist()
     return PageDraw(
         flip_x=bool(u[0] < augment.flip_p),
         flip_y=bool(u[1] < augment.flip_p),
@@ -153,4 +163,11 @@ def draw_page(augment: PageAugment, *, seed: int, epoch: int, slot: int) -> Page
         brightness=1 + augment.brightness * (2 * float(u[4]) - 1) if u[3] < augment.brightness_p else 1.0,
         contrast=1 + augment.contrast * (2 * float(u[6]) - 1) if u[5] < augment.contrast_p else 1.0,
         noise=float(u[8]) if u[7] < augment.noise_p and augment.noise_sd > 0 else None,
+        further=tuple(
+            (
+                1 + augment.brightness * (2 * bright - 1) if changed < augment.brightness_p else 1.0,
+                1 + augment.contrast * (2 * strong - 1) if turned < augment.contrast_p else 1.0,
+            )
+            for changed, bright, turned, strong in further
+        ),
     )

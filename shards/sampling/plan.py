@@ -53,10 +53,9 @@ class EpochPlan:
 
     def order(self, epoch: int) -> Iterator[np.ndarray]:
         """Row ids of one epoch, a window of shards at a time."""
-        names, first = np.unique(self.shards, return_index=True)
-        first = np.append(first, len(self.rows))
+        first = np.flatnonzero(np.diff(self.shards, prepend=-1, append=-2))  # of each shard, and the end
         rng = np.random.default_rng((self.seed, epoch, ORDER))
-        sequence = rng.permutation(len(names))
+        sequence = rng.permutation(len(first) - 1)
         offset = np.random.default_rng((self.seed, epoch, CHOICE)).random()
         mean = 1.0 if self.weights is None else float(np.mean(self.weights))
         before = 0.0  # cumulated weight up to this window
@@ -189,8 +188,3 @@ def count_expected_frames(labels: np.ndarray, weights: np.ndarray, *, length: in
     known = sequences >= 0
     counted = np.bincount(place[known], weights=seen.reshape(sequences.shape)[known], minlength=len(sequences) * classes)
     return counted.reshape(*labels.shape[:-1], classes)
-
-
-def tile_starts(length: int, window: int) -> np.ndarray:
-    """Starts of windows that cover 0..length-1 once, in order, (n,) int64; the last window may run past the end."""
-    return np.arange(0, length, window)

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from tarpon.pipelines.clip.feed import ClipRequest, TrainWindows, merge_classes, tile_windows
+from tarpon.pipelines.clip.feed import ClipRequest, TrainWindows, merge_classes
+from tarpon.pipelines.clip.tiles import Tiles
 from tarpon.pipelines.fallback_rows import Filler, left_out
 from tarpon.shards.manifest import Manifest, open_manifest, write_manifest
 from tarpon.shards.sampling.draws import ClipAugment, draw_clip
@@ -232,10 +233,14 @@ def test_windows_start_evenly_or_by_the_boost(mouse_shards):
 
 
 def test_tiles_cover_every_trial_once(mouse_shards):
-    windows = tile_windows(mouse_shards, np.array([0, 6]), frames=100)
+    windows = Tiles(mouse_shards, np.array([0, 6]), frames=100)
     assert [(window.row, window.start) for window in windows] == [
         (row, start) for row in (0, 6) for start in (0, 100, 200, 300)
     ]
+    lengths = Manifest(root="", card={}, table=pa.table({"frames": [10, 0, 8, 3], "split": ["train", "val", "val", "val"]}))
+    windows = Tiles(lengths, np.arange(4), frames=4)
+    assert [(window.row, window.start) for window in windows] == [(0, 0), (0, 4), (0, 8), (2, 0), (2, 4), (3, 0)]
+    np.testing.assert_array_equal(windows.of_split("val"), [3, 4, 5])
 
 
 def test_merged_by_hand():

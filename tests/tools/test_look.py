@@ -70,6 +70,11 @@ def test_quarantine_reasons_are_counted():
     faults = [Fault(file=f"{i}.csv", reason="blank" if i else "late") for i in range(4)]
     lines = list(look.quarantine_table(faults))
     assert lines == ["quarantine: 4 left out", "     3 x blank (e.g. 1.csv)", "     1 x late (e.g. 0.csv)"]
+    remarks = [Fault(file=f"{i}.csv", reason=f"tile {i} of 9", packed=True) for i in range(2)]
+    assert list(look.quarantine_table([*faults, *remarks])) == [
+        *lines, "packed with a remark: 2", "     2 x tile 0 of 9 (e.g. 0.csv)",
+    ]  # fmt: skip
+    assert next(iter(look.quarantine_table(remarks))) == "quarantine: nothing was left out"
 
 
 def test_table_aligns_and_prints_shares_in_percent():

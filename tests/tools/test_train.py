@@ -36,7 +36,8 @@ def test_one_device_is_trained_on_without_a_launcher(start, mouse_shards):
 def test_several_devices_get_a_process_each(start, mouse_shards):
     words = ["mouse", f"--data={mouse_shards.root}", "--global_batch=8"]
     launcher = ["-m", "deepspeed.launcher.runner", "--num_accelerators", "4"]
-    assert start(4, *words) == ([sys.executable, *launcher, LAUNCH, *words], 0)
+    assert start(4, *words) == ([sys.executable, *launcher, "--quiet", LAUNCH, *words], 0)
+    assert start(4, *words, "--verbose=true") == ([sys.executable, *launcher, LAUNCH, *words, "--verbose=true"], 0)
 
 
 def test_a_process_that_another_launcher_started_is_one_of_its_own(start, mouse_shards, monkeypatch):

@@ -198,6 +198,7 @@ def toy() -> Callable[..., Problem]:
                 batches=batches,
                 split=lambda name: iter([batch(99, np.arange(4))]),
                 wait_s=0.0,
+                measure_augment_share=lambda: None,
             ),
             splits=("val",),
             metric=lambda _: Rows(score),

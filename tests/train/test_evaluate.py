@@ -37,11 +37,11 @@ def scored(toy, table, *, world: int, micro: int) -> dict[str, float]:
             values.append(value)
             return torch.stack(values).mean(0)
 
-        def gather(part: object) -> list:
+        def collect(part: object) -> list:
             parts.append(part)
             return list(parts)
 
-        result = evaluate(problem, "val", mean=mean, gather=gather)
+        result = evaluate(problem, "val", mean=mean, collect=collect)
     assert not problem.model.training
     return result.scalars
 
@@ -54,3 +54,19 @@ def test_the_same_numbers_for_any_number_of_processes_and_batch(toy, table):
     for world, micro in ((1, 7), (1, 1), (1, 4), (2, 2), (3, 4)):
         want = {"loss": float(loss), "loss_label": float(loss), "score": 0.0, "rows": 7.0, "rows_of": 7.0}
         assert scored(toy, table, world=world, micro=micro) == pytest.approx(want, rel=1e-5), (world, micro)
+
+
+def test_another_rank_gets_the_scores_and_no_answers(toy, table):
+    batch = table | {"row": torch.arange(7)}
+    problem = toy(data=SimpleNamespace(split=lambda name: iter([batch])))
+    first = evaluate(problem, "val")
+    told = first.scalars | {}
+    for name in ("loss", "loss_label"):
+        del told[name]  # the mean over processes is each one's own
+
+    def refuse(make: object) -> tuple[float, dict[str, float]]:
+        return 1.0, told  # what rank 0 made; `make` is not called here
+
+    other = evaluate(problem, "val", collect=lambda part: None, agree=refuse)
+    assert other.scalars == first.scalars
+    assert other.rows is None

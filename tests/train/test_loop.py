@@ -155,7 +155,7 @@ def test_the_rate_falls_on_a_plateau(trained):
 def test_logging_evaluating_and_saving_come_when_they_should(trained):
     seen = trained(replace(RUN, epochs=3, eval_every=2, log_every=3, save_every=5))
     assert [at.step for at in seen["saved"]] == [5, 8, 10, 12]  # epochs of 4 steps, evaluated after the 2nd and at the end
-    assert [line["step"] for line in seen["lines"] if "loss" in line] == [3, 5, 6, 8, 9, 10, 12]
+    assert [line["step"] for line in seen["lines"] if "loss" in line] == [3, 4, 5, 6, 8, 9, 10, 12]  # also as epochs end
     assert [line["step"] for line in seen["lines"] if "val/score" in line] == [8, 12]
     assert seen["saved"][-1] == Position(step=12, epoch=3, micro=0)
 
@@ -218,7 +218,7 @@ def test_a_signal_is_heard_after_the_step_and_saved(trained, toy):
     assert len(seen) == 5 + 1  # one of the evaluation
 
 
-def test_each_evaluation_is_a_line_with_its_verdict_and_the_end_sums_up(trained, capsys, monkeypatch):
+def test_each_evaluation_is_a_line_each_epoch_has_its_verdict_and_the_end_sums_up(trained, capsys, monkeypatch):
     monkeypatch.setattr("tarpon.train.console.VERDICT_S", 0.0)
     scores = iter([0.5, 0.25, 0.75])
     seen = trained(RUN, score=lambda: next(scores))
@@ -232,6 +232,9 @@ def test_each_evaluation_is_a_line_with_its_verdict_and_the_end_sums_up(trained,
     times = [line for line in seen["lines"] if "time/forward" in line]
     assert [line["step"] for line in times] == [4, 8, 12]
     assert all(0 < sum(value for name, value in line.items() if name.startswith("time/")) <= 1 for line in times)
+    seen = trained(replace(RUN, eval_every=3, log_every=100))  # the time is told at each epoch all the same
+    assert [line[:4] for line in capsys.readouterr().out.splitlines()] == ["time", "time", "step", "time", "trai"]
+    assert [line["step"] for line in seen["lines"] if "time/forward" in line] == [4, 8, 12]
 
 
 def test_an_early_stop_says_why(trained, capsys):

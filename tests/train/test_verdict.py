@@ -28,6 +28,15 @@ def test_waiting_is_measured_against_the_steps_alone():
     assert "try --loader.threads 8" in describe(spent(data=12.0, forward=28.0), replace(GPU, threads=2))
 
 
+def test_where_it_was_measured_decoding_and_augmenting_are_told_apart():
+    slow = spent(data=30.0, forward=70.0)
+    words = describe(slow, replace(GPU, augment_share=0.2))
+    assert "waiting for data (decoding 80%, augmenting 20% of it); try shards packed" in words
+    words = describe(slow, replace(GPU, augment_share=0.6, threads=2))
+    assert words.endswith("(decoding 40%, augmenting 60% of it); try lower probabilities in --augment, or --loader.threads 8")
+    assert describe(spent(forward=70.0), replace(GPU, augment_share=0.6)).endswith("compute-bound")
+
+
 def test_evaluation_that_takes_the_most_is_told():
     assert describe(spent(forward=30.0, evaluation=60.0), GPU).endswith("evaluation takes the most; try a larger --eval_every")
     assert describe(spent(evaluation=60.0), GPU).endswith("too short to judge")

@@ -17,6 +17,7 @@ from scipy import ndimage
 from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.pack import Packing, pack
+from tarpon.shards.page_planes import count_channels
 from tarpon.shards.sampling.draws import PageAugment
 from tarpon.shards.sources.cells import source
 from tarpon.shards.sources.cells.config import read_config
@@ -136,6 +137,8 @@ def pack_stacks(folder: Path, *, to: Path, size: int, pages: int, workers: int) 
 def locate_pages(manifest: Manifest, setup: Setup) -> list[baseline_loader.Page]:
     """The training pages as places in the source stacks; ValueError when those are other folders."""
     settings = read_config(Path(setup.config))
+    if count_channels(manifest.card) > 1:
+        raise ValueError(f"{setup.shards}: pages of several channels; the usual way is of one, so give shards of one")
     folders = {"infected": settings.infected_dir, "uninfected": settings.uninfected_dir}
     rows = manifest.rows("train")
     if not len(rows):

@@ -1,10 +1,10 @@
 """The cells network for `tarpon export`: grey values as they are stored in, probability of infection and hours out.
 
-B pages (each with its neighbours in time), W pages of a window, S pixels of a side.
+B pages (each with its neighbours in time), W pages of a window, S pixels of a side; C channels of a page, where it has several.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 import torch
@@ -13,12 +13,15 @@ from torch import Tensor, nn
 from tarpon.models.pages.reader import PageReader
 from tarpon.pipelines.page.feed import FIXED, FULL, STORED, find_neighbours, select_levels
 from tarpon.shards.manifest import open_manifest
+from tarpon.shards.page_planes import KEY, count_channels
 from tarpon.tools.evaluate import open_best
 from tarpon.tools.export.options import read_options
 from tarpon.tools.export.record import BATCH, Exportable, Exporting, Port, Request, Sample, count_rows
 from tarpon.train.config import Run
 from tarpon.train.task import Batch
+from tarpon.train.tasks.cells.data import COLOURS, page_onsets
 from tarpon.train.tasks.cells.export import without_weights
+from tarpon.train.tasks.cells.metrics.control import describe_onsets
 from tarpon.train.tasks.cells.options import CellsOptions
 from tarpon.train.tasks.cells.task import build_model
 
@@ -37,10 +40,14 @@ class ExportedReader(nn.Module):
         reader.encoder.frames_per_pass = None  # a pass of fixed size would fix the number of pages
 
     def forward(self, pages: Tensor, levels: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """pages (B, W, S, S) uint16, levels (B, W, 2) float32; valid (B, W) bool with W > 1."""
+        """pages (B, W, S, S) uint16, levels (B, W, 2) float32; valid (B, W) bool with W > 1.
+
+        Of several channels pages (B, W, C, S, S), levels (B, W, C, 2).
+        """
         low, high = levels[..., 0, None, None], levels[..., 1, None, None]
         grey = ((pages.float() - low) / (high - low).clamp(min=1)).clamp(0, 1)
-        clip = ((grey - self.mean) / self.std)[:, :, None].expand(-1, -1, 3, -1, -1)
+        clip = (grey - self.mean) / self.std
+        clip = clip[:, :, None].expand(-1, -1, COLOURS, -1, -1) if pages.ndim == 4 else clip
         there = torch.ones(pages.shape[:2], dtype=torch.bool, device=pages.device) if valid is None else valid
         return read_outputs(self.reader(clip, there), self.hours)
 
@@ -54,35 +61,40 @@ def open_reader(request: Request) -> Exportable:
     """The run's network."""
     options: CellsOptions = request.opened.options
     model: PageReader = request.opened.problem.model
+    channels = request.opened.problem.encoders.get(KEY, [""])
+    several = {KEY: channels} if len(channels) > 1 else {}
     return Exportable(
         module=ExportedReader(model, options).eval(),
-        inputs=tuple(list_inputs(options)),
+        inputs=tuple(list_inputs(options, channels)),
         outputs=(
             Port(
                 name="infected", dtype="float32", shape=("B",), holds="probability that the middle page's culture is infected"
             ),
-            Port(name="hours", dtype="float32", shape=("B",), holds=describe_hours(options)),
+            Port(name="hours", dtype="float32", shape=("B",), holds=describe_hours(options, request.opened.data)),
         ),
-        facts=json.loads(json.dumps({"options": asdict(without_weights(options))})),
+        facts=json.loads(json.dumps({"options": asdict(without_weights(options))} | several)),
         samples=read_samples(request),
         backbone=options.model.backbone.name,
         pretrained=options.model.backbone.pretrained,
     )
 
 
-def describe_hours(options: CellsOptions) -> str:
-    low, high = options.clamp_range
-    return f"hours since the onset at {options.infection_onset_hour:g} h, {low:g} to {high:g}"
+def describe_hours(options: CellsOptions, data: str) -> str:
+    manifest, (low, high) = open_manifest(data, kind="cells"), options.clamp_range
+    onset = page_onsets(manifest, options)[manifest.column("label") == 1]
+    return f"hours since {describe_onsets(onset)}, {low:g} to {high:g}"
 
 
-def list_inputs(options: CellsOptions) -> Iterator[Port]:
+def list_inputs(options: CellsOptions, channels: Sequence[str]) -> Iterator[Port]:
     side, window = options.model.backbone.image_size, options.model.window
+    shape = ("B", window, len(channels)) if len(channels) > 1 else ("B", window)
+    each = f", of the channels {', '.join(channels)} in this order" if len(channels) > 1 else ""
     pages = "the page" if window == 1 else f"the page in the middle of its {window} neighbours in time"
     yield Port(
         name="pages",
         dtype="uint16",
-        shape=("B", window, side, side),
-        holds=f"{pages}, grey values as stored, resized to {side} x {side}",
+        shape=(*shape, side, side),
+        holds=f"{pages}, grey values as stored, resized to {side} x {side}{each}",
     )
     levels = {
         "stack": "0.1 and 99.9 percentile of the stack",
@@ -94,8 +106,8 @@ def list_inputs(options: CellsOptions) -> Iterator[Port]:
     yield Port(
         name="levels",
         dtype="float32",
-        shape=("B", window, 2),
-        holds=f"the grey values that become black and white: {levels[options.contrast]}",
+        shape=(*shape, 2),
+        holds=f"the grey values that become black and white: {levels[options.contrast]}{each}",
     )
     if window > 1:
         yield Port(name="valid", dtype="bool", shape=("B", window), holds="false on pages before the first and after the last")
@@ -110,7 +122,8 @@ def read_samples(request: Request) -> Iterator[Sample]:
     rows, _ = find_neighbours(manifest.column("stack"), manifest.column("page"), window=options.model.window)
     for batch, raw in zip(problem.data.split(request.split), unscaled.data.split(request.split), strict=True):
         own = torch.from_numpy(rows[batch["row"].cpu().clamp(min=0).numpy()])
-        pages = (raw["clip"].cpu()[:, :, 0] * FULL).round().to(torch.uint16)
+        pages = (raw["clip"].cpu() * FULL).round().to(torch.uint16)
+        pages = pages[:, :, 0] if low.ndim == 1 else pages
         inputs = [pages, torch.stack([low[own], high[own]], -1)]
         inputs += [batch["valid"].cpu().clone()] if options.model.window > 1 else []
         yield from make_samples(problem.model, batch, tuple(inputs), hours=options.clamp_range)
@@ -129,7 +142,7 @@ def make_samples(
 def rebuild(facts: Mapping) -> ExportedReader:
     """The same module with random weights."""
     options: CellsOptions = read_options("cells", facts["options"])
-    return ExportedReader(build_model(Run(data=""), options), options)
+    return ExportedReader(build_model(Run(data=""), options, channels=count_channels(facts)), options)
 
 
 EXPORT = Exporting(

@@ -10,6 +10,7 @@ from torch import Tensor
 from tarpon.models.pages import gradcam
 from tarpon.models.pages.reader import PageReader
 from tarpon.shards import atomic
+from tarpon.shards.page_planes import KEY
 from tarpon.tools.cells.report import GRADCAM, GRADCAM_OVER_TIME
 from tarpon.tools.evaluate import open_best, run_folder
 from tarpon.train.figures import style
@@ -56,13 +57,14 @@ def run(run: str, *, stacks: int = 3, times: int = 6, split: str = "test", data:
     pages = explain_pages(opened.problem, split, rows, wanted, **grey)
     drawn = [pages[index] for index in wanted]
     out = folder / GRADCAM
-    atomic.write_bytes(out, style.png(draw_heated(drawn[: len(best)], drawn[len(best) :])))
+    channels = opened.problem.encoders.get(KEY, ())
+    note = f"pages are shown by their first channel, {channels[0]}; heat is of all channels" if channels[1:] else ""
+    atomic.write_bytes(out, style.png(draw_heated(drawn[: len(best)], drawn[len(best) :], note=note)))
     print(f"{len(best)} best and {len(worst)} worst pages: {out}")
     if times:
         shown = folder / GRADCAM_OVER_TIME
-        atomic.write_bytes(
-            shown, style.png(draw_heat_over_time(explain_courses(opened.problem, split, rows, wanted, times, **grey)))
-        )
+        courses = explain_courses(opened.problem, split, rows, wanted, times, **grey)
+        atomic.write_bytes(shown, style.png(draw_heat_over_time(courses, note=note)))
         print(f"the same stacks over time: {shown}")
     return 0
 
@@ -130,6 +132,6 @@ def iterate_pages(problem: Problem, split: str, wanted: Sequence[int]) -> Iterat
 
 
 def to_grey(clip: Tensor, *, mean: float, std: float) -> np.ndarray:
-    """clip (1, W, 3, H, W') normalised -> (H, W') uint8 of the middle page as the network sees it."""
+    """clip (1, W, C, H, W') normalised -> (H, W') uint8 of the middle page's first channel as the network sees it."""
     page = clip[0, clip.shape[1] // 2, 0].float() * std + mean
     return (page.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

@@ -1,16 +1,25 @@
 """Stacks of cells to look at: wells, hours, formats and grey levels by class, folds, and a contact sheet over time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
 
 from tarpon.shards.manifest import SPLITS, Manifest
+from tarpon.shards.page_planes import FURTHER, KEY, LEVELS, count_channels, read_levels, split_planes
 from tarpon.shards.reader import Reader
 from tarpon.shards.sources.cells.pages import decode_tiff
+from tarpon.shards.sources.cells.timing import format_hours
 from tarpon.tools.contact_sheet import COLUMNS, contact_sheet
 from tarpon.tools.look import Preview
 from tarpon.tools.table import table
+
+COLOURS = (  # of the channels after the first, by turns
+    ("green", np.array([0.0, 1.0, 0.0])),
+    ("magenta", np.array([1.0, 0.0, 1.0])),
+    ("yellow", np.array([1.0, 1.0, 0.0])),
+    ("blue", np.array([0.2, 0.4, 1.0])),
+)
 
 
 def format_tables(manifest: Manifest) -> Iterator[str]:
@@ -20,6 +29,7 @@ def format_tables(manifest: Manifest) -> Iterator[str]:
     yield from _wells(manifest)
     yield ""
     yield from _formats(manifest)
+    yield from describe_colours(manifest)
     if manifest.card["folds"]:
         yield ""
         yield from _folds(manifest)
@@ -35,36 +45,36 @@ def _classes(manifest: Manifest) -> Iterator[str]:
         own = label == number
         if own.any():
             by_split = [len(set(stack[own & (split == part)])) for part in SPLITS]
-            rows.append(
-                [name, len(set(stack[own])), *by_split, int(own.sum()), f"{hours[own].min():g} to {hours[own].max():g}"]
-            )
+            span = f"{format_hours(hours[own].min())} to {format_hours(hours[own].max())}"
+            rows.append([name, len(set(stack[own])), *by_split, int(own.sum()), span])
     yield from table(["class", "stacks", *SPLITS, "pages", "hours"], rows)
 
 
 def _wells(manifest: Manifest) -> Iterator[str]:
     """Grey levels as shares of what the depth can hold: wells of unlike light are told apart by them."""
     well, label, stack, split = (manifest.column(name) for name in ("well", "label", "stack", "split"))
-    full = 2.0 ** manifest.column("bits") - 1
-    low, high = manifest.column("low") / full, manifest.column("high") / full
+    full, names = 2.0 ** manifest.column("bits") - 1, manifest.card.get(KEY, [""])
+    levels = [read_levels(manifest, end).reshape(len(full), -1) / full[:, None] for end in ("low", "high")]
     rows = []
     for name, number in sorted(set(zip(well.tolist(), label.tolist(), strict=True))):
         own = (well == name) & (label == number)
         parts = ", ".join(part for part in SPLITS if (own & (split == part)).any())
-        rows.append([name, manifest.card["classes"][number], len(set(stack[own])), int(own.sum()), parts,
-                     float(np.median(low[own])), float(np.median(high[own]))])  # fmt: skip
-    yield from table(["well", "class", "stacks", "pages", "in", "low", "high"], rows)
+        medians = np.transpose([np.median(ends[own], axis=0) for ends in levels]).ravel().tolist()
+        rows.append([name, manifest.card["classes"][number], len(set(stack[own])), int(own.sum()), parts, *medians])
+    heads = [f"{channel} {end}".strip() for channel in names for end in ("low", "high")]
+    yield from table(["well", "class", "stacks", "pages", "in", *heads], rows)
 
 
 def _formats(manifest: Manifest) -> Iterator[str]:
-    names = ("bits", "channels", "width", "height")
+    names, planes = ("bits", "channels", "width", "height"), count_channels(manifest.card)
     kinds = list(zip(*(manifest.column(name).tolist() for name in names), strict=True))
     stack, size = manifest.column("stack"), manifest.column("tif_size")
     rows = []
     for kind in sorted(set(kinds)):
         own = np.array([other == kind for other in kinds])
         bits, channels, width, height = kind
-        ratio = size[own].mean() / (bits // 8 * channels * width * height)
-        colour = "grey" if channels == 1 else "RGB"
+        ratio = size[own].mean() / (bits // 8 * channels * planes * width * height)
+        colour = "RGB" if channels == 3 else "grey" if planes == 1 else f"grey, {planes} channels"
         rows.append([f"{bits}-bit {colour}", f"{width} x {height}", len(set(stack[own])), int(own.sum()), float(ratio)])
     yield from table(["format", "pixels", "stacks", "pages", "of raw size"], rows)
 
@@ -99,11 +109,34 @@ def pick_rows(manifest: Manifest, *, count: int, seed: int) -> list[int]:
 
 
 def read_page(reader: Reader, row: int) -> Image.Image:
-    """A page in 8 bits, its grey levels scaled by the range of its stack."""
-    low, high = (reader.manifest.value(row, name) for name in ("low", "high"))
-    page = decode_tiff(reader.read(row, "tif")).astype(float)
-    scaled = np.clip((page - low) / max(high - low, 1), 0, 1)
-    return Image.fromarray((255 * scaled).round().astype(np.uint8))
+    """A page in 8 bits, its grey levels scaled by the range of its stack; of several channels all in one, in colours."""
+    further = reader.manifest.value(row, FURTHER) if FURTHER in reader.manifest.table.column_names else None
+    ranges = [tuple(reader.manifest.value(row, name) for name in ("low", "high"))]
+    ranges += [tuple(further[at : at + 2]) for at in range(0, len(further or ()), len(LEVELS))]
+    planes = split_planes(decode_tiff(reader.read(row, "tif")), len(ranges))
+    scaled = [
+        np.clip((plane.astype(float) - low) / max(high - low, 1), 0, 1)
+        for plane, (low, high) in zip(planes, ranges, strict=True)
+    ]
+    return Image.fromarray((255 * mix_colours(scaled)).round().astype(np.uint8))
+
+
+def mix_colours(planes: Sequence[np.ndarray]) -> np.ndarray:
+    """Channels of 0..1 as one picture: the first in grey, on it the others as light of a colour each; one as it is."""
+    if len(planes) == 1:
+        return planes[0]
+    mixed = np.repeat(planes[0][..., None], 3, -1)
+    for number, plane in enumerate(planes[1:]):
+        mixed = mixed + plane[..., None] * COLOURS[number % len(COLOURS)][1]
+    return mixed.clip(0, 1)
+
+
+def describe_colours(manifest: Manifest) -> Iterator[str]:
+    """A line on how pages of several channels are shown; none for those of one."""
+    if count_channels(manifest.card) > 1:
+        first, *rest = manifest.card[KEY]
+        drawn = [f"{name} in {COLOURS[number % len(COLOURS)][0]}" for number, name in enumerate(rest)]
+        yield f"channels of a page: {first}, shown in grey; on it {', '.join(drawn)}"
 
 
 def draw_sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
@@ -112,7 +145,8 @@ def draw_sheet(manifest: Manifest, *, count: int, seed: int) -> bytes:
     for row in pick_rows(manifest, count=count, seed=seed):
         known = manifest.table.slice(row, 1).to_pylist()[0]
         pictures.append(read_page(reader, row))
-        captions.append((f"{manifest.card['classes'][known['label']]}, {known['hours']:g} h", known["stack"], known["split"]))
+        moment = f"{manifest.card['classes'][known['label']]}, {format_hours(known['hours'])} h"
+        captions.append((moment, known["stack"], known["split"]))
     reader.close()
     return contact_sheet(pictures, captions)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.sources.cells.config import read_config
 from tarpon.shards.sources.cells.plate_map import read_plate_map
-from tarpon.shards.sources.cells.record import CELLS
+from tarpon.shards.sources.cells.record import choose_record
 from tarpon.shards.sources.cells.schema import CLASSES
 from tarpon.shards.sources.cells.source import CellsSource
 from tarpon.shards.sources.images import MAX_PIXELS
@@ -42,7 +42,7 @@ def cells(
         seed: of split and folds; unset: data.split_seed of the file, else 0.
         side: pixels that pages are stretched to, once, here; with the size that is trained at, training reads them several
             times as fast. 0: every page is kept pixel for pixel.
-        channel: which channel of stacks that have several: its name, or its number from 1.
+        channel: name or number from 1, of stacks with several; some by comma (phase,gfp) are inputs of one network, in order.
         project: what becomes of several depths: max, mean, or focus (the sharpest).
         values: LOW,HIGH: pixel values that become 0 and 65535 where pixels are signed or floating point; see docs/cells.md.
         max_pixels: a stack whose header tells of pages of more is kept out, unread.
@@ -60,7 +60,7 @@ def cells(
     for line in settings.unused:
         print(f"note: {config}: {line}")
     return run(
-        CELLS,
+        choose_record(options),
         (settings.infected_dir, settings.uninfected_dir),
         options=options,
         out=out,

@@ -12,6 +12,7 @@ from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Loader
 from tarpon.pipelines.page.feed import find_neighbours, request_pages
 from tarpon.shards.manifest import open_manifest
+from tarpon.shards.page_planes import count_channels
 from tarpon.shards.quarantine import Budget
 from tarpon.shards.sampling import plan
 from tarpon.shards.sources.cells.source import CellsSource
@@ -89,7 +90,8 @@ def load_model(path: Path, *, batch: int = 0, threads: int = 0) -> PageModel:
     run, options = (kind(**{f.name: made[f.name] for f in fields(kind)}) for kind in (Run, CellsOptions))
     run = replace(run, micro_batch=batch or run.micro_batch, global_batch=batch or run.micro_batch)
     run = replace(run, loader=replace(run.loader, threads=threads or run.loader.threads))
-    model = build_model(run, options)
+    packing = held["packing"] if "packing" in held else find_packing(run.data, file)
+    model = build_model(run, options, channels=count_channels(packing))
     load_weights(model, held["model_state_dict"], name=str(file))
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     folder = run_folder(file)
@@ -100,7 +102,7 @@ def load_model(path: Path, *, batch: int = 0, threads: int = 0) -> PageModel:
         model=model.to(device).eval(),
         run=run,
         options=options,
-        packing=held["packing"] if "packing" in held else find_packing(run.data, file),
+        packing=packing,
         context=DistContext(rank=0, world=1, local_rank=0, local_world=1, device=device),
     )
 

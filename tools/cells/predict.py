@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from tarpon.shards.quarantine import group_by_reason
 from tarpon.tools.cells.unlabelled import list_stacks
 from tarpon.train.tasks.cells.metrics.called import HOLD
 from tarpon.train.tasks.cells.metrics.conformal import LEVEL
@@ -57,8 +58,8 @@ def cells(
         write_table(target.with_name(f"{target.stem}_stacks{target.suffix}"), tabulate_stacks(done, rule))
         print("\n".join(format_stacks(done)))
         print(rule.describe())
-    for remark in remarks:
-        print(f"note: {remark}")
+    for reason, alike in group_by_reason(remarks):
+        print(f"note: {alike[0]}" if len(alike) == 1 else f"note: {len(alike)} stacks, the first {alike[0].file}: {reason}")
     for fault in faults:
         print(f"left out: {fault}")
     print(f"{len(done)} of {total} stacks, {sum(len(found.page) for found in done)} pages: {out}, {folder}")

@@ -185,5 +185,6 @@ SECTIONS_OF_RUN = ReportSections(
     warnings=list_warnings,
     over=describe_intervals,
     below=describe_result,
+    reads_data=True,
     rewrite=rewrite,
 )

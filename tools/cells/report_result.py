@@ -121,8 +121,22 @@ def read_config(record: Record) -> Mapping:
 
 
 def open_shards(record: Record) -> Manifest | None:
-    """What the run was trained on; None where it is no longer at hand."""
+    """What the run was trained on; None where it is no longer at hand.
+
+    Raises:
+        ValueError: the user says where it is, and there are no shards of cells, or those of other pages.
+    """
     try:
-        return open_run_shards(record.config, kind="cells", cache=record.cache)
+        manifest = open_run_shards(record.config, kind="cells", cache=record.cache, data=record.data)
     except (ValueError, OSError):
+        if record.data:
+            raise
         return None
+    if record.data and record.split in record.predictions:
+        missing = set(read_rows(record, record.split).key.tolist()) - set(manifest.column("key").tolist())
+        if missing:
+            raise ValueError(
+                f"{record.data}: has not got {len(missing)} pages of the run's {record.split} (such as {min(missing)}); "
+                f"give the shards that it was trained on"
+            )
+    return manifest

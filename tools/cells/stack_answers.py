@@ -15,7 +15,9 @@ from tarpon.shards import atomic
 from tarpon.shards.progress import track
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.schema import sanitise_key
+from tarpon.shards.sources.cells.channels import check_channels, list_channels
 from tarpon.shards.sources.cells.names import strip_suffix
+from tarpon.shards.sources.cells.timing import format_hours
 from tarpon.shards.sources.cells.units import StackUnit
 from tarpon.tools.cells.onset import OnsetRule
 from tarpon.tools.cells.page_model import PageModel
@@ -82,7 +84,14 @@ def name_stacks(units: Sequence[StackUnit]) -> list[str]:
 def predict_stack(
     models: Sequence[PageModel], unit: StackUnit, rule: OnsetRule, *, name: str
 ) -> tuple[PredictedStack, list[Fault]]:
-    """What is answered for a stack, and its pages that were left out. ValueError where no page of it can be used."""
+    """What is answered for a stack, and its pages that were left out.
+
+    Raises:
+        ValueError: no page of it can be used, or they are of other channels than a model was trained on.
+    """
+    given = unit.shape.planes or (unit.choice.channel,)
+    for model in models:
+        check_channels(list_channels(model.packing, model.packing), given, where=unit.source)
     stack = read_stack(unit)
     answers = [model.predict(stack) for model in models]
     probs, hours = (np.stack(values) for values in zip(*answers, strict=True))
@@ -156,9 +165,9 @@ def format_stacks(done: Sequence[PredictedStack]) -> Iterator[str]:
     """A table for the terminal."""
     rows = []
     for found in done[:SHOWN]:
-        called = f"{found.called:g} h" if math.isfinite(found.called) else "never"
-        began = f"{found.onset[0]:g} to {found.onset[1]:g} h" if found.onset else "-"
-        rows.append([found.name, len(found.page), f"{found.clock[0]:g} to {found.clock[-1]:g}", called, began])
+        called = f"{format_hours(found.called)} h" if math.isfinite(found.called) else "never"
+        began = " to ".join(map(format_hours, found.onset)) + " h" if found.onset else "-"
+        rows.append([found.name, len(found.page), " to ".join(map(format_hours, found.clock[[0, -1]])), called, began])
     yield from table(["stack", "pages", "hours", "called infected from", "infection began"], rows)
     if len(done) > SHOWN:
         yield f"... and {len(done) - SHOWN:,} more"

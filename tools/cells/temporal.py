@@ -17,8 +17,18 @@ from tarpon.tools.evaluate import run_folder
 from tarpon.tools.table import table
 from tarpon.train.figures import style
 from tarpon.train.tasks.cells.figures.temporal import draw_kinetics, draw_temporal
+from tarpon.train.tasks.cells.metrics.control import (
+    AFTER,
+    BEFORE,
+    FIRST,
+    LAST,
+    describe_control,
+    is_near_guess,
+    list_onsets,
+)
 from tarpon.train.tasks.cells.metrics.kinetics import ClassCourse, describe_rise, follow_classes
 from tarpon.train.tasks.cells.metrics.predictions import CONDITIONS, PageRows, pool_rows
+from tarpon.train.tasks.cells.metrics.scores import score
 from tarpon.train.tasks.cells.metrics.tables import write_table
 from tarpon.train.tasks.cells.metrics.temporal import TemporalScores, score_over_time
 from tarpon.train.tasks.cells.metrics.windows import GOOD_AUC, STRIDE_H, WINDOW_H
@@ -63,15 +73,17 @@ def run(
         name: score_over_time(rows, level=auc, width=width, stride=stride, resamples=resamples) for name, rows in sets.items()
     }
     courses = {name: follow_classes(rows, resamples=resamples) for name, rows in sets.items()}
-    onsets = np.concatenate([rows.onset for rows in sets.values()])
-    onset = float(np.median(onsets[np.isfinite(onsets)])) if np.isfinite(onsets).any() else math.nan
+    controls = {name: score(rows, resamples=resamples) for name, rows in sets.items()}
+    onsets = np.unique(np.concatenate([list_onsets(rows) for rows in sets.values()]))
     target.mkdir(parents=True, exist_ok=True)
-    write_json(target / "temporal.json", record_sets(scores, courses))
+    write_json(target / "temporal.json", record_sets(scores, courses, controls))
     write_table(target / "windows.csv", tabulate_windows(scores))
     write_table(target / "kinetics.csv", tabulate_courses(courses))
-    atomic.write_bytes(target / "temporal.png", style.png(draw_temporal(scores, onset=onset)))
-    atomic.write_bytes(target / "kinetics.png", style.png(draw_kinetics(courses, onset=onset)))
+    atomic.write_bytes(target / "temporal.png", style.png(draw_temporal(scores, onsets=onsets)))
+    atomic.write_bytes(target / "kinetics.png", style.png(draw_kinetics(courses, onsets=onsets)))
     print("\n".join(format_sets(scores, courses, split=split)))
+    for name, own in controls.items():
+        print(f"{name}: {describe_control(own)}")
     print(f"{target}: temporal.json, windows.csv, kinetics.csv, temporal.png, kinetics.png")
     return 0
 
@@ -103,14 +115,25 @@ def gather_sets(folders: Sequence[Path], *, split: str) -> dict[str, PageRows]:
     return sets
 
 
-def record_sets(scores: Mapping[str, TemporalScores], courses: Mapping[str, Mapping[str, ClassCourse]]) -> dict:
-    """What temporal.json holds; an hour that is null lies beyond those filmed, or cannot be known."""
+def record_sets(
+    scores: Mapping[str, TemporalScores],
+    courses: Mapping[str, Mapping[str, ClassCourse]],
+    controls: Mapping[str, Mapping[str, float]],
+) -> dict:
+    """What temporal.json holds; an hour that is null lies beyond those filmed, or cannot be known.
+
+    controls: all scores of each set, of which those around the onset are held.
+    """
+    around = tuple(f"{name}{end}" for name in (BEFORE, AFTER) for end in ("", "_low", "_high"))
+    around += ("rows_before_onset", FIRST, LAST)
     return {
         name: {
             "auc_asked_for": own.level,
             "first_hour": own.first_hour,
             "first_hour_interval": own.first_hour_interval,
             "intervals_over": own.unit,
+            "control": {key: controls[name][key] for key in around if key in controls[name]}
+            | {"near_guess": is_near_guess(controls[name]), "meaning": describe_control(controls[name])},
             "windows": list(own.windows),
             "kinetics": describe_rise(courses[name][CONDITIONS[1]]) if CONDITIONS[1] in courses[name] else None,
         }

@@ -9,18 +9,16 @@ import pyarrow as pa
 
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.quarantine import Fault, attempt
-from tarpon.shards.sources.cells.formats import OTHER, TIFF
+from tarpon.shards.sources.cells.formats import MAKERS, OTHER, TIFF, ZARR
 from tarpon.shards.sources.cells.names import WellPosition, compile_pattern, read_name, read_series_name, strip_suffix
 from tarpon.shards.sources.cells.pages import read_positions
-from tarpon.shards.sources.cells.schema import SCHEMA
+from tarpon.shards.sources.cells.schema import CHANNELS_SCHEMA
 from tarpon.shards.sources.cells.source import CellsSource, make
 from tarpon.shards.sources.cells.timing import check_rate, find_rate
 from tarpon.shards.sources.cells.units import StackUnit, join_time_points
-from tarpon.shards.sources.cells.vendor import READERS
 from tarpon.tools.loose_images import LooseImages, natural_key
 
-ZARR = ".zarr"
-KNOWN = (*TIFF, *READERS, *OTHER, ZARR)  # of OTHER it is told what to do
+KNOWN = (*TIFF, *MAKERS, *OTHER, ZARR)  # of OTHER it is told what to do
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,12 +43,13 @@ def list_stacks(folder: Path, source: CellsSource) -> tuple[list[StackUnit], lis
     units, faults = [], []
     for paths in _walk(folder):
         own = [attempt(_name(path, folder), _read_file, path, _name(path, folder), source) for path in paths]
-        faults += [fault for _, fault in own if fault]
-        joined, wrong = join_time_points([unit for found, _ in own for unit in found or ()])
+        made = [one for found, fault in own for one in (found if fault is None else [fault])]
+        faults += [one for one in made if isinstance(one, Fault)]
+        joined, wrong = join_time_points([one for one in made if isinstance(one, StackUnit)])
         units += joined
         faults += wrong
     if not units and not faults:
-        raise ValueError(f"{folder}: no stacks ({', '.join((*TIFF, ZARR, *READERS))}) here or in folders below")
+        raise ValueError(f"{folder}: no stacks ({', '.join((*TIFF, ZARR, *MAKERS))}) here or in folders below")
     rate = find_rate([(unit.source, unit.shape.interval) for unit in units], given=source.frames_per_hour)
     rated = [attempt(unit.source, _set_rate, unit, rate, source.side) for unit in units]
     found = sorted((unit for unit, fault in rated if not fault), key=lambda unit: natural_key(unit.source))
@@ -71,8 +70,8 @@ def _name(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-def _read_file(path: Path, name: str, source: CellsSource) -> list[StackUnit]:
-    """The stacks of a file; none where it holds later pages of a stack that begins in another file."""
+def _read_file(path: Path, name: str, source: CellsSource) -> list[StackUnit | Fault]:
+    """The stacks of a file, a fault for one that cannot be read; none where it holds later pages of another file's stack."""
     found = read_positions(path, choice=source.choose_pages(), max_pixels=source.max_pixels)
     state = path.stat()
     return [
@@ -88,6 +87,8 @@ def _read_file(path: Path, name: str, source: CellsSource) -> list[StackUnit]:
             series=number,
             files=one.files,
         )
+        if not one.refusal
+        else Fault(file=f"{name} position {number + 1}", reason=one.refusal)
         for number, one in enumerate(found)
     ]
 
@@ -117,7 +118,7 @@ def read_stack(unit: StackUnit) -> LooseStack:
         rows.append(made.row)
     if not rows:
         raise ValueError("; ".join(fault.reason for fault in faults if not fault.packed) or "holds no page")
-    known = {name: kind for name, kind in SCHEMA.columns if name in rows[0]}
+    known = {name: kind for name, kind in CHANNELS_SCHEMA.columns if name in rows[0]}
     table = pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in known.items()})
     manifest = Manifest(root=str(Path(unit.path).parent), card={}, table=table)
     return LooseStack(manifest=manifest, pages=pages, faults=faults)

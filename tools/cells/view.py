@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from tarpon.shards.manifest import Manifest
-from tarpon.tools.cells.look import read_page
+from tarpon.shards.sources.cells.timing import format_hours
+from tarpon.tools.cells.look import describe_colours, read_page
 from tarpon.tools.view.record import Album, Curve, Detail, Entry, finite
 from tarpon.train.tasks.cells.metrics.predictions import PageRows, load_rows
 
@@ -58,12 +59,13 @@ class CellsAlbum(Album):
             ("source", known["source"]),
             ("pages", f"{known['width']} x {known['height']} px, {known['bits']}-bit"),
             ("grey levels shown", f"{known['low']:g} to {known['high']:g}, of the whole stack"),
+            *(("channels", line.partition(": ")[2]) for line in describe_colours(self.manifest)),
         ]
         return Detail(
             facts=[(name, str(words)) for name, words in facts],
             steps=len(rows),
             unit="page",
-            captions=[f"{value:g} h" for value in hours],
+            captions=[f"{format_hours(value)} h" for value in hours],
             curves=list(self._curves(rows)),
         )
 

@@ -142,8 +142,7 @@ def iterate_windows(manifest: Manifest, rows: np.ndarray, setup: Setup) -> Itera
         seed=0,
         merge=tuple(range(len(manifest.card["classes"]))),
     )
-    shards = np.unique(manifest.column("shard")[rows], return_inverse=True)[1]
-    plan = EpochPlan(rows=rows, shards=shards, seed=0)
+    plan = EpochPlan(rows=rows, shards=manifest.tar_numbers(rows), seed=0)
     for epoch in count():
         for slots in plan.batches(epoch, micro=setup.batch, rank=0, world=1):
             yield draw(slots)

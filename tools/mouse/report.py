@@ -58,10 +58,12 @@ def build_sections(record: Record, *, frames: Frames | None = None) -> list[tupl
 def open_frames(record: Record) -> Frames | None:
     """Pictures of trials from the run's shards; None, said aloud, where the shards are gone."""
     try:
-        manifest = open_run_shards(record.config, cache=record.cache)
+        manifest = open_run_shards(record.config, cache=record.cache, data=record.data)
         reader = Reader(manifest)
     except (ValueError, OSError) as error:
-        print(f"no pictures of frames in the report: {error}")
+        if record.data:  # the user says that they are there
+            raise
+        print(f"no pictures of frames in the report: {error}; where the data have been moved, give --data")
         return None
     row_of = {key: row for row, key in enumerate(manifest.column("key"))}
     return lambda key, indices: frames_at(reader.read(row_of[key], "clip"), indices)

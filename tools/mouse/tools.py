@@ -11,7 +11,7 @@ MOUSE = TaskTools(
     export="mouse.export:EXPORT",
     view="mouse.view:MouseAlbum",
     gpu="mouse.gpu_checks:CHECKS",
-    benchmarks={"loader": "mouse.bench_loader:BENCHMARK"},
+    benchmarks={"loader": "mouse.bench_loader:BENCHMARK", "plan": "mouse.bench_plan:PLAN"},
     selftest="mouse.selftest:prepare",
     commands={
         "demo mouse": Command(target="mouse.demo.command:mouse", does="write a synthetic mouse lab folder"),

@@ -149,8 +149,10 @@ def read_search_options(run: Path) -> SearchOptions:
 def open_shards(record: Record) -> Manifest | None:
     """What the run was searched on; None where it is no longer at hand."""
     try:
-        return open_run_shards(record.config, kind="reid", cache=record.cache)
+        return open_run_shards(record.config, kind="reid", cache=record.cache, data=record.data)
     except (ValueError, OSError):
+        if record.data:  # the user says that it is there
+            raise
         return None
 
 
@@ -287,5 +289,6 @@ SECTIONS_OF_RUN = ReportSections(
     over="identities",
     beside=compare_with_chance,
     below=describe_protocol,
+    reads_data=True,
     rewrite=rewrite,
 )

@@ -1,14 +1,16 @@
 """The card's entries of packed stacks, with warnings where a good score would not mean infection."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tarpon.shards import installed
 from tarpon.shards.manifest import SPLITS
 from tarpon.shards.pack import collect_versions
+from tarpon.shards.page_planes import FURTHER, KEY, LEVELS
 from tarpon.shards.source import Scan
 from tarpon.shards.sources.cells.levels import find_depth
 from tarpon.shards.sources.cells.schema import CLASSES
@@ -23,6 +25,7 @@ def describe(rows: pa.Table, *, found: Scan, options: CellsSource) -> dict:
     wells = _collect_values(rows, ("well", "label"), "stack")
     # what was found in the files goes into the settings too: a run keeps them, to read new stacks in the same way
     known = {"frames_per_hour": found.units[0].frames_per_hour, "camera_bits": _find_camera_bits(rows)}
+    known |= {KEY: list(planes)} if (planes := _find_channels(found.units)) else {}
     return {
         "classes": list(CLASSES),
         "settings": asdict(options) | known,
@@ -33,7 +36,7 @@ def describe(rows: pa.Table, *, found: Scan, options: CellsSource) -> dict:
         "wells": [
             {"well": well, "class": CLASSES[label], "stacks": len(stacks)} for (well, label), stacks in sorted(wells.items())
         ],
-        "warnings": list(find_warnings(rows)),
+        "warnings": [*find_warnings(rows), *_check_channels(found.units)],
         "notes": [*find_notes(found.units), *_describe_rate(found.units, options)],
         "pixel_um": sorted({round(unit.shape.pixel_um, 6) for unit in found.units if unit.shape.pixel_um}),
         "versions": collect_versions() | installed.find_versions(("tifffile", "imagecodecs")),
@@ -66,8 +69,29 @@ def find_notes(units: Sequence[StackUnit]) -> Iterator[str]:
 
 def _find_camera_bits(rows: pa.Table) -> int:
     """Bits that the pages of 16 bits use, by the brightest pixel of them all; 8 where there are none."""
-    deep = rows["frame_max"].to_numpy()[rows["bits"].to_numpy() == 16]
-    return find_depth(int(deep.max(initial=0)))
+    deep = rows.filter(pc.equal(rows["bits"], 16))
+    greatest = deep["frame_max"].to_numpy().max(initial=0)
+    if FURTHER in rows.column_names:
+        further = pc.list_flatten(deep[FURTHER]).to_numpy().reshape(-1, len(LEVELS))
+        greatest = max(greatest, further[:, LEVELS.index("frame_max")].max(initial=0))
+    return find_depth(int(greatest))
+
+
+def _find_channels(units: Sequence[StackUnit]) -> tuple[str, ...]:
+    """Names of the channels of pages that have several, as most stacks tell them; empty where pages have one."""
+    told = Counter(unit.shape.planes for unit in units)
+    return max(told, key=lambda planes: (told[planes], planes), default=())
+
+
+def _check_channels(units: Sequence[StackUnit]) -> Iterator[str]:
+    """A warning where stacks have other names for the channels that were asked for by number."""
+    usual = _find_channels(units)
+    other = [unit for unit in units if unit.shape.planes != usual and not all(name.isdigit() for name in unit.shape.planes)]
+    if other:
+        yield (
+            f"{len(other)} stacks name their channels {', '.join(other[0].shape.planes)} ({other[0].source}), the others "
+            f"{', '.join(usual)}: what one input shows differs among stacks. Choose channels by name"
+        )
 
 
 def _describe_rate(units: Sequence[StackUnit], options: CellsSource) -> Iterator[str]:

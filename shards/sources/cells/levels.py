@@ -11,7 +11,7 @@ ALIKE = 0.5  # a usable page's range overlaps the usual one of the first pages b
 
 
 class LevelHistogram:
-    """Counts the grey levels of a stack's pages, all channels together."""
+    """Counts the grey levels of a stack's pages; of red, green and blue all together."""
 
     def __init__(self, bits: int) -> None:
         self.counts = np.zeros(2**bits, np.int64)
@@ -27,6 +27,23 @@ class LevelHistogram:
             seen = np.flatnonzero(self.counts)
             low, high = int(seen[0]), int(seen[-1])
         return low, high
+
+
+class StackLevels:
+    """Grey levels of the pages of one channel of a stack, in order."""
+
+    def __init__(self, bits: int) -> None:
+        self.whole, self.first, self.bits = LevelHistogram(bits), [], bits
+
+    def add(self, page: np.ndarray) -> None:
+        self.whole.add(page)
+        if len(self.first) < FIRST_PAGES:
+            self.first.append(find_range(page, bits=self.bits))
+
+    def find_ranges(self) -> tuple[int, int, int, int]:
+        """Lower and upper end of the whole stack's range, then of that of its first usable page."""
+        whole = self.whole.find_range()
+        return *whole, *choose_first_range(self.first, otherwise=whole)
 
 
 def find_range(page: np.ndarray, *, bits: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ NAME = (
     r"(?:_t(?P<t0>\d+)-(?P<t1>\d+)|_t(?P<time>\d+))?(?=_|$)"
 )
 WELL = re.compile(r"(?:^|_)(?P<well>[A-Pa-p]\d{1,2})(?=_|$)")  # of a plate of up to 384 wells; for files of several positions
+SERIES_WELL = re.compile(r"(?:^|[-_ ])(?P<well>[A-O]\d{1,2})(?=$|[-_ ])")  # in a position's own name, as P1-D6; P1 is no row P
 PLATE = re.compile(r"^\d{8}")
 PROBE = 65536  # bytes in the middle of a file that differ between most stacks of one size; headers are often equal
 
@@ -73,11 +74,15 @@ def read_name(stem: str, pattern: re.Pattern) -> WellPosition:
 
 
 def read_series_name(stem: str, series: str, number: int, pattern: re.Pattern) -> WellPosition:
-    """The place of one of several positions in a file: by its own name, else by the file's well and its number from 1."""
+    """The place of one of several positions in a file: by its own name, else by the file's well and its number from 1.
+
+    Where the file's does not tell the well, the position's may tell it alone, as Zeiss's P1-D6.
+    """
     own = pattern.search(series)
     if own and own["well"] and (own["position"] or "").isdigit():
         return read_name(series, pattern)
-    well, plate = WELL.search(stem), PLATE.search(stem)
+    told = list(SERIES_WELL.finditer(series))
+    well, plate = WELL.search(stem) or (told[-1] if told else None), PLATE.search(stem)
     if not well:
         raise ValueError(
             f"holds several positions, and neither their names ({series or 'none'}) nor the file's tell the well, as _b2_ does"

@@ -9,6 +9,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from tarpon.shards.sources.cells.timing import find_step
+
 SECONDS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 MICROMETRES = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
 
@@ -19,7 +21,7 @@ class ImageHeader:
 
     name: str
     channels: tuple[str, ...]
-    interval: float  # seconds; 0: not told
+    interval: float  # seconds, as told or between even stamps; 0: not told
     pixel_um: float  # 0: not told
     stamps: tuple[float, ...]  # seconds of the time points; empty: not told of every one
 
@@ -51,7 +53,7 @@ def _read_image(image: ElementTree.Element) -> ImageHeader:
     return ImageHeader(
         name=image.get("Name", ""),
         channels=tuple(channel.get("Name", "") for channel in channels),
-        interval=interval,
+        interval=interval or find_step(stamps),
         pixel_um=convert_unit(told.get("PhysicalSizeX"), told.get("PhysicalSizeXUnit", "µm"), MICROMETRES),
         stamps=stamps,
     )

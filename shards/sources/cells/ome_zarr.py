@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tarpon.shards.sources.cells import ome
-from tarpon.shards.sources.cells.stack import CHANNEL, DEPTH, TIME, PlaneStack
+from tarpon.shards.sources.cells.stack import CHANNEL, DEPTH, TIME, PlaneStack, distinguish_channels
 from tarpon.shards.sources.cells.tiff_planes import BROKEN, format_error
 
 SECONDS = {"millisecond": 1e-3, "second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0} | ome.SECONDS
@@ -82,7 +82,7 @@ def _describe(group: Any, name: str) -> PlaneStack:
     return PlaneStack(
         name=name or str(scales.get("name", "")),
         times=length.get(TIME, 1),
-        channels=tuple(labels) if len(labels) == channels else ("",) * channels,
+        channels=distinguish_channels(labels, channels),
         depths=length.get(DEPTH, 1),
         height=length["Y"],
         width=length["X"],

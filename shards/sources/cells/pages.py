@@ -9,6 +9,8 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from tarpon.shards.page_planes import split_planes
+from tarpon.shards.sources.cells.channels import find_channels, name_channels, split_choice
 from tarpon.shards.sources.cells.formats import open_stacks
 from tarpon.shards.sources.cells.projection import PROJECTIONS, project
 from tarpon.shards.sources.cells.scaling import find_bits, find_scale
@@ -22,11 +24,12 @@ from tarpon.shards.sources.images import MAX_PIXELS, check_pixels
 class PageChoice:
     """Which planes of a stack become its pages, and how."""
 
-    channel: str = ""  # name, or number from 1; empty: stacks have one
+    channel: str = ""  # name, or number from 1, or several of them by comma; empty: stacks have one
     project: str = ""  # what becomes of several depths: max, mean or focus; empty: stacks have one
     values: tuple[float, float] | None = None  # pixel values that become 0 and 65535 where pixels are not unsigned; see scaling
 
     def __post_init__(self) -> None:
+        split_choice(self.channel)
         if self.project and self.project not in PROJECTIONS:
             raise ValueError(
                 f"project={self.project!r} must be one of {', '.join(PROJECTIONS)}, or empty where stacks have one depth"
@@ -40,12 +43,19 @@ class StackShape:
     """What every page of a stack has."""
 
     pages: int
-    height: int  # pixels
+    height: int  # pixels, of one channel
     width: int
-    channels: int  # 1 grey, 3 red, green, blue
+    channels: int  # of a pixel: 1 grey, 3 red, green, blue
     bits: int  # a channel: 8 or 16
     interval: float = 0.0  # seconds from page to page, as the metadata tell; 0: they do not
     pixel_um: float = 0.0  # width of a pixel in micrometres; 0: the metadata do not tell
+    planes: tuple[str, ...] = ()  # names of the channels that a page holds one below the other; empty: it holds one
+
+    @property
+    def page(self) -> tuple[int, ...]:
+        """Shape of a page as an array."""
+        tall = self.height * max(len(self.planes), 1)
+        return (tall, self.width) + ((3,) if self.channels == 3 else ())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,34 +65,45 @@ class Position:
     name: str  # as the file tells it; may be empty
     shape: StackShape
     files: tuple[str, ...]  # further files that hold its planes
+    refusal: str = ""  # why it cannot be packed; its shape tells nothing then
 
 
 DEFAULT = PageChoice()
 
 
 def read_positions(path: Path, *, choice: PageChoice = DEFAULT, max_pixels: int = MAX_PIXELS) -> list[Position]:
-    """What the headers say of every stack of a file; no pixel is read. ValueError, in one line, for what cannot be packed."""
+    """What the headers say of every stack of a file; no pixel is read.
+
+    ValueError, in one line, for what cannot be packed; where some stacks of a file can be, the others carry a refusal.
+    """
     with open_stacks(path) as stacks:
-        for stack in stacks:
-            check_pixels(stack.width, stack.height, max_pixels=max_pixels)
-            _find_channel(stack, choice)
-            _check_depths(stack, choice)
-        return [
-            Position(
-                name=stack.name,
-                files=stack.files,
-                shape=StackShape(
-                    pages=stack.times,
-                    height=stack.height,
-                    width=stack.width,
-                    channels=stack.samples,
-                    bits=find_bits(stack.dtype),
-                    interval=stack.interval,
-                    pixel_um=stack.pixel_um,
-                ),
-            )
-            for stack in stacks
-        ]
+        found = [_read_position(stack, choice, max_pixels) for stack in stacks]
+    if found and all(position.refusal for position in found):
+        raise ValueError(found[0].refusal)
+    return found
+
+
+def _read_position(stack: PlaneStack, choice: PageChoice, max_pixels: int) -> Position:
+    try:
+        if stack.refusal:
+            raise ValueError(stack.refusal)
+        check_pixels(stack.width, stack.height, max_pixels=max_pixels)
+        planes = name_channels(stack.channels, _choose_channels(stack, choice))
+        _check_depths(stack, choice)
+        bits, refusal = find_bits(stack.dtype), ""
+    except ValueError as error:
+        planes, bits, refusal = (), 0, str(error)
+    shape = StackShape(
+        pages=stack.times,
+        height=stack.height,
+        width=stack.width,
+        channels=stack.samples,
+        bits=bits,
+        interval=stack.interval,
+        pixel_um=stack.pixel_um,
+        planes=planes,
+    )
+    return Position(name=stack.name, files=stack.files, shape=shape, refusal=refusal)
 
 
 def read_shape(path: Path, *, choice: PageChoice = DEFAULT, max_pixels: int = MAX_PIXELS) -> StackShape:
@@ -98,7 +119,7 @@ def read_shape(path: Path, *, choice: PageChoice = DEFAULT, max_pixels: int = MA
 def read_pages(
     path: Path, *, choice: PageChoice = DEFAULT, position: int = 0, tell: Callable[[str], None] = lambda line: None
 ) -> Iterator[np.ndarray]:
-    """Every page in order: (H, W) or (H, W, 3), uint8 or uint16, bright is high.
+    """Every page in order: (H, W) or (H, W, 3), of several channels (C * H, W); uint8 or uint16, bright is high.
 
     Args:
         position: which stack of the file.
@@ -109,13 +130,17 @@ def read_pages(
     """
     with open_stacks(path) as stacks:
         stack = stacks[position]
-        channel = _find_channel(stack, choice)
+        channels = _choose_channels(stack, choice)
         _check_depths(stack, choice)
+
+        def read_channel(time: int, channel: int) -> np.ndarray:
+            planes = (stack.read(time, channel, depth) for depth in range(stack.depths))
+            return project(planes, choice.project) if stack.depths > 1 else next(planes)
 
         def read_all() -> Iterator[np.ndarray]:
             for time in range(stack.times):
-                planes = (stack.read(time, channel, depth) for depth in range(stack.depths))
-                yield project(planes, choice.project) if stack.depths > 1 else next(planes)
+                own = [read_channel(time, channel) for channel in channels]
+                yield np.concatenate(own) if len(own) > 1 else own[0]
 
         scale, scaled = find_scale(read_all, stack.dtype, values=choice.values)
         for line in (*stack.remarks, *([scaled] if scaled else [])):
@@ -132,23 +157,12 @@ def check_stamps(stamps: tuple[float, ...], tell: Callable[[str], None]) -> None
         tell(f"page {at} is older than the page before it by its own time stamp; hours are counted by the order of pages")
 
 
-def _find_channel(stack: PlaneStack, choice: PageChoice) -> int:
-    """Index of the chosen channel; ValueError where none is chosen and there are several, or the stack has not got it."""
-    names, asked = stack.channels, choice.channel
-    told = ", ".join(name or str(number) for number, name in enumerate(names, start=1))
-    if not asked:
-        if len(names) > 1:
-            raise ValueError(
-                f"{len(names)} channels of one moment ({told}); choose one with --channel NAME or its number from 1"
-            )
-        return 0
-    if asked in names:
-        return names.index(asked)
-    if len(names) == 1:
-        return 0  # a stack of one channel was saved without the others
-    if asked.isdigit() and 1 <= int(asked) <= len(names):
-        return int(asked) - 1
-    raise ValueError(f"no channel {asked}; there are {told}")
+def _choose_channels(stack: PlaneStack, choice: PageChoice) -> list[int]:
+    """Places of the chosen channels; ValueError where the stack has not got them, or has them in colour."""
+    found = find_channels(stack.channels, choice.channel)
+    if len(found) > 1 and stack.samples > 1:
+        raise ValueError(f"{len(found)} channels, each in colour; several are put together where they are grey")
+    return found
 
 
 def _check_depths(stack: PlaneStack, choice: PageChoice) -> None:
@@ -158,8 +172,13 @@ def _check_depths(stack: PlaneStack, choice: PageChoice) -> None:
         )
 
 
-def resize_page(page: np.ndarray, *, side: int) -> np.ndarray:
-    """The page resized to `side` x `side` pixels at its own depth: bilinear, antialiased, as in training. 0: itself."""
+def resize_page(page: np.ndarray, *, side: int, channels: int = 1) -> np.ndarray:
+    """The page resized to `side` x `side` pixels at its own depth: bilinear, antialiased, as in training. 0: itself.
+
+    channels: that it holds one below the other; each is resized by itself.
+    """
+    if channels > 1 and side:
+        return np.concatenate([resize_page(plane, side=side) for plane in split_planes(page, channels)])
     if not side or page.shape[:2] == (side, side):
         return page
     planes = page.reshape(*page.shape[:2], -1).astype(np.float32)

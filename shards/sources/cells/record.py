@@ -1,11 +1,14 @@
-"""The source record of folders of infected and uninfected stacks, and the split of their pages."""
+"""The source records of folders of infected and uninfected stacks, and the split of their pages."""
+
+from dataclasses import replace
 
 import pyarrow as pa
 
 from tarpon.shards.pack import Packing, split_by_group
 from tarpon.shards.source import Source
 from tarpon.shards.sources.cells.card import describe
-from tarpon.shards.sources.cells.schema import CLASSES, SCHEMA
+from tarpon.shards.sources.cells.channels import split_choice
+from tarpon.shards.sources.cells.schema import CHANNELS_SCHEMA, CLASSES, SCHEMA
 from tarpon.shards.sources.cells.source import CellsSource, encode_labels, make, scan
 from tarpon.shards.sources.cells.stack_copies import find_equal_stacks, find_near_stacks
 from tarpon.shards.split import assign_fold_splits
@@ -37,3 +40,8 @@ CELLS = Source(
     find_near_copies=find_near_stacks,
     shard_size=512,  # pages: a tar of 1 GB at 1024 x 1024 pixels of 16 bits
 )
+
+
+def choose_record(options: CellsSource) -> Source:
+    """The record of pages of one channel, or of several."""
+    return replace(CELLS, schema=CHANNELS_SCHEMA) if len(split_choice(options.channel)) > 1 else CELLS

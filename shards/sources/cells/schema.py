@@ -1,7 +1,10 @@
 """What shards of cells hold: files of a sample and columns of the manifest."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 
+from tarpon.shards.page_planes import FURTHER
 from tarpon.shards.schema import HASHES, Component, Schema
 
 CLASSES = ("uninfected", "infected")  # in the order of their labels
@@ -26,7 +29,7 @@ SCHEMA = Schema(
         ("width", pa.int32()),  # pixels
         ("height", pa.int32()),
         ("bits", pa.int8()),  # 8 or 16; DALI's UINT16 of an 8-bit page is 257 times its levels
-        ("channels", pa.int8()),  # 1 or 3
+        ("channels", pa.int8()),  # of a pixel: 1 grey, 3 red, green, blue
         ("low", pa.int32()),  # 0.1 and 99.9 percentile of the whole stack, in its own levels
         ("high", pa.int32()),
         ("first_low", pa.int32()),  # the same of the stack's first usable page, which knows nothing of what comes later
@@ -41,3 +44,11 @@ SCHEMA = Schema(
     later=frozenset(("pixel_um", "onset_hour", *(name for name, _ in HASHES))),
 )
 NULLABLE = ("onset_hour",)
+CHANNELS_SCHEMA = replace(  # of pages of several channels
+    SCHEMA,
+    components=(
+        Component(name="tif", holds="the page's channels one below the other, grey, uncompressed TIFF of 8 or 16 bits"),
+        SCHEMA.components[1],
+    ),
+    columns=(*SCHEMA.columns, (FURTHER, pa.list_(pa.int32()))),
+)

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from tarpon.shards.page_planes import FURTHER, LEVELS, split_planes
 from tarpon.shards.quarantine import Fault, attempt
 from tarpon.shards.schema import Sample
 from tarpon.shards.source import Scan
-from tarpon.shards.sources.cells.levels import FIRST_PAGES, LevelHistogram, choose_first_range, find_range
+from tarpon.shards.sources.cells.levels import StackLevels
 from tarpon.shards.sources.cells.names import NAME, WellPosition, compile_pattern, find_copies, find_duplicate_positions
 from tarpon.shards.sources.cells.pages import PageChoice, encode_tiff, resize_page
 from tarpon.shards.sources.cells.plate_map import PlateMap
@@ -43,7 +44,7 @@ class CellsSource:
     folds: int = 0  # rotating test folds; 0: none
     seed: int = 0  # of the folds
     side: int = 0  # pixels that every page is resized to, once, here; 0: pages stay pixel for pixel as they are
-    channel: str = ""  # name or number from 1 of the one to pack; empty: stacks have one
+    channel: str = ""  # name or number from 1 of the one to pack, or several by comma; empty: stacks have one
     project: str = ""  # max, mean or focus of several depths; empty: stacks have one
     values: tuple[float, float] | None = None  # pixel values that become 0 and 65535 where pixels are signed or floating point
     max_pixels: int = MAX_PIXELS  # a stack whose header tells of pages of more is not read
@@ -176,36 +177,34 @@ def _assign_folds(units: Sequence[StackUnit], *, folds: int, seed: int) -> list[
 
 def make(unit: StackUnit) -> Iterator[Sample | Fault]:
     """Every page of a stack as a sample, remarks, or what keeps the stack, or a page of one single level, from being used."""
-    levels, ranges, pages, remarks = LevelHistogram(unit.shape.bits), [], [], []
+    channels = max(len(unit.shape.planes), 1)
+    levels, pages, remarks = [StackLevels(unit.shape.bits) for _ in range(channels)], [], []
     try:
         for number, page in unit.read(remarks.append):
-            levels.add(page)
-            if len(ranges) < FIRST_PAGES:
-                ranges.append(find_range(page, bits=unit.shape.bits))
-            stored = resize_page(page, side=unit.side)
-            pages.append((number, encode_tiff(stored), describe_page(stored)))
+            for own, plane in zip(levels, split_planes(page, channels), strict=True):
+                own.add(plane)
+            stored = resize_page(page, side=unit.side, channels=channels)
+            told = describe_page(stored, channels=channels)
+            pages.append((number, encode_tiff(stored), told, find_extremes(stored, channels=channels)))
     except ValueError as error:
         yield Fault(file=unit.source, reason=str(error))
         return
-    shown = [(number, told) for number, _, told in pages if told["frame_min"] < told["frame_max"]]
-    remarks += describe_repeats([(number, told["pixel_hash"]) for number, told in shown])
+    shown = [(number, told["pixel_hash"]) for number, _, told, extremes in pages if not is_flat(extremes)]
+    remarks += describe_repeats(shown)
     if missing := unit.shape.pages - len(pages):
         remarks.append(f"{missing} time points between the first and the last have no file")
     yield from (Fault(file=unit.source, reason=line, packed=True) for line in remarks)
-    whole = levels.find_range()
-    first, source_sha256 = choose_first_range(ranges, otherwise=whole), unit.hash_source()
-    for number, content, told in pages:
-        if told["frame_min"] == told["frame_max"]:
+    ranges, source_sha256 = [own.find_ranges() for own in levels], unit.hash_source()
+    for number, content, told, extremes in pages:
+        if is_flat(extremes):
             yield Fault(file=unit.source, row=number, reason="every pixel of the page has one value")
             continue
         row = _describe_stack(unit) | told | {
             "source_sha256": source_sha256,
             "page": number,
             "hours": (unit.place.first + number) / unit.frames_per_hour,
-            "low": whole[0],
-            "high": whole[1],
-            "first_low": first[0],
-            "first_high": first[1],
+            **dict(zip(LEVELS[:4], ranges[0], strict=True)),
+            **tell_further(ranges, extremes),
         }  # fmt: skip
         entries = json.dumps(row).encode()
         yield Sample(
@@ -233,14 +232,36 @@ def _describe_stack(unit: StackUnit) -> dict:
     }
 
 
-def describe_page(page: np.ndarray) -> dict:
-    """Columns that a stored page tells by itself."""
+def describe_page(page: np.ndarray, *, channels: int = 1) -> dict:
+    """Columns that a stored page tells by itself: its pixels of all channels, levels and looks of the first one."""
+    first = split_planes(page, channels)[0]
     return {
-        "frame_min": int(page.min()),
-        "frame_max": int(page.max()),
+        "frame_min": int(first.min()),
+        "frame_max": int(first.max()),
         "pixel_hash": hash_pixels(page),
-        "perceptual_hash": hash_appearance(page),
+        "perceptual_hash": hash_appearance(first),
     }
+
+
+def find_extremes(page: np.ndarray, *, channels: int) -> list[tuple[int, int]]:
+    """The least and the greatest level of each channel of a page."""
+    return [(int(plane.min()), int(plane.max())) for plane in split_planes(page, channels)]
+
+
+def is_flat(extremes: Sequence[tuple[int, int]]) -> bool:
+    """Whether a page shows nothing: a dim channel may be of one level, but not all of them."""
+    return all(least == most for least, most in extremes)
+
+
+def tell_further(ranges: Sequence[tuple[int, ...]], extremes: Sequence[tuple[int, int]]) -> dict[str, list[int]]:
+    """The column of the levels of the channels after the first; none where there is one.
+
+    Args:
+        ranges: of each channel: low, high, first_low, first_high.
+        extremes: of each channel of the page.
+    """
+    further = zip(ranges[1:], extremes[1:], strict=True)
+    return {FURTHER: [level for own, ends in further for level in (*own, *ends)]} if len(ranges) > 1 else {}
 
 
 def describe_repeats(hashes: Sequence[tuple[int, str]]) -> list[str]:

@@ -1,6 +1,6 @@
 """A stack as its file holds it: planes along time, channel and depth, before a channel is chosen and depths are projected."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,3 +26,20 @@ class PlaneStack:
     read_stamps: Callable[[], tuple[float, ...]] = tuple  # seconds of each time point by its own stamp; empty: not told
     files: tuple[str, ...] = ()  # further files, beside the one that was opened, that hold planes
     remarks: tuple[str, ...] = ()  # what was assumed in reading, a line each
+    refusal: str = ""  # why no plane of it can be read; it has no pages then
+
+
+def distinguish_channels(names: Sequence[str], count: int) -> tuple[str, ...]:
+    """A stack's channels by names to choose them by: equal ones get their number; empty where the file does not tell all."""
+    if len(names) != count:
+        return ("",) * count
+    return tuple(f"{name} {place}" if name and names.count(name) > 1 else name for place, name in enumerate(names, start=1))
+
+
+def refuse_stack(name: str, why: str) -> PlaneStack:
+    """A stack of a file of several that cannot be read itself, and spoils no other."""
+
+    def read(time: int, channel: int, depth: int) -> np.ndarray:
+        raise ValueError(why)
+
+    return PlaneStack(name=name, times=0, height=0, width=0, dtype=np.dtype(np.uint8), read=read, refusal=why)

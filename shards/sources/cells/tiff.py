@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from tarpon.shards.sources.cells import ome
-from tarpon.shards.sources.cells.stack import CHANNEL, DEPTH, TIME, PlaneStack
+from tarpon.shards.sources.cells import ndtiff, ome
+from tarpon.shards.sources.cells.stack import CHANNEL, DEPTH, TIME, PlaneStack, distinguish_channels
 from tarpon.shards.sources.cells.tiff_planes import BROKEN, PlaneReader, format_error
 
 UNNAMED = "IQ"  # axes of pages that tifffile could give no name
@@ -86,11 +86,14 @@ def capture_log() -> Iterator[list[str]]:
 def _describe_file(path: Path, tif: tifffile.TiffFile, found: list[tifffile.TiffPageSeries]) -> list[PlaneStack]:
     headers = ome.read_headers(tif.ome_metadata) if tif.is_ome else []
     full, remarks = _drop_small_series(found)
-    if len(full) > 1 and full[0].kind in RUNS:
+    if full[0].kind in RUNS and (len(full) > 1 or tif.is_micromanager):
         _check_alike(full)
         pages = sorted((page for series in full for page in series.pages), key=lambda page: page.index)
-        stack = _describe_series(tif, full[0], None, times=len(pages), planes=PlaneReader(full[0].keyframe, pages=pages))
-        return [replace(stack, remarks=remarks)]
+        if tif.is_micromanager and (told := ndtiff.read_pages_axes(pages)):
+            return [replace(stack, remarks=remarks) for stack in ndtiff.describe_ndtiff(pages, told)]
+        if len(full) > 1:
+            stack = _describe_series(tif, full[0], None, times=len(pages), planes=PlaneReader(full[0].keyframe, pages=pages))
+            return [replace(stack, remarks=remarks)]
     stacks = []
     for series in full:
         if _begins_in(path, series):
@@ -165,7 +168,7 @@ def _split_positions(
         named = f"{stack.name} {place + 1}".strip() if POSITION in axes else stack.name
         stacks.append(replace(
             stack, name=named, read=read, depths=length.get(DEPTH, 1), remarks=remarks + assumed,
-            channels=_name_channels(header, length.get(CHANNEL, planes.channels)),
+            channels=distinguish_channels(header.channels if header else (), length.get(CHANNEL, planes.channels)),
         ))  # fmt: skip
     return stacks
 
@@ -190,11 +193,6 @@ def name_axes(series: tifffile.TiffPageSeries) -> tuple[str, tuple[int, ...], tu
     if others := [letter for letter in letters if letter not in (TIME, CHANNEL, DEPTH, POSITION)]:
         raise ValueError(f"pages along {', '.join(others)} {told}; time, channels, depths and positions are read")
     return letters, sizes, assumed
-
-
-def _name_channels(header: ome.ImageHeader | None, count: int) -> tuple[str, ...]:
-    told = header.channels if header else ()
-    return told if len(told) == count else ("",) * count
 
 
 def _find_pages(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, *, planes: int) -> Sequence:

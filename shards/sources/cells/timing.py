@@ -1,9 +1,31 @@
 """Pages an hour: as an option says, or as the files tell; a contradiction is an error."""
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 SAME_INTERVAL = 0.01  # share of the interval by which two that are one may differ
+EVEN = 0.1  # share of the usual step by which the steps between pages that were taken at even times may differ
+LATE = 0.03  # share of a step of whole minutes by which every page may be late: microscopes wait, and then take their time
 USUAL = 2.0  # pages an hour where nothing tells
+
+
+def find_step(stamps: Sequence[float]) -> float:
+    """Seconds from page to page by the pages' time stamps: the median, or whole minutes close to it.
+
+    0 where there are no stamps, or they are not even.
+    """
+    steps = sorted(later - earlier for earlier, later in pairwise(stamps))
+    usual = steps[len(steps) // 2] if steps else 0.0
+    if not 0 < usual < math.inf or max(usual - steps[0], steps[-1] - usual) > EVEN * usual:
+        return 0.0
+    whole = 60.0 * round(usual / 60)
+    return whole if abs(usual - whole) <= LATE * whole else usual
+
+
+def format_hours(hours: float) -> str:
+    """For people: to the hundredth, which is half a minute."""
+    return f"{round(hours, 2):g}"
 
 
 def find_rate(told: Sequence[tuple[str, float]], *, given: float | None) -> float:

@@ -12,7 +12,14 @@ import numpy as np
 
 from tarpon.shards.quarantine import Fault, attempt
 from tarpon.shards.sources.cells.names import WellPosition, hash_file, read_name, read_series_name, strip_suffix
-from tarpon.shards.sources.cells.pages import DEFAULT, PageChoice, StackShape, read_pages, read_positions
+from tarpon.shards.sources.cells.pages import (
+    DEFAULT,
+    PageChoice,
+    Position,
+    StackShape,
+    read_pages,
+    read_positions,
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +48,8 @@ class StackUnit:
 
     def fingerprint(self) -> str:
         own = {name: value for name, value in asdict(self).items() if name not in ("path", "files", "parts")}
+        if not self.shape.planes:  # said of several channels only, so that packing begun by an earlier version goes on
+            own["shape"] = {name: value for name, value in own["shape"].items() if name != "planes"}
         parts = [(page, Path(path).name) for page, path in self.parts]
         return json.dumps(own | {"parts": parts}, sort_keys=True)
 
@@ -61,7 +70,7 @@ class StackUnit:
                 raise ValueError(
                     f"{Path(path).name} holds numbers of another range than the files before it; give --values LOW,HIGH"
                 )
-            shape = (self.shape.height, self.shape.width) + ((3,) if self.shape.channels == 3 else ())
+            shape = self.shape.page
             if len(pages) != 1 or pages[0].shape != shape or pages[0].dtype.itemsize * 8 != self.shape.bits:
                 raise ValueError(
                     f"{Path(path).name} is {len(pages)} x {pages[0].shape} of {pages[0].dtype}, the first page {shape}"
@@ -93,35 +102,54 @@ def list_units(
             found, fault = attempt(name_of(path.name), _read_file, path, name_of(path.name), pattern, choice, max_pixels)
             if found == []:
                 fault = Fault(file=name_of(path.name), reason="later pages of a stack that begins in another file", packed=True)
-            faults += [fault] if fault else []
-            units += found or []
+            faults += [fault] if fault else [one for one in found or () if isinstance(one, Fault)]
+            units += [one for one in found or () if isinstance(one, StackUnit)]
     return units, faults
 
 
-def _read_file(path: Path, name: str, pattern: re.Pattern, choice: PageChoice, max_pixels: int) -> list[StackUnit]:
-    found, stem = read_positions(path, choice=choice, max_pixels=max_pixels), strip_suffix(path.name)
-    if len(found) == 1:
-        places = [read_name(stem, pattern)]
-    else:
-        places = [read_series_name(stem, one.name, number, pattern) for number, one in enumerate(found, start=1)]
+def _read_file(path: Path, name: str, pattern: re.Pattern, choice: PageChoice, max_pixels: int) -> list[StackUnit | Fault]:
+    """The stacks of a file; where some can be packed, a fault in place of every other.
+
+    Raises:
+        ValueError: none can.
+    """
+    found = read_positions(path, choice=choice, max_pixels=max_pixels)
     size, changed = _measure(path)
     further = [_measure(Path(file)) for one in found for file in one.files]
     size, changed = size + sum(more for more, _ in further), max([changed, *(when for _, when in further)])
-    return [
-        StackUnit(
-            path=str(path),
-            source=f"{name} position {number + 1}" if len(found) > 1 else name,
-            label=0,
-            place=place,
-            shape=one.shape,
-            bytes=size,
-            mtime_ns=changed,
-            choice=choice,
-            series=number,
-            files=one.files,
+    made: list[StackUnit | Fault] = []
+    for number, one in enumerate(found):
+        source = f"{name} position {number + 1}" if len(found) > 1 else name
+        try:
+            place = _find_place(path, one, number if len(found) > 1 else None, pattern)
+        except ValueError as error:
+            made.append(Fault(file=source, reason=str(error)))
+            continue
+        made.append(
+            StackUnit(
+                path=str(path),
+                source=source,
+                label=0,
+                place=place,
+                shape=one.shape,
+                bytes=size,
+                mtime_ns=changed,
+                choice=choice,
+                series=number,
+                files=one.files,
+            )
         )
-        for number, (place, one) in enumerate(zip(places, found, strict=True))
-    ]
+    if made and all(isinstance(one, Fault) for one in made):
+        raise ValueError(made[0].reason)
+    return made
+
+
+def _find_place(path: Path, one: Position, number: int | None, pattern: re.Pattern) -> WellPosition:
+    """number: of one of several positions in the file."""
+    if one.refusal:
+        raise ValueError(one.refusal)
+    stem = strip_suffix(path.name)
+    return read_name(stem, pattern) if number is None else read_series_name(stem, one.name, number + 1, pattern)
 
 
 def _measure(path: Path) -> tuple[int, int]:
@@ -143,7 +171,7 @@ def join_time_points(units: Sequence[StackUnit]) -> tuple[list[StackUnit], list[
     joined, faults = [unit for unit in units if unit.place.time is None or unit.shape.pages > 1], []
     for own in loose.values():
         own = sorted(own, key=lambda unit: (unit.place.time, unit.source))
-        shapes = {(unit.shape.height, unit.shape.width, unit.shape.bits, unit.shape.channels) for unit in own}
+        shapes = {(*unit.shape.page, unit.shape.bits, unit.shape.planes) for unit in own}
         times = [unit.place.time for unit in own]
         if len(shapes) > 1 or len(set(times)) < len(times):
             why = "pages of different shape or depth" if len(shapes) > 1 else "two files of one time point"

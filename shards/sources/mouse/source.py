@@ -19,6 +19,7 @@ from tarpon.shards.source import Scan, Source
 from tarpon.shards.sources.mouse.cutting import cut
 from tarpon.shards.sources.mouse.pairs import scan
 from tarpon.shards.sources.mouse.pose_track import Track, read_track
+from tarpon.shards.sources.mouse.summary import SUMMARY
 from tarpon.shards.sources.mouse.trial_labels import Labels, fault_of, read_trials
 from tarpon.shards.sources.mouse.units import MouseSource, VideoUnit
 from tarpon.shards.sources.video import clips as video
@@ -54,6 +55,7 @@ SCHEMA = Schema(
         ("actions", pa.list_(pa.int8())),
         ("histogram", pa.list_(pa.int32())),
     ),
+    summary=SUMMARY,
 )
 
 

@@ -10,7 +10,6 @@ from tarpon.shards.sampling.plan import (
     choose_start,
     count_expected_frames,
     sequential_batches,
-    tile_starts,
     weight_rare_classes,
     weight_windows,
 )
@@ -177,12 +176,6 @@ def test_choose_start_follows_the_weights():
     weights = np.array([1.0, 0, 3])
     chosen = [choose_start(weights, u) for u in (0, 0.2499, 0.25, 0.9999999)]
     assert chosen == [0, 0, 2, 2]
-
-
-def test_tiles_cover_once():
-    np.testing.assert_array_equal(tile_starts(10, 4), [0, 4, 8])
-    np.testing.assert_array_equal(tile_starts(8, 4), [0, 4])
-    np.testing.assert_array_equal(tile_starts(3, 4), [0])
 
 
 @pytest.mark.parametrize("length", [1, 7, 30, 99])

@@ -1,5 +1,6 @@
 """Runs of the cells task without a training: their weights are those before the first step."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tarpon.train import checkpoint
 from tarpon.train.config import parse, parser_for
 from tarpon.train.engine import DistContext
 from tarpon.train.evaluate import evaluate
+from tarpon.train.folder import ENCODERS
 from tarpon.train.tasks import TASKS
 from tarpon.train.tasks.cells import export
 
@@ -27,6 +29,7 @@ def make_run(out: Path, shards, *words: str) -> Path:
     out.mkdir()
     (out / "run.yaml").write_text(text)
     (out / "run.json").write_text('{"task": "cells"}')
+    (out / ENCODERS).write_text(json.dumps(problem.encoders))
     checkpoint.save_tensors(out / checkpoint.BEST, checkpoint.model_tensors(problem.model), {"step": 0})
     weights, packing = checkpoint.model_tensors(problem.model), shards.card["settings"]
     for split in ("val", "test"):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tarpon.tools import cli
 from tarpon.tools.cells import report
 from tarpon.tools.cells.report import SECTIONS_OF_RUN
 from tarpon.tools.record import read_run
@@ -141,6 +142,58 @@ def test_a_control_that_is_no_guess_is_warned_of_and_one_that_is_stands_below_th
     assert "test: AUC before the onset 1.000" in " ".join(words.split())
     assert "95% interval over wells 1.000 to 1.000" in words
     assert "as it must be" not in words
+
+
+def test_each_well_s_own_onset_stands_in_the_page_the_summary_and_the_results(tmp_path):
+    """b3 is infected at hour 5 and told infected from the start: before hour 2, where all is a guess, nothing of it shows."""
+    rows = rows_of(wells=("b2", "b3", "c2", "c3"))
+    late = rows.well == "b3"
+    prob = np.where(late & (rows.clock >= 2), 0.9, np.where(rows.clock < 2, 0.4, rows.prob)).astype(np.float32)
+    rows = replace(rows, prob=prob, onset=np.where(late, 5, 2).astype(np.float32))
+    folder = make_run(tmp_path / "run", rows={"test": rows})
+    assert run(str(folder)) == 0
+    # b2's 4 pages tie with 8 healthy ones; b3's 10 pages are held against 20: 4 tie with 8 and lie above 12, 6 above all
+    expected = (0.5 * 4 * 8 + 4 * (0.5 * 8 + 12) + 6 * 20) / (4 * 8 + 10 * 20)
+    held = json.loads((folder / "results.json").read_text())
+    assert held["scores"]["test"]["auc_before_onset"] == pytest.approx(expected)
+    assert held["control"]["test"]["meaning"].startswith("Before each well's own onset (2 to 5 h), where nothing")
+    assert not held["control"]["test"]["near_guess"]
+    assert (
+        f"Before each well's own onset (2 to 5 h), where nothing of the infection is to be seen, AUC is {expected:.3f}"
+        in (folder / "training_summary.txt").read_text()
+    )
+    warned = sections(folder / "report.html")["Result"][3]
+    assert warned[0].startswith("Before each well's own onset (2 to 5 h)")
+
+
+def test_data_that_were_moved_are_given_by_option(tmp_path, cells_shards, capsys):
+    """A run whose stored folder is gone: one note without --data; with it what the shards tell is in the page."""
+    names = {name: np.array(cells_shards.column(name)).astype(str) for name in ("key", "stack", "well")}
+    tested = np.flatnonzero(np.array(cells_shards.column("split")) == "test")[:COUNT]
+    rows = replace(rows_of(wells=("b2",)), **{name: values[tested] for name, values in names.items()})
+    folder = make_run(tmp_path / "run", data="/gone/shards", rows={"test": rows})
+    assert run(str(folder)) == 0
+    said = capsys.readouterr().out
+    assert said.count("note: the run's data /gone/shards are not there") == said.count("give --data FOLDER") == 1
+    assert "The shards (/gone/shards) are not there" in sections(folder / "report.html")["How the split was made"][0]
+    assert run(str(folder), data=cells_shards.root) == 0
+    assert "note:" not in capsys.readouterr().out
+    assert "split by well" in sections(folder / "report.html")["How the split was made"][0]
+
+
+def test_data_that_are_not_the_run_s_are_refused_in_one_line(tmp_path, cells_shards, fish_shards, capsys):
+    folder = str(make_run(tmp_path / "run"))
+    for data, said in (
+        (str(tmp_path / "none"), "are not there; give --data FOLDER, where they are now"),
+        (fish_shards.root, "holds fish data, cells is needed"),
+        (cells_shards.root, "has not got 2 pages of the run's test"),
+    ):
+        assert cli.main(["report", folder, "--data", data]) == 2
+        told = capsys.readouterr().err
+        assert said in told
+        assert told.count("\n") == 1
+    assert cli.main(["report", folder, folder, "--data", cells_shards.root]) == 2
+    assert "of one run" in capsys.readouterr().err
 
 
 def test_the_report_says_how_grey_levels_were_scaled_and_warns_of_what_knows_later_pages(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,23 @@ def test_one_run_leaves_its_analysis_in_its_folder(tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()
     assert said[0].split()[:3] == ["test", "AUC", "0.95"]
     assert said[1].startswith("run")
+
+
+def test_the_control_holds_every_well_by_its_own_onset(tmp_path, capsys):
+    """b2 is infected at hour 9 and is told so from hour 5 on, before its own onset."""
+    rows = rows_of(0)
+    rows = replace(rows, onset=np.where(rows.well == "b2", 9, 2).astype(np.float32))
+    folder = finished(tmp_path / "run", rows)
+    assert cli.main(["temporal", str(folder), "--resamples", "50"]) == 0
+    won = pairs = 0.0
+    for i in np.flatnonzero((rows.label == 1) & (rows.clock < rows.onset)):
+        rivals = rows.prob[(rows.label == 0) & (rows.clock < rows.onset[i])]
+        won, pairs = won + (rows.prob[i] > rivals).sum(), pairs + len(rivals)
+    held = json.loads((folder / "temporal" / "temporal.json").read_text())["run"]["control"]
+    assert held["auc_before_onset"] == pytest.approx(won / pairs)
+    assert (held["first_onset_h"], held["last_onset_h"], held["near_guess"]) == (2, 9, False)
+    assert held["auc_before_onset_low"] <= held["auc_before_onset"] <= held["auc_before_onset_high"]
+    assert "run: Before each well's own onset (2 to 9 h)" in capsys.readouterr().out
 
 
 def test_runs_on_the_same_pages_are_averaged_and_folds_are_pooled(tmp_path):

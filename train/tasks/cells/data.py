@@ -1,5 +1,5 @@
 """The data of the cells task: pages and their labels. R rows of the manifest, B pages of a batch, W pages of the window
-around each."""
+around each, C channels of a page."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from tarpon.pipelines.page.feed import PageFields, PageRequest, find_neighbours,
 from tarpon.pipelines.page.graph import PageGraph
 from tarpon.shards.fetch_ahead import FetchAhead
 from tarpon.shards.manifest import Manifest
+from tarpon.shards.page_planes import count_channels
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling.plan import EpochPlan, Slots
 from tarpon.train.config import Run
@@ -23,6 +24,13 @@ from tarpon.train.quarantine import Quarantine
 from tarpon.train.tasks.cells.losses import target_hours
 from tarpon.train.tasks.cells.metrics.predictions import PageNames
 from tarpon.train.tasks.cells.options import CellsOptions
+
+COLOURS = 3  # input channels of a network that pages of one channel are shown to
+
+
+def count_inputs(channels: int) -> int:
+    """Input channels of the network for pages of so many channels."""
+    return channels if channels > 1 else COLOURS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,7 +83,7 @@ def cells_data(
     Args:
         rows: split -> its rows of the manifest, in order.
     """
-    window = options.model.window
+    window, channels = options.model.window, count_channels(manifest.card)
     reader = Reader(manifest, always=run.loader.verify_always)
     quarantine = Quarantine(run, context)
     window_rows, stored = find_neighbours(
@@ -87,7 +95,7 @@ def cells_data(
     }
 
     def train_work(slots: Slots) -> list[PageRequest]:
-        draw = {"augment": options.augment, "seed": run.seed, "epoch": slots.epoch, "slots": slots.slots}
+        draw = {"augment": options.augment, "seed": run.seed, "epoch": slots.epoch, "slots": slots.slots, "channels": channels}
         return request_pages(window_rows[slots.rows], stored[slots.rows], **draw)
 
     def split_work(batch_rows: np.ndarray) -> list[PageRequest]:
@@ -123,13 +131,16 @@ def cells_data(
 def finish_pages(out: Batch, _split: str, *, columns: Mapping[str, torch.Tensor], window: int, device: torch.device) -> Batch:
     """A loader's batch of pages as the model's: clip (B, W, 3, S, S), valid (B, W), label, hours, target, row (B,).
 
+    A page of one channel is shown three times, as to networks of colour pictures; one of several is a clip (B, W, C, S, S).
+
     columns: label, hours, target -> (R,) of every row, on the device.
     """
     pages = out["row"].view(-1, window).to(device, non_blocking=True)
     row = pages[:, window // 2]
     # a page without one of its neighbours is not the page that was asked for: it is left out too
     row = torch.where((pages <= left_out(0)).any(1) & (row >= 0), left_out(0) - row, row)
-    clip = out["page"].unflatten(0, (-1, window)).expand(-1, -1, 3, -1, -1)
+    clip = out["page"].unflatten(0, (-1, window))
+    clip = clip.expand(-1, -1, COLOURS, -1, -1) if clip.shape[2] == 1 else clip
     labels_of_rows = {name: values[row.clamp(min=0)] for name, values in columns.items()}
     return {"clip": clip, "valid": pages >= 0, **labels_of_rows, "row": row}
 
@@ -139,6 +150,7 @@ def page_graph(run: Run, options: CellsOptions, manifest: Manifest, *, training:
     size = options.model.backbone.image_size
     return PageGraph(
         size=size,
+        channels=count_channels(manifest.card),
         resize=any((manifest.column(side) != size).any() for side in ("width", "height")),
         batch=run.micro_batch * options.model.window,
         mean=options.mean,

@@ -11,7 +11,7 @@ from torch import Tensor
 from tarpon.shards import atomic
 from tarpon.train.checkpoint import load_exported
 from tarpon.train.config import Run
-from tarpon.train.tasks.cells.metrics.control import AFTER, BEFORE, describe_control
+from tarpon.train.tasks.cells.metrics.control import AFTER, BEFORE, describe_control, describe_onsets, list_onsets
 from tarpon.train.tasks.cells.metrics.predictions import PageRows, load_rows
 from tarpon.train.tasks.cells.metrics.scores import score
 from tarpon.train.tasks.cells.options import CellsOptions
@@ -40,7 +40,7 @@ def export(
     write_outputs(folder)
     split = "test" if "test" in scores else "val"
     rows = load_rows(folder / "predictions" / f"{split}.npz")
-    print(describe_scores(rows, onset=options.infection_onset_hour, split=split), flush=True)
+    print(describe_scores(rows, split=split), flush=True)
 
 
 def write_checkpoint(
@@ -74,12 +74,13 @@ def load(path: Path) -> dict:
     return load_exported(path, keys=KEYS, name=NAME)
 
 
-def describe_scores(rows: PageRows, *, onset: float, split: str) -> str:
+def describe_scores(rows: PageRows, *, split: str) -> str:
     """Two lines: the AUC before there is anything to see and after, the error beside a constant answer; what that means."""
     scores = score(rows)
     early, late = (f"{scores[name]:.4f}" if name in scores else "undefined" for name in (BEFORE, AFTER))
+    onset = describe_onsets(list_onsets(rows))
     return (
-        f"{split} AUC {early} before the onset at {onset:g} h, {late} from then on; MAE {scores['mae']:.2f} h, always the "
+        f"{split} AUC {early} before {onset}, {late} from then on; MAE {scores['mae']:.2f} h, always the "
         f"training median {scores['constant_mae']:.2f} h\n{describe_control(scores)}"
     )
 

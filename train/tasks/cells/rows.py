@@ -9,6 +9,7 @@ from tarpon.shards.sampling import plan
 from tarpon.shards.sources.cells.schema import CLASSES
 from tarpon.shards.sources.cells.source import select_hours
 from tarpon.shards.split import assign_fold_splits
+from tarpon.train.tasks.cells.metrics.control import describe_onsets
 from tarpon.train.tasks.cells.options import CellsOptions, Pages
 
 
@@ -85,19 +86,24 @@ def training_order(
     manifest: Manifest, rows: np.ndarray, labels: np.ndarray, options: CellsOptions, *, seed: int
 ) -> plan.EpochPlan:
     """Every training page once an epoch, or with `balance` as often as makes the classes equal."""
-    shard = np.unique(manifest.column("shard")[rows], return_inverse=True)[1]
+    shard = manifest.tar_numbers(rows)
     by_shard = np.argsort(shard, kind="stable")
     rows, shard = rows[by_shard], shard[by_shard]
     weights = 1 / np.bincount(labels[rows], minlength=len(CLASSES))[labels[rows]] if options.balance else None
     return plan.EpochPlan(rows=rows, shards=shard, seed=seed, weights=weights)
 
 
-def describe_onset(manifest: Manifest, rows: np.ndarray, labels: np.ndarray, *, onset: float) -> Iterator[str]:
-    """A line on infected training pages from before the onset, which show nothing of the infection yet; none without such."""
-    early = np.asarray(manifest.column("hours"))[rows[labels[rows] == 1]] < onset
+def describe_onset(manifest: Manifest, rows: np.ndarray, labels: np.ndarray, *, onset: np.ndarray) -> Iterator[str]:
+    """A line on infected training pages from before the onset, which show nothing of the infection yet; none without such.
+
+    onset: (R,) hour of the clock at which the infection of every row begins.
+    """
+    infected = rows[labels[rows] == 1]
+    when = describe_onsets(onset[infected])
+    early = np.asarray(manifest.column("hours"))[infected] < onset[infected]
     if early.all():
         yield (
-            f"warning   every infected training page is from before the onset at {onset:g} h, so all learn 0 h and there is "
+            f"warning   every infected training page is from before {when}, so all learn 0 h and there is "
             f"nothing to be seen of the infection; look at infection_onset_hour and frames.train.infected_window_hours"
         )
     elif early.any():

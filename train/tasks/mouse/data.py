@@ -4,14 +4,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tarpon.pipelines.clip.feed import ClipFields, ClipRequest, TrainWindows, tile_windows
+from tarpon.pipelines.clip.feed import ClipFields, ClipRequest, TrainWindows
 from tarpon.pipelines.clip.graph import ClipGraph
+from tarpon.pipelines.clip.tiles import tile
 from tarpon.pipelines.loader import Loader
 from tarpon.shards.fetch_ahead import FetchAhead
+from tarpon.shards.lazy_manifest import LazyManifest
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.reader import Reader
+from tarpon.shards.row_view import KeyView, RowView
 from tarpon.shards.sampling.draws import NO_AUGMENT, ClipAugment
 from tarpon.shards.sampling.plan import EpochPlan
+from tarpon.shards.sampling.shard_plan import ShardPlan
 from tarpon.shards.sources.mouse.pose_mirror import mirror_pairs
 from tarpon.shards.sources.video.clips import frames_at
 from tarpon.train.config import Run
@@ -25,7 +29,7 @@ from tarpon.train.tasks.mouse.options import MouseOptions
 PADDING = ClipRequest(row=-1, start=0)
 
 
-def stored_points(manifest: Manifest, encoders: dict | None) -> tuple[str, ...]:
+def stored_points(manifest: Manifest | LazyManifest, encoders: dict | None) -> tuple[str, ...]:
     """Names of the K keypoints in the shards, () without a track.
 
     Raises:
@@ -40,26 +44,25 @@ def stored_points(manifest: Manifest, encoders: dict | None) -> tuple[str, ...]:
     return points
 
 
-def stored_splits(manifest: Manifest) -> tuple[str, ...]:
+def stored_splits(manifest: Manifest | LazyManifest) -> tuple[str, ...]:
     """train, val and, where the shards hold one, test."""
-    return ("train", "val", "test") if len(manifest.rows("test")) else ("train", "val")
+    return ("train", "val", "test") if manifest.split_size("test") else ("train", "val")
 
 
-def trial_names(manifest: Manifest, options: MouseOptions, points: tuple[str, ...]) -> TrialNames:
+def trial_names(manifest: Manifest | LazyManifest, options: MouseOptions, points: tuple[str, ...]) -> TrialNames:
     """Key, group and frame size (px) of every row, and the names of classes and points."""
     return TrialNames(
-        keys=manifest.column("key"),
-        groups=manifest.column("group"),
+        keys=KeyView(manifest),
+        groups=RowView(manifest, "group"),
+        sizes=RowView(manifest, "width", "height"),
         classes=options.classes,
         points=points,
-        sizes=np.stack([manifest.column("width"), manifest.column("height")], 1),
     )
 
 
-def stored_frames(reader: Reader, keys: Sequence[str]) -> Frames:
-    """A function (key of a trial, frame numbers) -> (n, H, W, 3) uint8, decoded from the stored clip."""
-    row_of = {key: row for row, key in enumerate(keys)}
-    return lambda key, numbers: frames_at(reader.read(row_of[key], "clip"), numbers)
+def stored_frames(reader: Reader, keys: KeyView) -> Frames:
+    """A function (key of a scored trial, frame numbers) -> (n, H, W, 3) uint8, decoded from the stored clip."""
+    return lambda key, numbers: frames_at(reader.read(keys.row_of[key], "clip"), numbers)
 
 
 def mouse_data(
@@ -67,10 +70,10 @@ def mouse_data(
     options: MouseOptions,
     context: DistContext,
     *,
-    manifest: Manifest,
+    manifest: Manifest | LazyManifest,
     reader: Reader,
     points: Sequence[str],
-    order: EpochPlan,
+    order: EpochPlan | ShardPlan,
     factors: np.ndarray | None,
 ) -> TaskData:
     """Windows drawn by the plan for training, whole trials in tiles for a split.
@@ -92,8 +95,7 @@ def mouse_data(
         merge=options.merge,
         factors=factors,
     )
-    tiles = tile_windows(manifest, np.arange(len(manifest)), frames=options.window.val_frames)
-    tile_rows = np.array([tile.row for tile in tiles])
+    tiles = tile(manifest, frames=options.window.val_frames)
 
     def make_loader(training: bool) -> Loader:
         frames = options.window.train_frames if training else options.window.val_frames
@@ -105,7 +107,7 @@ def mouse_data(
             context=context,
             manifest=manifest,
             reader=reader,
-            pool=manifest.rows("train") if training else np.arange(len(manifest)),
+            pool=manifest.rows("train") if training else range(len(manifest)),
             quarantine=quarantine,
             substitute=training,
         )
@@ -114,7 +116,7 @@ def mouse_data(
         run=run,
         context=context,
         order=order,
-        items=lambda split: np.flatnonzero(np.isin(tile_rows, manifest.rows(split))),
+        items=tiles.of_split,
         train_work=windows,
         split_work=lambda items: [tiles[item] if item >= 0 else PADDING for item in items],
         make_loader=make_loader,
@@ -123,10 +125,10 @@ def mouse_data(
     )
 
 
-def clip_graph(run: Run, manifest: Manifest, *, size: int, augment: ClipAugment) -> ClipGraph:
+def clip_graph(run: Run, manifest: Manifest | LazyManifest, *, size: int, augment: ClipAugment) -> ClipGraph:
     """The pipeline of a batch's clips; it resizes only where some are stored in another size than `size` px."""
-    sides = np.concatenate([manifest.column("clip_width"), manifest.column("clip_height")])
-    return ClipGraph(size=size, batch=run.micro_batch, resize=bool((sides != size).any()), noise=augment.noise_p > 0)
+    sides = {side for *kind, _ in manifest.count_kinds("clip_width", "clip_height") for side in kind}
+    return ClipGraph(size=size, batch=run.micro_batch, resize=sides != {size}, noise=augment.noise_p > 0)
 
 
 def clip_fields(options: MouseOptions, swap: tuple[int, ...], *, frames: int, noise: bool) -> ClipFields:

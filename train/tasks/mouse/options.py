@@ -1,13 +1,14 @@
 """What can be set for the mouse task: frozen records that check themselves."""
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.models.backbones.video_backbone import VideoBackbone
 from tarpon.shards.sampling.draws import ClipAugment
 
 CLASSES = ("rest", "paw_withdraw", "paw_lick", "paw_shake", "walk", "active")
+PlanKind = Literal["rows", "shards"]
 MERGE = (0, 1, 2, 1, 3, 1, 4, 5)  # paw_guard and flinch count as paw_withdraw
 
 
@@ -108,6 +109,7 @@ class MouseOptions:
     merge: tuple[int, ...] = MERGE  # class of each stored action, in the order of the shards' classes; -1 leaves it out
     # points that change places when augment.flip_p mirrors a clip: auto: by their names; none; or by hand, a:b,c:d
     mirror_pairs: str = "auto"
+    plan: PlanKind = "rows"  # what the order of training is made of; shards: for sets that a process should not hold whole
 
     def __post_init__(self) -> None:
         if len(self.merge) < 2 or not all(-1 <= to < len(self.classes) for to in self.merge):
@@ -117,3 +119,5 @@ class MouseOptions:
             )
         if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
             raise ValueError(f"classes={list(self.classes)} must be two or more different names")
+        if self.plan not in get_args(PlanKind):
+            raise ValueError(f"plan={self.plan!r} must be one of {', '.join(get_args(PlanKind))}")

@@ -9,6 +9,7 @@ from tarpon.models.groups import group_parameters
 from tarpon.models.temporal.pose import PoseEncoder, PoseGraph
 from tarpon.models.temporal.tagger import FrameTagger
 from tarpon.pipelines.clip.checks import check_clips
+from tarpon.shards.lazy_manifest import LazyManifest, open_lazily
 from tarpon.shards.manifest import Manifest, open_manifest
 from tarpon.shards.reader import Reader
 from tarpon.train.config import Run
@@ -27,6 +28,7 @@ from tarpon.train.tasks.mouse.losses import action_weights, window_losses
 from tarpon.train.tasks.mouse.metrics.collect import TrialMetric
 from tarpon.train.tasks.mouse.options import MouseOptions
 from tarpon.train.tasks.mouse.sampling import class_counts, sampling
+from tarpon.train.tasks.mouse.shard_sampling import shard_sampling
 
 
 def build_model(options: MouseOptions, points: Sequence[str]) -> FrameTagger:
@@ -49,11 +51,15 @@ def build_model(options: MouseOptions, points: Sequence[str]) -> FrameTagger:
 
 def build(run: Run, options: MouseOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:
     """The problem on the shards of `run.data`; `encoders` are those of the run that is gone on with or scored."""
-    manifest = open_manifest(run.data, kind="mouse", cache=run.loader.tar_cache())
+    lazily = options.plan == "shards"
+    manifest = (open_lazily if lazily else open_manifest)(run.data, kind="mouse", cache=run.loader.tar_cache())
     check_clips(manifest, device=context.gpu)
     points = stored_points(manifest, encoders)
     counts = {split: class_counts(manifest, options, split=split) for split in stored_splits(manifest)}
-    order, factors, table = sampling(manifest, manifest.rows("train"), options, seed=run.seed, counts=counts["train"])
+    how = {"seed": run.seed, "counts": counts["train"]}
+    order, factors, table = (
+        shard_sampling(manifest, options, **how) if lazily else sampling(manifest, manifest.rows("train"), options, **how)
+    )
     reader = Reader(manifest, always=run.loader.verify_always)
     data = mouse_data(run, options, context, manifest=manifest, reader=reader, points=points, order=order, factors=factors)
     torch.manual_seed(run.seed)  # the same weights on every rank and in every run
@@ -74,7 +80,7 @@ def build(run: Run, options: MouseOptions, context: DistContext, *, encoders: di
         main=("accuracy", "segment_f1_50", "edit", "keypoint_mae"),
         count=lambda batch: batch["valid"].numel(),
         unit="frames",
-        fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}",
+        fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}{':shards' if lazily else ''}",
         keys=names.keys,
         memory=data.quarantine.memory,
         remember=data.quarantine.remember,
@@ -93,15 +99,15 @@ def build(run: Run, options: MouseOptions, context: DistContext, *, encoders: di
     )
 
 
-def describe(manifest: Manifest, options: MouseOptions, model: FrameTagger, points: Sequence[str]) -> list[str]:
+def describe(manifest: Manifest | LazyManifest, options: MouseOptions, model: FrameTagger, points: Sequence[str]) -> list[str]:
     """Two lines on the shards and the network."""
-    splits = {name: len(manifest.rows(name)) for name in ("train", "val", "test")}
+    splits = {name: manifest.split_size(name) for name in ("train", "val", "test")}
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     backbone, window = options.model.encoder, options.window
     weights = "pretrained" if backbone.pretrained or backbone.weights else "random weights"
     return [
         f"data      {manifest.root}: {len(manifest)} trials ({', '.join(f'{n} {name}' for name, n in splits.items())}), "
-        f"{len(set(manifest.column('group')))} groups, {manifest.card['quarantined']} in quarantine",
+        f"{manifest.count_groups()} groups, {manifest.card['quarantined']} in quarantine",
         *((f"remark    {manifest.remark}",) if manifest.remark else ()),
         f"model     {backbone.name} at {backbone.image_size} px ({weights}), "
         f"{millions:.1f} M parameters, {options.model.model_type}, {len(points)} points"

@@ -217,6 +217,16 @@ def test_pages_out_of_order_by_their_own_stamps_are_noted(tmp_path):
     assert re.match("page 2 is older", notes[0])
 
 
+def test_even_stamps_tell_the_time_that_the_header_does_not(tmp_path):
+    def told(stamps: list[float], **more) -> float:
+        planes = {"DeltaT": stamps, "DeltaTUnit": ["s"] * 5, "TheT": list(range(5))}
+        return read_shape(saved(tmp_path / "a.ome.tif", GREY, metadata={"axes": "TYX", "Plane": planes} | more)).interval
+
+    assert told([3.0, 602.0, 1203.0, 1803.0, 2403.0]) == pytest.approx(600)
+    assert told([3.0, 602.0, 1203.0, 1803.0, 2403.0], TimeIncrement=601.5, TimeIncrementUnit="s") == pytest.approx(601.5)
+    assert told([0.0, 60.0, 180.0, 120.0, 240.0]) == 0
+
+
 def test_the_size_of_a_pixel_is_read_in_micrometres(tmp_path):
     told = {"axes": "TYX", "PhysicalSizeX": 650.0, "PhysicalSizeXUnit": "nm"}
     assert read_shape(saved(tmp_path / "a.ome.tif", GREY, metadata=told)).pixel_um == pytest.approx(0.65)

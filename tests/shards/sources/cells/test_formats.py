@@ -211,15 +211,19 @@ def test_a_folder_that_is_no_ome_zarr_says_so(tmp_path):
         read_positions(tmp_path / "a.zarr")
 
 
-@pytest.mark.parametrize("suffix", [".nd2", ".czi", ".lif"])
-def test_a_maker_s_own_format_names_the_extra(suffix, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("suffix", "module", "named"), [
+    (".nd2", "bioio_nd2", "bioio and bioio-nd2"),
+    (".czi", "bioio_czi", "bioio and bioio-czi"),
+    (".lif", "liffile", "liffile"),
+])  # fmt: skip
+def test_a_maker_s_own_format_names_the_extra(suffix, module, named, tmp_path, monkeypatch):
     path = tmp_path / f"x_b2_p1{suffix}"
     path.write_bytes(b"not of this format")
-    if importlib.util.find_spec(f"bioio_{suffix[1:]}"):
+    if importlib.util.find_spec(module):
         with pytest.raises(ValueError, match=rf"^does not read as \{suffix} \([^\n]*\)$"):
             read_positions(path)
-    monkeypatch.setitem(sys.modules, f"bioio_{suffix[1:]}", None)  # as where the extra is not installed
-    with pytest.raises(ValueError, match=rf"a \{suffix} file is read with bioio and bioio-.*'tarpon\[microscopes\]'"):
+    monkeypatch.setitem(sys.modules, module, None)  # as where the extra is not installed
+    with pytest.raises(ValueError, match=rf"a \{suffix} file is read with {named}: .*'tarpon\[microscopes\]'"):
         read_positions(path)
 
 

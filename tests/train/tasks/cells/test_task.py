@@ -99,13 +99,24 @@ def test_infected_pages_from_before_the_onset_are_told(cells_shards):
     rows, labels = cells_shards.rows("train"), np.asarray(cells_shards.column("label"), np.int64)
 
     def told(onset: float) -> list[str]:
-        return list(page_rows.describe_onset(cells_shards, rows, labels, onset=onset))
+        return list(page_rows.describe_onset(cells_shards, rows, labels, onset=np.full(len(cells_shards), onset)))
 
     assert told(0.0) == []
     (line,) = told(1.0)  # pages 0 and 1 of 8
     assert line.startswith("onset     25% of the infected training pages")
     (line,) = told(40.0)
     assert line.startswith("warning   every infected training page is from before the onset at 40 h")
+
+
+def test_each_well_s_own_onset_says_which_training_pages_are_from_before_it(cells_shards):
+    """One of the two infected stacks at hour 0, before which there is no page; the other at hour 2: pages 0 to 3 of 8."""
+    rows, labels = cells_shards.rows("train"), np.asarray(cells_shards.column("label"), np.int64)
+    stacks = np.array(cells_shards.column("stack"))
+    late = stacks == stacks[rows[labels[rows] == 1][0]]
+    (line,) = page_rows.describe_onset(cells_shards, rows, labels, onset=np.where(late, 2.0, 0.0))
+    assert line.startswith("onset     25% of the infected training pages")
+    (line,) = page_rows.describe_onset(cells_shards, rows, labels, onset=np.where(late, 50.0, 40.0))
+    assert "from before each well's own onset (40 to 50 h)" in line
 
 
 def test_every_fold_tests_other_wells_and_learns_from_none_of_them(cells_shards):

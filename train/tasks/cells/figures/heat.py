@@ -49,10 +49,10 @@ def page_title(rows: PageRows, page: int) -> str:
     )
 
 
-def draw_heated(best: Sequence[HeatedPage], worst: Sequence[HeatedPage]) -> Figure:
+def draw_heated(best: Sequence[HeatedPage], worst: Sequence[HeatedPage], *, note: str = "") -> Figure:
     """One page a row: as it is, then under the heat of each answer; the best pages above the worst.
 
-    The heat of each panel is relative to its own hottest place: panels show where, not how strongly.
+    The heat of each panel is relative to its own hottest place: panels show where, not how strongly. note: said below.
     """
     pages = [*best, *worst]
     if not pages:
@@ -70,7 +70,8 @@ def draw_heated(best: Sequence[HeatedPage], worst: Sequence[HeatedPage]) -> Figu
             _picture(axes, page.image)
             axes.imshow(page.heat[name], cmap="inferno", vmin=0, vmax=1, alpha=OPACITY * np.clip(page.heat[name], 0, 1))
             axes.set_title(f"for {name}", loc="left", fontsize=8)
-    figure.supxlabel("warm: what speaks for the answer, every panel in its own scale; without heat: nothing does", fontsize=9)
+    words = "warm: what speaks for the answer, every panel in its own scale; without heat: nothing does"
+    figure.supxlabel("\n".join(filter(None, (words, note))), fontsize=9)
     return figure
 
 
@@ -86,11 +87,12 @@ def time_title(rows: PageRows, page: int) -> str:
     return f"{rows.clock[page]:g} h: told {rows.prob[page]:.2f} infected"
 
 
-def draw_heat_over_time(courses: Mapping[str, Sequence[HeatedPage]]) -> Figure:
+def draw_heat_over_time(courses: Mapping[str, Sequence[HeatedPage]], *, note: str = "") -> Figure:
     """A stack a row, its pages from left to right in time, under the heat of "infected", in one scale for all pages of a stack.
 
     Args:
         courses: title of a stack -> its pages, with heat that is not relative to the page.
+        note: said below.
     """
     columns = max(map(len, courses.values()))
     figure = Figure(figsize=(2.4 * columns, 2.75 * len(courses) + 0.4), layout="constrained")
@@ -105,7 +107,8 @@ def draw_heat_over_time(courses: Mapping[str, Sequence[HeatedPage]]) -> Figure:
         for axes in line[len(pages) :]:
             axes.set_axis_off()
         line[0].set_ylabel(title, fontsize=9)
-    figure.supxlabel("time from left to right; warm: what speaks for infected, in one scale for a stack's pages", fontsize=9)
+    words = "time from left to right; warm: what speaks for infected, in one scale for a stack's pages"
+    figure.supxlabel("\n".join(filter(None, (words, note))), fontsize=9)
     return figure
 
 

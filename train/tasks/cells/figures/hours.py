@@ -7,6 +7,7 @@ from sklearn.metrics import r2_score
 
 from tarpon.train.figures import style
 from tarpon.train.tasks.cells.metrics.calibration import bin_reliability
+from tarpon.train.tasks.cells.metrics.control import list_onsets
 from tarpon.train.tasks.cells.metrics.predictions import CONDITIONS, THRESHOLD, PageRows
 from tarpon.train.tasks.cells.metrics.scores import score_stacks
 from tarpon.train.tasks.cells.metrics.windows import GOOD_AUC, WINDOW_H, count_pages, find_good_hour, score_windows
@@ -52,10 +53,8 @@ def over_time(rows: PageRows, *, split: str = "") -> Figure:
     low = min([0.5] + [window.scores[name] for window in found for name in WINDOW_SCORES if window.scores[name] >= 0])
     top.set_ylim(low - 0.03, 1.02)
     top.set_ylabel("score (0 to 1)")
-    onset = rows.onset[np.isfinite(rows.onset)]
-    if len(onset):
-        for axes in (top, middle, bottom):
-            axes.axvline(float(np.median(onset)), **ONSET, label="onset of the infection")
+    for axes in (top, middle, bottom):
+        mark_onsets(axes, list_onsets(rows))
     top.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9, frameon=False)
     for label, name in enumerate(CONDITIONS):
         of_class = rows.take(rows.label == label) if (rows.label == label).any() else None
@@ -70,6 +69,16 @@ def over_time(rows: PageRows, *, split: str = "") -> Figure:
     for axes in (top, middle, bottom):
         _tidy(axes)
     return figure
+
+
+def mark_onsets(axes: Axes, onsets: np.ndarray) -> None:
+    """A line at the onset, or a band from the first to the last; onsets: hours of the clock, ascending; none is marked so."""
+    if len(onsets) == 1:
+        axes.axvline(float(onsets[0]), **ONSET, label="onset of the infection")
+    elif len(onsets):
+        axes.axvspan(
+            float(onsets[0]), float(onsets[-1]), color=ONSET["color"], alpha=0.12, linewidth=0, label="onsets of wells"
+        )
 
 
 def calibration(rows: PageRows, *, split: str = "") -> Figure:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tarpon.train.figures import style
-from tarpon.train.tasks.cells.figures.hours import COLOURS, GUIDE, ONSET
+from tarpon.train.tasks.cells.figures.hours import COLOURS, GUIDE, mark_onsets
 from tarpon.train.tasks.cells.metrics.kinetics import ClassCourse
 from tarpon.train.tasks.cells.metrics.predictions import CONDITIONS
 from tarpon.train.tasks.cells.metrics.temporal import TemporalScores
@@ -15,8 +15,8 @@ from tarpon.train.tasks.cells.metrics.temporal import TemporalScores
 SETS = ("#222222", *style.SERIES_COLOURS[1:])  # colours of the sets
 
 
-def draw_temporal(scores: Mapping[str, TemporalScores], *, onset: float) -> Figure:
-    """AUC and error by window of the clock, a line a set with its 95% interval. onset: hour of the clock; NaN: not known."""
+def draw_temporal(scores: Mapping[str, TemporalScores], *, onsets: np.ndarray) -> Figure:
+    """AUC and error by window of the clock, a line a set with its 95% interval. onsets: hours of the clock, ascending."""
     figure = Figure(figsize=(9.6, 7.0), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
     for number, (name, own) in enumerate(scores.items()):
@@ -34,11 +34,11 @@ def draw_temporal(scores: Mapping[str, TemporalScores], *, onset: float) -> Figu
     bottom.set_ylabel("mean absolute error, h")
     bottom.set_ylim(bottom=0)
     bottom.set_xlabel("hour of the clock, middle of the window")
-    _finish((top, bottom), onset=onset)
+    _finish((top, bottom), onsets=onsets)
     return figure
 
 
-def draw_kinetics(courses: Mapping[str, Mapping[str, ClassCourse]], *, onset: float) -> Figure:
+def draw_kinetics(courses: Mapping[str, Mapping[str, ClassCourse]], *, onsets: np.ndarray) -> Figure:
     """Share of each class's pages called infected over the clock, a panel a set, with the fitted curve and its half time."""
     figure = Figure(figsize=(9.6, 0.6 + 3.2 * len(courses)), layout="constrained")
     panels = figure.subplots(len(courses), 1, sharex=True, squeeze=False)[:, 0]
@@ -52,7 +52,7 @@ def draw_kinetics(courses: Mapping[str, Mapping[str, ClassCourse]], *, onset: fl
         axes.set_ylabel("share of pages called infected")
         axes.set_ylim(-0.03, 1.03)
     panels[-1].set_xlabel("hour of the clock")
-    _finish(panels, onset=onset)
+    _finish(panels, onsets=onsets)
     return figure
 
 
@@ -82,10 +82,9 @@ def _half_words(course: ClassCourse | None) -> str:
     return words + (" (95% {:.1f} to {:.1f})".format(*course.half_interval) if course.half_interval else "")
 
 
-def _finish(panels, *, onset: float) -> None:
+def _finish(panels, *, onsets: np.ndarray) -> None:
     for axes in panels:
-        if np.isfinite(onset):
-            axes.axvline(onset, **ONSET, label="onset of the infection")
+        mark_onsets(axes, onsets)
         axes.grid(color="#E9E9E9", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.tick_params(labelsize=8)

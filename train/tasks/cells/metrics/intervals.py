@@ -5,11 +5,13 @@ Where a class has one well only, its spread over wells cannot be known: stacks a
 says so, for it tells nothing of another well.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tarpon.train.metrics.bootstrap import bootstrap_interval
 from tarpon.train.metrics.confusion import ratio
-from tarpon.train.tasks.cells.metrics.control import AFTER, BEFORE, split_at_onset
+from tarpon.train.tasks.cells.metrics.control import compare_at_onsets
 from tarpon.train.tasks.cells.metrics.pairs import count_group_pairs, resampled_roc_auc
 from tarpon.train.tasks.cells.metrics.predictions import CONDITIONS, THRESHOLD, PageRows
 
@@ -49,20 +51,31 @@ def score_intervals(rows: PageRows, *, resamples: int, seed: int) -> dict[str, f
     if has_lone_group(rows.label, group):  # drawn with it or not at all, it would make an interval of no width
         return out
     out |= _interval("f1", counts, lambda sums: ratio(2 * sums[:, 0], sums[:, 1]), resamples=resamples, seed=seed)
-    before, after = split_at_onset(rows)
-    parts = {"auc": np.ones(len(rows), bool), BEFORE: before, AFTER: after}
-    for name, at in parts.items():
-        low, high = auc_interval(rows.label[at], rows.prob[at], group[at], resamples=resamples, seed=seed)
+    for name, among in {"auc": [np.ones(len(rows), bool)], **compare_at_onsets(rows)}.items():
+        low, high = auc_interval(rows.label, rows.prob, group, among=among, resamples=resamples, seed=seed)
         out |= {f"{name}_low": low, f"{name}_high": high}
     return out
 
 
-def auc_interval(label: np.ndarray, prob: np.ndarray, group: np.ndarray, *, resamples: int, seed: int) -> tuple[float, float]:
-    """95% interval of the area under the ROC curve of (n,) pages, drawn by groups; NaN where it cannot be known."""
-    if len(np.unique(label)) < len(CONDITIONS) or has_lone_group(label, group):
+def auc_interval(
+    label: np.ndarray, prob: np.ndarray, group: np.ndarray, *, among: Sequence[np.ndarray], resamples: int, seed: int
+) -> tuple[float, float]:
+    """95% interval of the area over the pairs within each of `among`, (N,) bool, drawn by groups; NaN where it cannot be known.
+
+    Args:
+        label, prob, group: (N,) of the pages.
+    """
+    used = np.any(among, axis=0) if len(among) else np.zeros(len(label), bool)
+    if len(np.unique(label[used])) < len(CONDITIONS) or has_lone_group(label[used], group[used]):
         return float("nan"), float("nan")
-    _, group = np.unique(group, return_inverse=True)
-    won, pairs = count_group_pairs(label, prob, group)
+    present = np.unique(group[used])
+    won, pairs = np.zeros((2, len(present), len(present)))
+    for at in among:
+        number = np.searchsorted(present, group[at])
+        if len(number):
+            own_won, own_pairs = count_group_pairs(label[at], prob[at], number)
+            won[: len(own_won), : len(own_won)] += own_won
+            pairs[: len(own_pairs), : len(own_pairs)] += own_pairs
     # An area is no sum over groups, so its resamples are handed the groups' weights themselves: the identity's sums.
     areas = bootstrap_interval(
         np.eye(len(won)), lambda weights: resampled_roc_auc(weights, won, pairs), resamples=resamples, seed=seed

@@ -4,6 +4,8 @@ The area is the share of (positive, negative) pairs in which the positive has th
 (Hanley and McNeil, Radiology 1982). N rows, G groups.
 """
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
@@ -25,9 +27,20 @@ def matched_roc_auc(label: np.ndarray, score: np.ndarray, bins: np.ndarray) -> f
     Args:
         bins: (N,) whole numbers.
     """
+    return _pool(label, score, (bins == value for value in np.unique(bins)))
+
+
+def pooled_roc_auc(label: np.ndarray, score: np.ndarray, among: Sequence[np.ndarray]) -> float:
+    """Area over the pairs within each of `among`, (N,) bool, together; NaN without a pair. A row may be in several of them."""
+    if len(among) == 1:
+        return roc_auc(label[among[0]], score[among[0]])
+    return _pool(label, score, among)
+
+
+def _pool(label: np.ndarray, score: np.ndarray, among: Iterable[np.ndarray]) -> float:
+    """The areas of parts of the rows, weighted by their pairs."""
     wins = pairs = 0.0
-    for value in np.unique(bins):
-        at = bins == value
+    for at in among:
         positives = int((label[at] == 1).sum())
         count = positives * (int(at.sum()) - positives)
         if count:

@@ -23,7 +23,7 @@ class TrialNames:
 
     keys: Sequence[str]
     groups: Sequence[str]
-    sizes: np.ndarray  # (N, 2) width, height in px
+    sizes: Sequence[Sequence[int]]  # width, height in px
     classes: tuple[str, ...]
     points: tuple[str, ...]
 

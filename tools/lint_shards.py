@@ -1,0 +1,49 @@
+"""What `tarpon lint` proves of `shards.parquet` and the rows of each shard: that they say what the manifest says."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tarpon.shards.fingerprint import hash_cells
+from tarpon.shards.lazy_manifest import LazyManifest, open_lazily
+from tarpon.shards.manifest import SPLITS
+from tarpon.shards.shard_table import BY_SHARD, OF_ROWS, SHARDS, rows_file
+from tarpon.tools.lint_checks import WhereWhat
+from tarpon.tools.lint_listing import Listing
+
+
+def check_shard_table(listing: Listing) -> Iterator[WhereWhat]:
+    """Nothing of a set without such files, or with those of another manifest, which no training opens."""
+    told = listing.manifest.card.get(BY_SHARD)
+    if not isinstance(told, dict) or told.get(OF_ROWS) != listing.manifest.fingerprint():
+        return
+    try:
+        lazy = open_lazily(listing.manifest.root)
+    except ValueError as error:
+        yield SHARDS, str(error)
+        return
+    if len(lazy) != len(listing.manifest):
+        yield SHARDS, f"counts {len(lazy)} rows, the manifest has {len(listing.manifest)}"
+        return
+    for shard, name in enumerate(lazy.tars):
+        yield from _check_shard(listing, lazy, shard, name)
+
+
+def _check_shard(listing: Listing, lazy: LazyManifest, shard: int, name: str) -> Iterator[WhereWhat]:
+    line = lazy.lines.slice(shard, 1).to_pylist()[0]
+    want = listing.manifest.table.slice(lazy.first_row(shard), line["rows"]).replace_schema_metadata(None)
+    try:
+        if hash_cells(lazy.open_rows(shard).read()) != hash_cells(want):
+            yield rows_file(name), "holds other rows than the manifest"
+            return
+    except ValueError as error:
+        yield rows_file(name), str(error)
+        return
+    splits = want["split"].to_pylist()
+    summary, told = listing.schema.summary, {split: splits.count(split) for split in SPLITS}
+    for split in (split for split in SPLITS if summary and told[split]):
+        own = want.filter([name == split for name in splits])
+        told |= {f"{split}_{column}": value for column, value in summary.make(own).items()}
+    for column, value in told.items():
+        if not np.allclose(line[column], value, rtol=1e-9, atol=0):  # sums of shares are as exact as the machine adds
+            yield SHARDS, f"{name}: {column} is {line.get(column)}, the rows come to {value}"
