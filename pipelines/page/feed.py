@@ -11,6 +11,8 @@ import numpy as np
 
 from tarpon.pipelines.feed import StoredRow
 from tarpon.pipelines.noise import NoiseBank, NoiseSlice
+from tarpon.pipelines.page.plain import find_pixels
+from tarpon.pipelines.page.shrink import WIDEN, find_factors, shrink
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.page_planes import count_channels, read_levels
 from tarpon.shards.sampling.draws import PageAugment, PageDraw, draw_page
@@ -21,8 +23,9 @@ CONTRASTS = {  # scaling of grey levels to 0..1 -> manifest columns of the level
     "frame": ("frame_min", "frame_max"),
 }
 FIXED, STORED = "fixed", "stored"  # the whole range of the camera's bits, and of the bits that pages are stored in
-WIDEN = 257  # DALI's factor from an 8-bit page to UINT16
 FULL = 65535
+READY, NOT_READY = np.array(True), np.array(False)
+NO_FILE, NO_PIXELS = np.zeros(1, np.uint8), np.zeros((1, 1, 1), np.uint16)
 UNCHANGED = PageDraw(flip_x=False, flip_y=False, angle=0.0, brightness=1.0, contrast=1.0, noise=None)
 
 
@@ -44,9 +47,12 @@ class PageFields:
     size: int  # S
     noise_sd: float = 0.0  # of the range 0..1; 0 needs no bank
     column: str = "tif"
+    direct: bool = False  # on a CPU: what needs no decoder is read, and made smaller by a whole factor, before DALI gets it
     banks: Mapping[str, NoiseBank] = field(init=False)  # float32
 
-    names: ClassVar[tuple[str, ...]] = ("page", "scale", "shift", "matrix", "factor", "offset", "noise", "row")
+    names: ClassVar[tuple[str, ...]] = (
+        "page", "ready", "pixels", "black", "range", "matrix", "factor", "offset", "noise", "row",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         pixels = self.channels * self.size**2
@@ -67,21 +73,35 @@ class PageFields:
     def arrays(self, stored: StoredRow, request: PageRequest) -> dict[str, np.ndarray | NoiseSlice]:
         """As `Fields.arrays`."""
         draw, row, bank = request.draw, stored.row, self.banks["noise"]
-        scale, shape = 1 / np.maximum(self.high[row] - self.low[row], 1), (self.size, self.size, self.channels)
+        shape = (self.size, self.size, self.channels)
         noisy = draw.noise is not None and self.noise_sd > 0
         brightness, contrast = draw.brightness, draw.contrast
         if self.channels > 1:
             brightness, contrast = np.transpose([draw.light(channel) for channel in range(self.channels)])
         return {
-            "page": stored.read_uint8(self.column),
-            "scale": np.array(scale, np.float32),
-            "shift": np.array(-self.low[row] * scale, np.float32),
+            **self._page_arrays(stored),
+            "black": np.array(self.low[row], np.float32),
+            "range": np.array(np.maximum(self.high[row] - self.low[row], 1), np.float32),
             "matrix": flip_rotate_matrix(draw, size=self.size),
             "factor": np.array(brightness * contrast, np.float32),
             "offset": np.array(brightness * 0.5 * (1 - contrast), np.float32),  # contrast is about mid grey
             "noise": bank.slice_noise(draw.noise, shape) if noisy else bank.slice_zeros(*shape),
             "row": np.array(row if request.present and request.row >= 0 else -1, np.int64),
         }
+
+    def _page_arrays(self, stored: StoredRow) -> dict[str, np.ndarray]:
+        """The file, or in its place the pixels (C * S, S, 1) uint16 where they are plain and fit a whole number of times."""
+        content = stored.read(self.column)
+        if self.direct:
+            height, width = int(stored.value("height")), int(stored.value("width"))
+            factors = find_factors(height, width, self.size)
+            tall = self.channels * height  # channels lie one below the other
+            pixels = None if factors is None else find_pixels(content, height=tall, width=width)
+            if pixels is not None:
+                planes = [shrink(plane, factors) for plane in pixels.reshape(self.channels, height, width)]
+                small = planes[0] if self.channels == 1 else np.concatenate(planes)
+                return {"page": NO_FILE, "ready": READY, "pixels": small[..., None]}
+        return {"page": np.frombuffer(content, np.uint8), "ready": NOT_READY, "pixels": NO_PIXELS}
 
     def check(self, manifest: Manifest, *, device: int | None) -> None:
         """Any device decodes pages: what its hardware cannot, its software can."""

@@ -43,30 +43,52 @@ class PageGraph:
             """Within 0..1; half the time of `clamp`."""
             return dali_math.max(dali_math.min(x, 1.0), 0.0)
 
-        decoder, size = "mixed" if gpu else "cpu", [self.size, self.size]
-
         def finish(pixels, given):
-            """One channel's stored levels -> (1, size, size)."""
-            # in 16 bits to the end of all geometry: on a CPU half the time of floating point
-            if self.resize:
-                pixels = fn.resize(pixels, size=size, interp_type=types.INTERP_LINEAR, antialias=True, dtype=types.UINT16)
+            """One channel's stored levels (size, size, 1) -> (1, size, size)."""
             if self.augment:
                 pixels = fn.experimental.warp_perspective(
                     pixels, matrix=inputs["matrix"], border_mode="reflect", pixel_origin="corner"
                 )
-            page = clip(linear(fn.cast(pixels, dtype=types.FLOAT), given["scale"], given["shift"]))
+            # casts and scales to 0..1 in one pass
+            page = clip(
+                fn.crop_mirror_normalize(
+                    pixels, mean=given["black"], std=given["range"], output_layout="HWC", dtype=types.FLOAT
+                )
+            )
             if self.augment:
                 page = clip(linear(page, given["factor"], given["offset"]) + given["noise"])
             page = linear(page, 1 / self.std, -self.mean / self.std)
-            return fn.transpose(page, perm=[2, 0, 1])
+            return fn.reshape(page, src_dims=[2, 0, 1], layout="CHW")  # of one channel, so that nothing moves
 
-        pixels = fn.decoders.image(inputs["page"], device=decoder, output_type=types.GRAY, dtype=types.UINT16)
+        # in 16 bits to the end of all geometry: on a CPU half the time of floating point
+        if gpu:
+            pixels = self._decode(inputs["page"], "mixed")
+        elif inputs["ready"]:
+            pixels = fn.reinterpret(inputs["pixels"], layout="HWC")
+        else:
+            pixels = self._decode(inputs["page"], "cpu")
         if self.channels == 1:
             return finish(pixels, inputs), inputs["row"]
-        height = fn.cast(fn.peek_image_shape(inputs["page"])[0] // self.channels, dtype=types.INT32)
         made = []
         for channel in range(self.channels):
-            given = {name: inputs[name][channel] for name in ("scale", "shift", "factor", "offset")}
+            given = {name: inputs[name][channel] for name in ("black", "range", "factor", "offset")}
             given["noise"] = inputs["noise"][:, :, channel : channel + 1] if self.augment else None
-            made.append(finish(fn.slice(pixels, start=height * channel, shape=height, axes=[0]), given))
+            made.append(finish(fn.slice(pixels, start=self.size * channel, shape=self.size, axes=[0]), given))
         return fn.cat(*made, axis=0), inputs["row"]
+
+    def _decode(self, encoded: Any, device: str) -> Any:
+        """Pages (channels * size, size, 1) uint16 of encoded ones, each channel resized by itself."""
+        from nvidia.dali import fn, types
+
+        def resize(plane):
+            size = [self.size, self.size]
+            return fn.resize(plane, size=size, interp_type=types.INTERP_LINEAR, antialias=True, dtype=types.UINT16)
+
+        pixels = fn.decoders.image(encoded, device=device, output_type=types.GRAY, dtype=types.UINT16)
+        if not self.resize:
+            return pixels
+        if self.channels == 1:
+            return resize(pixels)
+        height = fn.cast(fn.peek_image_shape(encoded)[0] // self.channels, dtype=types.INT32)
+        planes = [resize(fn.slice(pixels, start=height * channel, shape=height, axes=[0])) for channel in range(self.channels)]
+        return fn.cat(*planes, axis=0)

@@ -129,10 +129,15 @@ def pixel_dropout(picture, use_dropout, keep):
 
 
 def read(inputs, sides, *, decoder: str):
-    """Decode and resize, uint8."""
+    """Decode, and resize where the sides (height, width) are not those stored; uint8."""
     # the GPU decoder is set to the CPU decoder's chroma upsampling, so that both give the same image
     pixels = fn.decoders.image(inputs["image"], device=decoder, output_type=types.RGB, jpeg_fancy_upsampling=True)
-    return fn.resize(pixels, size=fn.cast(sides, dtype=types.FLOAT), interp_type=types.INTERP_LINEAR, antialias=True)
+    stored = fn.peek_image_shape(inputs["image"], dtype=types.INT32)[:2]
+    if fn.reductions.max(dali_math.abs(sides - stored)) > 0:  # DALI filters even where sides are equal
+        pixels = fn.resize(pixels, size=fn.cast(sides, dtype=types.FLOAT), interp_type=types.INTERP_LINEAR, antialias=True)
+    else:
+        pixels = pixels
+    return pixels
 
 
 def normalise(picture, inputs):

@@ -46,7 +46,7 @@ class PageModel:
         # what the card of the data trained on says (the camera's bits) holds of new pages too
         manifest, window = replace(stack.manifest, card=dict(self.packing)), self.options.model.window
         rows, present = find_neighbours(manifest.column("stack"), manifest.column("page"), window=window)
-        fields_of_page = page_fields(self.options, manifest, noise=False)
+        fields_of_page = page_fields(self.options, manifest, noise=False, gpu=self.context.gpu is not None)
         loader = Loader(
             page_graph(self.run, self.options, manifest, training=False),
             Feed(manifest, stack.pages, fields_of_page, pool=np.arange(len(rows)), budget=Budget(0)),

@@ -30,9 +30,11 @@ from tarpon.tools.bench.results import Comparison, Variant
 from tarpon.tools.star import baseline_loader
 
 WILDLIFE, UNDERWATER = "tarpon, wildlife set", "tarpon, underwater set"
+READY = "{}, photographs packed at the size"
 PILLOW, ALBUMENTATIONS = "Pillow + torchvision + DataLoader", "OpenCV + Albumentations + DataLoader"
 BASELINES = {PILLOW: "pillow", ALBUMENTATIONS: "albumentations"}
-AIMS = {WILDLIFE: (PILLOW, 1.8), UNDERWATER: (ALBUMENTATIONS, 3.0)}
+AIMS = {WILDLIFE: (PILLOW, 3.0), UNDERWATER: (ALBUMENTATIONS, 2.0)}
+RATIOS = {"tarpon_over_torchvision": (WILDLIFE, PILLOW), "tarpon_over_albumentations": (UNDERWATER, ALBUMENTATIONS)}
 STILL, EVALUATION = "tarpon, nothing drawn", "tarpon, as in evaluation"
 LONGEST, SHORTER = 620, 465  # pixels, as published
 QUALITY = 95  # of JPEG, as published
@@ -68,30 +70,36 @@ def prepare(
         if importlib.util.find_spec(name) is None:
             raise ValueError(f"the baselines need {name}: pip install 'tarpon[bench]'")
     with tempfile.TemporaryDirectory(prefix="tarpon-bench-") as folder:
-        shards = shards or write_photographs(Path(folder), photos=photos, workers=cores)
+        ready = None
+        if shards is None:
+            shards = write_photographs(Path(folder), photos=photos, workers=cores)
+            ready = pack_photographs(Path(folder), to=Path(folder) / "ready", longest_side=size, workers=cores)
         files = Path(folder) / "files"
         write_files(open_manifest(shards, kind="reid"), files, batch=batch)
         setup = Setup(shards=shards, files=str(files), size=size, batch=batch, device=device, cores=cores)
-        sets = {WILDLIFE: wildlife(), UNDERWATER: underwater(), **(list_parts() if stages else {})}
+        presets = {WILDLIFE: wildlife(), UNDERWATER: underwater()}
+        ways = [(name, setup, chosen) for name, chosen in {**presets, **(list_parts() if stages else {})}.items()]
+        at_size = [(READY.format(name), replace(setup, shards=ready), chosen) for name, chosen in presets.items() if ready]
         yield Comparison(
             unit="photos",
             variants=(
-                *(Variant(name=n, make=tarpon_steps, arguments={"setup": setup, "augment": a}) for n, a in sets.items()),
+                *(Variant(name=n, make=tarpon_steps, arguments={"setup": s, "augment": a}) for n, s, a in ways + at_size),
                 *(Variant(name=n, make=baseline_steps, arguments={"setup": setup, "reader": r}) for n, r in BASELINES.items()),
             ),
-            ratios={
-                "tarpon_over_torchvision": (WILDLIFE, PILLOW),
-                "tarpon_over_albumentations": (UNDERWATER, ALBUMENTATIONS),
-            },
+            ratios=RATIOS | {f"ready_{name}": (READY.format(over), under) for name, (over, under) in RATIOS.items() if ready},
             verdict=describe_verdict,
         )
 
 
 def describe_verdict(speed: dict[str, float]) -> str:
     lines = []
-    for name, (baseline, aim) in AIMS.items():
-        ratio = speed[name] / speed[baseline]
-        lines.append(f"{name}: {ratio:.1f} times {baseline}; the aim is {aim:g}: {'met' if ratio >= aim else 'MISSED'}.")
+    for plain, (baseline, aim) in AIMS.items():
+        for name in (plain, READY.format(plain)):
+            if name in speed:
+                ratio = speed[name] / speed[baseline]
+                lines.append(
+                    f"{name}: {ratio:.1f} times {baseline}; the aim is {aim:g}: {'met' if ratio >= aim else 'MISSED'}."
+                )
     return "\n".join(lines)
 
 
@@ -120,11 +128,16 @@ def write_photographs(folder: Path, *, photos: int, workers: int) -> str:
         path = folder / "stars" / f"star_{number:04d}" / "2024-05-01" / "photo.jpg"
         path.parent.mkdir(parents=True)
         Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(path, quality=QUALITY)
-    options = source.StarSource(longest_side=LONGEST)
+    return pack_photographs(folder, to=folder / "shards", longest_side=LONGEST, workers=workers)
+
+
+def pack_photographs(folder: Path, *, to: Path, longest_side: int, workers: int) -> str:
+    """Pack the photographs of `write_photographs`, larger ones made smaller to that longest side."""
+    options = source.StarSource(longest_side=longest_side)
     found = source.scan(folder / "stars", options)
-    packing = Packing(out=folder / "shards", split=(0.8, 0.0, 0.2), workers=workers)
+    packing = Packing(out=to, split=(0.8, 0.0, 0.2), workers=workers)
     pack(source.STAR, found, options=options, packing=packing, progress=False)
-    return str(folder / "shards")
+    return str(to)
 
 
 def write_files(manifest: Manifest, folder: Path, *, batch: int) -> None:

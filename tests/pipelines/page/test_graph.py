@@ -15,6 +15,7 @@ from tarpon.shards.sampling.draws import PageAugment, PageDraw, draw_page
 from tarpon.shards.sources.cells.pages import encode_tiff
 
 SIZE = 32
+FACTORS = ((2, 2), (1, 3), (1, 1), (1.5, 2), (0.5, 1))  # rows and columns of a stored page for one; the last two need a decoder
 
 
 class Contents:
@@ -40,7 +41,8 @@ def loaded(
     """(B, SIZE, SIZE) float32 in 0..1, and rows."""
     count = len(pages)
     fields = PageFields(low=np.full(count, low, np.float32), high=np.full(count, high, np.float32), size=SIZE, **options)
-    feed = Feed(SimpleNamespace(), Contents(pages), fields, pool=np.arange(count), budget=Budget(0))
+    manifest = SimpleNamespace(value=lambda row, column: pages[row].shape[column == "width"])
+    feed = Feed(manifest, Contents(pages), fields, pool=np.arange(count), budget=Budget(0))
     graph = PageGraph(size=SIZE, batch=len(work), mean=0.0, std=1.0, augment=augment, resize=resize)
     (batch,) = Loader(graph, feed, device=None).run([work])
     return batch["page"].numpy()[:, 0].copy(), batch["row"].tolist()
@@ -102,6 +104,17 @@ def test_a_page_of_the_size_needs_no_stretching(page):
     (plain,), _ = loaded([page], [PageRequest(row=0)], augment=False)
     (left_out,), _ = loaded([page], [PageRequest(row=0)], augment=False, resize=False)
     assert np.array_equal(plain, left_out)
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_plain_pages_read_without_a_decoder_are_those_decoded(augment):
+    rng = np.random.default_rng(1)
+    pages = [rng.integers(0, 65536, (int(rows * SIZE), int(columns * SIZE)), dtype=np.uint16) for rows, columns in FACTORS]
+    work = [PageRequest(row=row, draw=draw(angle=10.0, flip_y=True, contrast=0.9)) for row in range(len(pages))]
+    direct, rows = loaded(pages, work, augment=augment, direct=True)
+    decoded, _ = loaded(pages, work, augment=augment)
+    assert rows == list(range(len(pages)))
+    assert np.abs(direct - decoded).max() < 1.6 / 65535  # one level of 16 bits, where a sum is rounded the other way
 
 
 def test_noise_comes_from_its_place_in_the_bank(page):

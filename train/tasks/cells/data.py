@@ -104,7 +104,7 @@ def cells_data(
     def make_loader(training: bool) -> Loader:
         return decoding_loader(
             page_graph(run, options, manifest, training=training),
-            page_fields(options, manifest, noise=training),
+            page_fields(options, manifest, noise=training, gpu=context.gpu is not None),
             run=run,
             context=context,
             manifest=manifest,
@@ -159,7 +159,7 @@ def page_graph(run: Run, options: CellsOptions, manifest: Manifest, *, training:
     )
 
 
-def page_fields(options: CellsOptions, manifest: Manifest, *, noise: bool) -> PageFields:
+def page_fields(options: CellsOptions, manifest: Manifest, *, noise: bool, gpu: bool) -> PageFields:
     """How a stored page becomes one sample's arrays."""
     low, high = select_levels(manifest, options.contrast)
     return PageFields(
@@ -167,4 +167,5 @@ def page_fields(options: CellsOptions, manifest: Manifest, *, noise: bool) -> Pa
         high=high,
         size=options.model.backbone.image_size,
         noise_sd=options.augment.noise_sd if noise and options.augment.noise_p else 0.0,
+        direct=not gpu,
     )
