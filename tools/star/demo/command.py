@@ -48,11 +48,11 @@ def star(
 
 
 def wildlife(*, out: str, species: int = 4, identities: int = 72, images: int = 8, size: int = 160, seed: int = 0) -> int:
-    """Write drawn tigers, turtles, whales and stars in the layout of WildlifeReID-10k.
+    """Write drawn tigers, turtles, whales, stars and cattle in the layout of WildlifeReID-10k.
 
     Args:
         out: folder to make; metadata.csv and images are written into it.
-        species: 1 to 4, a data set each; the fourth is SeaStarReID2023, which packing leaves out.
+        species: 1 to 5, a data set each; the fourth is SeaStarReID2023, which packing leaves out.
         identities: individuals of all data sets together.
         images: most of one individual; some have one.
         size: pixels, width about.

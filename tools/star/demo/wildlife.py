@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from tarpon.shards.progress import Progress
+from tarpon.tools.star.demo.cattle_drawing import cow
 from tarpon.tools.star.demo.drawing import Star, bend, lying, paint, star
 from tarpon.tools.star.demo.scene import Pose, Scene, in_air, photograph, under_water
 from tarpon.tools.star.demo.wildlife_drawing import fluke, tiger, turtle
@@ -37,6 +38,7 @@ class Kind:
     zoom: tuple[float, float]
     flat: float  # height of a picture, of its width
     orientation: str = ""  # "sides": left or right
+    above: bool = False  # seen from above, turned any way; what is under water is
     dated: bool = False
     clustered: bool = False  # an encounter is a burst, of nearly the same picture
 
@@ -49,6 +51,8 @@ KINDS = (
     Kind(dataset="HumpbackWhaleID", species="whale", scene=in_air, grounds=("waves",), zoom=(1.0, 1.2), flat=0.75),
     Kind(dataset="SeaStarReID2023", species="sea star", scene=under_water, grounds=("tank", "sand"), zoom=(0.85, 1.03),
          flat=0.85, dated=True),
+    Kind(dataset="AerialCattle2017", species="cow", scene=in_air, grounds=("grass", "sand"), zoom=(0.88, 1.05),
+         flat=0.9, above=True),
 )  # fmt: skip
 
 
@@ -68,7 +72,7 @@ def write(out: Path, *, species: int = 4, identities: int = 72, images: int = 8,
     """Write `out/metadata.csv` and `out/images/<dataset>/*.jpg`.
 
     Args:
-        species: 1 to 4 data sets: tigers, turtles, whales, and last the stars that are left out of pre-training.
+        species: 1 to 5 data sets: tigers, turtles, whales, the stars that are left out of pre-training, and cattle.
         identities: of all data sets together.
         images: most of one individual; least three, but some have one.
         size: pixels, width of an image about.
@@ -165,7 +169,7 @@ def _drawn(kind: Kind, number: int, side: str, *, size: int, key: tuple[int, ...
         return paint(look, size=size), look
     if kind.species == "tiger":
         return tiger(rng, side=side, size=size), None
-    return {"sea turtle": turtle, "whale": fluke}[kind.species](rng, size=size), None
+    return {"sea turtle": turtle, "whale": fluke, "cow": cow}[kind.species](rng, size=size), None
 
 
 def _picture(
@@ -176,7 +180,7 @@ def _picture(
     rng = np.random.default_rng((*of_encounter, 0 if kind.clustered else image))
     width = round(size * rng.uniform(0.92, 1.08))
     height = round(width * kind.flat * rng.uniform(0.95, 1.05))
-    pose = lying(scene, rng) if kind.scene is under_water else _upright(scene, rng)
+    pose = lying(scene, rng) if kind.above or kind.scene is under_water else _upright(scene, rng)
     if kind.clustered:
         pose = replace(pose, turn=pose.turn + small.normal(0, 0.03), scale=pose.scale * small.uniform(0.96, 1.04))
     posture = bend(look, rng) if look else None
