@@ -168,10 +168,10 @@ def _ways(own: SearchedRun) -> str:
     )
     out = table(("search", *LABELS, "mINP", "mean rank of the first match"), lines) + paragraph(words)
     if found.expanded is not None:
-        out += paragraph(
-            "An expanded query is the photograph's embedding and its nearest of the gallery, added up. It needs no other "
-            "query, so a single new photograph can be searched in this way too."
+        words = (
+            "An expanded query is a photograph's embedding and its nearest of the gallery added up; it needs no other query."
         )
+        out += paragraph(words)
     if found.local is not None:
         out += paragraph(
             f"Local features: the {found.rows.shared.shape[1]} nearest of plain search are ordered by how many features (SIFT) "

@@ -24,7 +24,7 @@ def expand_by_loops(queries: np.ndarray, gallery: np.ndarray, exclude: np.ndarra
 
 
 def test_by_hand():
-    """The nearest of (1, 0) is (0.6, 0.8) at cosine 0.6; squared it weighs 0.36: (1.216, 0.288). The second is at 0: nothing."""
+    """The nearest of (1, 0) is (0.6, 0.8) at cosine 0.6; squared it weighs 0.36: (1.216, 0.288). The second adds nothing."""
     query, gallery = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 5.0], [3.0, 4.0], [-1.0, 0.0]])
     got = expand(query, gallery, expansion=Expansion(count=1, alpha=2.0))
     torch.testing.assert_close(got, torch.tensor([[1.216, 0.288]]))

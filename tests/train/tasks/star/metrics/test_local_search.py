@@ -89,9 +89,9 @@ def test_pictures_are_described_once_and_the_seconds_are_told(rescorer, capsys, 
     assert matcher.described == [0, 2, 3, 1, 4]
     assert "5 pairs of photographs compared by local features in" in capsys.readouterr().err
     assert made.seconds > 0
-    monkeypatch.setattr(local_search, "HELD", 2)
-    made.count(np.array([5]), np.array([[0, 5]]))
-    assert matcher.described[5:] == [5]  # 0 was held, 5 is described once
+    monkeypatch.setattr(local_search, "HELD", 5)
+    made.count(np.array([0]), np.array([[5, 0, 1]]))
+    assert matcher.described[5:] == [5, 1]  # 0 was held; 1, not looked at for longest, made room for 5
 
 
 def test_a_split_keeps_what_was_compared_and_is_searched_alike_from_its_file(rescorer, tmp_path):
