@@ -168,9 +168,7 @@ def _ways(own: SearchedRun) -> str:
     )
     out = table(("search", *LABELS, "mINP", "mean rank of the first match"), lines) + paragraph(words)
     if found.expanded is not None:
-        words = (
-            "An expanded query is a photograph's embedding and its nearest of the gallery added up; it needs no other query."
-        )
+        words = "An expanded query is a photograph's embedding with its nearest in the gallery added: no other query helps it."
         out += paragraph(words)
     if found.local is not None:
         out += paragraph(
