@@ -6,7 +6,7 @@ date or cluster. An encounter is never cut by the split.
 """
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -68,11 +68,21 @@ class Encounter:
     test: bool
 
 
-def write(out: Path, *, species: int = 4, identities: int = 72, images: int = 8, size: int = 160, seed: int = 0) -> dict:
+def write(
+    out: Path,
+    *,
+    species: int = 4,
+    only: Sequence[str] = (),
+    identities: int = 72,
+    images: int = 8,
+    size: int = 160,
+    seed: int = 0,
+) -> dict:
     """Write `out/metadata.csv` and `out/images/<dataset>/*.jpg`.
 
     Args:
         species: 1 to 5 data sets: tigers, turtles, whales, the stars that are left out of pre-training, and cattle.
+        only: names of data sets instead, in any order; they are drawn as if there were no others.
         identities: of all data sets together.
         images: most of one individual; least three, but some have one.
         size: pixels, width of an image about.
@@ -81,10 +91,12 @@ def write(out: Path, *, species: int = 4, identities: int = 72, images: int = 8,
         Counts `images`, `identities`, `singles` (of one image), `train`, `test`, and `datasets`: name -> images.
     """
     out = Path(out)
+    kinds = _choose(species, only)
+    species = len(kinds)
     _check(out, species=species, identities=identities, images=images, size=size)
     rows: list[dict] = []
     with Progress(identities, what="demo", unit="animals") as bar:
-        for place, kind in enumerate(KINDS[:species]):
+        for place, kind in enumerate(kinds):
             (out / "images" / kind.dataset).mkdir(parents=True)
             light = np.random.default_rng((seed, 1, place))
             scenes = [kind.scene(light, grounds=kind.grounds, zoom=kind.zoom) for _ in range(PLACES)]
@@ -99,13 +111,21 @@ def write(out: Path, *, species: int = 4, identities: int = 72, images: int = 8,
     return {
         "images": len(rows), "identities": len(set(names)), "singles": sum(names.count(name) == 1 for name in set(names)),
         "train": len(rows) - tests, "test": tests,
-        "datasets": {kind.dataset: sum(row["dataset"] == kind.dataset for row in rows) for kind in KINDS[:species]},
+        "datasets": {kind.dataset: sum(row["dataset"] == kind.dataset for row in rows) for kind in kinds},
     }  # fmt: skip
 
 
-def _check(out: Path, *, species: int, identities: int, images: int, size: int) -> None:
+def _choose(species: int, only: Sequence[str]) -> tuple[Kind, ...]:
+    """The first so many kinds, or those of the data sets that are named."""
     if not 1 <= species <= len(KINDS):
         raise ValueError(f"species={species} must be 1 to {len(KINDS)}")
+    names = [kind.dataset for kind in KINDS]
+    if unknown := sorted(set(only) - set(names)):
+        raise ValueError(f"only={','.join(only)}: {unknown[0]} is none of {', '.join(names)}")
+    return tuple(kind for kind in KINDS if kind.dataset in only) if only else KINDS[:species]
+
+
+def _check(out: Path, *, species: int, identities: int, images: int, size: int) -> None:
     if identities < 2 * species:
         raise ValueError(f"identities={identities} must be 2 a species or more, {2 * species} here")
     if images < 3:

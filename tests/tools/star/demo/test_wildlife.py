@@ -128,6 +128,15 @@ def test_cattle_are_the_fifth_data_set(made, tmp_path):
     assert {row["orientation"] + row["date"] + row["cluster_id"] for row in told} == {""}
 
 
+def test_named_data_sets_are_drawn_alone(tmp_path):
+    told = wildlife.write(tmp_path / "a", only=["AerialCattle2017"], identities=4, images=3, size=64)
+    assert list(told["datasets"]) == ["AerialCattle2017"]
+    assert told["identities"] == 4
+    with pytest.raises(ValueError, match="only=Cows: Cows is none of ATRW, "):
+        wildlife.write(tmp_path / "b", only=["Cows"], identities=4, images=3, size=64)
+    assert not (tmp_path / "b").exists()
+
+
 def test_coats_of_a_herd_are_of_several_colours():
     """The mean colour of the animals spreads: what is learnt on them must not pass colour over, as with the other kinds."""
 
