@@ -56,7 +56,7 @@ def build(run: Run, options: StarOptions, context: DistContext, *, encoders: dic
             roles=photos.roles(split),
             protocol=photos.protocol,
             search_options=search_options(beside=split == "test"),
-            rescorer=make_rescorer(photos, options) if split == "test" else None,
+            rescorer=make_rescorer(photos, options, context) if split == "test" else None,
             device=context.device,
         ),
         figures=draw_split,
@@ -92,9 +92,11 @@ def check_local(photos: Photos) -> None:
     SiftMatcher()
 
 
-def make_rescorer(photos: Photos, options: StarOptions) -> LocalRescorer | None:
+def make_rescorer(photos: Photos, options: StarOptions, context: DistContext) -> LocalRescorer | None:
     """What compares local features of two stored photographs; None where the options do not ask for it."""
-    return LocalRescorer(lambda row: photos.joined.read(row, "jpg")) if options.search.local else None
+    if not options.search.local:
+        return None
+    return LocalRescorer(lambda row: photos.joined.read(row, "jpg"), shown=context.rank == 0)
 
 
 def step_losses(

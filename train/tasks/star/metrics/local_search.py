@@ -23,17 +23,22 @@ Read = Callable[[int], bytes]  # row -> encoded photograph
 
 
 class LocalRescorer:
-    """Counts shared local features of pairs of photographs; features of the last HELD photographs are kept."""
+    """Counts shared local features of pairs of photographs; features of the last HELD photographs are kept.
 
-    def __init__(self, read: Read) -> None:
-        self._read, self._matcher = read, SiftMatcher()
+    Args:
+        read: a row's encoded photograph.
+        shown: False is silent, as on all processes but the first.
+    """
+
+    def __init__(self, read: Read, *, shown: bool = True) -> None:
+        self._read, self._shown, self._matcher = read, shown, SiftMatcher()
         self._held: OrderedDict[int, LocalFeatures] = OrderedDict()
         self.seconds = 0.0  # spent so far
 
     def count(self, rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """(Q, K) int64 shared features of each of rows (Q,) and its candidates (Q, K) rows, -1 for none; tells the seconds."""
         begun, shared = time.perf_counter(), np.zeros(candidates.shape, np.int64)
-        with Progress(len(rows), what="local", unit="photographs") as bar:
+        with Progress(len(rows), what="local", unit="photographs", shown=self._shown) as bar:
             for query, row in enumerate(rows.tolist()):
                 own = self._features(row)
                 for place, candidate in enumerate(candidates[query].tolist()):
