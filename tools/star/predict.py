@@ -71,7 +71,7 @@ def star(
     found = embed_files(embedder, Path(images), names, longest_side=longest)
     if len(found.row):
         others = {}
-        if known is not None:
+        if known is not None and (expand or rerank or local):
             new, reader = [names[row] for row in found.row], picture_reader(gallery, cache=kept)
             read = read_rows(Path(images), new, longest_side=longest, pictures=known.picture, known=reader)
             others = search_in_ways(found, known, ways, top=top, read=read)

@@ -24,7 +24,7 @@ from tarpon.train.tasks.star.metrics.search_options import Expansion, Reranking
 
 @dataclass(frozen=True, kw_only=True)
 class Ways:
-    """Which of them are gone."""
+    """Which of them are taken, and how."""
 
     expansion: Expansion | None = None
     reranking: Reranking | None = None

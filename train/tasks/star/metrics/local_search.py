@@ -47,10 +47,10 @@ class LocalRescorer:
                 bar.update()
         took = time.perf_counter() - begun
         self.seconds += took
-        pairs = int((candidates >= 0).sum())
-        print(
-            f"local     {pairs:,} pairs of photographs compared by local features in {took:.1f} s", file=sys.stderr, flush=True
-        )
+        if self._shown:
+            pairs = int((candidates >= 0).sum())
+            line = f"local     {pairs:,} pairs of photographs compared by local features in {took:.1f} s"
+            print(line, file=sys.stderr, flush=True)
         return shared
 
     def _features(self, row: int) -> LocalFeatures:
