@@ -93,6 +93,10 @@ class Embedded:
     vectors: dict[str, np.ndarray]  # as Embedder.embed; empty where nothing could be read
     faults: list[tuple[str, str]]  # name and reason of those that could not
 
+    def names(self, given: Sequence[str]) -> list[str]:
+        """(N,) of the names that were given."""
+        return [given[row] for row in self.row]
+
 
 def load_embedder(path: Path, *, batch: int, threads: int, flips: bool) -> Embedder:
     """The model of an exported checkpoint (best.pth, or its run folder), on the GPU where there is one.

@@ -50,7 +50,7 @@ def write_outputs(
     Args:
         others: searches in further ways, by their names in `WAYS`; each has a file of its own.
     """
-    kept = [names[row] for row in found.row]
+    kept = found.names(names)
     _write_embeddings(out / EMBEDDINGS, found, kept)
     if known is not None:
         matched = match(kept, found, known, novelty, top=top)

@@ -43,26 +43,22 @@ def star(
             these matches go into a file of their own (matches_expanded.csv) beside those of plain search.
         rerank: also match with k-reciprocal re-ranking (matches_reranked.csv), in which the new photographs help each other.
         local: also match by local features (matches_local.csv): so many of the nearest are ordered by how many features both
-            photographs share, which takes some 10 ms a pair; 0: not. Needs pip install 'tarpon[local]'.
+            photographs share, some 2 to 10 ms a pair; 0: not. Needs pip install 'tarpon[local]'.
         batch: photographs a pass.
         threads: reading and decoding threads; 0: one a core.
         cache: folder for fetched tars, of gallery shards at a URL.
         cache_bytes: most bytes that it may hold.
     """
-    if top < 1 or batch < 1 or threads < 0:
-        raise ValueError(f"top={top} and batch={batch} must be at least 1, threads={threads} at least 0")
-    if expand < 0 or local < 0:
-        raise ValueError(f"expand={expand} and local={local} must be at least 0, for none")
+    check_counts(top=top, batch=batch, threads=threads, expand=expand, local=local)
     if not gallery and (expand or rerank or local):
         raise ValueError("expand, rerank and local are ways of searching a gallery; give --gallery")
     from tarpon.tools.star.embed import embed_files, load_embedder  # here: --help need not wait for PyTorch
-    from tarpon.tools.star.gallery import find_longest_side, open_gallery, picture_reader
+    from tarpon.tools.star.gallery import find_longest_side, open_gallery
     from tarpon.tools.star.matching import format_unread, write_outputs
     from tarpon.tools.star.ways import read_rows, search_in_ways
 
     names, target = list_images(Path(images)), Path(out)
-    threads = threads or len(os.sched_getaffinity(0))
-    embedder = load_embedder(Path(checkpoint), batch=batch, threads=threads, flips=flips)
+    embedder = load_embedder(Path(checkpoint), batch=batch, threads=threads or len(os.sched_getaffinity(0)), flips=flips)
     ways = choose_ways(embedder.search, expand=expand, rerank=rerank, local=local)
     target.mkdir(parents=True, exist_ok=True)
     wanted = [name.strip() for name in splits.split(",") if name.strip()]
@@ -70,15 +66,20 @@ def star(
     known = open_gallery(gallery, embedder, splits=wanted, kept=target, cache=kept) if gallery else None
     found = embed_files(embedder, Path(images), names, longest_side=longest)
     if len(found.row):
-        others = {}
-        if known is not None and (expand or rerank or local):
-            new, reader = [names[row] for row in found.row], picture_reader(gallery, cache=kept)
-            read = read_rows(Path(images), new, longest_side=longest, pictures=known.picture, known=reader)
-            others = search_in_ways(found, known, ways, top=top, read=read)
+        read = read_rows(Path(images), found.names(names), gallery, known, longest_side=longest, cache=kept) if local else None
+        others = search_in_ways(found, known, ways, top=top, read=read) if known else {}
         print("\n".join(write_outputs(target, found, known, embedder.novelty, names=names, top=top, others=others)))
     for line in format_unread(found.faults, [] if known is None else known.faults):
         print(line)
     return 0 if len(found.row) else 1
+
+
+def check_counts(*, top: int, batch: int, threads: int, expand: int, local: int) -> None:
+    """ValueError, before PyTorch is imported."""
+    if top < 1 or batch < 1 or threads < 0:
+        raise ValueError(f"top={top} and batch={batch} must be at least 1, threads={threads} at least 0")
+    if expand < 0 or local < 0:
+        raise ValueError(f"expand={expand} and local={local} must be at least 0, for none")
 
 
 def choose_ways(search: "StarSearch", *, expand: int, rerank: bool, local: int) -> "Ways":

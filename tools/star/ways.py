@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from tarpon.shards.sources.images import JpegImage
+from tarpon.shards.tar_cache import Cache
 from tarpon.tools.star.embed import Embedded, read_picture
-from tarpon.tools.star.gallery import Gallery
+from tarpon.tools.star.gallery import Gallery, picture_reader
 from tarpon.train.tasks.star.metrics.embeddings import VECTORS
 from tarpon.train.tasks.star.metrics.expansion import search_expanded
 from tarpon.train.tasks.star.metrics.local_search import LocalRescorer, Read, rank_by_local_features
@@ -42,11 +43,13 @@ def search_known(
     return method(queries, known, query_labels=nobody, gallery_labels=labels, top=top, device=device)
 
 
-def search_in_ways(found: Embedded, gallery: Gallery, ways: Ways, *, top: int, read: Read) -> dict[str, Retrieval]:
+def search_in_ways(
+    found: Embedded, gallery: Gallery, ways: Ways, *, top: int, read: Read | None = None
+) -> dict[str, Retrieval]:
     """Name of `WAYS` -> the search, by plain embeddings.
 
     Args:
-        read: a row's encoded photograph, for local features.
+        read: a row's encoded photograph; needed for local features.
     """
     made = {}
     if ways.expansion:
@@ -63,18 +66,19 @@ def search_in_ways(found: Embedded, gallery: Gallery, ways: Ways, *, top: int, r
 
 
 def read_rows(
-    images: Path, names: Sequence[str], *, longest_side: int, pictures: Sequence[str], known: Callable[[str], bytes]
+    images: Path, names: Sequence[str], gallery: str, known: Gallery, *, longest_side: int, cache: Cache | None = None
 ) -> Read:
     """Row -> the encoded photograph, empty where it can no longer be read.
 
     Args:
         names: (Q,) files below the folder `images`, each read as packing would have stored it.
-        pictures: (G,) of the gallery. known: reads one of them.
+        gallery: shards or folder, in which the photographs of `known` lie.
     """
+    reader = picture_reader(gallery, cache=cache)
 
     def read(row: int) -> bytes:
         if row >= len(names):
-            return known(pictures[row - len(names)])
+            return reader(known.picture[row - len(names)])
         found = read_picture(images / names[row], longest_side=longest_side)
         return found.content if isinstance(found, JpegImage) else b""
 
