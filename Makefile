@@ -83,11 +83,11 @@ STAR := OMP_NUM_THREADS=2 deepspeed --quiet --num_accelerators 1 train/launch.py
 demo-star: env
 	rm -rf runs/demo-star
 	tarpon demo star --out runs/demo-star/lab
-	tarpon demo wildlife --out runs/demo-star/wildlife-lab
+	tarpon demo wildlife --out runs/demo-star/wildlife-lab --only AerialCattle2017 --identities 40 --images 24
 	tarpon pack star --root runs/demo-star/lab --out runs/demo-star/shards
 	tarpon pack wildlife --root runs/demo-star/wildlife-lab --out runs/demo-star/wildlife-shards
-	$(STAR) --strategy pretrain --epochs 40 --data runs/demo-star/wildlife-shards --out runs/demo-star/pretrain
-	$(STAR) --strategy finetune --checkpoint runs/demo-star/pretrain --epochs 40 --data runs/demo-star/shards --out runs/demo-star/finetune
+	$(STAR) --strategy pretrain --epochs 30 --schedule.warmup_epochs 2 --data runs/demo-star/wildlife-shards --out runs/demo-star/pretrain
+	$(STAR) --strategy finetune --checkpoint runs/demo-star/pretrain --data runs/demo-star/shards --out runs/demo-star/finetune
 	$(STAR) --strategy star_only --data runs/demo-star/shards --out runs/demo-star/star_only
 	tarpon report runs/demo-star/finetune
 	tarpon report runs/demo-star/star_only

@@ -164,10 +164,11 @@ def format_scores(scores: Mapping[str, Mapping[str, float]], *, title: str, kind
 
 
 def list_headlines(task: str) -> list[str]:
-    """Names of the scores that are printed: the report's, each with its interval and its bar, and the loss."""
-    scores = [name for name, *_ in sections_of(task).headlines]
-    beside = ("{}", "{}_low", "{}_high", "majority_{}", "constant_{}")
-    return [form.format(name) for name in scores for form in beside] + ["loss"]
+    """Names of the scores that are printed: the report's, each with its interval, its bar and what other ways of
+    answering reach, and the loss."""
+    parts = sections_of(task)
+    beside = ("{}", "{}_low", "{}_high", "majority_{}", "constant_{}", *(f"{way}_{{}}" for way in parts.ways))
+    return [form.format(name) for name, *_ in parts.headlines for form in beside] + ["loss"]
 
 
 def run_folder(path: Path) -> Path:

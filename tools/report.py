@@ -50,6 +50,7 @@ class ReportSections:
     warnings: Callable[[Record], Sequence[str]] = lambda record: ()  # what stands above the result
     over: str | Callable[[Record], str] = "groups"  # what the intervals of the headlines were drawn over
     beside: Callable[[Record], Mapping[str, str]] = lambda record: {}  # headline -> what else it must be read against
+    ways: tuple[str, ...] = ()  # of answering beside the headlines': their scores are <way>_<headline>
     below: Callable[[Record], str] = lambda record: ""  # HTML below the headlines
     reads_data: bool = False  # the sections tell of the run's shards, as long as they are there
     rewrite: Callable[[Record], None] = lambda record: None  # the run folder's other files, made again from what it holds

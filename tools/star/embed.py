@@ -33,7 +33,7 @@ from tarpon.train.engine import DistContext
 from tarpon.train.tasks.star import export
 from tarpon.train.tasks.star.metrics.embeddings import VECTORS
 from tarpon.train.tasks.star.metrics.open_set import Novelty
-from tarpon.train.tasks.star.options import StarOptions
+from tarpon.train.tasks.star.options import StarOptions, StarSearch
 from tarpon.train.tasks.star.task import build_model
 
 BATCHES = 4  # a chunk of loose files: encoded pictures of this many batches are held, and as many are being read
@@ -46,6 +46,7 @@ class Embedder:
     model: ReidModel  # in evaluation mode, on the device
     backbone: FrameBackbone
     novelty: Novelty | None  # how to tell a new animal; None where validation could not teach it
+    search: StarSearch  # how the run searched its own test
     sha256: str  # of the checkpoint's file
     device: torch.device
     batch: int  # photographs a pass
@@ -92,6 +93,10 @@ class Embedded:
     vectors: dict[str, np.ndarray]  # as Embedder.embed; empty where nothing could be read
     faults: list[tuple[str, str]]  # name and reason of those that could not
 
+    def names(self, given: Sequence[str]) -> list[str]:
+        """(N,) of the names that were given."""
+        return [given[row] for row in self.row]
+
 
 def load_embedder(path: Path, *, batch: int, threads: int, flips: bool) -> Embedder:
     """The model of an exported checkpoint (best.pth, or its run folder), on the GPU where there is one.
@@ -115,6 +120,7 @@ def load_embedder(path: Path, *, batch: int, threads: int, flips: bool) -> Embed
         model=model.to(device).eval(),
         backbone=options.model.backbone,
         novelty=Novelty(**novelty) if novelty else None,
+        search=options.search,
         sha256=digest,
         device=device,
         batch=batch,

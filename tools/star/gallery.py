@@ -5,7 +5,7 @@ A gallery is packed shards, or a folder `<animal>/<photograph>`. G photographs.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 from tarpon.shards import atomic
 from tarpon.shards.manifest import MANIFEST, SPLITS, Manifest, open_manifest
 from tarpon.shards.reader import Reader
+from tarpon.shards.sources.images import JpegImage
 from tarpon.shards.sources.star.source import StarSource
 from tarpon.shards.tar_cache import Cache
 from tarpon.tools.loose_images import list_images
-from tarpon.tools.star.embed import Embedder, embed_files, make_vector_columns, read_vectors
+from tarpon.tools.star.embed import Embedder, embed_files, make_vector_columns, read_picture, read_vectors
 from tarpon.train.tasks.star.data import FLANKS
 
 NOTE = b"tarpon.gallery"  # the kept file's metadata of this name
@@ -67,6 +68,20 @@ def open_gallery(gallery: str, embedder: Embedder, *, splits: Sequence[str], kep
     found = chosen.embed(embedder)
     _save(path, found)
     return found
+
+
+def picture_reader(gallery: str, *, cache: Cache | None = None) -> Callable[[str], bytes]:
+    """`Gallery.picture` -> the encoded photograph; empty where a folder no longer gives it."""
+    if is_packed(gallery):
+        manifest = open_manifest(gallery, kind="reid", cache=cache)
+        reader, place = Reader(manifest), {name: row for row, name in enumerate(manifest.column("source").astype(str))}
+        return lambda picture: reader.read(place[picture], "jpg")
+
+    def read(picture: str) -> bytes:
+        found = read_picture(Path(gallery) / picture, longest_side=StarSource().longest_side)
+        return found.content if isinstance(found, JpegImage) else b""
+
+    return read
 
 
 class _Shards:

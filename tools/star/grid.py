@@ -35,6 +35,7 @@ STRATEGIES = {  # published name -> its trainings, one after the other; each sta
 RECIPES = {"star_only": "default"}  # training -> its recipe, where that has another name
 ON_WILDLIFE = ("pretrain", "cotrain")  # trainings that take the second data set
 PER_DATASET, CLOCK, AVERAGE = "wildlife_per_dataset.json", "grid_clock.json", "_average"
+PLAIN = "search.flips=false search.rerank=false search.expand=0 search.local=0"
 COLUMNS = ("name", "strategy", "loss_type", "star_mAP", "star_rank1", "star_rank5", "best_epoch", "total_time_seconds")
 
 
@@ -206,8 +207,8 @@ def score_by_dataset(folder: Path, wildlife: str) -> dict[str, dict[str, float]]
     """Scores of a run's best weights on the wildlife test split, each data set by itself and their mean; scored once."""
     path = folder / PER_DATASET
     if not path.exists():
-        # plain search alone is told, so mirror images and re-ranking are left out: a third of the work
-        problem = open_best(folder, data=wildlife, change="search.flips=false search.rerank=false").problem
+        # plain search alone is told, so the other ways are left out: a third of the work
+        problem = open_best(folder, data=wildlife, change=PLAIN).problem
         scores = evaluate(problem, "test").scalars if "test" in problem.splits else {}
         names = open_manifest(wildlife, kind="reid").card["datasets"]
         write_json(path, scores_by_dataset(scores, names))

@@ -1,21 +1,21 @@
 """Embedded photographs against those of known animals: nearest, decided, written. Q photographs, G of the gallery."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from tarpon.shards import atomic, spreadsheet
 from tarpon.tools.star.embed import Embedded, make_vector_columns
 from tarpon.tools.star.gallery import Gallery
+from tarpon.tools.star.ways import search_known
 from tarpon.tools.table import table
-from tarpon.train.tasks.star.metrics.embeddings import VECTORS
+from tarpon.train.tasks.star.metrics.embeddings import VECTORS, WAYS
 from tarpon.train.tasks.star.metrics.open_set import Novelty
-from tarpon.train.tasks.star.metrics.retrieval import Retrieval, search
+from tarpon.train.tasks.star.metrics.retrieval import Retrieval
 
 EMBEDDINGS, MATCHES = "embeddings.parquet", "matches.csv"
 COLUMNS = ("file", "rank", "identity", "similarity", "gallery_picture", "new_animal", "decision")
@@ -36,10 +36,21 @@ class Matches:
 
 
 def write_outputs(
-    out: Path, found: Embedded, known: Gallery | None, novelty: Novelty | None, *, names: Sequence[str], top: int
+    out: Path,
+    found: Embedded,
+    known: Gallery | None,
+    novelty: Novelty | None,
+    *,
+    names: Sequence[str],
+    top: int,
+    others: Mapping[str, Retrieval] | None = None,
 ) -> Iterator[str]:
-    """Write the files; lines on what they hold."""
-    kept = [names[row] for row in found.row]
+    """Write the files; lines on what they hold.
+
+    Args:
+        others: searches in further ways, by their names in `WAYS`; each has a file of its own.
+    """
+    kept = found.names(names)
     _write_embeddings(out / EMBEDDINGS, found, kept)
     if known is not None:
         matched = match(kept, found, known, novelty, top=top)
@@ -51,14 +62,16 @@ def write_outputs(
             f"{out / MATCHES}: the {matched.nearest.shape[1]} nearest of {len(known.identity):,} photographs of "
             f"{len(set(known.identity)):,} animals"
         )
+        for name, other in (others or {}).items():
+            yield _write_other(out, matched, other, name=name)
     yield f"{out / EMBEDDINGS}: {len(kept):,} of {len(names):,} photographs"
 
 
 def match(names: Sequence[str], found: Embedded, gallery: Gallery, novelty: Novelty | None, *, top: int) -> Matches:
     """The nearest photographs of the gallery, by embeddings over mirror images where there are some; the decision always by
     plain ones, from which it was learnt."""
-    plain = _search(found, gallery, VECTORS[0], top=top)
-    shown = _search(found, gallery, VECTORS[1], top=top) if VECTORS[1] in found.vectors else plain
+    plain = search_known(found, gallery, top=top)
+    shown = search_known(found, gallery, top=top, vectors=VECTORS[1]) if VECTORS[1] in found.vectors else plain
     count = min(top, len(gallery.identity))
     return Matches(
         names=list(names),
@@ -68,14 +81,6 @@ def match(names: Sequence[str], found: Embedded, gallery: Gallery, novelty: Nove
         new=None if novelty is None else novelty.probability(plain.best),
         decided=None if novelty is None else novelty.is_new(plain.best),
     )
-
-
-def _search(found: Embedded, gallery: Gallery, vectors: str, *, top: int) -> Retrieval:
-    queries, known = (torch.from_numpy(embedded.vectors[vectors]) for embedded in (found, gallery))
-    nobody = np.full(len(queries), -1)  # nothing in the gallery is known to be the same animal
-    labels = np.zeros(len(known), np.int64)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return search(queries, known, query_labels=nobody, gallery_labels=labels, top=top, device=device)
 
 
 def _write_embeddings(path: Path, found: Embedded, names: Sequence[str]) -> None:
@@ -93,6 +98,16 @@ def _write_matches(path: Path, matched: Matches) -> None:
             for rank, (item, value) in enumerate(zip(matched.nearest[query], matched.similarity[query], strict=True), start=1):
                 known = matched.gallery.identity[item], f"{value:.6f}", matched.gallery.picture[item]
                 writer.writerow([name, rank, *known, *novelty])
+
+
+def _write_other(out: Path, matched: Matches, other: Retrieval, *, name: str) -> str:
+    """Write the matches of another way of searching; a line on how they differ."""
+    count = matched.nearest.shape[1]
+    path = out / f"matches_{name}.csv"
+    _write_matches(path, replace(matched, nearest=other.nearest[:, :count], similarity=other.similarity[:, :count]))
+    identity = matched.gallery.identity
+    moved = int((identity[other.nearest[:, 0]] != identity[matched.nearest[:, 0]]).sum())
+    return f"{path}: {WAYS[name]}; another animal is the nearest of {moved:,} of {len(matched.names):,} photographs"
 
 
 def _format_novelty(matched: Matches, query: int) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from tarpon.train.config import parser_for, read_run
 from tarpon.train.tasks.star.figures import first_rank, retrieval
 from tarpon.train.tasks.star.metrics.chance import random_order_scores
 from tarpon.train.tasks.star.metrics.collect import score_open_set
-from tarpon.train.tasks.star.metrics.embeddings import SearchResult
+from tarpon.train.tasks.star.metrics.embeddings import WAYS, SearchResult
 from tarpon.train.tasks.star.metrics.open_set import RATES, Novelty
 from tarpon.train.tasks.star.metrics.scores import RANKS, score, score_folders, score_identities
 from tarpon.train.tasks.star.metrics.search_options import SearchOptions
@@ -38,7 +38,6 @@ HEADLINES = (  # name in metrics.json, label, what the number means
     ("minp", "mINP", "how soon even the last photograph of the right animal has come; 1: none of another before it"),
 )
 CURVES = {"map", "cmc_1", "cmc_5", "minp", "loss"}  # of val, over the steps
-WAYS = {"plain": "plain", "flips": "with mirror images", "reranked": "re-ranked"}
 SHOWN = 200  # animals and outings in a table, the worst first
 SHARES = ("map", *(f"cmc_{k}" for k in RANKS))
 LABELS = ("mAP", *(f"CMC@{k}" for k in RANKS))
@@ -121,7 +120,7 @@ def rewrite(record: Record) -> None:
     """Tables, summary, figures and the review sheet of the run folder, made again from what it holds."""
     run = record.folder
     own, searching = search_run(run), read_search_options(run)
-    write_outputs(run, own.found, split=own.split, novelty=own.novelty, reranking=searching.reranking)
+    write_outputs(run, own.found, split=own.split, novelty=own.novelty, search_options=searching)
     manifest = open_shards(record)
     line = review.write_review(run / review.NAME, own.found, name=run.resolve().name, split=own.split, manifest=manifest)
     print(line)
@@ -143,7 +142,7 @@ def _search(run: Path, _state: tuple[tuple[str, int], ...]) -> SearchedRun:
 def read_search_options(run: Path) -> SearchOptions:
     """As the run's own test split was searched."""
     _, options = read_run(run, StarOptions, parser_for(StarOptions, recipe=STAR.recipe(), task="star"))
-    return options.search.search_options(rerank=True, within_dataset=options.strategy == PRETRAIN)
+    return options.search.search_options(beside=True, within_dataset=options.strategy == PRETRAIN)
 
 
 def open_shards(record: Record) -> Manifest | None:
@@ -158,7 +157,7 @@ def open_shards(record: Record) -> Manifest | None:
 
 def _ways(own: SearchedRun) -> str:
     found, plain = own.found, own.found.plain
-    named = {WAYS[name]: search for name, search in found.variants().items()}
+    named = {WAYS.get(name, name): search for name, search in found.variants().items()}
     made = {name: score(search, identities=found.query_values("identity"), resamples=0) for name, search in named.items()}
     made["a random order"] = random_order_scores(plain.matches, plain.candidates)
     lines = [
@@ -170,6 +169,14 @@ def _ways(own: SearchedRun) -> str:
         "embedding is the mean over the photograph and its mirror images; photographs of a flank are left as they are."
     )
     out = table(("search", *LABELS, "mINP", "mean rank of the first match"), lines) + paragraph(words)
+    if found.expanded is not None:
+        words = "An expanded query is a photograph's embedding with its nearest in the gallery added: no other query helps it."
+        out += paragraph(words)
+    if found.local is not None:
+        out += paragraph(
+            f"Local features: the {found.rows.shared.shape[1]} nearest of plain search are ordered by how many features (SIFT) "
+            "of the two photographs lie alike. A background that both photographs share counts as well as the animal."
+        )
     if found.reranked is not None:
         out += paragraph(
             "Re-ranking is transductive: every query is ranked with the help of all the other queries of the split. A "
@@ -288,6 +295,7 @@ SECTIONS_OF_RUN = ReportSections(
     warnings=list_warnings,
     over="identities",
     beside=compare_with_chance,
+    ways=tuple(WAYS),
     below=describe_protocol,
     reads_data=True,
     rewrite=rewrite,

@@ -214,3 +214,31 @@ def test_mistakes_are_one_line(predict, star_run, tmp_path, capsys, monkeypatch,
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tarpon: ")]
     assert len(lines) == 1
     assert said in lines[0]
+
+
+def test_other_ways_have_files_of_their_own_beside_plain_search(matched, predict, star_run, photographs, tmp_path, capsys):
+    pytest.importorskip("cv2")
+    words = (f"--gallery={star_run.shards.root}", "--expand=3", "--rerank", "--local=4")
+    _, _, rows = predict(tmp_path / "out", *words)
+    said = capsys.readouterr()
+    assert rows == matched[3]  # matches.csv is plain search's, whatever else is asked
+    told = {}
+    for name in ("expanded", "reranked", "local"):
+        told[name] = list(csv.DictReader((tmp_path / "out" / f"matches_{name}.csv").open()))
+        assert [(row["file"], row["rank"]) for row in told[name]] == [(row["file"], row["rank"]) for row in rows]
+        assert re.search(rf"matches_{name}\.csv: .* is the nearest of \d of 7 photographs", said.out)
+    assert "28 pairs of photographs compared by local features in" in said.err
+    plain = {row["file"]: [] for row in rows}
+    for row in rows:
+        plain[row["file"]].append(row["gallery_picture"])
+    local = {row["file"]: row for row in told["local"] if row["rank"] == "1"}
+    for name, source in photographs[1].items():  # the same photograph shares every feature
+        assert local[name]["gallery_picture"] == source
+        moved = [row["gallery_picture"] for row in told["local"] if row["file"] == name]
+        assert set(moved[:4]) == set(plain[name][:4])
+        assert moved[4:] == plain[name][4:]
+
+
+def test_another_way_without_a_gallery_is_refused(predict, tmp_path, capsys):
+    assert predict(tmp_path / "out", "--rerank")[0] == 2
+    assert "give --gallery" in capsys.readouterr().err

@@ -6,7 +6,7 @@ date or cluster. An encounter is never cut by the split.
 """
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from tarpon.shards.progress import Progress
+from tarpon.tools.star.demo.cattle_drawing import cow
 from tarpon.tools.star.demo.drawing import Star, bend, lying, paint, star
 from tarpon.tools.star.demo.scene import Pose, Scene, in_air, photograph, under_water
 from tarpon.tools.star.demo.wildlife_drawing import fluke, tiger, turtle
@@ -37,6 +38,7 @@ class Kind:
     zoom: tuple[float, float]
     flat: float  # height of a picture, of its width
     orientation: str = ""  # "sides": left or right
+    above: bool = False  # seen from above, turned any way; what is under water is
     dated: bool = False
     clustered: bool = False  # an encounter is a burst, of nearly the same picture
 
@@ -49,6 +51,8 @@ KINDS = (
     Kind(dataset="HumpbackWhaleID", species="whale", scene=in_air, grounds=("waves",), zoom=(1.0, 1.2), flat=0.75),
     Kind(dataset="SeaStarReID2023", species="sea star", scene=under_water, grounds=("tank", "sand"), zoom=(0.85, 1.03),
          flat=0.85, dated=True),
+    Kind(dataset="AerialCattle2017", species="cow", scene=in_air, grounds=("grass", "sand"), zoom=(0.88, 1.05),
+         flat=0.9, above=True),
 )  # fmt: skip
 
 
@@ -64,11 +68,21 @@ class Encounter:
     test: bool
 
 
-def write(out: Path, *, species: int = 4, identities: int = 72, images: int = 8, size: int = 160, seed: int = 0) -> dict:
+def write(
+    out: Path,
+    *,
+    species: int = 4,
+    only: Sequence[str] = (),
+    identities: int = 72,
+    images: int = 8,
+    size: int = 160,
+    seed: int = 0,
+) -> dict:
     """Write `out/metadata.csv` and `out/images/<dataset>/*.jpg`.
 
     Args:
-        species: 1 to 4 data sets: tigers, turtles, whales, and last the stars that are left out of pre-training.
+        species: 1 to 5 data sets: tigers, turtles, whales, the stars that are left out of pre-training, and cattle.
+        only: names of data sets instead, in any order; they are drawn as if there were no others.
         identities: of all data sets together.
         images: most of one individual; least three, but some have one.
         size: pixels, width of an image about.
@@ -77,10 +91,12 @@ def write(out: Path, *, species: int = 4, identities: int = 72, images: int = 8,
         Counts `images`, `identities`, `singles` (of one image), `train`, `test`, and `datasets`: name -> images.
     """
     out = Path(out)
+    kinds = _choose(species, only)
+    species = len(kinds)
     _check(out, species=species, identities=identities, images=images, size=size)
     rows: list[dict] = []
     with Progress(identities, what="demo", unit="animals") as bar:
-        for place, kind in enumerate(KINDS[:species]):
+        for place, kind in enumerate(kinds):
             (out / "images" / kind.dataset).mkdir(parents=True)
             light = np.random.default_rng((seed, 1, place))
             scenes = [kind.scene(light, grounds=kind.grounds, zoom=kind.zoom) for _ in range(PLACES)]
@@ -95,13 +111,21 @@ def write(out: Path, *, species: int = 4, identities: int = 72, images: int = 8,
     return {
         "images": len(rows), "identities": len(set(names)), "singles": sum(names.count(name) == 1 for name in set(names)),
         "train": len(rows) - tests, "test": tests,
-        "datasets": {kind.dataset: sum(row["dataset"] == kind.dataset for row in rows) for kind in KINDS[:species]},
+        "datasets": {kind.dataset: sum(row["dataset"] == kind.dataset for row in rows) for kind in kinds},
     }  # fmt: skip
 
 
-def _check(out: Path, *, species: int, identities: int, images: int, size: int) -> None:
+def _choose(species: int, only: Sequence[str]) -> tuple[Kind, ...]:
+    """The first so many kinds, or those of the data sets that are named."""
     if not 1 <= species <= len(KINDS):
         raise ValueError(f"species={species} must be 1 to {len(KINDS)}")
+    names = [kind.dataset for kind in KINDS]
+    if unknown := sorted(set(only) - set(names)):
+        raise ValueError(f"only={','.join(only)}: {unknown[0]} is none of {', '.join(names)}")
+    return tuple(kind for kind in KINDS if kind.dataset in only) if only else KINDS[:species]
+
+
+def _check(out: Path, *, species: int, identities: int, images: int, size: int) -> None:
     if identities < 2 * species:
         raise ValueError(f"identities={identities} must be 2 a species or more, {2 * species} here")
     if images < 3:
@@ -165,7 +189,7 @@ def _drawn(kind: Kind, number: int, side: str, *, size: int, key: tuple[int, ...
         return paint(look, size=size), look
     if kind.species == "tiger":
         return tiger(rng, side=side, size=size), None
-    return {"sea turtle": turtle, "whale": fluke}[kind.species](rng, size=size), None
+    return {"sea turtle": turtle, "whale": fluke, "cow": cow}[kind.species](rng, size=size), None
 
 
 def _picture(
@@ -176,7 +200,7 @@ def _picture(
     rng = np.random.default_rng((*of_encounter, 0 if kind.clustered else image))
     width = round(size * rng.uniform(0.92, 1.08))
     height = round(width * kind.flat * rng.uniform(0.95, 1.05))
-    pose = lying(scene, rng) if kind.scene is under_water else _upright(scene, rng)
+    pose = lying(scene, rng) if kind.above or kind.scene is under_water else _upright(scene, rng)
     if kind.clustered:
         pose = replace(pose, turn=pose.turn + small.normal(0, 0.03), scale=pose.scale * small.uniform(0.96, 1.04))
     posture = bend(look, rng) if look else None

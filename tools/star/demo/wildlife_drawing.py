@@ -47,10 +47,10 @@ class Drawing:
 
 def tiger(rng: np.random.Generator, *, side: str, size: int) -> np.ndarray:
     """A flank, heading to its side. `rng` is of the individual and the side: a tiger's sides are not mirror images."""
-    coat, pale, dark = _near(rng, (206, 132, 62)), (232, 208, 170), (34, 26, 24)
+    coat, pale, dark = near(rng, (206, 132, 62)), (232, 208, 170), (34, 26, 24)
     drawing = Drawing(size, coat)
     for place, x in enumerate(LEGS):
-        tone = _shaded(coat, 0.72 if place in (1, 2) else 0.95)
+        tone = shaded(coat, 0.72 if place in (1, 2) else 0.95)
         drawing.part([(x - 0.09, -0.05), (x + 0.1, -0.05), (x + 0.06, 0.5), (x + 0.1, 0.58), (x - 0.05, 0.58)], tone)
     tail = np.array(TAIL)
     drawing.part(np.concatenate([tail - np.array([0, 0.035]), tail[::-1] + np.array([0.03, 0.035])]), coat)
@@ -60,10 +60,10 @@ def tiger(rng: np.random.Generator, *, side: str, size: int) -> np.ndarray:
         _stripe(drawing, rng, x + rng.normal(0, 0.02), dark)
     for x in LEGS[::3]:
         for y in rng.uniform(0.2, 0.46, rng.integers(1, 4)):
-            drawing.mark(_disc(x, y, 0.08, 0.018), dark)
+            drawing.mark(disc(x, y, 0.08, 0.018), dark)
     for place in rng.uniform(0.2, 0.95, rng.integers(3, 6)):
         x, y = (np.interp(place * 4, range(5), tail[:, axis]) for axis in (0, 1))
-        drawing.mark(_disc(x, y, 0.05, 0.03), dark)
+        drawing.mark(disc(x, y, 0.05, 0.03), dark)
     _tiger_head(drawing, rng, coat, pale, dark)
     chart = drawing.chart(rng, bump=0.6)
     return chart[:, ::-1].copy() if side == "left" else chart
@@ -90,19 +90,19 @@ def _stripe(drawing: Drawing, rng: np.random.Generator, x: float, dark: Colour) 
 
 def _tiger_head(drawing: Drawing, rng: np.random.Generator, coat: Colour, pale: Colour, dark: Colour) -> None:
     for x in (0.6, 0.74):
-        drawing.part(_disc(x, -0.5, 0.055, 0.07), _shaded(coat, 0.8))
-    drawing.part(_disc(0.7, -0.33, 0.17, 0.18), coat)
-    drawing.part(_disc(0.83, -0.26, 0.1, 0.085), pale)
-    drawing.mark(_disc(0.91, -0.28, 0.028, 0.026), dark)
-    drawing.mark(_disc(0.76, -0.37, 0.024, 0.024), dark)
+        drawing.part(disc(x, -0.5, 0.055, 0.07), shaded(coat, 0.8))
+    drawing.part(disc(0.7, -0.33, 0.17, 0.18), coat)
+    drawing.part(disc(0.83, -0.26, 0.1, 0.085), pale)
+    drawing.mark(disc(0.91, -0.28, 0.028, 0.026), dark)
+    drawing.mark(disc(0.76, -0.37, 0.024, 0.024), dark)
     for angle in rng.uniform(2.2, 4.6, rng.integers(2, 5)):
         x, y = 0.7 + 0.12 * np.cos(angle), -0.33 + 0.12 * np.sin(angle)
-        drawing.mark(_disc(x, y, 0.035, 0.014), dark)
+        drawing.mark(disc(x, y, 0.035, 0.014), dark)
 
 
 def turtle(rng: np.random.Generator, *, size: int) -> np.ndarray:
     """From above, head up: the tone of every scute and the spots are its own."""
-    shell, flesh, pale, dark = (122, 92, 58), _near(rng, (112, 122, 92)), (222, 204, 140), (48, 38, 30)
+    shell, flesh, pale, dark = (122, 92, 58), near(rng, (112, 122, 92)), (222, 204, 140), (48, 38, 30)
     drawing = Drawing(size, shell)
     for side in (-1, 1):
         front = np.array([(0.3, -0.38), (0.62, -0.5), (0.88, -0.2), (0.9, 0.06), (0.7, -0.14), (0.42, -0.14)])
@@ -110,21 +110,21 @@ def turtle(rng: np.random.Generator, *, size: int) -> np.ndarray:
         for limb in (front, rear):
             drawing.part(limb * [side, 1], flesh)
             for x, y in limb[:-1] * 0.5 + limb[1:] * 0.5:
-                drawing.mark(_disc(0.93 * side * x, y, 0.04, 0.03), dark if rng.random() < 0.5 else pale)
-    drawing.part(_disc(0, -0.76, 0.14, 0.17), flesh)
+                drawing.mark(disc(0.93 * side * x, y, 0.04, 0.03), dark if rng.random() < 0.5 else pale)
+    drawing.part(disc(0, -0.76, 0.14, 0.17), flesh)
     for x, y in rng.uniform(-0.1, 0.1, (rng.integers(2, 6), 2)) - np.array([0, 0.77]):
-        drawing.mark(_disc(x, y, 0.035, 0.035), dark)
-    drawing.part(_disc(0, 0.06, 0.53, 0.68), _shaded(shell, 0.75))
+        drawing.mark(disc(x, y, 0.035, 0.035), dark)
+    drawing.part(disc(0, 0.06, 0.53, 0.68), shaded(shell, 0.75))
     tones = (0.62, 1.0, 1.45)
     for y in np.linspace(-0.4, 0.52, 5):
-        drawing.mark(_disc(0, y, 0.15, 0.13, corners=6), _shaded(shell, tones[rng.integers(3)]))
+        drawing.mark(disc(0, y, 0.15, 0.13, corners=6), shaded(shell, tones[rng.integers(3)]))
     for side in (-1, 1):
         for y in np.linspace(-0.3, 0.42, 4):
             wide = 0.17 * np.sqrt(1 - ((y - 0.06) / 0.68) ** 2)
-            drawing.mark(_disc(side * 0.31, y, wide, 0.11, corners=6), _shaded(shell, tones[rng.integers(3)]))
+            drawing.mark(disc(side * 0.31, y, wide, 0.11, corners=6), shaded(shell, tones[rng.integers(3)]))
     for _ in range(rng.integers(6, 13)):
         angle, out, radius = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(0, 0.8)), rng.uniform(0.03, 0.085)
-        drawing.mark(_disc(0.5 * out * np.cos(angle), 0.06 + 0.64 * out * np.sin(angle), radius, radius), pale)
+        drawing.mark(disc(0.5 * out * np.cos(angle), 0.06 + 0.64 * out * np.sin(angle), radius, radius), pale)
     return drawing.chart(rng, bump=0.5)
 
 
@@ -165,14 +165,17 @@ def _smooth(points: Sequence[Point]) -> np.ndarray:
     return ring
 
 
-def _disc(x: float, y: float, across: float, down: float, *, corners: int = 20) -> np.ndarray:
+def disc(x: float, y: float, across: float, down: float, *, corners: int = 20) -> np.ndarray:
+    """(corners, 2) outline of an ellipse about (x, y)."""
     angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)
     return np.stack([x + across * np.cos(angle), y + down * np.sin(angle)], 1)
 
 
-def _near(rng: np.random.Generator, colour: Colour) -> Colour:
+def near(rng: np.random.Generator, colour: Colour) -> Colour:
+    """The colour as one individual has it."""
     return tuple(int(np.clip(value * rng.uniform(0.94, 1.06), 0, 255)) for value in colour)
 
 
-def _shaded(colour: Colour, tone: float) -> Colour:
+def shaded(colour: Colour, tone: float) -> Colour:
+    """The colour, darker below a tone of 1 and lighter above."""
     return tuple(int(min(value * tone, 255)) for value in colour)

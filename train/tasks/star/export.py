@@ -15,6 +15,7 @@ from tarpon.shards import atomic
 from tarpon.train.checkpoint import load_exported
 from tarpon.train.config import Run
 from tarpon.train.tasks.star.data import Photos
+from tarpon.train.tasks.star.metrics.embeddings import WAYS
 from tarpon.train.tasks.star.metrics.search_options import SearchOptions
 from tarpon.train.tasks.star.options import StarOptions
 from tarpon.train.tasks.star.outputs import find_run, write_outputs
@@ -52,7 +53,7 @@ def export(
             },
             draft,
         )
-    write_outputs(folder, found, split=split, novelty=novelty, reranking=search_options.reranking)
+    write_outputs(folder, found, split=split, novelty=novelty, search_options=search_options)
     rows = found.rows
     shown = pick_identities(rows.identity)
     write_projector(
@@ -66,8 +67,8 @@ def export(
 
 
 def describe_scores(scores: Mapping[str, float], *, split: str) -> str:
-    """One line: plain search first, and apart from it what mirror images and re-ranking give."""
-    ways = {"": "plain", "flips_": "with mirror images", "reranked_": "re-ranked"}
+    """One line: plain search first, and apart from it what the other ways of searching give."""
+    ways = {"": "plain"} | {f"{name}_": words for name, words in WAYS.items()}
     own = [
         f"{words} mAP {scores[f'{way}map']:.4f}, CMC@1 {scores[f'{way}cmc_1']:.4f}"
         for way, words in ways.items()

@@ -9,7 +9,7 @@ from tarpon.shards.sampling import photo_augment
 from tarpon.shards.sampling.photo_augment import PhotoAugment
 from tarpon.train import device_option
 from tarpon.train.tasks.star.loss_options import MetricLoss
-from tarpon.train.tasks.star.metrics.search_options import Reranking, SearchOptions
+from tarpon.train.tasks.star.metrics.search_options import Expansion, Reranking, SearchOptions
 
 PUBLISHED = {  # names on the hub that the published trainers took -> ours
     "swinv2-tiny-patch4-window8-256": "swinv2-tiny",
@@ -50,15 +50,30 @@ class StarSearch:
     k1: int = 20  # re-ranking: neighbours that must be mutual
     k2: int = 6  # re-ranking: neighbours whose neighbourhoods are averaged
     share: float = 0.3  # re-ranking: share of the plain distance in the final one
+    # search by expanded queries too: so many of the nearest are added to each query (alpha query expansion); 0: not
+    expand: int = 0
+    expand_alpha: float = 3.0  # expansion: a neighbour weighs its cosine to the power of this
+    # so many of the nearest are ordered anew by local features of the two photographs, as another way (OpenCV's SIFT); 0: not
+    local: int = 0
     top: int = 20  # nearest photographs kept of a query
 
     def __post_init__(self) -> None:
         Reranking(k1=self.k1, k2=self.k2, share=self.share)  # checks them
+        Expansion(count=self.expand or 1, alpha=self.expand_alpha)
+        if not 0 <= self.local <= self.top:
+            raise ValueError(f"search.local={self.local} must be 0, for none, to search.top={self.top}")
 
-    def search_options(self, *, rerank: bool, within_dataset: bool) -> SearchOptions:
-        """The search of a split; re-ranked where both `rerank` and the options say so."""
-        reranking = Reranking(k1=self.k1, k2=self.k2, share=self.share) if rerank and self.rerank else None
-        return SearchOptions(within_dataset=within_dataset, reranking=reranking, top=self.top)
+    def search_options(self, *, beside: bool, within_dataset: bool) -> SearchOptions:
+        """The search of a split; with what is beside plain search where both `beside` and the options say so."""
+        reranking = Reranking(k1=self.k1, k2=self.k2, share=self.share) if beside and self.rerank else None
+        expansion = Expansion(count=self.expand, alpha=self.expand_alpha) if beside and self.expand else None
+        return SearchOptions(
+            within_dataset=within_dataset,
+            reranking=reranking,
+            expansion=expansion,
+            local=self.local if beside else 0,
+            top=self.top,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

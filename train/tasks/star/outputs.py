@@ -19,7 +19,7 @@ from tarpon.train.tasks.star.metrics.collect import embeddings_path, score_open_
 from tarpon.train.tasks.star.metrics.embeddings import SearchResult, load_embeddings, search_split
 from tarpon.train.tasks.star.metrics.open_set import Novelty, fit_novelty_rule
 from tarpon.train.tasks.star.metrics.scores import RANKS, score, score_datasets, score_folders, score_identities
-from tarpon.train.tasks.star.metrics.search_options import Reranking, SearchOptions
+from tarpon.train.tasks.star.metrics.search_options import Expansion, Reranking, SearchOptions
 
 SPLITS = ("test", "val")  # the first that is there is what is written
 PUBLISHED = {"map": "mAP"} | {f"cmc_{k}": f"CMC@{k}" for k in RANKS}  # our name -> theirs; the others are the same
@@ -63,14 +63,14 @@ def write_outputs(
     *,
     split: str = "test",
     novelty: Novelty | None = None,
-    reranking: Reranking | None = None,
+    search_options: SearchOptions | None = None,
     prefix: str = "star",
 ) -> list[Path]:
     """Write the tables by identity and by outing folder, the summary and the figures; returns what was written.
 
     Args:
         novelty: the new-animal decision, learnt on validation.
-        reranking: with which `found.reranked` was made, for the summary.
+        search_options: with which `found` was made, for the summary.
     """
     named = {"identities": found.query_values("identity"), "outings": found.query_values("outing")}
     identities, folders = score_identities(found.plain, **named), score_folders(found.plain, **named)
@@ -80,7 +80,7 @@ def write_outputs(
     }
     for name, content in tables.items():
         atomic.write_text(folder / name, content)
-    summary = make_summary(found, num_folders=len(folders), split=split, novelty=novelty, reranking=reranking)
+    summary = make_summary(found, num_folders=len(folders), split=split, novelty=novelty, search_options=search_options)
     write_json(folder / f"{prefix}_evaluation_summary.json", summary)
     drawn = draw_figures(found, split=split, novelty=novelty)
     for name, content in drawn.items():
@@ -100,7 +100,12 @@ def draw_figures(found: SearchResult, *, split: str, novelty: Novelty | None) ->
 
 
 def make_summary(
-    found: SearchResult, *, num_folders: int, split: str, novelty: Novelty | None = None, reranking: Reranking | None = None
+    found: SearchResult,
+    *,
+    num_folders: int,
+    split: str,
+    novelty: Novelty | None = None,
+    search_options: SearchOptions | None = None,
 ) -> dict:
     """What the summary holds: the published names at the top, of plain search; below them every search by itself."""
     identities, datasets = found.query_values("identity"), found.query_values("dataset")
@@ -124,8 +129,13 @@ def make_summary(
         "open_set": score_open_set(found) or None,
         "new_animal": asdict(novelty) if novelty else None,
     }
+    made = search_options or SearchOptions()
     if "reranked" in variants:
-        rest["reranked"] = {**variants["reranked"], **asdict(reranking or Reranking()), "transductive": TRANSDUCTIVE}
+        rest["reranked"] = {**variants["reranked"], **asdict(made.reranking or Reranking()), "transductive": TRANSDUCTIVE}
+    if "expanded" in variants:
+        rest["expanded"] = {**variants["expanded"], **asdict(made.expansion or Expansion())}
+    if "local" in variants:
+        rest["local"] = {**variants["local"], "among_nearest": found.rows.shared.shape[1]}
     return top | rest
 
 

@@ -23,6 +23,8 @@ from tarpon.train.tasks.star.gather import gather_rows
 from tarpon.train.tasks.star.losses import MetricLoss, metric_losses
 from tarpon.train.tasks.star.metrics.collect import EmbeddingMetric
 from tarpon.train.tasks.star.metrics.embeddings import QUERY
+from tarpon.train.tasks.star.metrics.local_features import SiftMatcher
+from tarpon.train.tasks.star.metrics.local_search import LocalRescorer
 from tarpon.train.tasks.star.options import StarOptions
 
 
@@ -30,6 +32,8 @@ def build(run: Run, options: StarOptions, context: DistContext, *, encoders: dic
     """The problem on the shards of `run.data`; `encoders` are those of the run that is gone on with or scored."""
     photos = Photos(run, options)
     photos.check_validation()
+    if options.search.local:
+        check_local(photos)
     rows = photos.training(distractors=options.include_distractors)
     identities = (encoders or {}).get("identities") or sorted(set(photos.identity[np.concatenate(rows)].tolist()))
     labels = number_identities(photos.identity, identities)
@@ -51,7 +55,8 @@ def build(run: Run, options: StarOptions, context: DistContext, *, encoders: dic
             names,
             roles=photos.roles(split),
             protocol=photos.protocol,
-            search_options=search_options(rerank=split == "test"),
+            search_options=search_options(beside=split == "test"),
+            rescorer=make_rescorer(photos, options, context) if split == "test" else None,
             device=context.device,
         ),
         figures=draw_split,
@@ -71,10 +76,27 @@ def build(run: Run, options: StarOptions, context: DistContext, *, encoders: dic
             options=options,
             identities=identities,
             photos=photos,
-            search_options=search_options(rerank=True),
+            search_options=search_options(beside=True),
             device=context.device,
         ),
     )
+
+
+def check_local(photos: Photos) -> None:
+    """ValueError where local features cannot be compared, before anything is trained."""
+    if photos.within_dataset:
+        raise ValueError(
+            f"search.local: {photos.scored.root} is searched within each data set, where local features are not compared; "
+            f"set it to 0 or give shards of stars"
+        )
+    SiftMatcher()
+
+
+def make_rescorer(photos: Photos, options: StarOptions, context: DistContext) -> LocalRescorer | None:
+    """What compares local features of two stored photographs; None where the options do not ask for it."""
+    if not options.search.local:
+        return None
+    return LocalRescorer(lambda row: photos.joined.read(row, "jpg"), shown=context.rank == 0)
 
 
 def step_losses(

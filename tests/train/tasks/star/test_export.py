@@ -10,6 +10,7 @@ import torch
 from sklearn.metrics import average_precision_score
 
 from tarpon.shards.manifest import Manifest
+from tarpon.tools import cli
 from tarpon.tools.evaluate import open_best
 from tarpon.train import config, launch
 from tarpon.train.checkpoint import load_tensors
@@ -124,6 +125,23 @@ def test_a_run_whose_processes_had_less_than_whole_animals_each_is_scored(traine
     apart = evaluate(open_best(trained, change=change).problem, "test").scalars
     whole = evaluate(open_best(trained, change="search.rerank=false").problem, "test").scalars
     assert apart["map"] == pytest.approx(whole["map"], abs=1e-6)
+
+
+def test_other_ways_are_off_and_when_asked_stand_beside_plain_search(trained, tmp_path, capsys):
+    pytest.importorskip("cv2")
+    stored = json.loads((trained / "metrics.json").read_text())["test"]
+    assert not [name for name in stored if name.startswith(("expanded_", "local_"))]
+    change = "search.expand=2 search.local=3 search.rerank=false"
+    assert cli.main(["evaluate", str(trained), "--change", change, "--json", str(tmp_path / "scores.json")]) == 0
+    scores, said = json.loads((tmp_path / "scores.json").read_text())["test"], capsys.readouterr().out
+    assert scores["map"] == pytest.approx(stored["map"], abs=1e-6)
+    for way in ("expanded", "local"):
+        assert 0 < scores[f"{way}_map"] <= 1
+        assert f"{way}_map" in said
+        assert f"{way}_cmc_1" in said
+    assert scores["local_seconds"] > 0
+    assert scores["local_cmc_20"] == pytest.approx(scores["cmc_20"])  # only the first three change places
+    assert "reranked_map" not in said
 
 
 def test_thumbnails_are_whole_photographs(star_shards, small_options):

@@ -128,6 +128,8 @@ def test_a_device_is_taken_where_it_is_the_one_that_is_used(monkeypatch, gpu, as
         ("--micro_batch=2 --num_instances=4", "a batch of 2 rows over all GPUs must be a multiple of the 4 instances"),
         ("--batch-size=64", "a batch has 64 places for a set of"),
         ("--loss.circle_weight=-1", "must be at least 0"),
+        ("--search.local=21", "search.local=21 must be 0, for none, to search.top=20"),
+        ("--search.expand=-1", "expand=-1 must be 1 or more, 0 for no expansion"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(refused, word, said):
@@ -154,6 +156,11 @@ def test_a_wildlife_set_with_stars_is_one_line(refused, wild_shards, tmp_path):
     shutil.copytree(wild_shards.root, tmp_path / "wild")
     (tmp_path / "wild" / "dataset.json").write_text(json.dumps(wild_shards.card | {"stars": True}))
     assert "holds sea stars" in refused("--strategy=cotrain", f"--wildlife={tmp_path / 'wild'}")
+
+
+def test_local_features_within_data_sets_are_one_line(refused, wild_shards):
+    said = refused("--strategy=pretrain", "--search.local=5", data=wild_shards.root)
+    assert "where local features are not compared" in said
 
 
 def test_an_unknown_task_is_answered_with_this_one_too(capfd):

@@ -59,7 +59,7 @@ def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     reranking = Reranking(k1=6, k2=3)
     found = search_split(rows(), SearchOptions(reranking=reranking))
-    paths = write_outputs(folder, found, novelty=fit_novelty(found), reranking=reranking)
+    paths = write_outputs(folder, found, novelty=fit_novelty(found), search_options=SearchOptions(reranking=reranking))
     assert {path.name for path in paths} == {path.name for path in folder.iterdir()} == FILES
     return folder, found
 

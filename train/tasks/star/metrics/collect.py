@@ -18,6 +18,7 @@ from tarpon.train.tasks.star.metrics.embeddings import (
     save_embeddings,
     search_split,
 )
+from tarpon.train.tasks.star.metrics.local_search import LocalRescorer
 from tarpon.train.tasks.star.metrics.open_set import open_set_scores
 from tarpon.train.tasks.star.metrics.scores import MEANS, score, score_datasets
 
@@ -32,6 +33,7 @@ class EmbeddingMetric:
         roles: (R,) int8 by row: QUERY, GALLERY, QUERY + GALLERY or NEW of `embeddings`; 0 for a row that is not looked at.
         protocol: one sentence: which rows are queries and which are the gallery.
         search_options: how; `SearchOptions(reranking=Reranking())` also re-ranks.
+        rescorer: compares local features of a query and its nearest; None: this way of searching is left out.
         device: where the search runs.
         resamples: of the bootstrap; 0 leaves its intervals out.
         stored: float32 or float16, of the embeddings in the file.
@@ -44,12 +46,14 @@ class EmbeddingMetric:
         roles: np.ndarray,
         protocol: str,
         search_options: SearchOptions | None = None,
+        rescorer: LocalRescorer | None = None,
         device: torch.device | str = "cpu",
         resamples: int = 1000,
         stored: str = "float32",
     ) -> None:
         self._names, self._roles, self._protocol = names, roles, protocol
         self._searching, self._device = search_options or SearchOptions(), device
+        self._rescorer = rescorer
         self._resamples, self._stored = resamples, stored
         self._parts: list[dict[str, np.ndarray]] = []
 
@@ -74,12 +78,15 @@ class EmbeddingMetric:
         for batch in batches:
             roles[batch[LEFT_OUT]] = 0  # neither query nor gallery: its photograph cannot be read
         rows = join_batches(batches, names=self._names, roles=roles, protocol=self._protocol)
-        found = search_split(rows, self._searching, device=self._device)
+        found = search_split(rows, self._searching, rescorer=self._rescorer, device=self._device)
 
         def save(path: Path) -> None:
-            save_embeddings(parquet_path(path), rows, dtype=self._stored)
+            save_embeddings(parquet_path(path), found.rows, dtype=self._stored)
 
-        return Result(scalars=score_search(found, resamples=self._resamples), save=save, rows=found)
+        scalars = score_search(found, resamples=self._resamples)
+        if self._rescorer is not None:
+            scalars["local_seconds"] = self._rescorer.seconds
+        return Result(scalars=scalars, save=save, rows=found)
 
 
 def parquet_path(path: Path) -> Path:
@@ -88,7 +95,7 @@ def parquet_path(path: Path) -> Path:
 
 
 def score_search(found: SearchResult, *, resamples: int = 1000) -> dict[str, float]:
-    """Scalars of a searched split: those of `retrieval_scores.score`; flips_ and reranked_ before the means of these searches;
+    """Scalars of a searched split: those of `scores.score`; a way's name (`WAYS`) before the means of that search;
     `score_datasets` where the queries are of several data sets; `open_set_scores` where there are new animals; num_gallery."""
     identities, datasets = found.query_values("identity"), found.query_values("dataset")
     out = score(found.plain, identities=identities, resamples=resamples) | {"num_gallery": float(len(found.gallery))}

@@ -5,7 +5,7 @@ N rows, D values of an embedding, Q queries, G gallery items.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 import torch
 
 from tarpon.shards import atomic
+from tarpon.train.tasks.star.metrics.expansion import search_expanded
+from tarpon.train.tasks.star.metrics.local_search import LocalRescorer, rank_by_local_features
 from tarpon.train.tasks.star.metrics.rerank import rerank
 from tarpon.train.tasks.star.metrics.retrieval import Retrieval, search, search_within_groups
 from tarpon.train.tasks.star.metrics.search_options import SearchOptions
@@ -24,6 +26,13 @@ NOTE = b"tarpon.embeddings"  # the file's metadata of this name: {"format", "pro
 QUERY, GALLERY, NEW = 1, 2, 4  # roles; a row that is looked for among its own kind is both, QUERY + GALLERY
 WORDS = ("key", "identity", "outing", "dataset")
 VECTORS = ("embedding", "embedding_flips")
+COMPARED = ("candidates", "shared")
+WAYS = {  # of searching beside plain cosine: field of SearchResult and prefix of its scores -> what readers see
+    "flips": "with mirror images",
+    "expanded": "expanded queries",
+    "reranked": "re-ranked",
+    "local": "local features",
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,6 +58,8 @@ class EmbeddingRows:
     role: np.ndarray  # (N,) int8: QUERY, GALLERY, both added up, or NEW (its animal is not in the gallery)
     embedding: np.ndarray  # (N, D) float32, not normalised
     embedding_flips: np.ndarray | None = None  # (N, D) float32, averaged over flips of the picture
+    candidates: np.ndarray | None = None  # (N, K) int64 rows whose local features were compared with it; -1: none
+    shared: np.ndarray | None = None  # (N, K) int64 local features shared with each of them
 
     def __post_init__(self) -> None:
         for name in ("row", "role", *WORDS):
@@ -77,7 +88,9 @@ class SearchResult:
     gallery: np.ndarray  # (G,) int64 indices into `rows`; `nearest` holds indices into this
     plain: Retrieval
     flips: Retrieval | None  # by the embeddings averaged over flips
+    expanded: Retrieval | None  # plain embeddings, each query with its nearest added
     reranked: Retrieval | None  # plain embeddings, re-ranked: transductive
+    local: Retrieval | None  # the first K of plain search ordered by local features
     new: Retrieval | None  # of the NEW rows, for which only `best`, `nearest` and `similarity` say something
 
     def query_values(self, name: str) -> np.ndarray:
@@ -85,16 +98,27 @@ class SearchResult:
         return getattr(self.rows, name)[self.query]
 
     def variants(self) -> dict[str, Retrieval]:
-        """plain, flips, reranked -> the search, as far as it was made."""
-        made = {"plain": self.plain, "flips": self.flips, "reranked": self.reranked}
+        """plain, flips, expanded, reranked, local -> the search, as far as it was made."""
+        made = {name: getattr(self, name) for name in ("plain", *WAYS)}
         return {name: retrieval for name, retrieval in made.items() if retrieval is not None}
 
 
-def search_split(rows: EmbeddingRows, search_options: SearchOptions, *, device: torch.device | str = "cpu") -> SearchResult:
-    """Search the gallery for every query, in every way of the options; no row is compared with itself."""
+def search_split(
+    rows: EmbeddingRows,
+    search_options: SearchOptions,
+    *,
+    rescorer: LocalRescorer | None = None,
+    device: torch.device | str = "cpu",
+) -> SearchResult:
+    """Search the gallery for every query, in every way of the options; no row is compared with itself.
+
+    Args:
+        rescorer: compares local features, which the result's rows then hold; None: where `rows` hold them, these are taken.
+    """
     query, gallery, new = (rows.indices(role) for role in (QUERY, GALLERY, NEW))
     at = np.searchsorted(gallery, query).clip(max=len(gallery) - 1)
-    plain_way = partial(search, strip_bytes=search_options.strip_bytes, device=device)
+    common = {"strip_bytes": search_options.strip_bytes, "device": device}
+    plain_way = partial(search, **common)
 
     def run(vectors: np.ndarray, method: partial, queries: np.ndarray, exclude: np.ndarray) -> Retrieval:
         tensors = (torch.as_tensor(vectors[own], device=device) for own in (queries, gallery))
@@ -110,16 +134,44 @@ def search_split(rows: EmbeddingRows, search_options: SearchOptions, *, device: 
         return search_within_groups(method, *tensors, **groups, **named)
 
     own = np.where(gallery[at] == query, at, -1)
-    way = partial(rerank, reranking=search_options.reranking, strip_bytes=search_options.strip_bytes, device=device)
+    reranking = partial(rerank, reranking=search_options.reranking, **common)
+    expanding = partial(search_expanded, expansion=search_options.expansion, **common)
+    plain = run(rows.embedding, plain_way, query, own)
+    if rescorer is not None:
+        rows = _with_local_features(rows, plain.nearest[:, : search_options.local], query, gallery, rescorer=rescorer)
+    local_way = (
+        partial(rank_by_local_features, **_compared(rows, query, gallery), **common) if rows.shared is not None else None
+    )
     return SearchResult(
         rows=rows,
         query=query,
         gallery=gallery,
-        plain=run(rows.embedding, plain_way, query, own),
+        plain=plain,
         flips=None if rows.embedding_flips is None else run(rows.embedding_flips, plain_way, query, own),
-        reranked=None if search_options.reranking is None else run(rows.embedding, way, query, own),
+        expanded=None if search_options.expansion is None else run(rows.embedding, expanding, query, own),
+        reranked=None if search_options.reranking is None else run(rows.embedding, reranking, query, own),
+        local=None if local_way is None else run(rows.embedding, local_way, query, own),
         new=run(rows.embedding, plain_way, new, np.full(len(new), -1)) if len(new) else None,
     )
+
+
+def _with_local_features(
+    rows: EmbeddingRows, nearest: np.ndarray, query: np.ndarray, gallery: np.ndarray, *, rescorer: LocalRescorer
+) -> EmbeddingRows:
+    """The rows with what each query (Q,) shares with its nearest (Q, K), indices into gallery (G,)."""
+    whole = {
+        name: np.full((len(rows), nearest.shape[1]), empty, np.int64) for name, empty in zip(COMPARED, (-1, 0), strict=True)
+    }
+    whole["candidates"][query] = np.where(nearest >= 0, rows.row[gallery][nearest], -1)
+    whole["shared"][query] = rescorer.count(rows.row[query], whole["candidates"][query])
+    return replace(rows, **whole)
+
+
+def _compared(rows: EmbeddingRows, query: np.ndarray, gallery: np.ndarray) -> dict[str, np.ndarray]:
+    """`nearest` and `shared` of the queries, as rank_by_local_features takes them."""
+    candidates = rows.candidates[query]
+    places = np.searchsorted(rows.row[gallery], candidates).clip(max=len(gallery) - 1)  # rows ascend
+    return {"nearest": np.where(candidates >= 0, places, -1), "shared": rows.shared[query]}
 
 
 def join_batches(
@@ -152,7 +204,8 @@ def join_batches(
 
 
 def save_embeddings(path: Path, rows: EmbeddingRows, *, dtype: str = "float32") -> None:
-    """One parquet file: row, key, identity, outing, dataset, role, embedding (a fixed-size list) and embedding_flips if any.
+    """One parquet file: row, key, identity, outing, dataset, role, embedding (a fixed-size list) and, if there are
+    any, embedding_flips, candidates and shared.
 
     Args:
         dtype: float32 or float16 of the stored vectors; half of them orders near neighbours anew.
@@ -160,10 +213,10 @@ def save_embeddings(path: Path, rows: EmbeddingRows, *, dtype: str = "float32") 
     if dtype not in ("float32", "float16"):
         raise ValueError(f"dtype={dtype!r} must be float32 or float16")
     columns = {name: pa.array(getattr(rows, name)) for name in ("row", *WORDS, "role")}
-    for name in VECTORS:
+    for name in (*VECTORS, *COMPARED):
         vectors = getattr(rows, name)
         if vectors is not None:
-            flat = pa.array(np.ascontiguousarray(vectors, dtype).ravel())
+            flat = pa.array(np.ascontiguousarray(vectors, dtype if name in VECTORS else np.int64).ravel())
             columns[name] = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
     note = json.dumps({"format": FORMAT, "protocol": rows.protocol})
     table = pa.table(columns).replace_schema_metadata({NOTE: note.encode()})
@@ -182,11 +235,12 @@ def load_embeddings(path: Path) -> EmbeddingRows:
     if note.get("format") != FORMAT:
         raise ValueError(f"{path}: not a file of embeddings of format {FORMAT}; write it again")
     held = {field.name for field in fields(EmbeddingRows)} & set(table.column_names)
-    arrays = {name: _vectors(table[name]) if name in VECTORS else table[name].to_numpy() for name in held}
+    types = dict.fromkeys(VECTORS, np.float32) | dict.fromkeys(COMPARED, np.int64)
+    arrays = {name: _lists(table[name], types[name]) if name in types else table[name].to_numpy() for name in held}
     words = {name: arrays[name].astype(str) for name in WORDS}
     return EmbeddingRows(protocol=note["protocol"], **(arrays | words))
 
 
-def _vectors(column: pa.ChunkedArray) -> np.ndarray:
+def _lists(column: pa.ChunkedArray, dtype: type) -> np.ndarray:
     flat = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
-    return flat.astype(np.float32, copy=False).reshape(len(column), column.type.list_size)
+    return flat.astype(dtype, copy=False).reshape(len(column), column.type.list_size)

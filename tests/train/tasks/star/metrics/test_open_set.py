@@ -98,3 +98,23 @@ def test_nothing_to_learn_from_is_refused():
     retrieval = found()
     with pytest.raises(ValueError, match="no query has a match"):
         fit_novelty_rule(retrieval.take(~retrieval.valid))
+
+
+def test_the_threshold_keeps_its_rate_on_animals_that_are_in_no_split():
+    """Learnt with the known animals' own photographs taken out, then asked about 600 photographs of 150 animals never seen."""
+    made = torch.Generator().manual_seed(3)
+    centre = torch.randn(350, 16, generator=made)
+
+    def photographs(animals: np.ndarray) -> torch.Tensor:
+        return centre[animals] + 0.4 * torch.randn(len(animals), 16, generator=made)
+
+    known, new = np.arange(200).repeat(4), np.arange(200, 350).repeat(4)
+    gallery, validation, test = (photographs(known) for _ in range(3))
+    named = {"gallery_labels": known}
+    novelty = fit_novelty_rule(search(validation, gallery, query_labels=known, **named), fpr=0.05)
+    strangers = search(photographs(new), gallery, query_labels=new, **named)
+    assert not strangers.valid.any()
+    # 600 draws at 5%: 2 standard deviations are 1.8%; animals, of which there are four photographs each, widen it
+    assert 0.02 <= (~novelty.is_new(strangers.best)).mean() <= 0.08
+    again = search(test, gallery, query_labels=known, **named)
+    assert novelty.is_new(again.best).mean() < 0.1  # and animals of the gallery are known on another day
