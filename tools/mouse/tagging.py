@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tarpon.models.temporal.tagger import FrameTagger
 from tarpon.shards.sources.mouse.pose_points import body_length
+from tarpon.shards.sources.mouse.stance import usual_distances
 from tarpon.shards.sources.video import clips as video
 from tarpon.shards.sources.video.display import Display
 from tarpon.shards.sources.video.recording import Recording
