@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from tarpon.pipelines.clip.checks import check_clips
+from tarpon.pipelines.clip.stance import usual_distances
 from tarpon.pipelines.feed import StoredRow
 from tarpon.pipelines.noise import NoiseBank, NoiseSlice
 from tarpon.shards.manifest import Manifest
@@ -18,7 +19,6 @@ from tarpon.shards.npy import read_npy
 from tarpon.shards.quarantine import BadSample, Fault
 from tarpon.shards.sampling.draws import ClipAugment, ClipDraw, draw_clip, index_window_frames
 from tarpon.shards.sampling.plan import Slots, choose_start, tile_starts, weight_windows
-from tarpon.shards.sources.mouse.stance import usual_distances
 
 GREY = 128.0  # grey level about which contrast is scaled
 
@@ -111,7 +111,11 @@ class ClipFields:
     def _load_points(
         self, stored: StoredRow, index: np.ndarray, valid: np.ndarray, draw: ClipDraw | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(keypoints, pose): the target (T, K, 3) x, y, visible in 0..1 of the frame, and the input as `PoseFeatures` takes it."""
+        """(keypoints, pose), the target and the input of a window.
+
+        keypoints (T, K, 3): x, y in 0..1 of the frame, visible. pose (T, K, 3): x, y in body lengths, visible; with a stance
+        (T, K, 3 + K): then the usual distance to each point, in body lengths, 0 where not known.
+        """
         points = len(self.swap)
         shape = (len(index), points, 3)
         if not stored.value("keypoints_size"):
@@ -132,7 +136,7 @@ class ClipFields:
         length = body if np.isfinite(body) and body > 0 else 1.0
         pose = [np.where(seen[..., None], moved * side / length, 0), seen[..., None]]
         if self.stance_frames:
-            pose.append(self._measure_stance(trial, side, draw)[index] / length)
+            pose.append(self._measure_stance(trial, side, draw)[index] / length * valid[:, None, None])
         return keypoints, np.concatenate(pose, -1).astype(np.float32)
 
     def _measure_stance(self, trial: np.ndarray, side: np.ndarray, draw: ClipDraw | None) -> np.ndarray:

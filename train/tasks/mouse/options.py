@@ -39,7 +39,9 @@ class ModelOptions:
         if self.norm not in ("frame", "clip"):
             raise ValueError(f"model.norm={self.norm!r} must be frame or clip")
         if self.stance_frames < 0 or self.stance_frames == 1:
-            raise ValueError(f"model.stance_frames={self.stance_frames} must be at least 2, better some hundreds; 0 = not compared")
+            raise ValueError(
+                f"model.stance_frames={self.stance_frames} must be at least 2, better some hundreds; 0 = not compared"
+            )
         if self.hidden < 8 or self.layers < 1 or not (0 <= self.dropout < 1 and 0 <= self.head_dropout < 1):
             raise ValueError(
                 f"model: hidden={self.hidden} must be at least 8, layers={self.layers} at least 1, "
