@@ -115,6 +115,7 @@ def label(
     *,
     chunk: int,
     min_bout: int = 1,
+    trial_frames: int = 0,
     note: str | None = None,
     extras: Extras = Extras(),  # noqa: B008 (frozen)
     told: Callable[[int], None] = lambda frames: None,
@@ -128,7 +129,7 @@ def label(
     """
     recording = Recording(path)
     info, parts = recording.info, []
-    for part in windows(recording, tagger, xyl, chunk=chunk):
+    for part in windows(recording, tagger, xyl, chunk=chunk, trial_frames=trial_frames):
         parts.append(part)
         told(len(part[0]))
     if not parts:
@@ -147,13 +148,13 @@ def label(
 
 
 def windows(
-    recording: Recording, tagger: Tagger, xyl: np.ndarray | None, *, chunk: int
+    recording: Recording, tagger: Tagger, xyl: np.ndarray | None, *, chunk: int, trial_frames: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Probabilities (n, C) and points (n, K, 2) in 0..1 of successive stretches of a video, each frame once."""
     held: list[Tensor] = []  # frames not yet let go, as (3, S, S) uint8
     first, done = 0, 0  # video frame of held[0]; frames answered
     reach, phase = tagger.reach, tagger.model.encoder.phase
-    scale, usual = body_length(xyl) if xyl is not None else float("nan"), stance_of(xyl, tagger)
+    scale, usual = body_length(xyl) if xyl is not None else float("nan"), stance_of(xyl, tagger.options, trial_frames)
     frames, display, more = iter(recording), Display(), True
     while more:
         begun = time.perf_counter()
@@ -188,12 +189,13 @@ def picture(frame: av.VideoFrame, tagger: Tagger, info: video.VideoInfo, display
     return F.interpolate(pixels[None], (size, size), mode="bilinear", antialias=True)[0]
 
 
-def stance_of(xyl: np.ndarray | None, tagger: Tagger) -> np.ndarray | None:
-    """(T, K, K) usual distances of a recording in pixels; None without a track or where the model compares with none."""
-    options = tagger.options
+def stance_of(xyl: np.ndarray | None, options: MouseOptions, trial_frames: int) -> np.ndarray | None:
+    """(T, K, K) usual distances of a recording in pixels, trial by trial; None without a track or without the comparison."""
     if xyl is None or not options.model.stance_frames:
         return None
-    return usual_distances(xyl, frames=options.model.stance_frames, likelihood=options.window.kp_likelihood)
+    trials = [xyl[first : first + trial_frames] for first in range(0, len(xyl), trial_frames)] if trial_frames else [xyl]
+    ways = {"frames": options.model.stance_frames, "likelihood": options.window.kp_likelihood}
+    return np.concatenate([usual_distances(trial, **ways) for trial in trials])
 
 
 def pose_of(
