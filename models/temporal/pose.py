@@ -116,7 +116,10 @@ class PoseFeatures(nn.Module):
         angles = torch.tensor([[index[name] for name in row] for row in graph.angles], dtype=torch.long).view(-1, 3)
         self.register_buffer("edges", edges, persistent=False)
         self.register_buffer("angles", angles, persistent=False)
-        self.register_buffer("loose", (edges == index[CENTROID]).any(-1), persistent=False)
+        loose = (edges == index[CENTROID]).any(-1)
+        self.register_buffer("loose", loose, persistent=False)
+        # numbers of the other edges: picking by a mask would wait for the GPU
+        self.register_buffer("tight", (~loose).nonzero()[:, 0], persistent=False)
 
     def forward(self, pose: Tensor) -> tuple[Tensor, Tensor]:
         """Measure a pose.
@@ -146,17 +149,16 @@ class PoseFeatures(nn.Module):
         features = [lengths, angles, speeds, length_change, angle_change]
         mask = [has_length, has_angle, has_speed, has_length_change, has_angle_change]
         if self.stance:
-            tight = ~self.loose
             usual, known = self._measure_stance(pose[..., 3:].float())
-            now = torch.cat([lengths[..., tight], angles], -1)
+            now = torch.cat([lengths[..., self.tight], angles], -1)
             features.append((now - usual) * MOTION_GAIN)
-            mask.append(known & torch.cat([has_length[..., tight], has_angle], -1))
+            mask.append(known & torch.cat([has_length[..., self.tight], has_angle], -1))
         features, mask = torch.cat(features, -1), torch.cat(mask, -1)
         return torch.where(mask, features, 0), mask.float()
 
     def _measure_stance(self, usual: Tensor) -> tuple[Tensor, Tensor]:
         """Usual distances (B, T, K, K) -> usual lengths and angles (B, T, E without the centroid + A), and which are known."""
-        a, b = self.edges[~self.loose].unbind(-1)
+        a, b = self.edges[self.tight].unbind(-1)
         lengths = usual[..., a, b]
         centre, a, b = self.angles.unbind(-1)
         u, v, w = usual[..., centre, a], usual[..., centre, b], usual[..., a, b]
