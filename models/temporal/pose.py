@@ -82,12 +82,14 @@ class PoseGraph:
             angles=tuple(tuple(row) for row in (own_angles if angles is None else angles)),
         )
 
-    def feature_names(self) -> tuple[str, ...]:
-        """Names of the F features, in order."""
+    def feature_names(self, *, stance: bool = False) -> tuple[str, ...]:
+        """Names of the F features, in order; with `stance` also those measured against the animal's usual posture."""
         lengths = [f"length {a}-{b}" for a, b in self.edges]
         angles = [f"angle {a}-{centre}-{b}" for centre, a, b in self.angles]
         speeds = [f"speed {point}" for point in self.points]
-        return (*lengths, *angles, *speeds, *(f"change of {name}" for name in lengths + angles))
+        usual = [f"length {a}-{b}" for a, b in self.edges if CENTROID not in (a, b)] + angles if stance else []
+        changes = [f"change of {name}" for name in lengths + angles]
+        return (*lengths, *angles, *speeds, *changes, *(f"{name} against usual" for name in usual))
 
 
 class PoseFeatures(nn.Module):
@@ -98,35 +100,43 @@ class PoseFeatures(nn.Module):
         angles, unsigned, in units of pi, so 0..1 and without a jump (a mirrored pose has the same);
         speeds: displacement of each point since the frame before, in tenths of a body length;
         changes since the frame before of each length (tenths of a body length) and angle (tenths of pi), signed.
+    With `stance`, F is larger by the edges without the centroid and A:
+        each such length (tenths of a body length) and angle (tenths of pi) less what it is in the animal's usual posture. One
+        animal's stance differs from another's as much as a paw held up does from one on the ground.
     All are unchanged by moving or turning the pose; dividing by the body length makes them unchanged by scale.
     """
 
-    def __init__(self, graph: PoseGraph) -> None:
+    def __init__(self, graph: PoseGraph, *, stance: bool = False) -> None:
         super().__init__()
         self.graph = graph
-        self.width = len(graph.feature_names())
+        self.stance = stance
+        self.width = len(graph.feature_names(stance=stance))
         index = {name: i for i, name in enumerate((*graph.points, CENTROID))}
         edges = torch.tensor([[index[name] for name in row] for row in graph.edges], dtype=torch.long).view(-1, 2)
         angles = torch.tensor([[index[name] for name in row] for row in graph.angles], dtype=torch.long).view(-1, 3)
         self.register_buffer("edges", edges, persistent=False)
         self.register_buffer("angles", angles, persistent=False)
-        self.register_buffer("loose", (edges == index[CENTROID]).any(-1), persistent=False)
+        loose = (edges == index[CENTROID]).any(-1)
+        self.register_buffer("loose", loose, persistent=False)
+        # numbers of the other edges: picking by a mask would wait for the GPU
+        self.register_buffer("tight", (~loose).nonzero()[:, 0], persistent=False)
 
     def forward(self, pose: Tensor) -> tuple[Tensor, Tensor]:
         """Measure a pose.
 
         Args:
             pose: (B, T, K, 3): x, y in body lengths of the trial with the same unit on both axes, and visible 0 or 1.
-                Coordinates of invisible points are never read; they may be NaN.
+                Coordinates of invisible points are never read; they may be NaN. With `stance` (B, T, K, 3 + K): then the
+                usual distances to each point, in the same unit, 0 where not known.
 
         Returns:
             features (B, T, F) float32, 0 where not known; mask (B, T, F) float32, 1 where known.
             Speeds and changes need the point in both frames and are not known in the first frame.
         """
-        if pose.ndim != 4 or pose.shape[2:] != (len(self.graph.points), 3):
-            raise ValueError(
-                f"pose must be (B, T, {len(self.graph.points)}, 3) for {self.graph.points}, got {tuple(pose.shape)}"
-            )
+        points = len(self.graph.points)
+        wide = 3 + points * self.stance
+        if pose.ndim != 4 or pose.shape[2:] != (points, wide):
+            raise ValueError(f"pose must be (B, T, {points}, {wide}) for {self.graph.points}, got {tuple(pose.shape)}")
         visible = pose[..., 2] > 0.5
         xy = torch.where(visible[..., None], pose[..., :2], 0).float()
         lengths, has_length = self._measure_lengths(xy, visible)
@@ -136,9 +146,26 @@ class PoseFeatures(nn.Module):
         same_set = (visible[:, 1:] == visible[:, :-1]).all(-1, keepdim=True)
         length_change, has_length_change = _compute_changes(lengths, has_length, same_set | ~self.loose)
         angle_change, has_angle_change = _compute_changes(angles, has_angle, torch.ones_like(same_set))
-        features = torch.cat([lengths, angles, speeds, length_change, angle_change], -1)
-        mask = torch.cat([has_length, has_angle, has_speed, has_length_change, has_angle_change], -1)
+        features = [lengths, angles, speeds, length_change, angle_change]
+        mask = [has_length, has_angle, has_speed, has_length_change, has_angle_change]
+        if self.stance:
+            usual, known = self._measure_stance(pose[..., 3:].float())
+            now = torch.cat([lengths[..., self.tight], angles], -1)
+            features.append((now - usual) * MOTION_GAIN)
+            mask.append(known & torch.cat([has_length[..., self.tight], has_angle], -1))
+        features, mask = torch.cat(features, -1), torch.cat(mask, -1)
         return torch.where(mask, features, 0), mask.float()
+
+    def _measure_stance(self, usual: Tensor) -> tuple[Tensor, Tensor]:
+        """Usual distances (B, T, K, K) -> usual lengths and angles (B, T, E without the centroid + A), and which are known."""
+        a, b = self.edges[self.tight].unbind(-1)
+        lengths = usual[..., a, b]
+        centre, a, b = self.angles.unbind(-1)
+        u, v, w = usual[..., centre, a], usual[..., centre, b], usual[..., a, b]
+        known = (u > SHORTEST) & (v > SHORTEST) & (w > 0)
+        cosine = (u.square() + v.square() - w.square()) / torch.where(known, 2 * u * v, 1)  # of the triangle's corner
+        angles = torch.where(known, cosine, 0).clamp(-1, 1).acos() / torch.pi
+        return torch.cat([lengths, angles], -1), torch.cat([lengths > 0, known], -1)
 
     def _measure_lengths(self, xy: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         count = visible.sum(-1)
@@ -161,17 +188,17 @@ class PoseFeatures(nn.Module):
 
 
 class PoseEncoder(nn.Module):
-    """A pose (B, T, K, 3), as in `PoseFeatures`, -> (B, T, dim): features and mask, one linear layer, GELU, dropout."""
+    """A pose, as `PoseFeatures` takes it, -> (B, T, dim): features and mask, one linear layer, GELU, dropout."""
 
-    def __init__(self, graph: PoseGraph, *, dim: int = 128, dropout: float = 0.15) -> None:
+    def __init__(self, graph: PoseGraph, *, dim: int = 128, dropout: float = 0.15, stance: bool = False) -> None:
         super().__init__()
-        self.features = PoseFeatures(graph)
+        self.features = PoseFeatures(graph, stance=stance)
         self.linear = nn.Linear(2 * self.features.width, dim)
         self.dropout = nn.Dropout(dropout)
         self.dim = dim
 
     def forward(self, pose: Tensor) -> Tensor:
-        """(B, T, K, 3) as in `PoseFeatures.forward` -> (B, T, dim)."""
+        """(B, T, K, 3 or 3 + K) as in `PoseFeatures.forward` -> (B, T, dim)."""
         x = torch.cat(self.features(pose), -1).to(self.linear.weight.dtype)
         return self.dropout(nn.functional.gelu(self.linear(x)))
 

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from tarpon.pipelines.clip.checks import check_clips
+from tarpon.pipelines.clip.stance import usual_distances
 from tarpon.pipelines.feed import StoredRow
 from tarpon.pipelines.noise import NoiseBank, NoiseSlice
 from tarpon.shards.manifest import Manifest
@@ -43,6 +44,7 @@ class ClipFields:
     merge: tuple[int, ...]  # original class -> class; -1 leaves a class out
     swap: tuple[int, ...]  # point k of the mirrored animal is point swap[k]
     noise_sd: float = 0.0  # of full scale; 0 needs no noise bank
+    stance_frames: int = 0  # frames whose usual distances between the points go with each pose; 0: none do
     banks: Mapping[str, NoiseBank] = field(init=False)
 
     column: ClassVar[str] = "clip"
@@ -109,12 +111,17 @@ class ClipFields:
     def _load_points(
         self, stored: StoredRow, index: np.ndarray, valid: np.ndarray, draw: ClipDraw | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(keypoints, pose), each (T, K, 3) x, y, visible: the target in 0..1 of the frame, and the input in body lengths."""
+        """(keypoints, pose), the target and the input of a window.
+
+        keypoints (T, K, 3): x, y in 0..1 of the frame, visible. pose (T, K, 3): x, y in body lengths, visible; with a stance
+        (T, K, 3 + K): then the usual distance to each point, in body lengths, 0 where not known.
+        """
         points = len(self.swap)
         shape = (len(index), points, 3)
         if not stored.value("keypoints_size"):
-            return np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        xyl = load_array(stored, "keypoints", (int(stored.value("frames")), points, 3))[index]
+            return np.zeros(shape, np.float32), np.zeros((*shape[:2], 3 + points * bool(self.stance_frames)), np.float32)
+        trial = load_array(stored, "keypoints", (int(stored.value("frames")), points, 3))
+        xyl = trial[index]
         side = np.array([stored.value("width"), stored.value("height")], np.float32)
         visible = (xyl[..., 2] >= self.likelihood) & np.isfinite(xyl[..., :2]).all(-1) & valid[:, None]
         xy = np.where(visible[..., None], xyl[..., :2] / side, 0)
@@ -126,8 +133,20 @@ class ClipFields:
         body = float(stored.value("body_length"))
         seen = visible & np.isfinite(body)
         moved = xy if draw is None else xy + draw.jitter
-        pose = np.where(seen[..., None], moved * side / (body if np.isfinite(body) and body > 0 else 1.0), 0)
-        return keypoints, np.concatenate([pose, seen[..., None]], -1).astype(np.float32)
+        length = body if np.isfinite(body) and body > 0 else 1.0
+        pose = [np.where(seen[..., None], moved * side / length, 0), seen[..., None]]
+        if self.stance_frames:
+            pose.append(self._measure_stance(trial, side, draw)[index] / length * valid[:, None, None])
+        return keypoints, np.concatenate(pose, -1).astype(np.float32)
+
+    def _measure_stance(self, trial: np.ndarray, side: np.ndarray, draw: ClipDraw | None) -> np.ndarray:
+        """(T, K, K) usual distances in px of a whole trial (T, K, 3), mirrored and shifted as its poses are."""
+        if draw is not None:
+            place = trial[..., :2] * np.array([-1 if draw.flip else 1, 1], np.float32)
+            trial = np.concatenate([place, trial[..., 2:]], -1)
+            trial = np.take(trial, self.swap, 1) if draw.flip else trial
+            trial[..., :2] += draw.jitter * side
+        return usual_distances(trial, frames=self.stance_frames, likelihood=self.likelihood)
 
     def _load_actions(self, stored: StoredRow, index: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """(T,) int64 merged classes, -1 where unlabelled or padded."""

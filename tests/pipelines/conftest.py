@@ -66,8 +66,10 @@ def make_loader() -> Callable[..., Loader]:
         prefetch: int = 2,
         resize: bool = False,
         decode_batches: int = 0,
+        stance_frames: int = 0,
     ) -> Loader:
-        fields = ClipFields(frames=frames, size=size, likelihood=LIKELIHOOD, merge=MERGE, swap=SWAP, noise_sd=noise_sd, **GREYS)
+        ways = {"noise_sd": noise_sd, "stance_frames": stance_frames}
+        fields = ClipFields(frames=frames, size=size, likelihood=LIKELIHOOD, merge=MERGE, swap=SWAP, **ways, **GREYS)
         feed = Feed(manifest, Reader(manifest), fields, pool=np.arange(len(manifest)), budget=Budget(limit=limit))
         graph = ClipGraph(size=size, batch=batch, resize=resize, noise=noise_sd > 0)
         return Loader(graph, feed, device=device, prefetch=prefetch, decode_batches=decode_batches)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tarpon.models.temporal.tagger import FrameTagger
+from tarpon.pipelines.clip.stance import usual_distances
 from tarpon.pipelines.feed import StoredRow
 from tarpon.pipelines.loader import Loader
 from tarpon.shards.npy import read_npy
@@ -48,20 +49,29 @@ class ExportedTagger(nn.Module):
                 setattr(tagger.encoder, name, None)  # a pass of fixed size would fix the number of frames
 
     def forward(
-        self, frames: Tensor, valid: Tensor, points: Tensor | None = None, body: Tensor | None = None
+        self,
+        frames: Tensor,
+        valid: Tensor,
+        points: Tensor | None = None,
+        body: Tensor | None = None,
+        usual: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """frames (B, T, S, S, 3) uint8, valid (B, T) bool, and with a pose encoder points (B, T, K, 3) and body (B,)."""
-        pose = None if points is None else self.make_pose(points, body, valid)
+        """frames (B, T, S, S, 3) uint8, valid (B, T) bool; with a pose encoder points (B, T, K, 3) and body (B,); with the
+        stance also usual (B, T, K, K)."""
+        pose = None if points is None else self.make_pose(points, body, valid, usual)
         out = self.tagger(self.normalise(frames), valid, pose)
         return tuple(read_outputs(out))
 
-    def make_pose(self, points: Tensor, body: Tensor, valid: Tensor) -> Tensor:
-        """(B, T, K, 3) as `PoseFeatures` takes it: x, y in body lengths, and visible 0 or 1."""
+    def make_pose(self, points: Tensor, body: Tensor, valid: Tensor, usual: Tensor | None = None) -> Tensor:
+        """As `PoseFeatures` takes it: x, y in body lengths, visible 0 or 1, and with the stance the usual distances."""
         known = (points[..., 2] >= self.likelihood) & points[..., :2].isfinite().all(-1) & valid[..., None]
         seen = known & (body.isfinite() & (body > 0))[:, None, None]
         length = torch.where(body > 0, body, 1.0)[:, None, None, None]
         place = torch.where(seen[..., None], points[..., :2] / length, 0.0)
-        return torch.cat([place, seen[..., None].float()], -1)
+        pose = [place, seen[..., None].float()]
+        if usual is not None:
+            pose.append(torch.where(valid[..., None, None], usual / length, 0.0))
+        return torch.cat(pose, -1)
 
 
 def read_outputs(out: Mapping[str, Tensor]) -> Iterator[Tensor]:
@@ -101,6 +111,12 @@ def list_inputs(model: FrameTagger, options: MouseOptions, points: list[str]) ->
         holds = f"{', '.join(points)}: x, y in pixels of the source and likelihood; NaN or 0 where unknown"
         yield Port(name="points", dtype="float32", shape=("B", "T", len(points), 3), holds=holds)
         yield Port(name="body", dtype="float32", shape=("B",), holds="body length in pixels of the source; 0: no track")
+    if model.pose is not None and model.pose.features.stance:
+        holds = (
+            f"median distance in pixels of the source between each two points over the {options.model.stance_frames} frames "
+            "around; 0: not known"
+        )
+        yield Port(name="usual", dtype="float32", shape=("B", "T", len(points), len(points)), holds=holds)
 
 
 def list_outputs(model: FrameTagger, options: MouseOptions, points: list[str]) -> Iterator[Port]:
@@ -121,6 +137,8 @@ def read_samples(request: Request) -> Iterator[Sample]:
         inputs = [to_pixels(raw["clip"].cpu()[:, :FRAMES]), kept["valid"]]
         if model.pose is not None:
             inputs += read_points(loader, batch, count=kept["clip"].shape[1])
+        if model.pose is not None and model.pose.features.stance:
+            inputs.append(read_stance(loader, batch, count=kept["clip"].shape[1]))
         yield Sample(inputs=tuple(inputs), expected=tuple(read_outputs(model(**kept))), rows=count_rows(batch))
         half = max(kept["clip"].shape[1] // 2, 3)
         short = {name: value[:1, :half].contiguous() for name, value in kept.items()}
@@ -141,6 +159,20 @@ def read_points(loader: Loader, batch: Batch, *, count: int) -> tuple[Tensor, Te
         points[place] = torch.from_numpy(read_npy(stored.read("keypoints"))[index].copy())
         bodies[place] = float(stored.value("body_length"))
     return points, bodies.nan_to_num(0.0)
+
+
+def read_stance(loader: Loader, batch: Batch, *, count: int) -> Tensor:
+    """Usual distances (B, T, K, K) in pixels of a batch of windows."""
+    fields, points = loader.feed.fields, batch["pose"].shape[2]
+    usual = torch.zeros(len(batch["row"]), count, points, points)
+    for place, (row, start) in enumerate(zip(batch["row"].tolist(), batch["start"].tolist(), strict=True)):
+        stored = StoredRow(loader.feed.manifest, loader.feed.reader, row)
+        if row >= 0 and stored.value("keypoints_size"):
+            index, _, _ = index_window_frames(trial=int(stored.value("frames")), start=start, frames=count, roll=0)
+            trial = read_npy(stored.read("keypoints"))
+            made = usual_distances(trial, frames=fields.stance_frames, likelihood=fields.likelihood)
+            usual[place] = torch.from_numpy(made[index])
+    return usual
 
 
 def rebuild(facts: Mapping) -> ExportedTagger:

@@ -29,6 +29,7 @@ def mouse(
     max_blank: float = MAX_BLANK,
     chunk: int = 360,
     min_bout: int = 1,
+    trial_frames: int = 0,
     formats: str = "csv",
     annotated: bool = False,
 ) -> int:
@@ -46,12 +47,17 @@ def mouse(
         scorer: whose points, where several tracked a video; Tarpon's own predictions are taken only by DLC_tarpon.
         max_blank: largest share of a video's frames without any point; above it the pose file is refused.
         chunk: frames through the model at once; memory grows with it, answers do not change.
+        trial_frames: frames of the trials that a recording is cut into. A model that compares poses with the animal's stance
+            (model.stance_frames) then takes that of each trial by itself, as in training. 0: that of the frames around,
+            whatever the trial.
         min_bout: frames; a shorter bout takes the action of its longer neighbour, in both tables. 1: no filter.
         formats: what else to write, by comma: boris (<stem>_boris.csv), deepethogram (<stem>_labels.csv), dlc
             (<stem>DLC_tarpon.csv with a likelihood column), nwb (<stem>.nwb). csv: our own tables, which are written anyway.
         annotated: <stem>_annotated.mp4: the video with points, class, probability and a strip of the classes over time.
     """
     which = PoseChoice(mode=pose, individual=individual, track=track, scorer=scorer, max_blank=max_blank)
+    if trial_frames < 0:
+        raise ValueError(f"trial_frames={trial_frames} must be at least 1, or 0 for recordings that are not cut into trials")
     if min(chunk, min_bout) < 1:
         raise ValueError(f"chunk={chunk} and min_bout={min_bout} must be at least 1 frame (min_bout 1: no filter)")
     from tarpon.tools.mouse.tagging import label, load_tagger  # here: --help and a mistake above need not wait for PyTorch
@@ -65,7 +71,8 @@ def mouse(
             try:
                 xyl, told = track_of(path, tagger.points, which) if tagger.model.pose is not None else (None, UNUSED)
                 alone = xyl is None and tagger.model.pose is not None and pose == "auto"
-                ways = {"chunk": chunk, "min_bout": min_bout, "note": NO_POSE if alone else None, "extras": extras}
+                ways = {"chunk": chunk, "trial_frames": trial_frames, "min_bout": min_bout, "extras": extras}
+                ways |= {"note": NO_POSE if alone else None}
                 frames, bouts, faults = label(path, tagger, xyl, target, **ways, told=progress.update)
                 blind, short = blind + alone, short + bool(faults)
                 rows.append((path.name, frames, bouts, "; ".join([*faults, told])))

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tarpon.models.temporal.tagger import FrameTagger
+from tarpon.pipelines.clip.stance import usual_distances
 from tarpon.shards.sources.mouse.pose_points import body_length
 from tarpon.shards.sources.video import clips as video
 from tarpon.shards.sources.video.display import Display
@@ -114,6 +115,7 @@ def label(
     *,
     chunk: int,
     min_bout: int = 1,
+    trial_frames: int = 0,
     note: str | None = None,
     extras: Extras = Extras(),  # noqa: B008 (frozen)
     told: Callable[[int], None] = lambda frames: None,
@@ -127,7 +129,7 @@ def label(
     """
     recording = Recording(path)
     info, parts = recording.info, []
-    for part in windows(recording, tagger, xyl, chunk=chunk):
+    for part in windows(recording, tagger, xyl, chunk=chunk, trial_frames=trial_frames):
         parts.append(part)
         told(len(part[0]))
     if not parts:
@@ -146,13 +148,13 @@ def label(
 
 
 def windows(
-    recording: Recording, tagger: Tagger, xyl: np.ndarray | None, *, chunk: int
+    recording: Recording, tagger: Tagger, xyl: np.ndarray | None, *, chunk: int, trial_frames: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Probabilities (n, C) and points (n, K, 2) in 0..1 of successive stretches of a video, each frame once."""
     held: list[Tensor] = []  # frames not yet let go, as (3, S, S) uint8
     first, done = 0, 0  # video frame of held[0]; frames answered
     reach, phase = tagger.reach, tagger.model.encoder.phase
-    scale = body_length(xyl) if xyl is not None else float("nan")
+    scale, usual = body_length(xyl) if xyl is not None else float("nan"), stance_of(xyl, tagger.options, trial_frames)
     frames, display, more = iter(recording), Display(), True
     while more:
         begun = time.perf_counter()
@@ -165,7 +167,7 @@ def windows(
         ready = len(held) + first - done - (reach if more else 0)  # the last frames wait for what follows them
         if ready <= 0:
             continue
-        probs, xy = answer(tagger, torch.stack(held), pose_of(xyl, first, len(held), tagger, scale=scale))
+        probs, xy = answer(tagger, torch.stack(held), pose_of(xyl, first, len(held), tagger, scale=scale, usual=usual))
         low = done - first
         yield probs[low : low + ready], None if xy is None else xy[low : low + ready]
         done += ready
@@ -187,16 +189,30 @@ def picture(frame: av.VideoFrame, tagger: Tagger, info: video.VideoInfo, display
     return F.interpolate(pixels[None], (size, size), mode="bilinear", antialias=True)[0]
 
 
-def pose_of(xyl: np.ndarray | None, first: int, count: int, tagger: Tagger, *, scale: float) -> Tensor | None:
-    """(1, T, K, 3) pose input of a stretch; all invisible where there is no track."""
+def stance_of(xyl: np.ndarray | None, options: MouseOptions, trial_frames: int) -> np.ndarray | None:
+    """(T, K, K) usual distances of a recording in pixels, trial by trial; None without a track or without the comparison."""
+    if xyl is None or not options.model.stance_frames:
+        return None
+    trials = [xyl[first : first + trial_frames] for first in range(0, len(xyl), trial_frames)] if trial_frames else [xyl]
+    ways = {"frames": options.model.stance_frames, "likelihood": options.window.kp_likelihood}
+    return np.concatenate([usual_distances(trial, **ways) for trial in trials])
+
+
+def pose_of(
+    xyl: np.ndarray | None, first: int, count: int, tagger: Tagger, *, scale: float, usual: np.ndarray | None = None
+) -> Tensor | None:
+    """(1, T, K, 3), or with the stance (1, T, K, 3 + K): pose input of a stretch; all invisible where there is no track."""
     if tagger.model.pose is None:
         return None
-    part = np.zeros((count, len(tagger.points), 3), np.float32)
+    points = len(tagger.points)
+    part = np.zeros((count, points, 3 + points * (tagger.options.model.stance_frames > 0)), np.float32)
     if xyl is not None and np.isfinite(scale) and scale > 0:
         have = xyl[first : first + count]
         seen = (have[..., 2] >= tagger.options.window.kp_likelihood) & np.isfinite(have[..., :2]).all(-1)
         part[: len(have), :, :2] = np.where(seen[..., None], have[..., :2] / scale, 0)
         part[: len(have), :, 2] = seen
+        if usual is not None:
+            part[: len(have), :, 3:] = usual[first : first + count] / scale
     return torch.from_numpy(part)[None].to(tagger.device)
 
 

@@ -53,6 +53,48 @@ def test_a_hidden_point_masks_all_that_needs_it_and_is_never_read():
     assert out["change of length a-centroid"] == ([0, 0, 0], [0, 0, 0])  # but its jump is no motion
 
 
+def with_stance(pose: torch.Tensor, usual: torch.Tensor) -> torch.Tensor:
+    """(B, T, K, 3) and (K, K) -> (B, T, K, 3 + K)."""
+    return torch.cat([pose, usual.to(pose.dtype).expand(*pose.shape[:2], *usual.shape)], -1)
+
+
+def distances(xy: torch.Tensor) -> torch.Tensor:
+    """(K, 2) -> (K, K)."""
+    return torch.linalg.vector_norm(xy[:, None] - xy[None], dim=-1)
+
+
+def test_what_differs_from_the_usual_posture_by_hand():
+    """Usually a right angle of sides 3 and 4; now one side is 5 and the angle half of it."""
+    pose = torch.tensor([[[[0, 5, 1], [0, 0, 1], [4, 4, 1]]]], dtype=torch.float32)
+    usual = torch.tensor([[0, 3, 5], [3, 0, 4], [5, 4, 0]])
+    values, mask = PoseFeatures(TRIANGLE, stance=True)(with_stance(pose, usual))
+    names = TRIANGLE.feature_names(stance=True)
+    found = dict(zip(names, zip(values[0, 0].tolist(), mask[0, 0].tolist(), strict=True), strict=True))
+    assert names[-2:] == ("length a-b against usual", "angle a-b-c against usual")  # a centroid is not compared
+    assert found["length a-b against usual"] == pytest.approx((20, 1))  # tenths
+    assert found["angle a-b-c against usual"] == pytest.approx((-2.5, 1))
+    for hidden in ((0, 1), (0, 2), (1, 2)):  # a pair that is never seen together
+        gap = usual.clone()
+        gap[hidden], gap[hidden[::-1]] = 0, 0
+        mask = PoseFeatures(TRIANGLE, stance=True)(with_stance(pose, gap))[1]
+        assert mask[0, 0, -2:].tolist() == [float(hidden != (0, 1)), 0]
+
+
+def test_the_stance_adds_features_and_leaves_the_others():
+    """The usual posture itself differs by nothing; moving, turning and scaling both changes nothing."""
+    graph, pose = PoseGraph.from_points(MOUSE_POINTS), random_pose()
+    usual = distances(pose[0, 0, :, :2])
+    plain, plain_mask = PoseFeatures(graph)(pose)
+    values, mask = PoseFeatures(graph, stance=True)(with_stance(pose, usual))
+    assert values.shape[-1] == plain.shape[-1] + 7 + 10
+    assert torch.equal(values[..., : plain.shape[-1]], plain)
+    assert torch.equal(mask[..., : plain.shape[-1]], plain_mask)
+    assert values[0, 0, plain.shape[-1] :].abs().max() < 1e-4
+    turn = torch.tensor([[math.cos(1.0), -math.sin(1.0)], [math.sin(1.0), math.cos(1.0)]], dtype=pose.dtype)
+    moved = torch.cat([pose[..., :2] @ turn + 3.0, pose[..., 2:]], -1)
+    torch.testing.assert_close(PoseFeatures(graph, stance=True)(with_stance(moved, usual))[0], values, rtol=1e-4, atol=1e-4)
+
+
 def test_too_few_points_have_no_centroid():
     out = measure(TRIANGLE, [[[0, 3], [0, 0], [3, 0]]], [[1, 0, 0]])
     assert out["length a-centroid"] == ([0], [0])
@@ -186,3 +228,5 @@ def test_mistakes_are_explained(points, options, message):
 def test_a_pose_of_other_points_is_refused():
     with pytest.raises(ValueError, match=r"\(B, T, 3, 3\)"):
         PoseFeatures(TRIANGLE)(torch.zeros(1, 2, 4, 3))
+    with pytest.raises(ValueError, match=r"pose must be \(B, T, 3, 6\)"):
+        PoseFeatures(TRIANGLE, stance=True)(torch.zeros(1, 2, 3, 3))

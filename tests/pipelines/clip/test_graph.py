@@ -8,10 +8,13 @@ import torch
 from tarpon.pipelines.clip.checks import check_clips, check_codec
 from tarpon.pipelines.clip.feed import ClipFields, ClipRequest
 from tarpon.pipelines.clip.graph import ClipGraph
+from tarpon.pipelines.clip.stance import usual_distances
 from tarpon.pipelines.feed import Feed
 from tarpon.pipelines.loader import Loader
 from tarpon.shards.manifest import Manifest
+from tarpon.shards.npy import read_npy
 from tarpon.shards.quarantine import Budget
+from tarpon.shards.reader import Reader
 
 T = 16
 
@@ -123,6 +126,32 @@ def test_jitter_is_in_the_pose_input_only(mouse_shards, make_loader, drawn):
     )
     assert not moved["pose"][0][~seen].any()
     torch.testing.assert_close(plain["pose"][0, ..., :2], plain["keypoints"][0, ..., :2] * 160 / body)
+
+
+def test_the_stance_goes_with_the_pose_and_turns_with_it(mouse_shards, make_loader, drawn):
+    """Of the whole trial, not of the window; a mirror swaps its points, jitter moves them as it moves the pose's."""
+    jitter = np.random.default_rng(0).normal(0, 0.02, (6, 2)).astype(np.float32)
+    plain, flipped, moved = batches(
+        make_loader(mouse_shards, stance_frames=360),
+        ClipRequest(row=0, start=50),
+        ClipRequest(row=0, start=50, draw=drawn(flip=True)),
+        ClipRequest(row=0, start=50, draw=drawn(jitter=jitter)),
+    )
+    (bare,) = batches(make_loader(mouse_shards), ClipRequest(row=0, start=50))
+    assert torch.equal(plain["pose"][..., :3], bare["pose"])
+    trial = read_npy(Reader(mouse_shards).read(0, "keypoints")).copy()
+    body = mouse_shards.value(0, "body_length")
+    usual = usual_distances(trial, frames=360, likelihood=0.9)[0] / body
+    torch.testing.assert_close(plain["pose"][0, ..., 3:], torch.from_numpy(usual).expand(T, 6, 6), rtol=1e-5, atol=1e-6)
+    swap = [0, 1, 3, 2, 5, 4]
+    swapped = plain["pose"][..., 3:][:, :, swap][..., swap]
+    torch.testing.assert_close(flipped["pose"][..., 3:], swapped, rtol=1e-4, atol=1e-5)
+    trial[..., :2] += jitter * 160
+    usual = usual_distances(trial, frames=360, likelihood=0.9)[0] / body
+    torch.testing.assert_close(moved["pose"][0, ..., 3:], torch.from_numpy(usual).expand(T, 6, 6), rtol=1e-4, atol=1e-5)
+    loader = make_loader(mouse_shards, batch=2, stance_frames=360)
+    (padding,) = loader.run([[ClipRequest(row=3, start=5), ClipRequest(row=-1, start=0)]])
+    assert not padding["pose"][1].any()
 
 
 def test_padding_is_wholly_invalid(mouse_shards, make_loader):

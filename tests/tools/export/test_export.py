@@ -85,6 +85,7 @@ def test_onnx_runtime_answers_as_the_model(run_of, tmp_path, task):
     "words",
     [
         ("--model.norm=clip", "--model.pose_input=false", "--model.model_type=action_only"),
+        ("--model.stance_frames=100",),
         (
             "--model.backbone_type=videomae2_3d",
             "--model.video_backbone.pretrained=false",
@@ -93,7 +94,7 @@ def test_onnx_runtime_answers_as_the_model(run_of, tmp_path, task):
             "intermediate_size: 32, patch_size: 16}",
         ),
     ],
-    ids=["clip norm, actions alone", "video backbone"],
+    ids=["clip norm, actions alone", "with the stance", "video backbone"],
 )
 def test_other_mouse_networks_leave_too(make_untrained, mouse_shards, tmp_path, words):
     small = ("--model.backbone.name=lcnet_035", "--model.backbone.pretrained=false", "--model.backbone.image_size=32")
@@ -127,12 +128,18 @@ def test_an_answer_that_is_no_number_is_refused(untrained_fish):
     assert all(gap == float("inf") for gap, _ in worst.values())
 
 
-def test_points_and_body_length_are_as_the_pipeline_makes_them(untrained_mouse):
+@pytest.mark.parametrize("stance", [0, 100], ids=["pose alone", "with the stance"])
+def test_points_and_body_length_are_as_the_pipeline_makes_them(stance, untrained_mouse, make_untrained, mouse_shards, tmp_path):
     """Against the pose of the pipeline itself, where points are missing and where the likelihood is low."""
-    what, (sample, _) = opened(untrained_mouse, "mouse")
-    batch = next(iter(open_best(untrained_mouse, micro_batch=BATCH).problem.data.split("test")))
-    _, valid, points, body = sample.inputs
-    made = what.module.make_pose(points, body, valid)
+    run = untrained_mouse
+    if stance:
+        small = ("--model.backbone.name=lcnet_035", "--model.backbone.pretrained=false", "--model.backbone.image_size=32")
+        options = ("--model.hidden=16", "--window.val_frames=96", f"--model.stance_frames={stance}")
+        run = make_untrained("mouse", tmp_path / "run", mouse_shards.root, *small, *options)
+    what, (sample, _) = opened(run, "mouse")
+    batch = next(iter(open_best(run, micro_batch=BATCH).problem.data.split("test")))
+    _, valid, points, body, *usual = sample.inputs
+    made = what.module.make_pose(points, body, valid, *usual)
     torch.testing.assert_close(made, batch["pose"][:, : made.shape[1]], rtol=1e-5, atol=1e-5)
     assert 0 < made[..., 2].sum() <= made[..., 2].numel()
     hidden = torch.cat([points[..., :2], torch.zeros_like(points[..., 2:])], -1)

@@ -29,7 +29,7 @@ TINY_VIDEO = {
 }
 
 
-def write_checkpoint(folder, *, pose_input=True, model_type="multitask", bias=None, backbone_type="vit_2d"):
+def write_checkpoint(folder, *, pose_input=True, model_type="multitask", bias=None, backbone_type="vit_2d", stance_frames=0):
     """An exported model with random weights; `bias` is added to the scores of the actions."""
     model = ModelOptions(
         backbone_type=backbone_type,
@@ -38,6 +38,7 @@ def write_checkpoint(folder, *, pose_input=True, model_type="multitask", bias=No
         hidden=16,
         pose_input=pose_input,
         model_type=model_type,
+        stance_frames=stance_frames,
     )
     options = MouseOptions(model=model)
     torch.manual_seed(0)

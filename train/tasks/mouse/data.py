@@ -143,4 +143,5 @@ def clip_fields(options: MouseOptions, swap: tuple[int, ...], *, frames: int, no
         merge=options.merge,
         swap=swap,
         noise_sd=options.augment.noise_sd if noise and options.augment.noise_p else 0.0,
+        stance_frames=options.model.stance_frames if options.model.pose_input else 0,
     )

@@ -22,6 +22,9 @@ class ModelOptions:
     video_backbone: VideoBackbone = field(default_factory=VideoBackbone)
     model_type: Literal["multitask", "action_only"] = "multitask"  # multitask: actions and keypoints; action_only: actions
     pose_input: bool = True  # feed the tracked points too; false needs no DeepLabCut file when predicting
+    # frames around each one whose median posture its own is compared with, before the model sees it: one animal's stance
+    # differs from another's as much as a held paw does from one on the ground; 0 = not compared, as published
+    stance_frames: int = 0
     hidden: int = 256  # channels of the TCN over time
     layers: int = 3  # blocks of the TCN, with dilations 1, 2, 4, ...
     # normalised per frame, the same for any window length; or over the clip, as published
@@ -36,6 +39,10 @@ class ModelOptions:
             raise ValueError(f"model.model_type={self.model_type!r} must be multitask or action_only")
         if self.norm not in ("frame", "clip"):
             raise ValueError(f"model.norm={self.norm!r} must be frame or clip")
+        if self.stance_frames < 0 or self.stance_frames == 1:
+            raise ValueError(
+                f"model.stance_frames={self.stance_frames} must be at least 2, better some hundreds; 0 = not compared"
+            )
         if self.hidden < 8 or self.layers < 1 or not (0 <= self.dropout < 1 and 0 <= self.head_dropout < 1):
             raise ValueError(
                 f"model: hidden={self.hidden} must be at least 8, layers={self.layers} at least 1, "

@@ -34,7 +34,9 @@ from tarpon.train.tasks.mouse.shard_sampling import shard_sampling
 def build_model(options: MouseOptions, points: Sequence[str]) -> FrameTagger:
     """The network for these keypoints."""
     model = options.model
-    pose = PoseEncoder(PoseGraph.from_points(points), dropout=model.dropout / 2) if model.pose_input and points else None
+    pose = None
+    if model.pose_input and points:
+        pose = PoseEncoder(PoseGraph.from_points(points), dropout=model.dropout / 2, stance=model.stance_frames > 0)
     return FrameTagger(
         model.encoder.build(),
         classes=len(options.classes),
