@@ -86,9 +86,7 @@ def test_an_image_of_a_project_that_is_not_read_spoils_no_other(tmp_path):
     grey = PIXELS[:, 0, 0].copy()
     images = [("xz", grey, "TZX"), ("_c3_p7", grey, "TYX"), ("sweep", grey, "λYX"), ("_c3_p8", PIXELS[:, :, 0].copy(), "TCYX")]
     path = save_lif(tmp_path / "project.lif", *images)
-    units, faults = list_units(
-        tmp_path, name_of=str, pattern=compile_pattern(NAME), choice=PageChoice(), max_pixels=10**6
-    )
+    units, faults = list_units(tmp_path, name_of=str, pattern=compile_pattern(NAME), choice=PageChoice(), max_pixels=10**6)
     assert [(unit.source, unit.place.stack, unit.series) for unit in units] == [("project.lif position 2", "c3_p7", 1)]
     assert np.array_equal(np.stack([page for _, page in units[0].read(print)]), grey)
     assert {fault.file.split()[-1]: fault.reason.split(";")[0] for fault in faults} == {

@@ -21,9 +21,7 @@ def save(path: Path, order=ORDER, **more) -> Path:
             axes = {"time": time, "position": f"Pos{place}", "channel": ("DAPI", "FITC")[channel]} | more
             told = {"Axes": axes, "ElapsedTime-ms": 1.8e6 * time + 20 * channel, "PixelSizeUm": 0.65}
             tag = (51123, "s", 0, json.dumps(told), True)
-            file.write(
-                PIXELS[time, place, channel], contiguous=False, photometric="minisblack", metadata=None, extratags=[tag]
-            )
+            file.write(PIXELS[time, place, channel], contiguous=False, photometric="minisblack", metadata=None, extratags=[tag])
     return path
 
 
