@@ -13,7 +13,7 @@ from tarpon.shards.sources.mouse.pose_track import MAX_BLANK
 from tarpon.shards.sources.video.clips import probe
 from tarpon.shards.sources.video.files import find_videos
 from tarpon.tools.mouse.predict_extras import Extras
-from tarpon.tools.mouse.predict_pose import NO_POSE, UNUSED, PoseChoice, track_of
+from tarpon.tools.mouse.predict_pose import PoseChoice
 from tarpon.tools.table import table
 
 
@@ -56,26 +56,20 @@ def mouse(
         annotated: <stem>_annotated.mp4: the video with points, class, probability and a strip of the classes over time.
     """
     which = PoseChoice(mode=pose, individual=individual, track=track, scorer=scorer, max_blank=max_blank)
-    if trial_frames < 0:
-        raise ValueError(f"trial_frames={trial_frames} must be at least 1, or 0 for recordings that are not cut into trials")
-    if min(chunk, min_bout) < 1:
-        raise ValueError(f"chunk={chunk} and min_bout={min_bout} must be at least 1 frame (min_bout 1: no filter)")
-    from tarpon.tools.mouse.tagging import label, load_tagger  # here: --help and a mistake above need not wait for PyTorch
+    check_frames(chunk=chunk, min_bout=min_bout, trial_frames=trial_frames)
+    from tarpon.tools.mouse.tagging import label_video, load_tagger  # here: --help and a mistake need not wait for PyTorch
 
     tagger, (paths, unused), target = load_tagger(Path(checkpoint)), videos_in(Path(videos)), Path(out)
     extras = Extras.parse(formats, annotated=annotated, regresses=tagger.model.keypoint is not None)
     target.mkdir(parents=True, exist_ok=True)
+    ways = {"chunk": chunk, "trial_frames": trial_frames, "min_bout": min_bout, "extras": extras}
     rows, bad, short, blind, begun = [], 0, 0, 0, time.perf_counter()
     with Progress(declared_frames(paths), what="predict", unit="frames") as progress:
         for path in paths:
             try:
-                xyl, told = track_of(path, tagger.points, which) if tagger.model.pose is not None else (None, UNUSED)
-                alone = xyl is None and tagger.model.pose is not None and pose == "auto"
-                ways = {"chunk": chunk, "trial_frames": trial_frames, "min_bout": min_bout, "extras": extras}
-                ways |= {"note": NO_POSE if alone else None}
-                frames, bouts, faults = label(path, tagger, xyl, target, **ways, told=progress.update)
-                blind, short = blind + alone, short + bool(faults)
-                rows.append((path.name, frames, bouts, "; ".join([*faults, told])))
+                row, alone, cut = label_video(path, tagger, which, target, **ways, told=progress.update)
+                blind, short = blind + alone, short + cut
+                rows.append(row)
             except (ValueError, av.error.FFmpegError) as error:
                 bad += 1
                 rows.append((path.name, "-", "-", str(error)))
@@ -84,6 +78,14 @@ def mouse(
     print("\n".join(table(("video", "frames", "bouts", "pose"), rows)))
     print(summarise(videos=len(paths), bad=bad, short=short, blind=blind, target=target, speed=tagger.spent.line()))
     return 1 if bad or blind or short else 0
+
+
+def check_frames(*, chunk: int, min_bout: int, trial_frames: int) -> None:
+    """ValueError for numbers of frames that mean nothing."""
+    if trial_frames < 0:
+        raise ValueError(f"trial_frames={trial_frames} must be at least 1, or 0 for recordings that are not cut into trials")
+    if min(chunk, min_bout) < 1:
+        raise ValueError(f"chunk={chunk} and min_bout={min_bout} must be at least 1 frame (min_bout 1: no filter)")
 
 
 def declared_frames(paths: Sequence[Path]) -> int:

@@ -17,13 +17,14 @@ from tarpon.tools.report import ReportSections
 from tarpon.tools.run_shards import open_run_shards
 from tarpon.tools.star import report_data, review
 from tarpon.tools.star.measured import MEASURED
+from tarpon.tools.star.report_ways import LABELS, SHARES, describe_ways
 from tarpon.train.config import parser_for, read_run
-from tarpon.train.tasks.star.figures import first_rank, retrieval
+from tarpon.train.tasks.star.figures import retrieval
 from tarpon.train.tasks.star.metrics.chance import random_order_scores
 from tarpon.train.tasks.star.metrics.collect import score_open_set
 from tarpon.train.tasks.star.metrics.embeddings import WAYS, SearchResult
 from tarpon.train.tasks.star.metrics.open_set import RATES, Novelty
-from tarpon.train.tasks.star.metrics.scores import RANKS, score, score_folders, score_identities
+from tarpon.train.tasks.star.metrics.scores import score_folders, score_identities
 from tarpon.train.tasks.star.metrics.search_options import SearchOptions
 from tarpon.train.tasks.star.options import PRETRAIN, StarOptions
 from tarpon.train.tasks.star.outputs import find_run, write_outputs
@@ -39,8 +40,6 @@ HEADLINES = (  # name in metrics.json, label, what the number means
 )
 CURVES = {"map", "cmc_1", "cmc_5", "minp", "loss"}  # of val, over the steps
 SHOWN = 200  # animals and outings in a table, the worst first
-SHARES = ("map", *(f"cmc_{k}" for k in RANKS))
-LABELS = ("mAP", *(f"CMC@{k}" for k in RANKS))
 NO_ROWS = "There are no predictions in this run folder, so there is nothing to show here."
 SECTIONS = ("Ways of searching", "Hardest photographs", "Animals", "Outings", "Data sets", "New animals")
 
@@ -60,7 +59,7 @@ def build_sections(record: Record, *, frames: None = None) -> list[tuple[str, st
         return [(heading, paragraph(NO_ROWS)) for heading in SECTIONS]
     own, manifest = search_run(record.folder), open_shards(record)
     parts = (
-        _ways(own),
+        describe_ways(own.found, split=own.split),
         _review(record),
         _animals(own),
         _outings(own),
@@ -153,41 +152,6 @@ def open_shards(record: Record) -> Manifest | None:
         if record.data:  # the user says that it is there
             raise
         return None
-
-
-def _ways(own: SearchedRun) -> str:
-    found, plain = own.found, own.found.plain
-    named = {WAYS.get(name, name): search for name, search in found.variants().items()}
-    made = {name: score(search, identities=found.query_values("identity"), resamples=0) for name, search in named.items()}
-    made["a random order"] = random_order_scores(plain.matches, plain.candidates)
-    lines = [
-        (name, *(number(scores[key]) for key in (*SHARES, "minp")), number(scores["mean_rank"], digits=1))
-        for name, scores in made.items()
-    ]
-    words = (
-        "Plain search is what the headlines and the choice of the best weights go by. With mirror images, each photograph's "
-        "embedding is the mean over the photograph and its mirror images; photographs of a flank are left as they are."
-    )
-    out = table(("search", *LABELS, "mINP", "mean rank of the first match"), lines) + paragraph(words)
-    if found.expanded is not None:
-        words = "An expanded query is a photograph's embedding with its nearest in the gallery added: no other query helps it."
-        out += paragraph(words)
-    if found.local is not None:
-        out += paragraph(
-            f"Local features: the {found.rows.shared.shape[1]} nearest of plain search are ordered by how many features (SIFT) "
-            "of the two photographs lie alike. A background that both photographs share counts as well as the animal."
-        )
-    if found.reranked is not None:
-        out += paragraph(
-            "Re-ranking is transductive: every query is ranked with the help of all the other queries of the split. A "
-            "single new photograph has no such help, so these numbers are not comparable with plain search and are "
-            "reported for themselves.",
-            kind="warn",
-        )
-    caption = "Share of photographs whose animal is among the first k, over k."
-    out += embed_figure(retrieval.cmc(named, split=own.split), caption=caption)
-    caption = "Rank of the first photograph of the right animal, plain search; dotted: a random order of the same gallery."
-    return out + embed_figure(first_rank.first_ranks(plain, split=own.split), caption=caption)
 
 
 def _reviewed(record: Record) -> bool:
