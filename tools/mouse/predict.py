@@ -13,7 +13,7 @@ from tarpon.shards.sources.mouse.pose_track import MAX_BLANK
 from tarpon.shards.sources.video.clips import probe
 from tarpon.shards.sources.video.files import find_videos
 from tarpon.tools.mouse.predict_extras import Extras
-from tarpon.tools.mouse.predict_pose import PoseChoice
+from tarpon.tools.mouse.predict_pose import NO_POSE, UNUSED, PoseChoice, track_of
 from tarpon.tools.table import table
 
 
@@ -38,8 +38,7 @@ def mouse(
     Args:
         checkpoint: run folder, or its best_model_multitask.pt.
         videos: folder of videos (.mp4, .avi, .mov, .mkv, .webm, .wmv, .m4v, .mpg, .ts).
-        out: folder for <stem>_predictions.csv and <stem>_bouts.csv, and <stem>DLC_tarpon.csv where the model regresses
-            keypoints.
+        out: folder for <stem>_predictions.csv, <stem>_bouts.csv and, with a model of keypoints, <stem>DLC_tarpon.csv.
         pose: auto: use the pose file of a video where it is there; none: never; dlc: refuse a video without it. A model that
             was trained with points answers badly without them: with auto such tables say so and the exit status is 1.
         individual: which animal of pose files with several.
@@ -47,29 +46,29 @@ def mouse(
         scorer: whose points, where several tracked a video; Tarpon's own predictions are taken only by DLC_tarpon.
         max_blank: largest share of a video's frames without any point; above it the pose file is refused.
         chunk: frames through the model at once; memory grows with it, answers do not change.
-        trial_frames: frames of the trials that a recording is cut into. A model that compares poses with the animal's stance
-            (model.stance_frames) then takes that of each trial by itself, as in training. 0: that of the frames around,
-            whatever the trial.
+        trial_frames: length of the trials in a recording; the stance (model.stance_frames) is then each trial's own. 0: none.
         min_bout: frames; a shorter bout takes the action of its longer neighbour, in both tables. 1: no filter.
         formats: what else to write, by comma: boris (<stem>_boris.csv), deepethogram (<stem>_labels.csv), dlc
             (<stem>DLC_tarpon.csv with a likelihood column), nwb (<stem>.nwb). csv: our own tables, which are written anyway.
         annotated: <stem>_annotated.mp4: the video with points, class, probability and a strip of the classes over time.
     """
     which = PoseChoice(mode=pose, individual=individual, track=track, scorer=scorer, max_blank=max_blank)
-    check_frames(chunk=chunk, min_bout=min_bout, trial_frames=trial_frames)
-    from tarpon.tools.mouse.tagging import label_video, load_tagger  # here: --help and a mistake need not wait for PyTorch
+    check_lengths(chunk=chunk, min_bout=min_bout, trial_frames=trial_frames)
+    from tarpon.tools.mouse.tagging import label, load_tagger  # here: --help and a mistake above need not wait for PyTorch
 
     tagger, (paths, unused), target = load_tagger(Path(checkpoint)), videos_in(Path(videos)), Path(out)
     extras = Extras.parse(formats, annotated=annotated, regresses=tagger.model.keypoint is not None)
     target.mkdir(parents=True, exist_ok=True)
-    ways = {"chunk": chunk, "trial_frames": trial_frames, "min_bout": min_bout, "extras": extras}
     rows, bad, short, blind, begun = [], 0, 0, 0, time.perf_counter()
     with Progress(declared_frames(paths), what="predict", unit="frames") as progress:
+        ways = {"chunk": chunk, "trial_frames": trial_frames, "min_bout": min_bout, "extras": extras, "told": progress.update}
         for path in paths:
             try:
-                row, alone, cut = label_video(path, tagger, which, target, **ways, told=progress.update)
-                blind, short = blind + alone, short + cut
-                rows.append(row)
+                xyl, told = track_of(path, tagger.points, which) if tagger.model.pose is not None else (None, UNUSED)
+                alone = xyl is None and tagger.model.pose is not None and pose == "auto"
+                frames, bouts, faults = label(path, tagger, xyl, target, **ways, note=NO_POSE if alone else None)
+                blind, short = blind + alone, short + bool(faults)
+                rows.append((path.name, frames, bouts, "; ".join([*faults, told])))
             except (ValueError, av.error.FFmpegError) as error:
                 bad += 1
                 rows.append((path.name, "-", "-", str(error)))
@@ -80,12 +79,11 @@ def mouse(
     return 1 if bad or blind or short else 0
 
 
-def check_frames(*, chunk: int, min_bout: int, trial_frames: int) -> None:
-    """ValueError for numbers of frames that mean nothing."""
-    if trial_frames < 0:
-        raise ValueError(f"trial_frames={trial_frames} must be at least 1, or 0 for recordings that are not cut into trials")
+def check_lengths(*, chunk: int, min_bout: int, trial_frames: int) -> None:
     if min(chunk, min_bout) < 1:
         raise ValueError(f"chunk={chunk} and min_bout={min_bout} must be at least 1 frame (min_bout 1: no filter)")
+    if trial_frames < 0:
+        raise ValueError(f"trial_frames={trial_frames} must be at least 1, or 0 for recordings that are not cut into trials")
 
 
 def declared_frames(paths: Sequence[Path]) -> int:

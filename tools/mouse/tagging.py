@@ -20,7 +20,6 @@ from tarpon.shards.sources.video.recording import Recording
 from tarpon.tools.mouse.label_files import write_actions, write_bouts, write_track
 from tarpon.tools.mouse.labelled import Labelled
 from tarpon.tools.mouse.predict_extras import Extras
-from tarpon.tools.mouse.predict_pose import NO_POSE, UNUSED, PoseChoice, track_of
 from tarpon.train.checkpoint import load_weights
 from tarpon.train.config import parser_for
 from tarpon.train.tasks.mouse.export import load
@@ -106,23 +105,6 @@ def load_tagger(path: Path) -> Tagger:
     )
     tagger.spent.watch(tagger.model.encoder, device)
     return tagger
-
-
-def label_video(
-    path: Path, tagger: Tagger, which: PoseChoice, target: Path, **ways: object
-) -> tuple[tuple[str, int, int, str], bool, bool]:
-    """Label one recording, as `label` does with `ways`.
-
-    Returns:
-        its row of the table; whether it lacks the points that the model was trained with; whether it is not whole.
-
-    Raises:
-        ValueError, av.error.FFmpegError: it cannot be labelled.
-    """
-    xyl, told = track_of(path, tagger.points, which) if tagger.model.pose is not None else (None, UNUSED)
-    alone = xyl is None and tagger.model.pose is not None and which.mode == "auto"
-    frames, bouts, faults = label(path, tagger, xyl, target, **ways, note=NO_POSE if alone else None)
-    return (path.name, frames, bouts, "; ".join([*faults, told])), alone, bool(faults)
 
 
 def label(
