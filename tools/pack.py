@@ -71,7 +71,8 @@ def run(
         return 1
     lines = [*quarantine(faults), "", *(tables or by_split)(manifest)]
     size = sum(tar.size for tar in manifest.tar_sums().values())
-    lines += watch.tell(units=sum(unit.size() for unit in found.units), size=size)
+    what = "frames" if "frames" in manifest.table.column_names else "images"
+    lines += watch.tell(units=sum(unit.size() for unit in found.units), what=what, size=size)
     lines.append(
         f"{counted(manifest) if counted else len(manifest)} packed, {manifest.card['quarantined']} in quarantine, "
         f"{size / 2**20:.1f} MiB in {manifest.card['shards']} shards, {time.perf_counter() - begun:.0f} s: {manifest.root}"

@@ -27,22 +27,23 @@ class Stopwatch:
         partly = store.has(MANIFEST) or bool(store.list_names(PARTS))
         return cls(workers=workers, begun_s=time.perf_counter(), cpu_s=_cpu_s(), partly=partly)
 
-    def tell(self, *, units: int, size: int) -> list[str]:
+    def tell(self, *, units: int, what: str, size: int) -> list[str]:
         """One line, or none where there is nothing to tell.
 
         Args:
-            units: frames or images that were packed. size: bytes of the tars.
+            units: how many were packed of `what`: frames or images. size: bytes of the tars.
         """
         seconds = time.perf_counter() - self.begun_s
         if self.partly or seconds < LEAST_S:
             return []
-        speed = f"{units / seconds:,.0f} frames or images/s, {size / seconds / 1e6:.2g} MB/s of shards"
+        speed = f"{units / seconds:,.0f} {what}/s, {size / seconds / 1e6:.2g} MB/s of shards"
         if self.workers is None:
             return [f"{speed}, on a cluster"]
         share = min((_cpu_s() - self.cpu_s) / (seconds * min(self.workers, len(os.sched_getaffinity(0)))), 1.0)
         waited = "the rest was waiting for files, for other programs or, with few shards, for the last of them"
         binds = "the processors bind" if share >= BUSY else waited
-        return [f"{speed}, on {self.workers} processes that computed {share:.0%} of the time: {binds}"]
+        processes = "1 process" if self.workers == 1 else f"{self.workers} processes"
+        return [f"{speed}, on {processes} that computed {share:.0%} of the time: {binds}"]
 
 
 def _cpu_s() -> float:

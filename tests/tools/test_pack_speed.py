@@ -18,7 +18,7 @@ def told(monkeypatch, tmp_path, *, cpu_s: float, workers: int | None = 2) -> lis
     names = ("user", "system", "children_user", "children_system")
     monkeypatch.setattr(pack_speed.os, "times", lambda: SimpleNamespace(**dict(zip(names, next(spent), strict=True))))
     monkeypatch.setattr(pack_speed.os, "sched_getaffinity", lambda pid: {0, 1})
-    return Stopwatch.begin(str(tmp_path), workers=workers).tell(units=300, size=5_000_000)
+    return Stopwatch.begin(str(tmp_path), workers=workers).tell(units=300, what="frames", size=5_000_000)
 
 
 @pytest.mark.parametrize(
@@ -26,12 +26,12 @@ def told(monkeypatch, tmp_path, *, cpu_s: float, workers: int | None = 2) -> lis
 )
 def test_rates_and_what_binds(monkeypatch, tmp_path, cpu_s, share, binds):
     (line,) = told(monkeypatch, tmp_path, cpu_s=cpu_s)
-    assert line.startswith("30 frames or images/s, 0.5 MB/s of shards, on 2 processes")
+    assert line.startswith("30 frames/s, 0.5 MB/s of shards, on 2 processes")
     assert f"computed {share} of the time: {binds}" in line
 
 
 def test_what_a_cluster_spent_is_not_known(monkeypatch, tmp_path):
-    assert told(monkeypatch, tmp_path, cpu_s=1.0, workers=None) == ["30 frames or images/s, 0.5 MB/s of shards, on a cluster"]
+    assert told(monkeypatch, tmp_path, cpu_s=1.0, workers=None) == ["30 frames/s, 0.5 MB/s of shards, on a cluster"]
 
 
 @pytest.mark.parametrize("there", [MANIFEST, "parts/shard-00000.parquet"])
