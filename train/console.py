@@ -14,7 +14,8 @@ from tarpon.train.task import Problem, Result
 from tarpon.train.timing import Ledger
 from tarpon.train.verdict import WAITS, Setting, advise, as_scalars, describe, waits
 
-VERDICT_S = 10.0  # epochs that end sooner one after another are judged together
+VERDICT_S = 10.0  # epochs that end sooner one after another are judged together,
+VERDICT_SHARE = 0.01  # and so are those of less than this share of the training so far
 
 
 class Console:
@@ -72,7 +73,7 @@ class Console:
 
     def tell_time(self, *, ended: bool) -> None:
         """Where the time went since that was last told, when an epoch has ended whose losses have been read."""
-        if not ended or self._ledger.since_s < VERDICT_S:
+        if not ended or self._ledger.since_s < max(VERDICT_S, VERDICT_SHARE * self._ledger.whole.total_s):
             return
         spent, at = self._ledger.take(), self._state.at
         if waits(spent) > WAITS and self._first and not self._measured:

@@ -83,6 +83,16 @@ def test_what_is_not_bound_by_its_data_is_not_measured_and_other_processes_measu
     assert training.clock.measured == []
 
 
+def test_a_long_training_of_short_epochs_is_not_told_at_each_of_them(training, capsys):
+    console = training.open()
+    console.take(wait=0.0, forward=2000.0)
+    console.tell_time(ended=True)
+    for _ in range(4):
+        console.take(wait=0.0, forward=11.0)
+        console.tell_time(ended=True)
+    assert [line.partition(":")[0] for line in told(capsys)] == ["time      33 min 20 s", "time      22 s", "time      22 s"]
+
+
 def test_epochs_of_less_than_ten_seconds_are_judged_together(training, capsys):
     console = training.open()
     for _ in range(5):
