@@ -1,6 +1,5 @@
 """The line on a packing's speed: rates of what was made, and what held it up."""
 
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -13,11 +12,14 @@ from tarpon.tools.pack_speed import Stopwatch
 def told(monkeypatch, tmp_path, *, cpu_s: float, workers: int | None = 2) -> list[str]:
     """What is told after 10 s in which 300 frames and 5 MB were packed, by two processors."""
     clock = iter([100.0, 110.0])
-    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(pack_speed, "time", SimpleNamespace(perf_counter=lambda: next(clock)))  # other threads keep theirs
     spent = iter([(1.0, 0.0, 0.0, 0.0), (1.5, 0.5, cpu_s - 1.0, 0.0)])
     names = ("user", "system", "children_user", "children_system")
-    monkeypatch.setattr(pack_speed.os, "times", lambda: SimpleNamespace(**dict(zip(names, next(spent), strict=True))))
-    monkeypatch.setattr(pack_speed.os, "sched_getaffinity", lambda pid: {0, 1})
+    machine = {
+        "times": lambda: SimpleNamespace(**dict(zip(names, next(spent), strict=True))),
+        "sched_getaffinity": lambda pid: {0, 1},
+    }
+    monkeypatch.setattr(pack_speed, "os", SimpleNamespace(**machine))
     return Stopwatch.begin(str(tmp_path), workers=workers).tell(units=300, what="frames", size=5_000_000)
 
 
