@@ -111,6 +111,11 @@ def parse_faults(text: str) -> list[Fault]:
     return [Fault(**json.loads(line)) for line in text.splitlines()]
 
 
+def is_machine_fault(error: BaseException | None) -> bool:
+    """Whether the machine raised it (no room, too many open files) and no file is at fault."""
+    return isinstance(error, OSError) and error.errno in MACHINE
+
+
 def contain(name: str, items: Iterable) -> Iterator:
     """Pass the items of one unit on; an exception that nobody expected becomes the unit's fault and ends the unit, not the run.
 
@@ -120,7 +125,7 @@ def contain(name: str, items: Iterable) -> Iterator:
     try:
         yield from items
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in MACHINE:
+        if is_machine_fault(error):
             raise
         yield Fault(file=name, reason=format_reason(error))
 

@@ -6,7 +6,7 @@ from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExec
 from contextlib import contextmanager
 from typing import Protocol
 
-from tarpon.shards.quarantine import MACHINE, format_reason
+from tarpon.shards.quarantine import format_reason, is_machine_fault
 
 NAMED = 3  # failed shards that the message names
 
@@ -70,7 +70,7 @@ def _run(
     try:
         for future in as_completed(futures):
             error = _error_of(future)
-            if isinstance(error, OSError) and error.errno in MACHINE:
+            if is_machine_fault(error):
                 raise error
             if error is None:
                 done(futures[future])

@@ -20,7 +20,7 @@ from typing import TypeVar
 import fsspec
 
 from tarpon.shards import atomic
-from tarpon.shards.quarantine import MACHINE
+from tarpon.shards.quarantine import is_machine_fault
 
 Got = TypeVar("Got")
 
@@ -191,7 +191,7 @@ class Store:
                 if isinstance(error, (PermissionError, *self._refusals)) or (status and status not in PASSING):
                     words = f"refused ({_describe(error)}); check the address and the access rights"
                     raise StoreError(f"{where}: {words}") from error
-                if isinstance(error, OSError) and error.errno in MACHINE:
+                if is_machine_fault(error):
                     raise
                 failed_at = failed_at or time.monotonic()
                 if (passed := time.monotonic() - failed_at) + pause > limit:

@@ -43,13 +43,7 @@ class EpochPlan:
 
     def steps(self, global_batch: int) -> int:
         """Optimizer steps an epoch; ValueError when the rows cannot fill one."""
-        steps = len(self.rows) // global_batch
-        if steps == 0:
-            raise ValueError(
-                f"{len(self.rows)} training rows cannot fill one step of global_batch={global_batch}; "
-                f"lower global_batch or pack more data"
-            )
-        return steps
+        return count_steps(len(self.rows), global_batch)
 
     def order(self, epoch: int) -> Iterator[np.ndarray]:
         """Row ids of one epoch, a window of shards at a time."""
@@ -91,6 +85,15 @@ class EpochPlan:
 
 
 # Common to all plans: cut the order into micro-steps, slice them by rank, continue with the next epoch.
+
+
+def count_steps(rows: int, global_batch: int) -> int:
+    """Optimizer steps of an epoch of so many rows; ValueError where they cannot fill one."""
+    if rows < global_batch:
+        raise ValueError(
+            f"{rows} training rows cannot fill one step of global_batch={global_batch}; lower global_batch or pack more data"
+        )
+    return rows // global_batch
 
 
 def rebatch(chunks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:

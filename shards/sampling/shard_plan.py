@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from tarpon.shards.sampling.plan import Slots, rebatch, repeat_epochs, slice_rank
+from tarpon.shards.sampling.plan import Slots, count_steps, rebatch, repeat_epochs, slice_rank
 
 SHARD_STREAM, WINDOW_STREAM, OFFSET_STREAM = 6, 7, 8  # streams of the generator; 1 to 5 are those of the other plans
 
@@ -42,13 +42,7 @@ class ShardPlan:
 
     def steps(self, global_batch: int) -> int:
         """Optimizer steps an epoch; ValueError when the rows cannot fill one."""
-        total = int(self.counts.sum())
-        if total < global_batch:
-            raise ValueError(
-                f"{total} training rows cannot fill one step of global_batch={global_batch}; "
-                f"lower global_batch or pack more data"
-            )
-        return total // global_batch
+        return count_steps(int(self.counts.sum()), global_batch)
 
     def batches(
         self, epoch: int, *, micro: int, accumulation: int = 1, rank: int, world: int, skip: int = 0

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tarpon.shards.quarantine import is_machine_fault
+from tarpon.shards.sources.cells.read_errors import BROKEN, explain, format_error
 from tarpon.shards.sources.cells.stack import CHANNEL, DEPTH, TIME, PlaneStack, distinguish_channels, refuse_stack
-from tarpon.shards.sources.cells.tiff_planes import BROKEN, format_error
 
 TILE, PAGE = "M", (("Y", "X"), ("Y", "X", "S"))  # axes by liffile's letters: of a mosaic's tiles, and of a plane
 
@@ -21,15 +22,12 @@ def open_lif(path: Path) -> Iterator[list[PlaneStack]]:
         import liffile
     except ImportError as error:
         raise ValueError("a .lif file is read with liffile: pip install 'tarpon[microscopes]', or export OME-TIFF") from error
-    try:
+    broken = "does not read as .lif"
+    with explain(broken):
         file = liffile.LifFile(path)
-    except BROKEN as error:
-        raise ValueError(f"does not read as .lif ({format_error(error)})") from error
     with file:
-        try:
+        with explain(broken):
             found = [stack for image in file.images for stack in _describe(image)]
-        except BROKEN as error:
-            raise ValueError(f"does not read as .lif ({format_error(error)})") from error
         if not found:
             raise ValueError("a project without an image")
         yield found
@@ -49,16 +47,16 @@ def _describe(image: Any) -> list[PlaneStack]:
         tiles = length.get(TILE, 1)
         return [_describe_tile(image, length, tile=tile, tiles=tiles) for tile in range(tiles)]
     except (*BROKEN, NotImplementedError) as error:
+        if is_machine_fault(error):
+            raise
         return [refuse_stack(image.path, format_error(error))]
 
 
 def _describe_tile(image: Any, length: dict[str, int], *, tile: int, tiles: int) -> PlaneStack:
     def read(time: int, channel: int, depth: int) -> np.ndarray:
         at = {TIME: time, CHANNEL: channel, DEPTH: depth, TILE: tile}
-        try:
+        with explain(f"page {time} does not read"):
             plane = np.asarray(image.frame(**{axis: place for axis, place in at.items() if axis in length}))
-        except BROKEN as error:
-            raise ValueError(f"page {time} does not read ({format_error(error)})") from error
         return np.ascontiguousarray(plane[..., :3] if "S" in length else plane, plane.dtype.newbyteorder("="))
 
     channels, dtype = length.get(CHANNEL, 1), np.dtype(image.dtype).newbyteorder("=")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from tarpon.shards.sources.cells import ome
+from tarpon.shards.sources.cells.read_errors import explain
 from tarpon.shards.sources.cells.stack import CHANNEL, DEPTH, TIME, PlaneStack, distinguish_channels
-from tarpon.shards.sources.cells.tiff_planes import BROKEN, format_error
 
 SECONDS = {"millisecond": 1e-3, "second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0} | ome.SECONDS
 MICROMETRES = {"nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3} | ome.MICROMETRES
@@ -25,13 +25,9 @@ def open_zarr(path: Path) -> Iterator[list[PlaneStack]]:
         import zarr
     except ImportError as error:
         raise ValueError("an OME-Zarr folder is read with zarr: pip install 'tarpon[zarr]'") from error
-    try:
+    with explain("does not read as OME-Zarr", told=True):
         root = zarr.open_group(str(path), mode="r")
         yield [_describe(group, name) for name, group in _find_images(root)]
-    except ValueError as error:
-        raise ValueError(format_error(error)) from error
-    except BROKEN as error:
-        raise ValueError(f"does not read as OME-Zarr ({format_error(error)})") from error
 
 
 def _read_attributes(group: Any) -> Mapping:
@@ -73,10 +69,8 @@ def _describe(group: Any, name: str) -> PlaneStack:
 
     def read(time: int, channel: int, depth: int) -> np.ndarray:
         at = {TIME: time, CHANNEL: channel, DEPTH: depth}
-        try:
+        with explain(f"page {time} does not read"):
             plane = np.asarray(array[tuple(at[letter] for letter in letters[:-2])])
-        except BROKEN as error:
-            raise ValueError(f"page {time} does not read ({format_error(error)})") from error
         return np.ascontiguousarray(plane, plane.dtype.newbyteorder("="))
 
     return PlaneStack(

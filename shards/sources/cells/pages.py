@@ -13,10 +13,10 @@ from tarpon.shards.page_planes import split_planes
 from tarpon.shards.sources.cells.channels import find_channels, name_channels, split_choice
 from tarpon.shards.sources.cells.formats import open_stacks
 from tarpon.shards.sources.cells.projection import PROJECTIONS, project
+from tarpon.shards.sources.cells.read_errors import BROKEN, format_error
 from tarpon.shards.sources.cells.scaling import find_bits, find_scale
 from tarpon.shards.sources.cells.stack import PlaneStack
 from tarpon.shards.sources.cells.tiff import capture_log
-from tarpon.shards.sources.cells.tiff_planes import BROKEN, format_error
 from tarpon.shards.sources.images import MAX_PIXELS, check_pixels
 
 

@@ -18,8 +18,9 @@ import numpy as np
 import tifffile
 
 from tarpon.shards.sources.cells import ndtiff, ome
+from tarpon.shards.sources.cells.read_errors import BROKEN, explain, format_error
 from tarpon.shards.sources.cells.stack import CHANNEL, DEPTH, TIME, PlaneStack, distinguish_channels
-from tarpon.shards.sources.cells.tiff_planes import BROKEN, PlaneReader, format_error
+from tarpon.shards.sources.cells.tiff_planes import PlaneReader
 
 UNNAMED = "IQ"  # axes of pages that tifffile could give no name
 POSITION = "P"
@@ -34,19 +35,14 @@ def open_tiff(path: Path) -> Iterator[list[PlaneStack]]:
 
     None for a file that holds only later pages of a stack that begins in another file of its OME set.
     """
-    try:
-        with capture_log() as errors, tifffile.TiffFile(path) as tif:
-            found = tif.series
-            if errors:
-                raise ValueError(f"cut short or damaged ({errors[0]})")
-            if not tif.pages or not found or not all(series.keyframe.imagewidth for series in found):
-                raise ValueError("a header without a page: the pictures were never written, or the file is cut short")
-            with _open_others(tif, found):
-                yield _describe_file(path, tif, list(found))
-    except ValueError as error:
-        raise ValueError(format_error(error)) from error
-    except BROKEN as error:
-        raise ValueError(f"does not read as TIFF ({format_error(error)})") from error
+    with explain("does not read as TIFF", told=True), capture_log() as errors, tifffile.TiffFile(path) as tif:
+        found = tif.series
+        if errors:
+            raise ValueError(f"cut short or damaged ({errors[0]})")
+        if not tif.pages or not found or not all(series.keyframe.imagewidth for series in found):
+            raise ValueError("a header without a page: the pictures were never written, or the file is cut short")
+        with _open_others(tif, found):
+            yield _describe_file(path, tif, list(found))
 
 
 @contextmanager

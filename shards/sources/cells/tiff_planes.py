@@ -1,20 +1,14 @@
 """Planes of a TIFF series as plain pixels: native byte order, bright is high, colour last, no alpha, grey palettes resolved."""
 
-import re
-import struct
 from collections.abc import Sequence
 
 import numpy as np
 import tifffile
 
-BROKEN = (OSError, ValueError, RuntimeError, LookupError, TypeError, ArithmeticError, struct.error)  # all that tifffile raises
+from tarpon.shards.sources.cells.read_errors import explain
+
 COLOURS = ("RGB", "YCBCR")  # photometric kinds of three samples and perhaps alpha
 ALPHA = ("ASSOCALPHA", "UNASSALPHA")
-
-
-def format_error(errors: object) -> str:
-    """One line without the names of tifffile's objects."""
-    return " ".join(re.sub(r"<tifffile\.[^>]*>", "", str(errors)).split()) or type(errors).__name__
 
 
 class PlaneReader:
@@ -40,7 +34,7 @@ class PlaneReader:
 
     def read(self, number: int, channel: int = 0) -> np.ndarray:
         """A plane, (H, W) or (H, W, 3); ValueError where it does not read."""
-        try:
+        with explain(f"page {number} does not read"):
             stored = self.pages[number]
             if stored is None:  # how tifffile shows a plane that an OME header names and the files have not got
                 raise ValueError("the header names it, the file does not hold it")
@@ -51,8 +45,6 @@ class PlaneReader:
             if self._separate:
                 pixels = np.moveaxis(pixels.reshape(page.samplesperpixel, *shape), 0, -1)
             pixels = pixels.reshape(*shape, page.samplesperpixel)
-        except BROKEN as error:
-            raise ValueError(f"page {number} does not read ({format_error(error)})") from error
         pixels = pixels[..., :3] if self.samples == 3 else pixels[..., channel if self.channels > 1 else 0]
         return self._resolve(np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("=")))  # some microscopes write big-endian
 

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from tarpon.shards.sources.cells import vendor_times
+from tarpon.shards.sources.cells.read_errors import explain
 from tarpon.shards.sources.cells.stack import CHANNEL, DEPTH, TIME, PlaneStack, distinguish_channels, refuse_stack
-from tarpon.shards.sources.cells.tiff_planes import format_error
 
 PLUGINS = {".nd2": "bioio_nd2", ".czi": "bioio_czi"}  # file name's end -> bioio's plugin for it
 TILE, SAMPLE = "M", "S"  # axes: tiles of a mosaic, colours of a pixel
+READ = (TIME, CHANNEL, DEPTH, TILE, *"YXS")
+ANY = (Exception,)  # bioio, its plugins and lxml raise kinds of their own
 
 
 @contextmanager
@@ -36,11 +38,9 @@ def _describe_file(path: Path, changed: int, size: int) -> tuple[PlaneStack, ...
             f"a {suffix} file is read with bioio and {name}: pip install 'tarpon[microscopes]', or export OME-TIFF"
         ) from error
     _silence(PLUGINS[suffix])
-    try:
+    with explain(f"does not read as {suffix}", errors=ANY):
         image = reader(path)
         scenes = list(image.scenes)
-    except Exception as error:  # bioio, its plugins and lxml raise kinds of their own
-        raise ValueError(f"does not read as {suffix} ({format_error(error)})") from error
     return tuple(stack for scene in scenes for stack in _describe(path, image, scene, count=len(scenes)))
 
 
@@ -56,17 +56,19 @@ def _describe(path: Path, image: Any, scene: str, *, count: int) -> list[PlaneSt
     """A scene as one stack a tile, most have one; a scene that is not read spoils no other."""
     name = scene if count > 1 else ""
     try:
-        image.set_scene(scene)
-        length = dict(zip(image.dims.order, image.dims.shape, strict=True))
-        if others := [axis for axis, size in length.items() if size > 1 and axis not in (TIME, CHANNEL, DEPTH, TILE, *"YXS")]:
-            raise ValueError(f"planes along {', '.join(others)}; time, channels, depths and tiles are read")
-        if length.get(SAMPLE, 1) not in (1, 3, 4):
-            raise ValueError(f"{length[SAMPLE]} samples a pixel; grey, red-green-blue and an alpha channel are read")
-        tiles = length.get(TILE, 1)
-        return [_describe_tile(path, image, scene, length, name=name, tile=tile, tiles=tiles) for tile in range(tiles)]
-    except Exception as error:  # noqa: BLE001 (bioio, its plugins and lxml raise kinds of their own)
-        why = str(error) if isinstance(error, ValueError) else f"does not read as {path.suffix.lower()} ({error})"
-        return [refuse_stack(name, format_error(why))]
+        with explain(f"does not read as {path.suffix.lower()}", errors=ANY, told=True):
+            image.set_scene(scene)
+            length = dict(zip(image.dims.order, image.dims.shape, strict=True))
+            if others := [
+                axis for axis, size in length.items() if size > 1 and axis not in (TIME, CHANNEL, DEPTH, TILE, *"YXS")
+            ]:
+                raise ValueError(f"planes along {', '.join(others)}; time, channels, depths and tiles are read")
+            if length.get(SAMPLE, 1) not in (1, 3, 4):
+                raise ValueError(f"{length[SAMPLE]} samples a pixel; grey, red-green-blue and an alpha channel are read")
+            tiles = length.get(TILE, 1)
+            return [_describe_tile(path, image, scene, length, name=name, tile=tile, tiles=tiles) for tile in range(tiles)]
+    except ValueError as error:
+        return [refuse_stack(name, str(error))]
 
 
 def _describe_tile(
@@ -78,13 +80,11 @@ def _describe_tile(
 
     def read(time: int, channel: int, depth: int) -> np.ndarray:
         at = {TIME: time, CHANNEL: channel, DEPTH: depth, TILE: tile}
-        try:
+        with explain(f"page {time} does not read", errors=ANY):
             if image.current_scene != scene:
                 image.set_scene(scene)
             lazy = image.get_image_dask_data(axes, **{axis: number for axis, number in at.items() if axis in length})
             plane = np.asarray(lazy.compute(scheduler="synchronous"))
-        except Exception as error:  # bioio, its plugins and lxml raise kinds of their own
-            raise ValueError(f"page {time} does not read ({format_error(error)})") from error
         return np.ascontiguousarray(plane[..., :3] if colours > 1 else plane, plane.dtype.newbyteorder("="))
 
     return PlaneStack(

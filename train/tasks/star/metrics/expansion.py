@@ -6,6 +6,8 @@ a single new photograph can be searched in this way too.
 Q queries, G gallery items, D values of an embedding, k neighbours, n queries of one strip.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,28 +23,15 @@ def search_expanded(
     queries: Tensor,
     gallery: Tensor,
     *,
-    query_labels: np.ndarray,
-    gallery_labels: np.ndarray,
-    exclude: np.ndarray | None = None,
     expansion: Expansion | None = None,
-    top: int = 20,
+    exclude: np.ndarray | None = None,
     strip_bytes: int = STRIP_BYTES,
     device: torch.device | str = "cpu",
+    **asked: Any,
 ) -> Retrieval:
     """`retrieval.search` by expanded queries. Arguments as there; a query that is in the gallery is not its own neighbour."""
-    expanded = expand(
-        queries, gallery, exclude=exclude, expansion=expansion or Expansion(), strip_bytes=strip_bytes, device=device
-    )
-    return search(
-        expanded,
-        gallery,
-        query_labels=query_labels,
-        gallery_labels=gallery_labels,
-        exclude=exclude,
-        top=top,
-        strip_bytes=strip_bytes,
-        device=device,
-    )
+    how = {"exclude": exclude, "strip_bytes": strip_bytes, "device": device}
+    return search(expand(queries, gallery, expansion=expansion or Expansion(), **how), gallery, **how, **asked)
 
 
 @torch.no_grad()

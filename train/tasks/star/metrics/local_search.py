@@ -8,6 +8,7 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,6 @@ from torch import Tensor
 from tarpon.shards.progress import Progress
 from tarpon.train.tasks.star.metrics.local_features import LocalFeatures, SiftMatcher
 from tarpon.train.tasks.star.metrics.retrieval import Retrieval, Strip, cosine_strips, rank_gallery
-from tarpon.train.tasks.star.metrics.search_options import STRIP_BYTES
 
 HELD = 4096  # photographs whose features are kept, 600 x 136 bytes each at most: 320 MiB
 Read = Callable[[int], bytes]  # row -> encoded photograph
@@ -68,14 +68,10 @@ def rank_by_local_features(
     *,
     nearest: np.ndarray,
     shared: np.ndarray,
-    query_labels: np.ndarray,
-    gallery_labels: np.ndarray,
-    exclude: np.ndarray | None = None,
-    top: int = 20,
-    strip_bytes: int = STRIP_BYTES,
     device: torch.device | str = "cpu",
+    **asked: Any,
 ) -> Retrieval:
-    """`retrieval.search` with the first K of each query in another order. Arguments as there, and:
+    """`retrieval.search` with the first K of each query in another order. Arguments as there (`asked`), and:
 
     Args:
         nearest: (Q, K) int64 what plain search with the same `exclude` found first; -1 past the end of the gallery.
@@ -84,15 +80,8 @@ def rank_by_local_features(
     Returns:
         `similarity` and its kind hold cosines, to which 2 and the number of shared features are added within the first K.
     """
-    return rank_gallery(
-        _lifted(cosine_strips(queries, gallery, device=device), nearest, shared, device=device),
-        query_labels=query_labels,
-        gallery_labels=gallery_labels,
-        exclude=exclude,
-        top=top,
-        strip_bytes=strip_bytes,
-        device=device,
-    )
+    strip = _lifted(cosine_strips(queries, gallery, device=device), nearest, shared, device=device)
+    return rank_gallery(strip, device=device, **asked)
 
 
 def _lifted(plain: Strip, nearest: np.ndarray, shared: np.ndarray, *, device: torch.device | str) -> Strip:
