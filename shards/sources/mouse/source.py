@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from tarpon.shards.pack import Packing, split_by_group
-from tarpon.shards.quarantine import Fault
+from tarpon.shards.quarantine import Fault, is_machine_fault
 from tarpon.shards.schema import Component, Sample, Schema
 from tarpon.shards.source import Scan, Source
 from tarpon.shards.sources.mouse.cutting import cut
@@ -99,6 +99,8 @@ def _labels(unit: VideoUnit, info: video.VideoInfo, track: Track | None) -> Iter
                 proven=unit.counting,
             )  # fmt: skip
         except (ValueError, OSError) as error:
+            if is_machine_fault(error):
+                raise
             yield fault_of(entry, error)
             continue
         yield from (item for item in found if isinstance(item, Fault))
