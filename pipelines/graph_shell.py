@@ -1,30 +1,51 @@
 """The DALI pipeline around the steps of any graph: named inputs from the feed, copied to the device where needed."""
 
 import warnings
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tarpon.pipelines.noise import NoiseBank
 from tarpon.pipelines.read_ahead import Batch
 
 
-class Graph(Protocol):
+class Graph(ABC):
     """Decoding and augmentation of a kind of sample: a frozen record, which imports DALI only inside `steps`."""
 
     batch: int  # samples
-    outputs: tuple[str, ...]  # names of the delivered tensors
-    device_inputs: tuple[str, ...]  # inputs to copy to the device
-    noise_inputs: tuple[str, ...]  # inputs that are noise slices
+    outputs: ClassVar[tuple[str, ...]]  # names of the delivered tensors
+    device_inputs: ClassVar[tuple[str, ...]] = ()  # inputs to copy to the device
 
+    def noise_inputs(self, *, gpu: bool) -> tuple[str, ...]:
+        """Inputs of the steps that are noise slices."""
+        return ()
+
+    @abstractmethod
     def steps(self, inputs: Mapping[str, Any], *, gpu: bool) -> tuple:
-        """DALI nodes of the outputs, made from the nodes of the inputs by name."""
+        """DALI nodes of what is made, from the nodes of the inputs by name."""
+
+    def made(self, *, gpu: bool) -> tuple[str, ...]:
+        """Names of what the steps make."""
+        return self.outputs
+
+    def finish(self, made: dict[str, Tensor], banks: Mapping[str, NoiseBank], *, gpu: bool) -> dict[str, Tensor]:
+        """The delivered tensors, of what the steps made."""
+        return made
 
     def plain(self) -> "Graph":
         """The same without augmentation."""
+        return self
+
+
+def read_outputs(graph: Graph, outputs: Sequence, banks: Mapping[str, NoiseBank], *, gpu: bool) -> dict[str, Tensor]:
+    """The delivered tensors of what a run of the pipeline gives: views of DALI's memory, or made of them on the host."""
+    tensors = (torch.from_dlpack(output.as_tensor()) for output in outputs)
+    return graph.finish(dict(zip(graph.made(gpu=gpu), tensors, strict=True)), banks, gpu=gpu)
 
 
 class InputSource:
@@ -83,9 +104,9 @@ def build_pipeline(
     from nvidia.dali import fn, pipeline_def
 
     arrays = [name for name in names if name not in banks]
-    noise = {name: copy_values(banks[name], device) for name in graph.noise_inputs}
-    source = InputSource(batches, arrays=arrays, noise=noise)
     gpu = device is not None
+    noise = {name: copy_values(banks[name], device) for name in graph.noise_inputs(gpu=gpu)}
+    source = InputSource(batches, arrays=arrays, noise=noise)
 
     def named_inputs() -> dict[str, Any]:
         # no_copy: the loader keeps each batch's arrays alive until DALI is done with them

@@ -11,7 +11,7 @@ from tarpon.pipelines import culprits, host_memory
 from tarpon.pipelines.augment_share import measure_augment_share
 from tarpon.pipelines.decode_groups import DecodeGroups, choose_group_size
 from tarpon.pipelines.feed import Feed, Request
-from tarpon.pipelines.graph_shell import Graph, build_pipeline
+from tarpon.pipelines.graph_shell import Graph, build_pipeline, read_outputs
 from tarpon.pipelines.output_hold import OutputHold, record_on_current_stream
 from tarpon.pipelines.read_ahead import Batch as Arrays
 from tarpon.pipelines.undelivered import Undelivered
@@ -79,7 +79,7 @@ class Loader:
         """Batches of the work, in order; then the loader can be run again.
 
         A batch may be read, by work queued on torch's current stream, until the next one is asked for; to read it later on a
-        GPU, keep_freed_memory it until that is done.
+        GPU, hold it until that is done.
 
         A sample that does not decode is bad as one of wrong bytes is: it spends the budget, and what was under way is made
         again without it.
@@ -122,8 +122,9 @@ class Loader:
             except RuntimeError as error:
                 self._reject(under_way, error)
         under_way.mark_delivered()
+        made = read_outputs(self._graph, outputs, self.feed.fields.banks, gpu=self._device is not None)
         self.wait_s += time.perf_counter() - begun
-        return {name: torch.from_dlpack(output.as_tensor()) for name, output in zip(self._graph.outputs, outputs, strict=True)}
+        return made
 
     def _reject(self, under_way: Undelivered[Request], error: RuntimeError) -> None:
         """Find what does not decode, and begin again with the batch that failed; ValueError where nothing is found."""

@@ -49,8 +49,8 @@ class ClipFields:
 
     column: ClassVar[str] = "clip"
     names: ClassVar[tuple[str, ...]] = (
-        "video", "picked", "repeats", "order", "mean", "std", "mirror", "noisy", "noise", "pose", "keypoints", "actions",
-        "valid", "row", "start",
+        "video", "picked", "repeats", "order", "mean", "std", "mirror", "noisy", "noise", "noise_first", "pose", "keypoints",
+        "actions", "valid", "row", "start",
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -89,6 +89,8 @@ class ClipFields:
         mean, std = self._normalisation(draw)
         noisy = draw is not None and draw.noise is not None and self.noise_sd > 0
         bank = self.banks["noise"]
+        # not read by the graph where the clip is not noisy
+        noise = bank.slice_noise(draw.noise, self._shape) if noisy else bank.slice_zeros(1, 1, 1, 1)
         return {
             "video": stored.read_uint8("clip"),
             "picked": picked,
@@ -98,8 +100,8 @@ class ClipFields:
             "std": std,
             "mirror": np.array(bool(draw and draw.flip), np.int32),
             "noisy": np.array(noisy),
-            # not read by the graph where the clip is not noisy
-            "noise": bank.slice_noise(draw.noise, self._shape) if noisy else bank.slice_zeros(1, 1, 1, 1),
+            "noise": noise,
+            "noise_first": np.array(noise.first if noisy else -1, np.int64),
             "pose": pose,
             "keypoints": keypoints,
             "actions": self._load_actions(stored, index, valid),

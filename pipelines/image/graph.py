@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from tarpon.pipelines.graph_shell import Graph
+
 
 @dataclass(frozen=True, kw_only=True)
-class ImageGraph:
+class ImageGraph(Graph):
     """Decoding, resize and centre crop of images.
 
     Sizes and positions are rounded as in torchvision (Resize, then CenterCrop), so that features agree with published ones;
@@ -21,17 +23,12 @@ class ImageGraph:
     resize: int = 256  # pixels, shorter side before the crop; bicubic, antialiased
 
     outputs: ClassVar[tuple[str, ...]] = ("image", "row")
-    device_inputs: ClassVar[tuple[str, ...]] = ()
-    noise_inputs: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= self.resize:
             raise ValueError(
                 f"image_size={self.size} must be at least 1 and at most resize={self.resize}: the crop lies inside the image"
             )
-
-    def plain(self) -> "ImageGraph":
-        return self
 
     def steps(self, inputs: Mapping[str, Any], *, gpu: bool) -> tuple:
         """image (B, 3, size, size) float32 on the device, row (B,) int64 on the CPU."""

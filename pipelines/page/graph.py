@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from tarpon.pipelines.graph_shell import Graph
+
 
 @dataclass(frozen=True, kw_only=True)
-class PageGraph:
+class PageGraph(Graph):
     """Decoding, scaling and augmentation of pages."""
 
     size: int  # pixels, both sides
@@ -21,10 +23,8 @@ class PageGraph:
     augment: bool = True  # False leaves flips, turn, brightness, contrast and noise out
 
     outputs: ClassVar[tuple[str, ...]] = ("page", "row")
-    device_inputs: ClassVar[tuple[str, ...]] = ()
 
-    @property
-    def noise_inputs(self) -> tuple[str, ...]:
+    def noise_inputs(self, *, gpu: bool) -> tuple[str, ...]:
         return ("noise",) if self.augment else ()
 
     def plain(self) -> "PageGraph":

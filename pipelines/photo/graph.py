@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from tarpon.pipelines.graph_shell import Graph
+
 
 @dataclass(frozen=True, kw_only=True)
-class PhotoGraph:
+class PhotoGraph(Graph):
     """Decoding and augmentation of photographs."""
 
     batch: int  # photographs
@@ -21,8 +23,7 @@ class PhotoGraph:
     outputs: ClassVar[tuple[str, ...]] = ("image", "row")
     device_inputs: ClassVar[tuple[str, ...]] = ("kernel", "haze", "water", "keep")
 
-    @property
-    def noise_inputs(self) -> tuple[str, ...]:
+    def noise_inputs(self, *, gpu: bool) -> tuple[str, ...]:
         return ("luma", "chroma") if self.augment else ()
 
     def plain(self) -> "PhotoGraph":
