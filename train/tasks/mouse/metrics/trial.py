@@ -101,9 +101,7 @@ def check_trials(trials: Sequence[Trial], *, classes: Sequence[str], points: Seq
     """
     if not trials:
         raise ValueError("no trials: the split is empty; look at the manifest's split column")
-    key, times = Counter(trial.key for trial in trials).most_common(1)[0]
-    if times > 1:
-        raise ValueError(f"trial {key} is given {times} times; drop the repeats before scoring")
+    check_unique([trial.key for trial in trials])
     num_points = len(points)
     for trial in trials:
         if trial.probs.shape[1] != len(classes):
@@ -115,6 +113,13 @@ def check_trials(trials: Sequence[Trial], *, classes: Sequence[str], points: Seq
             num_points = num_points or (0 if array is None else array.shape[1])
             if array is not None and array.shape[1] != num_points:
                 raise ValueError(f"trial {trial.key}: has {array.shape[1]} keypoints, expected {num_points} {list(points)}")
+
+
+def check_unique(keys: Sequence[str]) -> None:
+    """Raise ValueError where a trial is given twice."""
+    for key, times in Counter(keys).most_common(1):
+        if times > 1:
+            raise ValueError(f"trial {key} is given {times} times; drop the repeats before scoring")
 
 
 def save_trials(path: Path, trials: Sequence[Trial], *, classes: Sequence[str], points: Sequence[str]) -> None:
