@@ -74,8 +74,7 @@ def assign_slowly(groups: dict[str, np.ndarray], *, share: tuple[float, ...], se
         empty = [s for s in wanted if not given[s]]
         lacks = [[not any(counts[j, c] for j in given[s]) for c in range(counts.shape[1])] for s in range(3)]
         scarce = [
-            counts[i, c] > 0 and (counts[left, c] > 0).sum() <= sum(lacks[s][c] for s in wanted)
-            for c in range(counts.shape[1])
+            counts[i, c] > 0 and (counts[left, c] > 0).sum() <= sum(lacks[s][c] for s in wanted) for c in range(counts.shape[1])
         ]
         cost = []
         for s in empty if len(empty) == len(left) else wanted:
