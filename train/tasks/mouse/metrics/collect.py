@@ -23,7 +23,7 @@ from tarpon.train.tasks.mouse.metrics.trial import Trial, check_trials, save_tri
 
 FIELDS = ("actions", "probs", "keypoints", "keypoints_pred")
 REST = 0  # class
-FIRST, SPREAD = 8, 4  # trials that a process shows of its own: the first ones, and some of all with predicted points
+FIRST, SPREAD = 8, 4  # trials that processes send for figures: the first ones, and some of all with predicted points
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,7 +101,7 @@ class TrialMetric:
         return TrialPart(
             counts=self._count(self._trials),
             frames=self._trials if alone else [take_labelled(self._trials, len(self._names.classes))],
-            shown=list(whole.items()) if alone else choose_shown(whole),
+            shown=list(whole.items()) if alone else choose_shown(whole, place=self._place, places=self._places),
             loose=loose,
         )
 
@@ -163,10 +163,12 @@ def sort_windows(windows: Iterator[dict] | Sequence[dict]) -> list[tuple[int, li
     return list(by_row.items())
 
 
-def choose_shown(trials: Mapping[int, Trial]) -> list[tuple[int, Trial]]:
-    """(row, trial) of the FIRST of them and of SPREAD more, evenly spread over those with predicted points, in order."""
+def choose_shown(trials: Mapping[int, Trial], *, place: int, places: int) -> list[tuple[int, Trial]]:
+    """(row, trial) of those that process `place` of `places` sends for figures, in order: of each the whole arrays."""
     rows = list(trials)
     answered = [row for row in rows if trials[row].keypoints_pred is not None]
-    spread = np.linspace(0, len(answered) - 1, SPREAD).round().astype(int) if answered else []
-    shown = {*rows[:FIRST], *(answered[number] for number in spread)}
+    spread = np.linspace(0, len(answered) - 1, -(-SPREAD // places)).round().astype(int) if answered else []
+    # stretches are near equal: whoever has FIRST trials or more is behind one who has as many
+    first = rows[:FIRST] if place == 0 or len(rows) < FIRST else []
+    shown = {*first, *(answered[number] for number in spread)}
     return [(row, trials[row]) for row in rows if row in shown]
