@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tarpon.train.metrics.bootstrap import bootstrap_interval
-from tarpon.train.metrics.confusion import frame_scores, macro_f1, ratio
+from tarpon.train.metrics.confusion import class_f1, frame_scores, macro_f1, ratio
 from tarpon.train.metrics.names import score_keys
 from tarpon.train.tasks.mouse.metrics.counts import (
     IOU_PERCENT,
@@ -32,7 +32,7 @@ def score(
 
     Keys: trials, frames (labelled), accuracy, balanced_accuracy, macro_f1 (_low, _high: 95% over groups),
     majority_macro_f1, average_precision; average_precision_, f1_, precision_, recall_, support_, bouts_true_, bouts_pred_ and
-    onset_error_frames_<class>;
+    onset_error_frames_<class>; f1_<class>_low and _high, as of macro_f1;
     segment_f1_10, _25, _30, _50 and edit, each also with _no_rest; onset_error_frames (mean absolute);
     keypoint_mae (_low, _high), keypoint_mae_px, pck_05, pck_10, each of the four also with _<point>.
 
@@ -76,7 +76,7 @@ def score_counts(
         _segment_scores(counts.segments, counts.edit, rest=rest),
         _bout_scores(counts, names=names),
         _point_scores(counts, points=points),
-        _intervals(by_group, points_by_group, seed=seed),
+        _intervals(by_group, points_by_group, names=names, seed=seed),
     ]
     return _merge(parts)
 
@@ -140,10 +140,14 @@ def _point_scores(counts: TrialCounts, *, points: Sequence[str]) -> dict[str, fl
     return _merge([keypoint_scores(total.sum(0)), *parts])
 
 
-def _intervals(frames: np.ndarray, points: np.ndarray, *, seed: int) -> dict[str, float]:
-    f1 = bootstrap_interval(frames, macro_f1, seed=seed)
-    mae = bootstrap_interval(points, keypoint_mae, seed=seed)
-    return {"macro_f1_low": f1[0], "macro_f1_high": f1[1], "keypoint_mae_low": mae[0], "keypoint_mae_high": mae[1]}
+def _intervals(frames: np.ndarray, points: np.ndarray, *, names: Sequence[str], seed: int) -> dict[str, float]:
+    """Of a class only where two groups have it: the spread between groups cannot be known from one."""
+    found = {"macro_f1": bootstrap_interval(frames, macro_f1, seed=seed)}
+    for c, name in enumerate(names):
+        if np.count_nonzero(frames[:, c].sum(-1)) > 1:
+            found[f"f1_{name}"] = bootstrap_interval(frames, lambda counts, c=c: class_f1(counts)[:, c], seed=seed)
+    found["keypoint_mae"] = bootstrap_interval(points, keypoint_mae, seed=seed)
+    return {f"{name}_{end}": value for name, ends in found.items() for end, value in zip(("low", "high"), ends, strict=True)}
 
 
 def _merge(parts: Sequence[dict[str, float]]) -> dict[str, float]:
