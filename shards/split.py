@@ -45,22 +45,20 @@ def assign_splits(
     need = share[:, None] * weight.sum(0)
     members = np.zeros(3, int)
     has, lacks = counts > 0, np.ones((3, counts.shape[1]), bool)
+    standing = has.sum(0)  # (C,) groups of each class that have not chosen yet
+    own = np.eye(3)[:, :, None]  # one row: where a group's labels go
     result = {}
     for position, i in enumerate(order):
         left = len(order) - position
         empty = [s for s in range(3) if share[s] > 0 and members[s] == 0]
         choices = empty if len(empty) == left else [s for s in range(3) if share[s] > 0]
         # classes of which as few groups are left as splits lack them: this group must go where they are lacking
-        scarce = has[i] & (has[order[position:]].sum(0) <= (lacks & (share > 0)[:, None]).sum(0))
+        scarce = has[i] & (standing <= (lacks & (share > 0)[:, None]).sum(0))
         # then the squared shortfall that remains over all splits if group i goes to s
-        cost = [
-            (
-                -int((scarce & lacks[s]).sum()),
-                float(((need - np.eye(3)[s][:, None] * weight[i]) ** 2 / share.clip(1e-9)[:, None]).sum()),
-            )
-            for s in choices
-        ]
-        best = choices[cost.index(min(cost))]
+        shortfall = ((need - own * weight[i]) ** 2 / share.clip(1e-9)[:, None]).reshape(3, -1).sum(1)
+        first = (lacks & scarce).sum(1)
+        best = min(choices, key=lambda s: (-first[s], shortfall[s]))
+        standing -= has[i]
         need[best] -= weight[i]
         lacks[best] &= ~has[i]
         members[best] += 1
@@ -168,8 +166,9 @@ def assign_fold_splits(
     if not 0 <= val_share < 1:
         raise ValueError(f"val_share={val_share} must be in [0, 1)")
     check_leak(groups, [f"fold {fold}" for fold in folds])
+    classes = int(labels.max()) + 1
     rest: dict[str, np.ndarray] = {}
-    for group, label in zip(np.asarray(groups)[folds != k].tolist(), labels[folds != k], strict=True):
-        rest[group] = rest.get(group, 0) + np.eye(labels.max() + 1)[label]
+    for group, label in zip(np.asarray(groups)[folds != k].tolist(), labels[folds != k].tolist(), strict=True):
+        rest.setdefault(group, np.zeros(classes))[label] += 1
     split = assign_splits(rest, ratios=(1 - val_share, val_share, 0), seed=seed)
     return ["test" if fold == k else split[group] for fold, group in zip(folds, groups, strict=True)]

@@ -15,6 +15,7 @@ from tarpon.tools.record import Record, read_run
 from tarpon.tools.report import ReportSections, sections_of
 from tarpon.train.config import flat
 from tarpon.train.figures import curves
+from tarpon.train.prediction_files import list_shares
 
 SAMPLE = ("key", "role")  # columns of predictions that say what was scored, and as what
 OF_NO_MATTER = ("config", "out", "name", "resume", "verbose")  # options that say nothing of what was learnt
@@ -79,14 +80,16 @@ def check_comparable(records: Sequence[Record]) -> None:
 
 def read_samples(record: Record) -> set[tuple[str, ...]]:
     """What the reported split of a run was scored on."""
-    path = record.predictions[record.split]
-    if path.suffix == ".parquet":
-        stored = pq.read_table(path, columns=[name for name in SAMPLE if name in pq.read_schema(path).names])
-        columns = [column.to_pylist() for column in stored.columns]
-    else:
-        with np.load(path, allow_pickle=False) as arrays:
-            columns = [arrays[name].tolist() for name in SAMPLE if name in arrays.files]
-    return {tuple(map(str, values)) for values in zip(*columns, strict=True)}
+    samples: set[tuple[str, ...]] = set()
+    for path in list_shares(record.predictions[record.split]):
+        if path.suffix == ".parquet":
+            stored = pq.read_table(path, columns=[name for name in SAMPLE if name in pq.read_schema(path).names])
+            columns = [column.to_pylist() for column in stored.columns]
+        else:
+            with np.load(path, allow_pickle=False) as arrays:
+                columns = [arrays[name].tolist() for name in SAMPLE if name in arrays.files]
+        samples |= {tuple(map(str, values)) for values in zip(*columns, strict=True)}
+    return samples
 
 
 def name_runs(records: Sequence[Record]) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tarpon.shards.tar_cache import Cache
+from tarpon.train.prediction_files import list_shares
 
 SPLITS = ("test", "val")  # the first that a run has is the one reported
 SUFFIXES = (".npz", ".parquet")  # of predictions: each task writes one of them
@@ -25,7 +26,7 @@ class Record:
     lines: list[dict[str, float]]  # of metrics.jsonl
     metrics: dict[str, dict[str, float]]  # split -> name -> value, from metrics.json
     machine: dict[str, object]  # run.json, or the machine block of metrics.json
-    predictions: dict[str, Path]  # split -> the task's own npz or parquet file
+    predictions: dict[str, Path]  # split -> the task's own npz or parquet file, or the name that `list_shares` finds a set by
     groups: dict[str, list[str]]  # split -> what the split kept together (animal, video, well), one name a predicted sample
     classes: list[str]
     page: Path | None = None  # folder that its page is written to; None: its own
@@ -51,7 +52,7 @@ def read_run(run: Path, *, page: Path | None = None, cache: Cache | None = None,
         )
     metrics, facts = _json(run / "metrics.json"), _json(run / "run.json")
     there = {split: [run / "predictions" / f"{split}{suffix}" for suffix in SUFFIXES] for split in SPLITS}
-    predictions = {split: path for split, paths in there.items() for path in paths if path.is_file()}
+    predictions = {split: path for split, paths in there.items() for path in paths if list_shares(path)}
     names = {split: _names(path) for split, path in predictions.items() if path.suffix == ".npz"}
     return Record(
         name=run.resolve().name,
@@ -71,12 +72,15 @@ def read_run(run: Path, *, page: Path | None = None, cache: Cache | None = None,
 
 
 def _names(path: Path) -> tuple[list[str], list[str]]:
-    """`group` and `classes` of a file of predictions, which every task's file may have; an array that is not there is empty."""
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: not an npz file of predictions, or cut short; write it again")
-    with np.load(path, allow_pickle=False) as stored:
-        group, classes = (stored[name].tolist() if name in stored.files else [] for name in ("group", "classes"))
-    return group, classes
+    """`group` and `classes` of predictions, which every task's files may have; an array that is not there is empty."""
+    groups, classes = [], []
+    for file in list_shares(path):
+        if not zipfile.is_zipfile(file):
+            raise ValueError(f"{file}: not an npz file of predictions, or cut short; write it again")
+        with np.load(file, allow_pickle=False) as stored:
+            group, classes = (stored[name].tolist() if name in stored.files else [] for name in ("group", "classes"))
+        groups += group
+    return groups, classes
 
 
 def _json(path: Path) -> dict:

@@ -59,6 +59,7 @@ class TaskData:
     split_work: Callable[[np.ndarray], Sequence]  # (B,) items of a split, -1 pads -> the loader's work
     make_loader: Callable[[bool], BatchLoader]  # training? -> its pipeline
     finish: Callable[[Batch, str], Batch] = lambda batch, split: batch  # (a pipeline's batch, split) -> the model's
+    begins: Callable[[int], bool] = lambda item: True  # whether an item is the first of its trial, which no two processes share
     quarantine: Quarantine | None = None  # of what is read row by row
     ahead: FetchAhead | None = None  # of what may lie in a remote store
     _built: dict[str, BatchLoader] = field(default_factory=dict, init=False)
@@ -92,11 +93,10 @@ class TaskData:
         return (self.finish(batch, TRAIN) for batch in self._loader(TRAIN).run(map(self.train_work, slots)))
 
     def split(self, name: str) -> Iterator[Batch]:
-        """This process's share of a split in its order, as stored; equally many batches on every process."""
+        """This process's stretch of a split in its order, as stored; equally many batches on every process."""
         items = self.items(name)
-        index_batches = plan.sequential_batches(
-            len(items), micro=self.run.micro_batch, rank=self.context.rank, world=self.context.world
-        )
+        cuts = plan.cut_stretches(len(items), world=self.context.world, begins=lambda index: self.begins(int(items[index])))
+        index_batches = plan.stretch_batches(cuts, micro=self.run.micro_batch, rank=self.context.rank)
         work = (self.split_work(np.where(index >= 0, items[index], -1)) for index in index_batches)
         if self.ahead:
             work = self.ahead.stream(work, lambda asked: np.array([request.row for request in asked]), most=SPLIT_AHEAD)

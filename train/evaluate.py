@@ -1,4 +1,4 @@
-"""One split through the model, on all ranks, to one result: rank 0 scores what all have answered, the others get its scores."""
+"""One split through the model, on all ranks, to one result: rank 0 scores what all hand on, the others get its scores."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tarpon.pipelines.fallback_rows import left_out, row_left_out
 from tarpon.train.meter import Meter
-from tarpon.train.task import Metric, Problem, Result
+from tarpon.train.task import KeepsAnswers, Metric, Problem, Result
 
 
 def evaluate(
@@ -30,7 +30,7 @@ def evaluate(
             makes, on each. The defaults are those of a single one.
 
     Returns:
-        The scalars, the same on every rank; on rank 0 with the answers, which no other rank is sent.
+        The scalars, the same on every rank, and how to save; on rank 0 with answers for figures, which no other rank is sent.
 
     The model is left in evaluation mode.
 
@@ -56,7 +56,8 @@ def evaluate(
 
     share, scalars = agree(score)
     losses = {name: value * share for name, value in meter.read(mean).items()}
-    result = results[0] if results else Result(scalars=scalars, save=lambda path: None, rows=None)
+    save = metric.save if isinstance(metric, KeepsAnswers) else lambda path: None
+    result = results[0] if results else Result(scalars=scalars, save=save, rows=None)
     return replace(result, scalars=losses | scalars)
 
 

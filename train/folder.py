@@ -1,4 +1,4 @@
-"""The run folder: what is written into it, and when. Only rank 0 writes; every rank calls."""
+"""The run folder: what is written into it, and when. Every rank calls; only rank 0 writes, but for shares of predictions."""
 
 import json
 import os
@@ -17,6 +17,7 @@ from tarpon.train.collect import collect
 from tarpon.train.ema import Ema
 from tarpon.train.engine import Engine
 from tarpon.train.evaluate import left_out_words
+from tarpon.train.prediction_files import remove_others
 from tarpon.train.sink import MultiSink
 from tarpon.train.stepper import State
 from tarpon.train.task import Problem, Result
@@ -96,7 +97,8 @@ class RunFolder:
         """The weights in the model as the best so far, with the validation that says so."""
         if self._first:
             checkpoint.save_tensors(self.out / checkpoint.BEST, checkpoint.model_tensors(self._problem.model), {"step": step})
-            result.save(self.out / "predictions" / "val.npz")
+        self._save_predictions(result, "val")
+        if self._first:
             self._show("val", result, step=step)
 
     def finish(self, state: State, score: Callable[[str], Result], *, task: str, config: dict[str, object]) -> None:
@@ -112,12 +114,11 @@ class RunFolder:
         for split in self._problem.splits:
             result = score(split)
             scores[split] = result.scalars
-            if self._first:
-                result.save(self.out / "predictions" / f"{split}.npz")
-                if split == "test":
-                    test = {f"test/{name}": value for name, value in result.scalars.items()}
-                    self._sink.write(state.at.step, test, epoch=state.at.epoch)
-                    self._show(split, result, step=state.at.step)
+            self._save_predictions(result, split)
+            if self._first and split == "test":
+                test = {f"test/{name}": value for name, value in result.scalars.items()}
+                self._sink.write(state.at.step, test, epoch=state.at.epoch)
+                self._show(split, result, step=state.at.step)
         if self._first:
             atomic.write_text(
                 self.out / "metrics.json",
@@ -128,6 +129,14 @@ class RunFolder:
             self._sink.hparams(state.at.step, config, told)
             print("\n".join(self._last_lines(scores, best_step=meta["step"], task=task)), flush=True)
         self._engine.barrier()
+
+    def _save_predictions(self, result: Result, split: str) -> None:
+        """Each rank what it keeps; they are all there once this returns on rank 0."""
+        path = self.out / "predictions" / f"{split}.npz"
+        result.save(path)
+        self._engine.barrier()
+        if self._first:
+            remove_others(path, places=self._engine.context.world)
 
     def _last_lines(self, scores: Mapping[str, Mapping[str, float]], *, best_step: int, task: str) -> list[str]:
         """The scores of the best weights, and what to do with them."""

@@ -6,7 +6,7 @@ A `Task` is known before any data: its options and how it is built. A `Problem` 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from tarpon.train.config import Recipe, Run
 
@@ -23,22 +23,30 @@ class Result:
     """One evaluation of one split."""
 
     scalars: dict[str, float]  # the contract's metrics in snake case
-    save: Callable[[Path], None]  # write the predictions it was computed from
-    rows: object  # the scored answers themselves: what the task's figures are drawn from
+    save: Callable[[Path], None]  # write the predictions it was computed from, or this rank's share of them
+    rows: object  # scored answers: what the task's figures are drawn from
     pr_curves: Callable[[], dict[str, tuple["np.ndarray", "np.ndarray"]]] = dict  # name -> (N,) bool truth, (N,) scores
 
 
 class Metric(Protocol):
-    """Collects a split's outputs on one rank; the parts of all ranks make the result."""
+    """Collects a split's outputs on one rank; the parts of all ranks make the result. It may be one that `KeepsAnswers`."""
 
     def add(self, out: Outputs, batch: Batch) -> None:
         """Take in a batch; rows of -1 are padding."""
 
     def part(self) -> object:
-        """All that this rank has taken in; must pickle."""
+        """What the scores need of all that this rank has taken in; must pickle."""
 
     def read(self, parts: list) -> Result:
         """The result of the parts of all ranks."""
+
+
+@runtime_checkable
+class KeepsAnswers(Protocol):
+    """A metric whose ranks keep their own answers and write them, each its own file; of any other rank 0 writes all."""
+
+    def save(self, path: Path) -> None:
+        """Write this rank's answers: to `path` where it is alone, else to `prediction_files.share_path`."""
 
 
 class DataSource(Protocol):

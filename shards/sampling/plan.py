@@ -5,7 +5,7 @@ depend on the number of GPUs, and resuming is skipping. Memory is O(window): the
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -133,6 +133,30 @@ def sequential_batches(count: int, *, micro: int, rank: int, world: int) -> Iter
     padded = np.full(-(-count // whole) * whole, -1, np.int64)
     padded[:count] = np.arange(count)
     yield from padded.reshape(-1, world, micro)[:, rank]
+
+
+def cut_stretches(count: int, *, world: int, begins: Callable[[int], bool] = lambda index: True) -> list[int]:
+    """Where each rank's stretch of the indices 0..count-1 begins, and `count`: near equal, one after another.
+
+    Args:
+        begins: whether an index is the first of its unit (trial): a stretch begins there alone, so that no unit is cut.
+    """
+    cuts = [0]
+    for rank in range(1, world):
+        cut = max(cuts[-1], round(rank * count / world))
+        while cut < count and not begins(cut):
+            cut += 1
+        cuts.append(cut)
+    return [*cuts, count]
+
+
+def stretch_batches(cuts: Sequence[int], *, micro: int, rank: int) -> Iterator[np.ndarray]:
+    """Indices of one rank's stretch of `cut_stretches` in order, in micro-batches of equal number on all; the last are padded
+    with -1."""
+    first, end = cuts[rank], cuts[rank + 1]
+    padded = np.full((-(-int(np.diff(cuts).max()) // micro), micro), -1, np.int64)
+    padded.ravel()[: end - first] = np.arange(first, end)
+    yield from padded
 
 
 # Windows of a sequence, and the boost of those that hold rare classes.

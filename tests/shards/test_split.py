@@ -1,5 +1,7 @@
 """Split: whole groups, no leak, every class in every split where that can be, near the ratios."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,43 @@ def test_a_ratio_of_zero_leaves_a_split_out():
     split = assign_splits({"a": np.array([5]), "b": np.array([5])}, ratios=(0.5, 0.5, 0))
     assert sorted(split.values()) == ["train", "val"]
     assert set(assign_splits({"a": np.array([5])}, ratios=(1, 0, 0)).values()) == {"train"}
+
+
+def assign_slowly(groups: dict[str, np.ndarray], *, share: tuple[float, ...], seed: int) -> dict[str, str]:
+    """The rule of `assign_splits` word for word: what is left and what each choice costs are found anew for every group."""
+    names = sorted(groups, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    counts = np.stack([groups[name].astype(float) for name in names])
+    parts = [counts / np.maximum(counts.sum(0), 1), counts.sum(1, keepdims=True) / max(counts.sum(), 1)]
+    weight = np.concatenate([*parts, np.full((len(names), 1), 1 / len(names))], axis=1)
+    left = sorted(range(len(names)), key=lambda i: -weight[i].max())
+    need, given, result = np.array(share)[:, None] * weight.sum(0), [[], [], []], {}
+    while left:
+        i, wanted = left[0], [s for s in range(3) if share[s] > 0]
+        empty = [s for s in wanted if not given[s]]
+        lacks = [[not any(counts[j, c] for j in given[s]) for c in range(counts.shape[1])] for s in range(3)]
+        scarce = [
+            counts[i, c] > 0 and (counts[left, c] > 0).sum() <= sum(lacks[s][c] for s in wanted) for c in range(counts.shape[1])
+        ]
+        cost = []
+        for s in empty if len(empty) == len(left) else wanted:
+            after = need - np.eye(3)[s][:, None] * weight[i]
+            short = float((after**2 / np.array(share).clip(1e-9)[:, None]).sum())
+            cost.append((-sum(a and b for a, b in zip(scarce, lacks[s], strict=True)), short, s))
+        best = min(cost)[2]
+        need[best] -= weight[i]
+        given[best].append(i)
+        result[names[i]] = ("train", "val", "test")[best]
+        left = left[1:]
+    return result
+
+
+@pytest.mark.parametrize("classes", [1, 4, 45])
+@pytest.mark.parametrize("share", [(0.7, 0.15, 0.15), (0.875, 0.125, 0.0)])
+def test_what_is_carried_along_is_what_would_be_counted_anew(classes, share):
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        groups = {f"g{n}": rng.poisson(0.4, classes) * rng.integers(1, 300) for n in range(80)}
+        assert assign_splits(groups, ratios=share, seed=seed) == assign_slowly(groups, share=share, seed=seed)
 
 
 def test_too_few_groups_are_told():

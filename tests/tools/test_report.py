@@ -81,7 +81,7 @@ def test_every_headline_leads_to_how_it_was_measured(whole):
     text = page.text["how-the-scores-are-measured"]
     assert all(f"In metrics.json: test, {name}." in text for name in names)
     with_interval = sum(f"{name}_low" in scores for name in names)
-    assert text.count("1,000 resamples of whole groups") == with_interval == 2
+    assert text.count("1,000 resamples of whole groups") == with_interval == 3
 
 
 def test_pictures_say_what_they_show(whole):
@@ -113,13 +113,15 @@ def test_the_class_table_agrees_with_the_metrics(whole, report_runs):
     run, page, _ = whole
     scores = json.loads((run / "metrics.json").read_text())["test"]
     header, *rows = page.rows["classes"]
-    assert header == ["class", "true frames", "share", "precision", "recall", "F1"]
+    assert header == ["class", "true frames", "share", "precision", "recall", "F1", "95% of F1"]
     assert [row[0] for row in rows] == report_runs.CLASSES
-    for name, frames, share, precision, recall, f1 in rows:
+    for name, frames, share, precision, recall, f1, interval in rows:
         assert int(frames) == scores[f"support_{name}"]
         assert share == f"{scores[f'support_{name}'] / 120:.1%}"
         got = (float(precision), float(recall), float(f1))
         assert got == pytest.approx([scores[f"{kind}_{name}"] for kind in ("precision", "recall", "f1")], abs=6e-4)
+        ends = [scores[f"f1_{name}_{end}"] for end in ("low", "high")]
+        assert [float(end) for end in interval.split(" to ")] == pytest.approx(ends, abs=6e-4)
 
 
 def test_the_bout_table_agrees_with_the_metrics(whole, report_runs):

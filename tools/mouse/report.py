@@ -1,6 +1,6 @@
 """What the report of a mouse run tells: classes, bouts, trials, ethograms, keypoints. T frames, C classes, K points."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def build_sections(record: Record, *, frames: Frames | None = None) -> list[tupl
     if record.split in record.predictions:
         trials, classes, points = load_trials(record.predictions[record.split])
     return [
-        ("Classes", _classes(trials, classes=classes)),
+        ("Classes", _classes(trials, classes=classes, told=record.metrics.get(record.split, {}))),
         ("Bouts", _bouts(trials, classes=classes)),
         ("Trials", _trial_table(trials, classes=classes)),
         ("Ethograms", _ethograms(trials, classes=classes)),
@@ -69,7 +69,8 @@ def open_frames(record: Record) -> Frames | None:
     return lambda key, indices: frames_at(reader.read(row_of[key], "clip"), indices)
 
 
-def _classes(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
+def _classes(trials: Sequence[Trial], *, classes: Sequence[str], told: Mapping[str, float]) -> str:
+    """Args: told: the run's scores, for the intervals."""
     counts = count_confusion(trials, len(classes))
     if not counts.sum():
         return paragraph(
@@ -83,17 +84,24 @@ def _classes(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:
             f"{scores[f'support_{name}']:,.0f}",
             f"{scores[f'support_{name}'] / counts.sum():.1%}",
             *(number(scores[f"{kind}_{name}"]) for kind in ("precision", "recall", "f1")),
+            _interval(told, f"f1_{name}"),
         )
         for shown, name in zip(classes, names, strict=True)
     ]
     bars = class_figures.f1_bars([scores[f"f1_{name}"] for name in names], support=counts.sum(1).tolist(), classes=classes)
     matrix = class_figures.confusion(counts, classes=classes)
-    header = ("class", "true frames", "share", "precision", "recall", "F1")
+    header = ("class", "true frames", "share", "precision", "recall", "F1", "95% of F1")
     return (
         table(header, rows, colours=style.class_colours(len(classes)))
         + embed_figure(bars, caption="F1 of each class, with the number of true frames it rests on.")
         + embed_figure(matrix, caption="Frames by true class (row) and predicted class (column).")
     )
+
+
+def _interval(told: Mapping[str, float], name: str) -> str:
+    """`0.812 to 0.901`, or a dash."""
+    ends = [told.get(f"{name}_{end}") for end in ("low", "high")]
+    return "–" if None in ends else " to ".join(map(number, ends))
 
 
 def _bouts(trials: Sequence[Trial], *, classes: Sequence[str]) -> str:

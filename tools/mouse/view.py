@@ -17,6 +17,7 @@ from tarpon.shards.sources.video.display import Display
 from tarpon.tools.mouse.look import SURE
 from tarpon.tools.view.record import Album, Curve, Detail, Entry, Points, Strip, finite, list_places
 from tarpon.train.figures.style import class_colours
+from tarpon.train.prediction_files import list_shares
 from tarpon.train.tasks.mouse.metrics.trial import Trial, load_trials
 
 HELD = 4  # trials whose frames are kept, as JPEG: 10 KB a frame of 224 pixels
@@ -50,7 +51,7 @@ class MouseAlbum(Album):
         self.classes, self.predicted_classes = list(manifest.card["classes"]), []
         for split in ("val", "test"):
             path = None if run is None else run / "predictions" / f"{split}.npz"
-            if path is not None and path.is_file():
+            if path is not None and list_shares(path):
                 trials, self.predicted_classes, _ = load_trials(path)
                 self.trials |= {trial.key: trial for trial in trials}
         self._lock = threading.Lock()

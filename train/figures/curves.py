@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from tarpon.train.figures import style
 from tarpon.train.figures.words import in_words
 
+BOUNDS = ("_low", "_high")  # of intervals
 SCORES = ("val/macro_f1", "val/accuracy", "val/balanced_accuracy", "val/segment_f1_50", "val/edit")
 
 
@@ -63,7 +64,8 @@ def _panels(lines: Sequence[Mapping[str, float]], *, classes: Sequence[str]) -> 
     names = sorted({name for line in lines for name in line})
     losses = [name for name in names if name == "loss" or name.startswith("loss/") or name == "val/loss"]
     scores = [name for name in SCORES if name in names] or [name for name in names if _is_score(name, lines)]
-    ordered = [f"val/f1_{name}" for name in classes] or [name for name in names if name.startswith("val/f1_")]
+    found = [name for name in names if name.startswith("val/f1_") and not name.endswith(BOUNDS)]
+    ordered = [f"val/f1_{name}" for name in classes] or found
     per_class = dict(zip(ordered, style.class_colours(len(ordered)), strict=True))
     panels = (
         _Panel(title="Loss", series=_coloured(losses), wide=True),
@@ -93,7 +95,7 @@ def _coloured(names: Sequence[str]) -> dict[str, str]:
 
 def _is_score(name: str, lines: Sequence[Mapping[str, float]]) -> bool:
     """Whether a val/ name is one of the scores in [0, 1] that a reader follows, not a bound, a class or an error."""
-    if not name.startswith("val/") or name.startswith("val/f1_") or name.endswith(("_low", "_high")):
+    if not name.startswith("val/") or name.startswith("val/f1_") or name.endswith(BOUNDS):
         return False
     if any(word in name for word in ("loss", "keypoint", "majority", "mae", "rmse", "ece")):
         return False

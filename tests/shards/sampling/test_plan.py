@@ -9,7 +9,9 @@ from tarpon.shards.sampling.plan import (
     EpochPlan,
     choose_start,
     count_expected_frames,
+    cut_stretches,
     sequential_batches,
+    stretch_batches,
     weight_rare_classes,
     weight_windows,
 )
@@ -141,6 +143,34 @@ def test_in_turn_stripes_and_pads():
     np.testing.assert_array_equal(ranks[0], [[0, 1], [4, 5]])
     np.testing.assert_array_equal(ranks[1], [[2, 3], [6, -1]])
     assert list(sequential_batches(0, micro=2, rank=1, world=2)) == []
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 7])
+@pytest.mark.parametrize("micro", [1, 4])
+def test_stretches_hold_whole_trials_in_order_and_are_padded_alike(world, micro):
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        trial = np.repeat(np.arange(9), rng.integers(1, 6, 9))  # of each window
+        cuts = cut_stretches(len(trial), world=world, begins=lambda i, t=trial: i == 0 or t[i] != t[i - 1])
+        ranks = [np.array(list(stretch_batches(cuts, micro=micro, rank=rank))) for rank in range(world)]
+        assert len({batches.shape for batches in ranks}) == 1
+        held = [batches[batches >= 0] for batches in ranks]
+        np.testing.assert_array_equal(np.concatenate(held), np.arange(len(trial)))
+        assert len(np.unique(trial)) == sum(len(np.unique(trial[own])) for own in held)
+        longest = max(map(len, held))
+        assert longest <= len(trial) / world + 6  # a stretch ends at most a trial late
+        assert ranks[0].shape == (-(-longest // micro), micro)
+
+
+def test_stretches_of_rows_alone_are_as_even_as_can_be():
+    assert cut_stretches(7, world=2) == [0, 4, 7]
+    assert cut_stretches(2, world=4) == [0, 0, 1, 2, 2]
+    cuts = cut_stretches(7, world=2)
+    assert [list(map(list, stretch_batches(cuts, micro=2, rank=rank))) for rank in range(2)] == [
+        [[0, 1], [2, 3]],
+        [[4, 5], [6, -1]],
+    ]
+    assert list(stretch_batches(cut_stretches(0, world=2), micro=2, rank=1)) == []
 
 
 def test_rare_factors_by_hand():

@@ -50,11 +50,12 @@ def stored_splits(manifest: Manifest | LazyManifest) -> tuple[str, ...]:
 
 
 def trial_names(manifest: Manifest | LazyManifest, options: MouseOptions, points: tuple[str, ...]) -> TrialNames:
-    """Key, group and frame size (px) of every row, and the names of classes and points."""
+    """Key, group, frame size (px) and number of frames of every row, and the names of classes and points."""
     return TrialNames(
         keys=KeyView(manifest),
         groups=RowView(manifest, "group"),
         sizes=RowView(manifest, "width", "height"),
+        frames=RowView(manifest, "frames"),
         classes=options.classes,
         points=points,
     )
@@ -120,6 +121,7 @@ def mouse_data(
         train_work=windows,
         split_work=lambda items: [tiles[item] if item >= 0 else PADDING for item in items],
         make_loader=make_loader,
+        begins=lambda item: tiles[item].start == 0,
         quarantine=quarantine,
         ahead=FetchAhead([(manifest, reader)]),
     )

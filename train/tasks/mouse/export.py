@@ -5,14 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tarpon.shards import atomic
 from tarpon.train.checkpoint import load_exported
 from tarpon.train.config import Run
-from tarpon.train.tasks.mouse.metrics.thresholds import fit_thresholds
-from tarpon.train.tasks.mouse.metrics.trial import load_trials
+from tarpon.train.prediction_files import list_shares
+from tarpon.train.tasks.mouse.metrics.thresholds import choose_thresholds, count_reaching
+from tarpon.train.tasks.mouse.metrics.trial import load_file
 from tarpon.train.tasks.mouse.options import MouseOptions
 
 NAME = "best_model_multitask.pt"
@@ -36,7 +38,7 @@ def export(
     the model that the scores are of.
     `args.rebuild` are the options that make the same network without a download or any file, to load the weights over.
     """
-    trials, classes, _ = load_trials(folder / "predictions" / "val.npz")
+    thresholds, classes = fit_stored(folder / "predictions" / "val.npz")
     merge, rebuild = list(options.merge), replace(options, model=options.model.without_weights())
     with atomic.replace(folder / NAME) as draft:
         torch.save(
@@ -47,7 +49,7 @@ def export(
                 "orig_classes": list(stored),
                 "col_map": dict(enumerate(merge)),
                 "merge_idxs": [old for old, new in enumerate(merge) if merge.count(new) > 1 and new >= 0],
-                "best_thresholds": fit_thresholds(trials, classes).tolist(),
+                "best_thresholds": thresholds.tolist(),
                 "kp_names": list(points),
                 "val_metrics": scores,
                 "args": json.loads(
@@ -56,6 +58,15 @@ def export(
             },
             draft,
         )
+
+
+def fit_stored(path: Path) -> tuple[np.ndarray, list[str]]:
+    """(C,) thresholds fitted on stored predictions, a file of them in memory at a time, and the names of the classes."""
+    counts: np.ndarray | int = 0
+    for file in list_shares(path) or [path]:
+        trials, classes, _ = load_file(file)
+        counts = counts + count_reaching(trials, len(classes))
+    return choose_thresholds(counts), classes
 
 
 def load(path: Path) -> dict:

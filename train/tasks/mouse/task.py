@@ -76,7 +76,7 @@ def build(run: Run, options: MouseOptions, context: DistContext, *, encoders: di
         loss=partial(window_losses, options=options.loss, weights=weights),
         data=data,
         splits=tuple(split for split in counts if split != "train"),
-        metric=lambda _: TrialMetric(names),
+        metric=lambda _: TrialMetric(names, place=context.rank, places=context.world),
         figures=partial(draw_split, classes=names.classes, frames=stored_frames(reader, names.keys)),
         select="macro_f1",
         main=("accuracy", "segment_f1_50", "edit", "keypoint_mae"),

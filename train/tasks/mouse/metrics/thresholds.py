@@ -17,15 +17,28 @@ def fit_thresholds(trials: Sequence[Trial], classes: Sequence[str]) -> np.ndarra
     Ties go to the one nearest 0.5 (then to the lower), so a class that is absent or never found keeps 0.5.
     """
     check_trials(trials, classes=classes)
-    truth, probs = _collect_labelled(trials)
+    return choose_thresholds(count_reaching(trials, len(classes)))
+
+
+def count_reaching(trials: Sequence[Trial], num_classes: int) -> np.ndarray:
+    """(C, 2, 18) int64 labelled frames of the class, and of all classes, whose probability of it reaches 0, 1, ... 17 of GRID's
+    thresholds and no more. Add them up over trials, then choose_thresholds."""
+    total = np.zeros((num_classes, 2, len(GRID) + 1), np.int64)
+    if trials:
+        truth, probs = _collect_labelled(trials)
+        for c, (own, every) in enumerate(total):
+            passed = np.searchsorted(GRID.astype(np.float32), probs[:, c], side="right")
+            own += np.bincount(passed[truth == c], minlength=len(own))
+            every += np.bincount(passed, minlength=len(own))
+    return total
+
+
+def choose_thresholds(counts: np.ndarray) -> np.ndarray:
+    """(C,) `fit_thresholds` of summed counts (C, 2, 18)."""
     near_half = np.argsort(np.abs(GRID - 0.5).round(6), kind="stable")
-    best = []
-    for c in range(len(classes)):
-        passed = np.searchsorted(GRID.astype(np.float32), probs[:, c], side="right")  # thresholds this frame reaches
-        found = _count_reaching(passed[truth == c])
-        f1 = 2 * found / np.maximum(_count_reaching(passed) + (truth == c).sum(), 1)
-        best.append(GRID[near_half[f1[near_half].argmax()]])
-    return np.array(best)
+    found, given = np.moveaxis(counts[..., ::-1].cumsum(-1)[..., ::-1][..., 1:], 1, 0)  # (C, 17) frames that reach each
+    f1 = 2 * found / np.maximum(given + counts[:, :1].sum(-1), 1)
+    return GRID[near_half[f1[:, near_half].argmax(1)]]
 
 
 def thresholded_macro_f1(trials: Sequence[Trial], thresholds: np.ndarray) -> float:
@@ -47,9 +60,3 @@ def _collect_labelled(trials: Sequence[Trial]) -> tuple[np.ndarray, np.ndarray]:
     truth = np.concatenate([trial.actions for trial in trials])
     probs = np.concatenate([trial.probs for trial in trials])
     return truth[truth >= 0], probs[truth >= 0]
-
-
-def _count_reaching(passed: np.ndarray) -> np.ndarray:
-    """How many frames reach each threshold of GRID, from the number of thresholds that each frame reaches."""
-    count = np.bincount(passed, minlength=len(GRID) + 1)
-    return count[::-1].cumsum()[::-1][1:]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tarpon.train.prediction_files import list_shares
+
 FORMAT = 1  # of the file; raised when its fields change
 FIELDS = (
     "format",
@@ -101,9 +103,7 @@ def check_trials(trials: Sequence[Trial], *, classes: Sequence[str], points: Seq
     """
     if not trials:
         raise ValueError("no trials: the split is empty; look at the manifest's split column")
-    key, times = Counter(trial.key for trial in trials).most_common(1)[0]
-    if times > 1:
-        raise ValueError(f"trial {key} is given {times} times; drop the repeats before scoring")
+    check_unique([trial.key for trial in trials])
     num_points = len(points)
     for trial in trials:
         if trial.probs.shape[1] != len(classes):
@@ -117,12 +117,25 @@ def check_trials(trials: Sequence[Trial], *, classes: Sequence[str], points: Seq
                 raise ValueError(f"trial {trial.key}: has {array.shape[1]} keypoints, expected {num_points} {list(points)}")
 
 
-def save_trials(path: Path, trials: Sequence[Trial], *, classes: Sequence[str], points: Sequence[str]) -> None:
+def check_unique(keys: Sequence[str]) -> None:
+    """Raise ValueError where a trial is given twice."""
+    for key, times in Counter(keys).most_common(1):
+        if times > 1:
+            raise ValueError(f"trial {key} is given {times} times; drop the repeats before scoring")
+
+
+def save_trials(
+    path: Path, trials: Sequence[Trial], *, classes: Sequence[str], points: Sequence[str], of_a_set: bool = False
+) -> None:
     """Write trials to one compressed npz: frames of all trials end to end, and their lengths.
 
     The draft lies beside `path` and is renamed over it, so a reader never sees half a file.
+
+    Args:
+        of_a_set: one file of several: it may hold no trial.
     """
-    check_trials(trials, classes=classes, points=points)
+    if trials or not of_a_set:
+        check_trials(trials, classes=classes, points=points)
     K = len(points)
     seen = [trial.keypoints for trial in trials if trial.keypoints is not None]
     answered = [trial.keypoints_pred for trial in trials if trial.keypoints_pred is not None]
@@ -132,14 +145,14 @@ def save_trials(path: Path, trials: Sequence[Trial], *, classes: Sequence[str], 
         "format": np.array(FORMAT),
         "classes": np.array(classes, dtype=str),
         "points": np.array(points, dtype=str),
-        "key": np.array([trial.key for trial in trials]),
-        "group": np.array([trial.group for trial in trials]),
-        "size": np.array([trial.size for trial in trials], np.int64),
+        "key": np.array([trial.key for trial in trials], str),
+        "group": np.array([trial.group for trial in trials], str),
+        "size": np.array([trial.size for trial in trials], np.int64).reshape(-1, 2),
         "length": np.array([len(trial.actions) for trial in trials], np.int64),
-        "has_keypoints": np.array([trial.keypoints is not None for trial in trials]),
-        "has_keypoints_pred": np.array([trial.keypoints_pred is not None for trial in trials]),
-        "actions": np.concatenate([trial.actions for trial in trials]),
-        "probs": np.concatenate([trial.probs for trial in trials]),
+        "has_keypoints": np.array([trial.keypoints is not None for trial in trials], bool),
+        "has_keypoints_pred": np.array([trial.keypoints_pred is not None for trial in trials], bool),
+        "actions": np.concatenate([np.empty(0, np.int64), *(trial.actions for trial in trials)]),
+        "probs": np.concatenate([np.empty((0, len(classes)), np.float32), *(trial.probs for trial in trials)]),
         "keypoints": np.concatenate([np.empty((0, K, 3), np.float32), *seen]),
         "keypoints_pred": np.concatenate([np.empty((0, K, 2), np.float32), *answered]),
     }
@@ -153,7 +166,17 @@ def save_trials(path: Path, trials: Sequence[Trial], *, classes: Sequence[str], 
 
 
 def load_trials(path: Path) -> tuple[list[Trial], list[str], list[str]]:
-    """Read a file of save_trials: (trials in the order saved, class names, point names)."""
+    """Read a split's file of save_trials, or the files of a set: (trials in the order saved, class names, point names)."""
+    trials, classes, points = [], [], []
+    for file in list_shares(path) or [path]:
+        own, classes, named = load_file(file)
+        trials += own
+        points = points or named  # a file of trials without keypoints names none
+    return trials, classes, points
+
+
+def load_file(path: Path) -> tuple[list[Trial], list[str], list[str]]:
+    """`load_trials` of one file."""
     with Path(path).open("rb") as file:
         if not zipfile.is_zipfile(file):
             raise ValueError(f"{path}: not an npz file of trials, or cut short; write it again")

@@ -48,6 +48,33 @@ def test_scores_hang_together(seed, random_trials):
     assert out["trials"] == len(trials)
 
 
+def test_a_class_has_the_interval_of_its_f1_over_resampled_groups(random_trials):
+    """Against scikit-learn on the frames of each resample; none where all of a class is in one group."""
+    trials = [replace(trial, group=f"g{number % 3}") for number, trial in enumerate(random_trials(2))]
+    seen = [trial.actions >= 0 for trial in trials]
+    truth, said = (
+        [(trial.actions if i else trial.predicted)[held] for trial, held in zip(trials, seen, strict=True)] for i in (1, 0)
+    )
+    own = [np.flatnonzero([trial.group == f"g{group}" for trial in trials]) for group in range(3)]
+    drawn = np.random.default_rng(0).integers(3, size=(1000, 3))
+    cached: dict[tuple, float] = {}
+    for groups in {tuple(sorted(row)) for row in drawn.tolist()}:
+        rows = [row for group in groups for row in own[group]]
+        true, answer = (np.concatenate([frames[row] for row in rows]) for frames in (truth, said))
+        cached[groups] = f1_score(true, answer, labels=[1], average="macro", zero_division=0)
+    expected = np.quantile([cached[tuple(sorted(row))] for row in drawn.tolist()], [0.025, 0.975])
+    out = score(trials, classes=CLASSES, points=POINTS)
+    assert [out["f1_paw_withdraw_low"], out["f1_paw_withdraw_high"]] == pytest.approx(expected)
+    assert out["f1_paw_withdraw_low"] < out["f1_paw_withdraw"] < out["f1_paw_withdraw_high"]
+    alone = [
+        trial if trial.group == "g0" else replace(trial, actions=np.where(trial.actions == 1, 0, trial.actions))
+        for trial in trials
+    ]
+    out = score(alone, classes=CLASSES, points=POINTS)
+    assert "f1_paw_withdraw" in out
+    assert "f1_paw_withdraw_low" not in out
+
+
 def test_the_order_of_the_trials_does_not_matter(random_trials):
     trials = random_trials(4)
     assert score(trials[::-1], classes=CLASSES) == pytest.approx(score(trials, classes=CLASSES), rel=1e-12)
