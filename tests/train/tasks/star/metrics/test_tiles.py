@@ -43,15 +43,13 @@ def check(found: Retrieval, want: Retrieval) -> None:
             np.testing.assert_allclose(got, right, rtol=0, atol=off, err_msg=field.name)
 
 
-@pytest.mark.parametrize("size", [1, 13, 90, 1000])
+@pytest.mark.parametrize(("size", "strip_bytes"), [(1, 2**20), (13, 2**11), (40, 2**13), (1000, 2**20)])
 @pytest.mark.parametrize("exact", [False, True])
-@pytest.mark.parametrize("strip_bytes", [1, 2**20])
 def test_every_query_is_scored_as_by_the_whole_gallery(size, exact, strip_bytes):
-    for seed in range(3):
-        queries, gallery, told, apart = make(seed, exact=exact)
-        check(search_tiles(queries, tiles_of(gallery, size), **told, strip_bytes=strip_bytes), search(queries, gallery, **told))
-        found = search_tiles(queries, tiles_of(gallery, size), **told, **apart, strip_bytes=strip_bytes)
-        check(found, search_within_groups(search, queries, gallery, **told, **apart))
+    queries, gallery, told, apart = make(size, exact=exact)
+    check(search_tiles(queries, tiles_of(gallery, size), **told, strip_bytes=strip_bytes), search(queries, gallery, **told))
+    found = search_tiles(queries, tiles_of(gallery, size), **told, **apart, strip_bytes=strip_bytes)
+    check(found, search_within_groups(search, queries, gallery, **told, **apart))
 
 
 def test_shares_of_the_queries_are_the_search_of_all():
