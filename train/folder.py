@@ -136,7 +136,7 @@ class RunFolder:
         result.save(path)
         self._engine.barrier()
         if self._first:
-            remove_others(path, places=self._engine.context.world)
+            remove_others(path.with_suffix(result.suffix), places=result.files)
 
     def _last_lines(self, scores: Mapping[str, Mapping[str, float]], *, best_step: int, task: str) -> list[str]:
         """The scores of the best weights, and what to do with them."""

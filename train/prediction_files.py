@@ -36,10 +36,9 @@ def list_shares(path: Path) -> list[Path]:
 
 
 def remove_others(path: Path, *, places: int) -> None:
-    """Remove what runs of another number of processes left of the predictions called `path`, once all have written theirs."""
-    sets = _list_sets(path)
-    kept = sets.get(places, {path}) if places > 1 else {path}
-    for old in {path}.union(*sets.values()) - kept:
+    """Remove what another number of processes left of the predictions called `path`, whose `places` files are written."""
+    kept = {share_path(path, place=place, places=places) for place in range(places)}
+    for old in {path}.union(*_list_sets(path).values()) - kept:
         old.unlink(missing_ok=True)
 
 

@@ -25,6 +25,8 @@ class Result:
     scalars: dict[str, float]  # the contract's metrics in snake case
     save: Callable[[Path], None]  # write the predictions it was computed from, or this rank's share of them
     rows: object  # scored answers: what the task's figures are drawn from
+    files: int = 1  # that the predictions are saved in: one, or one of each rank
+    suffix: str = ".npz"  # of their names
     pr_curves: Callable[[], dict[str, tuple["np.ndarray", "np.ndarray"]]] = dict  # name -> (N,) bool truth, (N,) scores
 
 

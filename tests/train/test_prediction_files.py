@@ -39,11 +39,3 @@ def test_what_another_number_of_processes_left_goes(tmp_path, before, now):
     remove_others(path, places=now)
     assert list_shares(path) == [share_path(path, place=place, places=now) for place in range(now)]
     assert len(list(tmp_path.iterdir())) == now + 2
-
-
-def test_where_rank_0_writes_for_all_its_file_stays(tmp_path):
-    path = tmp_path / "val.npz"
-    write(path, 4)
-    write(path, 1)
-    remove_others(path, places=2)  # of two processes one has written
-    assert list(tmp_path.iterdir()) == [path]

@@ -8,6 +8,7 @@ import numpy as np
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.sources.star.split import group_indices
 from tarpon.tools.view.record import Album, Detail, Entry, Match
+from tarpon.train.prediction_files import list_shares
 
 NEAREST, OTHERS = 12, 24  # photographs shown beside one
 
@@ -100,7 +101,7 @@ def _searches(run: Path, manifest: Manifest) -> Iterator[Search]:
     keys = manifest.column("key")
     for split in ("test", "val"):
         path = run / "predictions" / f"{split}.parquet"
-        if path.is_file():
+        if list_shares(path):
             held = load_embeddings(path)
             here = (held.row < len(manifest)).nonzero()[0]  # rows of a second data set come after those of the first
             if not (keys[held.row[here]] == held.key[here]).all():

@@ -1,7 +1,10 @@
-"""Rows of all processes on every process, so that a loss over pairs sees the whole step.
+"""What processes hand each other: rows of a step, so that a loss over pairs sees it whole, and a gallery, a tile at a time.
 
 G rows of all processes.
 """
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -24,6 +27,43 @@ def gather_rows(context: DistContext, rows: Tensor) -> Tensor:
         (G, ...); `rows` itself on a single process.
     """
     return rows if context.world == 1 else _GatherRows.apply(rows, context.rank, context.world)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """What processes that search together ask of each other. All is collective."""
+
+    context: DistContext
+
+    @property
+    def rank(self) -> int:
+        return self.context.rank
+
+    @property
+    def world(self) -> int:
+        return self.context.world
+
+    def gather(self, value: object) -> list:
+        """Everybody's value, in rank order, on every process: for what is small."""
+        values: list = [None] * self.context.world
+        torch.distributed.all_gather_object(values, value)
+        return values
+
+    def pass_tiles(self, rows: Tensor, counts: Sequence[int], *, size: int) -> Iterator[Tensor]:
+        """Rows of all processes in rank order, up to `size` at a time, (n, D) on the context's device. To be gone through
+        by all, to the end.
+
+        Args:
+            rows: (n, D) of this process, one dtype on all. counts: rows of every process.
+        """
+        for rank, count in enumerate(counts):
+            for first in range(0, count, size):
+                shape = (min(size, count - first), rows.shape[1])
+                tile = torch.empty(shape, dtype=rows.dtype, device=self.context.device)
+                if rank == self.context.rank:
+                    tile.copy_(rows[first : first + size])
+                torch.distributed.broadcast(tile, src=rank)
+                yield tile
 
 
 class _GatherRows(torch.autograd.Function):

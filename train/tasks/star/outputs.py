@@ -14,6 +14,7 @@ import torch
 from tarpon.shards import atomic, spreadsheet
 from tarpon.shards.json_file import write_json
 from tarpon.train.figures import style
+from tarpon.train.prediction_files import list_shares
 from tarpon.train.tasks.star.figures import retrieval
 from tarpon.train.tasks.star.metrics.collect import embeddings_path, score_open_set
 from tarpon.train.tasks.star.metrics.embeddings import SearchResult, load_embeddings, search_split
@@ -40,7 +41,7 @@ def find_run(
     Raises:
         ValueError: the folder holds no embeddings.
     """
-    there = [split for split in SPLITS if embeddings_path(folder, split).exists()]
+    there = [split for split in SPLITS if list_shares(embeddings_path(folder, split))]
     if not there:
         raise ValueError(
             f"{folder}: no predictions/test.parquet or predictions/val.parquet; give a run folder with a validation done"

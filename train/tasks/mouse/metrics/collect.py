@@ -122,6 +122,7 @@ class TrialMetric:
         return Result(
             scalars=score_counts(counts, frames, classes=names.classes, points=names.points, rest=REST),
             save=self.save,
+            files=self._places,
             rows=ScoredTrials(shown=shown + loose, counts=counts, frames=frames),
             pr_curves=lambda: one_vs_rest(frames, names=score_keys(names.classes)),
         )

@@ -1,6 +1,6 @@
 """Embeddings of batches of photographs, from every process, put together into one searched and scored split."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from tarpon.train.tasks.star.metrics.open_set import open_set_scores
 from tarpon.train.tasks.star.metrics.scores import MEANS, score, score_datasets
 
 LEFT_OUT = "left_out"  # rows that could not be read
+SUFFIX = ".parquet"
 
 
 class EmbeddingMetric:
@@ -59,16 +60,11 @@ class EmbeddingMetric:
 
     def add(self, out: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
         """out: embedding (B, D) and, averaged over flips, embedding_flips (B, D) if any; batch: row (B,), -1 for padding."""
-        real = batch["row"] >= 0
-        arrays = {"row": batch["row"]} | {name: out[name].float() for name in VECTORS if name in out}
-        held = {name: value[real.to(value.device)].detach().cpu().numpy() for name, value in arrays.items()}
-        told = batch["row"].cpu().numpy()
-        self._parts.append(held | {LEFT_OUT: left_out(told[told <= left_out(0)])})
+        self._parts.append(take_batch(out, batch))
 
     def part(self) -> list[dict[str, np.ndarray]]:
         """All batches of this process as one: the fewer arrays, the faster they travel."""
-        if len(self._parts) > 1:
-            self._parts = [{name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}]
+        self._parts = [join_parts(self._parts)] if self._parts else []
         return self._parts
 
     def read(self, parts: list[list[dict[str, np.ndarray]]]) -> Result:
@@ -86,12 +82,26 @@ class EmbeddingMetric:
         scalars = score_search(found, resamples=self._resamples)
         if self._rescorer is not None:
             scalars["local_seconds"] = self._rescorer.seconds
-        return Result(scalars=scalars, save=save, rows=found)
+        return Result(scalars=scalars, save=save, rows=found, suffix=SUFFIX)
+
+
+def take_batch(out: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """row (n,) and vectors (n, D) of what is no padding, and LEFT_OUT (m,) rows that could not be read."""
+    real = batch["row"] >= 0
+    arrays = {"row": batch["row"]} | {name: out[name].float() for name in VECTORS if name in out}
+    held = {name: value[real.to(value.device)].detach().cpu().numpy() for name, value in arrays.items()}
+    told = batch["row"].cpu().numpy()
+    return held | {LEFT_OUT: left_out(told[told <= left_out(0)])}
+
+
+def join_parts(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Batches end to end."""
+    return parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def parquet_path(path: Path) -> Path:
     """The parquet file beside the npz that other tasks would write."""
-    return path.with_suffix(".parquet")
+    return path.with_suffix(SUFFIX)
 
 
 def score_search(found: SearchResult, *, resamples: int = 1000) -> dict[str, float]:
@@ -118,4 +128,4 @@ def score_open_set(found: SearchResult) -> dict[str, float]:
 
 def embeddings_path(folder: Path, split: str) -> Path:
     """Where a run folder keeps a split's embeddings."""
-    return folder / "predictions" / f"{split}.parquet"
+    return folder / "predictions" / f"{split}{SUFFIX}"

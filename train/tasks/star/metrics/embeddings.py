@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import torch
 
 from tarpon.shards import atomic
+from tarpon.train.prediction_files import list_shares
 from tarpon.train.tasks.star.metrics.expansion import search_expanded
 from tarpon.train.tasks.star.metrics.local_search import LocalRescorer, rank_by_local_features
 from tarpon.train.tasks.star.metrics.rerank import rerank
@@ -60,16 +61,14 @@ class EmbeddingRows:
     embedding_flips: np.ndarray | None = None  # (N, D) float32, averaged over flips of the picture
     candidates: np.ndarray | None = None  # (N, K) int64 rows whose local features were compared with it; -1: none
     shared: np.ndarray | None = None  # (N, K) int64 local features shared with each of them
+    whole: bool = True  # False: a process's share of a split, which may lack queries or gallery
 
     def __post_init__(self) -> None:
         for name in ("row", "role", *WORDS):
             if getattr(self, name).shape != (len(self.embedding),):
                 raise ValueError(f"{name} is {getattr(self, name).shape}; one value for each of {len(self.embedding)} rows")
-        if not (self.role & QUERY).any() or not (self.role & GALLERY).any():
-            raise ValueError(
-                f"{(self.role & QUERY > 0).sum()} queries and {(self.role & GALLERY > 0).sum()} gallery rows; both are needed, "
-                f"look at the manifest's split column"
-            )
+        if self.whole:
+            check_roles(self.role)
 
     def __len__(self) -> int:
         return len(self.row)
@@ -77,6 +76,15 @@ class EmbeddingRows:
     def indices(self, role: int) -> np.ndarray:
         """(n,) int64 of the rows that have this role."""
         return np.flatnonzero(self.role & role)
+
+
+def check_roles(role: np.ndarray) -> None:
+    """ValueError where there is nothing to search, or nothing to search for."""
+    if not (role & QUERY).any() or not (role & GALLERY).any():
+        raise ValueError(
+            f"{(role & QUERY > 0).sum()} queries and {(role & GALLERY > 0).sum()} gallery rows; both are needed, "
+            f"look at the manifest's split column"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -187,7 +195,16 @@ def join_batches(
         ValueError: a row is there twice, or one that has a role is missing.
     """
     given = np.concatenate([part["row"] for part in parts]) if parts else np.empty(0, np.int64)
+    check_rows(given, roles=roles, names=names)
     row, first = np.unique(given, return_index=True)
+    kept = first[np.asarray(roles)[row] != 0]
+    vectors = {name: np.concatenate([part[name] for part in parts])[kept] for name in VECTORS if parts and name in parts[0]}
+    return name_rows(given[kept], names=names, roles=roles, protocol=protocol, **vectors)
+
+
+def check_rows(given: np.ndarray, *, roles: np.ndarray, names: RowNames) -> None:
+    """ValueError where one of the embedded rows is there twice, or one that has a role is missing."""
+    row = np.unique(given)
     if len(row) != len(given):
         raise ValueError(f"{len(given) - len(row)} rows of the split were embedded more than once; drop the repeats")
     missing = np.setdiff1d(np.flatnonzero(roles), row)
@@ -196,11 +213,14 @@ def join_batches(
             f"{len(missing)} rows of the split were not embedded, {names.key[missing[0]]} the first; without them the gallery "
             f"would be smaller than the protocol says"
         )
-    kept = first[np.asarray(roles)[row] != 0]
-    vectors = {name: np.concatenate([part[name] for part in parts])[kept] for name in VECTORS if parts and name in parts[0]}
-    row = given[kept]
+
+
+def name_rows(
+    row: np.ndarray, *, names: RowNames, roles: np.ndarray, protocol: str, whole: bool = True, **vectors: np.ndarray
+) -> EmbeddingRows:
+    """Rows (n,) of the table, ascending, with their names, roles and vectors."""
     words = {name: np.asarray(getattr(names, name))[row] for name in WORDS}
-    return EmbeddingRows(protocol=protocol, row=row, role=np.asarray(roles, np.int8)[row], **words, **vectors)
+    return EmbeddingRows(protocol=protocol, row=row, role=np.asarray(roles, np.int8)[row], whole=whole, **words, **vectors)
 
 
 def save_embeddings(path: Path, rows: EmbeddingRows, *, dtype: str = "float32") -> None:
@@ -226,14 +246,17 @@ def save_embeddings(path: Path, rows: EmbeddingRows, *, dtype: str = "float32") 
 
 
 def load_embeddings(path: Path) -> EmbeddingRows:
-    """Read a file of `save_embeddings`; ValueError in one line when it is something else."""
-    try:
-        table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}: not a parquet file, or cut short; write it again") from error
-    note = json.loads((table.schema.metadata or {}).get(NOTE, b"{}"))
-    if note.get("format") != FORMAT:
-        raise ValueError(f"{path}: not a file of embeddings of format {FORMAT}; write it again")
+    """Read a split's file of `save_embeddings`, or the files of a set; ValueError in one line when it is something else."""
+    tables, note = [], {}
+    for file in list_shares(path) or [path]:
+        try:
+            tables.append(pq.read_table(file))
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{file}: not a parquet file, or cut short; write it again") from error
+        note = json.loads((tables[-1].schema.metadata or {}).get(NOTE, b"{}"))
+        if note.get("format") != FORMAT:
+            raise ValueError(f"{file}: not a file of embeddings of format {FORMAT}; write it again")
+    table = pa.concat_tables(tables)
     held = {field.name for field in fields(EmbeddingRows)} & set(table.column_names)
     types = dict.fromkeys(VECTORS, np.float32) | dict.fromkeys(COMPARED, np.int64)
     arrays = {name: _lists(table[name], types[name]) if name in types else table[name].to_numpy() for name in held}

@@ -164,14 +164,14 @@ def rank_gallery(
     num_queries, num_gallery = len(query_labels), len(gallery_labels)
     if not num_queries or not num_gallery:
         raise ValueError(f"{num_queries} queries and {num_gallery} gallery items; a search needs one of each")
-    own = _own_items(query_labels, gallery_labels, device=device)
+    own = find_own_items(query_labels, gallery_labels, device=device)
     left_out = torch.as_tensor(np.full(num_queries, -1) if exclude is None else np.asarray(exclude), device=device).long()
     if left_out.shape != (num_queries,) or int(left_out.max()) >= num_gallery:
         raise ValueError(f"exclude must be one place in the gallery (0 to {num_gallery - 1}) or -1 for each of {num_queries}")
     found = _empty(num_queries, top=top)
-    for low, high in _strips(num_queries, num_gallery, strip_bytes):
+    for low, high in cut_strips(num_queries, num_gallery, strip_bytes):
         values = strip(low, high)
-        keys = _keys(values)
+        keys = make_keys(values)
         rows = torch.nonzero(left_out[low:high] >= 0)[:, 0]
         keys[rows, left_out[low:high][rows]] = NOTHING
         for name, value in _read_strip(values, keys, own(low, high), top=top).items():
@@ -188,13 +188,14 @@ def nearest_neighbours(
     """(num_queries, min(count, num_gallery)) int64 gallery indices, most similar first, ties to the lower index."""
     count = min(count, num_gallery)
     nearest = np.empty((num_queries, count), np.int64)
-    for low, high in _strips(num_queries, num_gallery, strip_bytes):
-        keys = _keys(strip(low, high))
+    for low, high in cut_strips(num_queries, num_gallery, strip_bytes):
+        keys = make_keys(strip(low, high))
         nearest[low:high] = _index(keys.topk(count, 1).values, num_gallery).cpu().numpy()
     return nearest
 
 
-def _strips(num_queries: int, num_gallery: int, strip_bytes: int) -> list[tuple[int, int]]:
+def cut_strips(num_queries: int, num_gallery: int, strip_bytes: int) -> list[tuple[int, int]]:
+    """(first query, one past the last) of strips that fit into so many bytes."""
     step = max(1, strip_bytes // (PAIR_BYTES * num_gallery))
     return [(low, min(low + step, num_queries)) for low in range(0, num_queries, step)]
 
@@ -211,7 +212,7 @@ def _empty(num_queries: int, *, top: int) -> dict[str, np.ndarray]:
     }
 
 
-def _own_items(
+def find_own_items(
     query_labels: np.ndarray, gallery_labels: np.ndarray, *, device: torch.device | str
 ) -> Callable[[int, int], tuple[Tensor, Tensor]]:
     """(low, high) -> (n, M) int64 gallery items of each query's identity, and (n, M) bool which of these are there."""
@@ -229,13 +230,13 @@ def _own_items(
     return own
 
 
-def _keys(values: Tensor) -> Tensor:
+def make_keys(values: Tensor, *, after: int = 0) -> Tensor:
     """(n, G) float32 -> int64 that order as the values do, and equal values by falling index. `values` is changed in place:
-    -0 becomes 0, which a sort takes for equal."""
+    -0 becomes 0, which a sort takes for equal. after: items of the gallery behind these, which are a part of it."""
     bits = values.add_(0.0).view(torch.int32)
     ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # negative floats order against their bits
     keys = ordered.long().bitwise_left_shift_(32)
-    return keys.add_(torch.arange(values.shape[1] - 1, -1, -1, device=values.device))
+    return keys.add_(torch.arange(after + values.shape[1] - 1, after - 1, -1, device=values.device))
 
 
 def _index(keys: Tensor, num_gallery: int) -> Tensor:
@@ -255,7 +256,7 @@ def _read_strip(values: Tensor, keys: Tensor, own: tuple[Tensor, Tensor], *, top
     others = keys.amax(1, keepdim=True)
     return {
         "matches": matches,
-        **_scores(ranks, matches),
+        **score_ranks(ranks, matches),
         "best_own": _similarity(values, match_keys[:, -1:])[:, 0],
         "best_other": _similarity(values, others)[:, 0],
         "nearest": _index(nearest, values.shape[1]),
@@ -271,7 +272,7 @@ def _ranks(keys: Tensor, match_keys: Tensor) -> Tensor:
     return count.flip(1).cumsum(1).flip(1)[:, 1:] + 1
 
 
-def _scores(ranks: Tensor, matches: Tensor) -> dict[str, Tensor]:
+def score_ranks(ranks: Tensor, matches: Tensor) -> dict[str, Tensor]:
     """Of ranks (n, M) ascending, of which the first `matches` (n,) count."""
     position = torch.arange(1, ranks.shape[1] + 1, device=ranks.device)
     counted = position <= matches[:, None]

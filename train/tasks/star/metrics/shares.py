@@ -1,0 +1,181 @@
+"""A split that is embedded, searched and written by several processes, each its own rows and its own queries.
+
+Rank 0 is handed what its scores are made of, 64 bytes a query and way of searching, and no embedding. Only the plain search is
+made so, of plain embeddings and of those averaged over flips: every other way asks for all embeddings at once.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tarpon.train.prediction_files import share_path
+from tarpon.train.task import Result
+from tarpon.train.tasks.star.metrics.collect import LEFT_OUT, SUFFIX, join_parts, parquet_path, score_search, take_batch
+from tarpon.train.tasks.star.metrics.embeddings import (
+    GALLERY,
+    NEW,
+    QUERY,
+    VECTORS,
+    EmbeddingRows,
+    RowNames,
+    SearchOptions,
+    SearchResult,
+    check_roles,
+    check_rows,
+    name_rows,
+    save_embeddings,
+)
+from tarpon.train.tasks.star.metrics.retrieval import Retrieval
+from tarpon.train.tasks.star.metrics.tiles import TILE, search_tiles
+
+
+class Exchange(Protocol):
+    """What processes ask of each other: `gather.Exchange`."""
+
+    rank: int
+    world: int
+
+    def gather(self, value: object) -> list:
+        """Everybody's value on every process."""
+
+    def pass_tiles(self, rows: Tensor, counts: Sequence[int], *, size: int) -> Iterator[Tensor]:
+        """Rows of all processes, in rank order."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EmbeddingPart:
+    """What one process hands on."""
+
+    row: np.ndarray  # (n,) int64 its rows that have a role, ascending
+    left_out: np.ndarray  # (m,) int64 rows that could not be read
+    found: dict[str, Retrieval]  # field of SearchResult -> over its own queries
+
+
+class SharedEmbeddingMetric:
+    """As `EmbeddingMetric`, whose arguments it has, on each of several processes.
+
+    Args:
+        exchange: between these processes, which hold stretches of the split in rank order.
+    """
+
+    def __init__(
+        self,
+        names: RowNames,
+        *,
+        exchange: Exchange,
+        roles: np.ndarray,
+        protocol: str,
+        search_options: SearchOptions,
+        device: torch.device | str = "cpu",
+        resamples: int = 1000,
+    ) -> None:
+        self._names, self._exchange, self._roles, self._protocol = names, exchange, roles, protocol
+        self._searching, self._device, self._resamples = search_options, device, resamples
+        self._parts: list[dict[str, np.ndarray]] = []
+        self._own: EmbeddingRows | None = None
+
+    def add(self, out: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
+        """As `EmbeddingMetric.add`."""
+        self._parts.append(take_batch(out, batch))
+
+    def part(self) -> EmbeddingPart:
+        """The searches of this process's queries. Collective, and so are its errors: all processes raise the same.
+
+        Raises:
+            ValueError: a row comes twice or is missing, embeddings that are not finite, nothing to search.
+        """
+        check_roles(self._roles)
+        held = join_parts(self._parts)
+        self._parts = []
+        vectors = {name: held[name] for name in VECTORS if name in held}
+        finite = all(bool(np.isfinite(value).all()) for value in vectors.values())
+        told = self._exchange.gather((held["row"], held[LEFT_OUT], finite))
+        roles = self._remove([left_out for _, left_out, _ in told])
+        check_rows(np.concatenate([row for row, _, _ in told]), roles=roles, names=self._names)
+        check_roles(roles)
+        if not all(finite for *_, finite in told):
+            raise ValueError("embeddings are not all finite; the model has diverged, lower --optim.lr")
+        order = np.argsort(held["row"])
+        order = order[roles[held["row"][order]] != 0]
+        vectors = {name: value[order] for name, value in vectors.items()}
+        how = {"names": self._names, "roles": roles, "protocol": self._protocol}
+        self._own = name_rows(held["row"][order], **how, whole=False, **vectors)
+        return EmbeddingPart(
+            row=self._own.row,
+            left_out=held[LEFT_OUT],
+            found=self._search([np.sort(row) for row, _, _ in told], roles),
+        )
+
+    def read(self, parts: list[EmbeddingPart]) -> Result:
+        """The scores of the parts of all processes; `rows` are without embeddings."""
+        row, roles = np.concatenate([part.row for part in parts]), self._remove([part.left_out for part in parts])
+        nothing = np.empty((len(row), 0), np.float32)
+        rows = name_rows(row, names=self._names, roles=roles, protocol=self._protocol, embedding=nothing)
+        made = {name: join_found([part.found[name] for part in parts]) for name in parts[0].found}
+        ways = dict.fromkeys(("flips", "expanded", "reranked", "local", "new")) | made
+        found = SearchResult(rows=rows, query=rows.indices(QUERY), gallery=rows.indices(GALLERY), **ways)
+        return Result(
+            scalars=score_search(found, resamples=self._resamples),
+            save=self.save,
+            rows=found,
+            files=self._exchange.world,
+            suffix=SUFFIX,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write this process's embeddings into its own file beside `path`."""
+        own = share_path(parquet_path(path), place=self._exchange.rank, places=self._exchange.world)
+        save_embeddings(own, self._own)
+
+    def _remove(self, left_out: Sequence[np.ndarray]) -> np.ndarray:
+        """(R,) roles without those of rows that could not be read."""
+        roles = self._roles.copy()
+        roles[np.concatenate(left_out)] = 0
+        return roles
+
+    def _search(self, rows: Sequence[np.ndarray], roles: np.ndarray) -> dict[str, Retrieval]:
+        """Field of SearchResult -> search over own queries; the same fields on all processes. rows: of every process."""
+        held = [own[roles[own] & GALLERY > 0] for own in rows]
+        gallery, own = np.concatenate(held), self._own
+        assert (np.diff(gallery) > 0).all(), "processes must hold stretches of the rows in rank order, for ties go by place"
+
+        def run(vectors: np.ndarray, role: int) -> Retrieval:
+            asked = own.indices(role)
+            mine = torch.as_tensor(vectors[own.indices(GALLERY)])
+
+            def tiles() -> Iterator[tuple[int, Tensor]]:
+                first = 0
+                for tile in self._exchange.pass_tiles(mine, list(map(len, held)), size=TILE):
+                    yield first, tile
+                    first += len(tile)
+
+            at = np.searchsorted(gallery, own.row[asked]).clip(max=len(gallery) - 1)
+            groups = {"query_groups": own.dataset[asked], "gallery_groups": self._names.dataset[gallery]}
+            return search_tiles(
+                torch.as_tensor(vectors[asked]),
+                tiles,
+                query_labels=own.identity[asked],
+                gallery_labels=self._names.identity[gallery],
+                exclude=np.where(gallery[at] == own.row[asked], at, -1),
+                **(groups if self._searching.within_dataset else {}),
+                strip_bytes=self._searching.strip_bytes,
+                device=self._device,
+            )
+
+        found = {"plain": run(own.embedding, QUERY)}
+        if own.embedding_flips is not None:
+            found["flips"] = run(own.embedding_flips, QUERY)
+        if (roles & NEW).any():
+            found["new"] = run(own.embedding, NEW)
+        return found
+
+
+def join_found(parts: Sequence[Retrieval]) -> Retrieval:
+    """One search of the queries of all parts, in their order."""
+    names = [field.name for field in fields(Retrieval)]
+    return Retrieval(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
