@@ -67,25 +67,29 @@ class StoredPages:
 
     def __init__(self, manifest: LazyManifest, options: CellsOptions) -> None:
         self.manifest, self._options = manifest, options
-        every = {name: read_kinds(manifest, name, options) for name in SPLITS}
-        last_hour = max(float(kinds.hours.max(initial=0)) for kinds in every.values())
-        how = {"rate": manifest.card["frames_per_hour"], "last_hour": last_hour, "match": options.frames.match_windows}
+        last = max(list_cells(manifest.summary(name, "hours"))[0].max(initial=0) for name in SPLITS)
+        self._how = {"rate": manifest.card["frames_per_hour"], "last_hour": float(last), "match": options.frames.match_windows}
         self._choices: dict[str, PageChoice] = {}
         self._by_class: dict[str, np.ndarray] = {}  # (S, 2) chosen pages of each class in each shard
-        for name, kinds in every.items():
-            columns = (kinds.label, kinds.hours, kinds.opening)
-            self._choices[name] = find_choice(getattr(options.frames, name), *columns, **how)
-            chosen = kinds.take(self._choices[name].mask(*columns))
-            self._by_class[name] = chosen.count_by_class(len(manifest.tars))
-            needed = CLASSES if name != "test" else class_names(kinds.label)
-            check_classes(manifest.root, class_names(chosen.label), name, needed=needed)
-            if name == "train":
-                self.medians, self._onset_lines = find_medians(chosen, options), [*tell_kinds_early(chosen)]
-        # of all infected pages, as kinds of the whole set: their first and last say what a summary line says
-        self.infected_onsets = np.unique(np.concatenate([kinds.onset[kinds.label == 1] for kinds in every.values()]))
+        self.infected_onsets = np.zeros(0, np.float32)  # of all infected pages, each hour once
+        for name in SPLITS:
+            self._choose(name)  # one split after the other: the kinds of one alone are in memory
         self.rows: Mapping[str, ChosenRows] = {
             name: ChosenRows(counts.sum(1), partial(self.rows_of, name)) for name, counts in self._by_class.items()
         }
+
+    def _choose(self, name: str) -> None:
+        """Which kinds of a split's pages are taken, and what the task asks of them."""
+        kinds = read_kinds(self.manifest, name, self._options)
+        columns = (kinds.label, kinds.hours, kinds.opening)
+        self._choices[name] = find_choice(getattr(self._options.frames, name), *columns, **self._how)
+        chosen = kinds.take(self._choices[name].mask(*columns))
+        self._by_class[name] = chosen.count_by_class(len(self.manifest.tars))
+        needed = CLASSES if name != "test" else class_names(kinds.label)
+        check_classes(self.manifest.root, class_names(chosen.label), name, needed=needed)
+        self.infected_onsets = np.union1d(self.infected_onsets, kinds.onset[kinds.label == 1])
+        if name == "train":
+            self.medians, self._onset_lines = find_medians(chosen, self._options), [*tell_kinds_early(chosen)]
 
     @cached_property
     def labels(self) -> ByShard:
