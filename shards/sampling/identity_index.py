@@ -17,7 +17,7 @@ FREE = -1  # a position of a bin that holds no image
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class IdentityIndex:
-    """Entries in the order of (identity, shard), each with one image or more.
+    """Entries in the order of (identity, shard), no pair twice, each with one image or more.
 
     Args:
         identity: (E,) int64 number of each entry's identity. shard: (E,) int64. images: (E,) int64 of it there.
