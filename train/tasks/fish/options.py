@@ -79,7 +79,8 @@ class FishOptions:
     unknown_labels: Literal["error", "mask"] = "error"
     common: int = 100  # training images from which on a family counts as common in the scores
     rare: int = 10  # training images below which a family counts as rare in the scores
-    plan: PlanKind = "rows"  # what the order of training is made of; shards: for features that do not fit into memory
+    # what the order of training is made of; shards: stretches of features, where a machine without GPU cannot hold them all
+    plan: PlanKind = "rows"
 
     def __post_init__(self) -> None:
         if self.unknown_labels not in ("error", "mask"):
