@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tarpon.shards.lazy_manifest import LazyManifest
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.quarantine import BadSample
 from tarpon.shards.reader import Reader
@@ -20,7 +21,7 @@ class JoinedDatasets:
         parts: each data set's manifest with its reader.
     """
 
-    def __init__(self, parts: Sequence[tuple[Manifest, Reader]]) -> None:
+    def __init__(self, parts: Sequence[tuple[Manifest | LazyManifest, Reader]]) -> None:
         if not parts:
             raise ValueError("no data sets to join; give one or more")
         self.parts = tuple(parts)
@@ -39,12 +40,14 @@ class JoinedDatasets:
     def value(self, row: int, column: str) -> object:
         """One cell; ValueError where the row's part lacks the column."""
         manifest, _, inside = self._locate(row)
-        _check_column(manifest, column)
+        if isinstance(manifest, Manifest):
+            _check_column(manifest, column)
         value = manifest.value(inside, column)
         return f"{manifest.root}:{value}" if column == "key" else value
 
     def column(self, name: str) -> np.ndarray:
-        """(N,) values of all parts, one after the other; ValueError where a part lacks the column or holds another type."""
+        """(N,) values of all parts, each held whole, one after the other; ValueError where a part lacks the column or holds
+        another type."""
         for manifest, _ in self.parts:
             _check_column(manifest, name)
         types = [manifest.table.schema.field(name).type for manifest, _ in self.parts]
@@ -74,7 +77,7 @@ class JoinedDatasets:
         prints = "\0".join(manifest.fingerprint() for manifest, _ in self.parts)
         return hashlib.sha256(prints.encode()).hexdigest()
 
-    def _locate(self, row: int) -> tuple[Manifest, Reader, int]:
+    def _locate(self, row: int) -> tuple[Manifest | LazyManifest, Reader, int]:
         number = self.find_part(row)
         return *self.parts[number], int(row) - int(self.offsets[number])
 

@@ -6,9 +6,9 @@ It has what a training asks of a `Manifest`, but for whole columns. S shards.
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -95,14 +95,14 @@ class LazyManifest:
         return pq.ParquetFile(open_bytes(content))
 
     def value(self, row: int, column: str) -> object:
-        shard, place = self._locate(row)
+        shard, place = self.locate(row)
         return self._column(shard, column)[place].as_py()
 
     def lists(self, name: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As `Manifest.lists`."""
         if not len(rows):
             return np.zeros(0, np.int64), np.zeros(1, np.int64)
-        places = [self._locate(int(row)) for row in rows]
+        places = [self.locate(int(row)) for row in rows]
         cells = [self._column(shard, name).slice(place, 1) for shard, place in places]
         return list_cells(pa.chunked_array([chunk for cell in cells for chunk in cell.chunks], cells[0].type))
 
@@ -127,9 +127,9 @@ class LazyManifest:
         """(rows of the shard,) bool: which are of the split."""
         return np.array([name == split for name in self._column(shard, "split").to_pylist()], bool)
 
-    def rows(self, split: str) -> "SplitRows":
+    def rows(self, split: str) -> "ChosenRows":
         """Row ids of a split, ascending, each found when it is asked for."""
-        return SplitRows(self, split)
+        return ChosenRows(self.split_counts(split), partial(self.split_rows, split))
 
     def summary(self, split: str, name: str) -> pa.ChunkedArray:
         """(S,) what `shards.parquet` tells of each shard's rows of a split; null where it has none."""
@@ -166,7 +166,7 @@ class LazyManifest:
         known = zip(*columns, strict=True)
         return {name: TarSum(size=size, sha256=digest.hex() if digest else "") for name, size, digest in known}
 
-    def _locate(self, row: int) -> tuple[int, int]:
+    def locate(self, row: int) -> tuple[int, int]:
         """A row's shard and its place in it; IndexError beyond the end."""
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} is not among the {len(self)} rows of {self.root}")
@@ -180,12 +180,16 @@ class LazyManifest:
         return rows[name]
 
 
-class SplitRows(Sequence):
-    """The rows of a split as a sequence of ids, none of which is held."""
+class ChosenRows(Sequence):
+    """Row ids that are chosen shard by shard, ascending, as a sequence of which none is held.
 
-    def __init__(self, manifest: LazyManifest, split: str) -> None:
-        self._manifest, self._split = manifest, split
-        self._ends = np.cumsum(manifest.split_counts(split))
+    Args:
+        counts: (S,) int64 rows chosen in each shard. rows_of: shard -> (counts[shard],) int64 row ids.
+    """
+
+    def __init__(self, counts: np.ndarray, rows_of: Callable[[int], np.ndarray]) -> None:
+        self.counts, self.rows_of = counts, rows_of
+        self._ends = np.cumsum(counts)
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -193,12 +197,11 @@ class SplitRows(Sequence):
     def __getitem__(self, place: int) -> int:
         place = range(len(self))[place]
         shard = int(np.searchsorted(self._ends, place, side="right"))
-        return int(self._manifest.split_rows(self._split, shard)[place - (self._ends[shard - 1] if shard else 0)])
+        return int(self.rows_of(shard)[place - (self._ends[shard - 1] if shard else 0)])
 
     def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
         """All of them, 8 bytes each."""
-        shards = np.flatnonzero(self._manifest.split_counts(self._split)).tolist()
-        found = [self._manifest.split_rows(self._split, shard) for shard in shards]
+        found = [self.rows_of(shard) for shard in np.flatnonzero(self.counts).tolist()]
         return np.concatenate([np.zeros(0, np.int64), *found]).astype(dtype or np.int64, copy=False)
 
 

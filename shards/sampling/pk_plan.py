@@ -12,6 +12,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
+from tarpon.shards.sampling.mix import Mix
 from tarpon.shards.sampling.pk_sampler import PKSampler
 from tarpon.shards.sampling.plan import Slots, repeat_epochs, slice_rank
 
@@ -96,8 +97,7 @@ class MixedPlan:
     alternate: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.share < 1:
-            raise ValueError(f"share={self.share} of the second set must be between 0 and 1; for one set alone, train on it")
+        _ = self.mix  # checks the share
         if self.first.instances != self.second.instances:
             raise ValueError(
                 f"the two sets have {self.first.instances} and {self.second.instances} instances of an identity; "
@@ -108,16 +108,16 @@ class MixedPlan:
                 f"row {common[0]} is in both sets; number the second set's rows after the first's (JoinedDatasets.offsets)"
             )
 
+    @cached_property
+    def mix(self) -> Mix:
+        """How the sets share the batches."""
+        return Mix(share=self.share, alternate=self.alternate)
+
     def steps(self, global_batch: int) -> int:
         """Optimizer steps an epoch; ValueError when a step cannot be cut into groups of K."""
         bins = count_identities(global_batch, self.first.instances)
         need = np.array([len(self.first.sampler), len(self.second.sampler)])
-        if self.alternate:  # as many steps for each: an even number, whatever the accumulation
-            return 2 * -(-int(need.max()) // bins)
-        steps = max(1, int((need / (bins * np.array([1 - self.share, self.share]))).max()) - 1)
-        while any(self._count_bins(steps * bins) < need):
-            steps += 1
-        return steps
+        return self.mix.count_steps(need, bins)
 
     def batches(
         self, epoch: int, *, micro: int, accumulation: int = 1, rank: int, world: int, skip: int = 0
@@ -138,17 +138,9 @@ class MixedPlan:
         cut = partial(self.batches, micro=micro, accumulation=accumulation, rank=rank, world=world)
         return repeat_epochs(cut, epoch=epoch, skip=skip)
 
-    def _count_bins(self, bins: int | np.ndarray) -> np.ndarray:
-        """Bins of either set among the first `bins` of an epoch, (..., 2) int64."""
-        second = np.floor(np.asarray(bins) * self.share + 0.5).astype(np.int64)
-        return np.stack([bins - second, second], -1)
-
     def _bins_per_batch(self, num_bins: int, count: int) -> np.ndarray:
         """Bins of either set in each of `count` batches, (count, 2) int64."""
-        if not self.alternate:
-            return np.diff(self._count_bins(num_bins * np.arange(count + 1)), axis=0)
-        odd = np.arange(count) % 2
-        return num_bins * np.stack([1 - odd, odd], -1)
+        return np.diff(self.mix.bins_before(np.arange(count + 1), num_bins), axis=0)
 
 
 def count_identities(rows: int, instances: int) -> int:

@@ -37,6 +37,7 @@ class DrawnRows:
     schema: Schema = IMAGES
     draw: Callable[[int, int], Mapping[str, pa.Array]] = lambda shard, count: {}  # columns of a shard beside constants
     card: Mapping[str, object] = field(default_factory=dict)  # what the kind's card says beside what every card says
+    distinct: bool = False  # no two shards alike, where a set is written by shards: each has a file of its own
 
 
 def split_of(shard: int, shards: int) -> str:
@@ -89,15 +90,19 @@ def write_set(out: Path, drawn: DrawnRows, *, rows: int, shards: int) -> None:
 
 
 def write_set_by_shard(out: Path, drawn: DrawnRows, *, rows: int, shards: int) -> None:
-    """A folder with `shards.parquet` and a card, and no manifest and tars; the shards of a split share one file of rows."""
+    """A folder with `shards.parquet` and a card, and no manifest and tars; the shards of a split share one file of rows, but
+    where no two may be alike."""
     out.mkdir(parents=True)
     count, lines, kinds = rows // shards, [], {}
-    samples = [_write_sample(out / split, drawn, shard=shard, shards=shards, count=count) for split, shard in _first(shards)]
-    for shard in range(shards):
-        name, split = f"shard-{shard:05d}.tar", split_of(shard, shards)
-        line, counted = next(sample for sample in samples if sample[0][split])
+    first = _first(shards)
+    like = [shard if drawn.distinct else first[split_of(shard, shards)] for shard in range(shards)]
+    samples = {
+        shard: _write_sample(out / f"like-{shard}", drawn, shard=shard, shards=shards, count=count) for shard in sorted({*like})
+    }
+    for shard, other in enumerate(like):
+        name, (line, counted) = f"shard-{shard:05d}.tar", samples[other]
         lines.append(line | {"shard": name, "first": shard * count})
-        (out / rows_file(name)).symlink_to(Path(split) / rows_file(line["shard"]))
+        (out / rows_file(name)).symlink_to(Path(f"like-{other}") / rows_file(line["shard"]))
         for *kind, number in counted.get("counts", ()):
             kinds[tuple(kind)] = kinds.get(tuple(kind), 0) + number
     pq.write_table(pa.Table.from_pylist(lines, schema=line_schema(drawn.schema.summary)), out / SHARDS)
@@ -108,10 +113,9 @@ def write_set_by_shard(out: Path, drawn: DrawnRows, *, rows: int, shards: int) -
     write_card(Store(out), make_card(drawn, rows=count * shards, shards=shards) | {BY_SHARD: told})
 
 
-def _first(shards: int) -> list[tuple[str, int]]:
+def _first(shards: int) -> dict[str, int]:
     """The first shard of each split."""
-    found = {split_of(shard, shards): shard for shard in reversed(range(shards))}
-    return list(found.items())
+    return {split_of(shard, shards): shard for shard in reversed(range(shards))}
 
 
 def _write_sample(out: Path, drawn: DrawnRows, *, shard: int, shards: int, count: int) -> tuple[dict, dict]:

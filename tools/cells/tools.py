@@ -11,7 +11,7 @@ CELLS = TaskTools(
     export="cells.export:EXPORT",
     view="cells.view:CellsAlbum",
     gpu="cells.gpu_checks:CHECKS",
-    benchmarks={"loader": "cells.bench_loader:BENCHMARK"},
+    benchmarks={"loader": "cells.bench_loader:BENCHMARK", "plan": "cells.bench_plan:PLAN"},
     selftest="cells.selftest:prepare",
     commands={
         "demo cells": Command(target="cells.demo.command:cells", does="write a synthetic infection experiment of TIFF stacks"),

@@ -21,7 +21,7 @@ from tarpon.shards.sources.star.source import StarSource
 from tarpon.shards.tar_cache import Cache
 from tarpon.tools.loose_images import list_images
 from tarpon.tools.star.embed import Embedder, embed_files, make_vector_columns, read_picture, read_vectors
-from tarpon.train.tasks.star.data import FLANKS
+from tarpon.train.tasks.star.opening import FLANKS
 
 NOTE = b"tarpon.gallery"  # the kept file's metadata of this name
 FORMAT = 1  # of the kept file; raised when it changes

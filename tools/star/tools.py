@@ -11,7 +11,7 @@ STAR = TaskTools(
     export="star.export:EXPORT",
     view="star.view:StarAlbum",
     gpu="star.gpu_checks:CHECKS",
-    benchmarks={"loader": "star.bench_loader:BENCHMARK"},
+    benchmarks={"loader": "star.bench_loader:BENCHMARK", "plan": "star.bench_plan:PLAN"},
     selftest="star.selftest:prepare",
     commands={
         "demo star": Command(target="star.demo.command:star", does="write photographs of drawn sea stars over many dates"),

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from tarpon.shards.page_planes import FURTHER
 from tarpon.shards.schema import HASHES, Component, Schema
+from tarpon.shards.sources.cells.summary import SUMMARY
 
 CLASSES = ("uninfected", "infected")  # in the order of their labels
 SCHEMA = Schema(
@@ -42,6 +43,7 @@ SCHEMA = Schema(
         *HASHES,
     ),
     later=frozenset(("pixel_um", "onset_hour", *(name for name, _ in HASHES))),
+    summary=SUMMARY,
 )
 NULLABLE = ("onset_hour",)
 CHANNELS_SCHEMA = replace(  # of pages of several channels

@@ -20,6 +20,7 @@ from tarpon.shards.schema import HASHES, Component, Sample, Schema, sanitise_key
 from tarpon.shards.sources import images
 from tarpon.shards.sources.copies import describe_near_copies, find_copies, find_equal
 from tarpon.shards.sources.star.split import group_indices, repair_splits
+from tarpon.shards.sources.star.summary import SUMMARY
 
 RUN = 256  # images a unit
 NAMED = 72  # characters of a path in a key: a tar's header has room for 100
@@ -51,6 +52,7 @@ SCHEMA = Schema(
     ),
     columns=COLUMNS,
     later=frozenset(name for name, _ in HASHES),
+    summary=SUMMARY,
 )
 LABELS = tuple(name for name, _ in COLUMNS if name not in ("width", "height", *SCHEMA.later))
 LISTED = pa.schema(

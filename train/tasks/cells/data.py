@@ -1,7 +1,7 @@
 """The data of the cells task: pages and their labels. R rows of the manifest, B pages of a batch, W pages of the window
 around each, C channels of a page."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,13 +10,17 @@ import torch
 
 from tarpon.pipelines.fallback_rows import left_out
 from tarpon.pipelines.loader import Batch, Loader
-from tarpon.pipelines.page.feed import PageFields, PageRequest, find_neighbours, request_pages, select_levels
+from tarpon.pipelines.page.feed import PageFields, PageRequest, request_pages
 from tarpon.pipelines.page.graph import PageGraph
+from tarpon.pipelines.page.stored import make_levels, make_neighbours
+from tarpon.shards.by_shard import ByShard
 from tarpon.shards.fetch_ahead import FetchAhead
+from tarpon.shards.lazy_manifest import LazyManifest
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.page_planes import count_channels
 from tarpon.shards.reader import Reader
 from tarpon.shards.sampling.plan import EpochPlan, Slots
+from tarpon.shards.sampling.shard_plan import ShardPlan
 from tarpon.train.config import Run
 from tarpon.train.data import TaskData, decoding_loader
 from tarpon.train.engine import DistContext
@@ -25,6 +29,7 @@ from tarpon.train.tasks.cells.losses import target_hours
 from tarpon.train.tasks.cells.metrics.predictions import PageNames
 from tarpon.train.tasks.cells.options import CellsOptions
 
+LABELS = ("label", "hours", "target")  # of a batch, fields of PageLabels
 COLOURS = 3  # input channels of a network that pages of one channel are shown to
 
 
@@ -52,11 +57,14 @@ def page_labels(manifest: Manifest, options: CellsOptions) -> PageLabels:
 
 def page_onsets(manifest: Manifest, options: CellsOptions) -> np.ndarray:
     """(R,) float32 hour of the clock at which the infection of every row begins: its well's own, where that is known."""
-    onset = np.full(len(manifest), options.infection_onset_hour, np.float32)
     if "onset_hour" not in manifest.table.column_names:
-        return onset
-    own = np.asarray(manifest.column("onset_hour"), np.float32)
-    return np.where(np.isnan(own), onset, own)
+        return np.full(len(manifest), options.infection_onset_hour, np.float32)
+    return onset_or_told(np.asarray(manifest.column("onset_hour"), np.float32), options)
+
+
+def onset_or_told(told: np.ndarray, options: CellsOptions) -> np.ndarray:
+    """(n,) float32 hours of infection: those that a plate map tells, and where it tells none (NaN) that of the options."""
+    return np.where(np.isnan(told), np.float32(options.infection_onset_hour), told)
 
 
 def page_names(manifest: Manifest) -> PageNames:
@@ -73,33 +81,29 @@ def cells_data(
     options: CellsOptions,
     context: DistContext,
     *,
-    manifest: Manifest,
-    rows: dict[str, np.ndarray],
-    order: EpochPlan,
-    labels: PageLabels,
+    manifest: Manifest | LazyManifest,
+    rows: Mapping[str, Sequence[int]],
+    order: EpochPlan | ShardPlan,
+    labels: PageLabels | ByShard,
 ) -> TaskData:
     """Augmented windows of pages for training, windows as stored for a split.
 
     Args:
         rows: split -> its rows of the manifest, in order.
+        labels: of every row; by shard: of LABELS, in that order.
     """
     window, channels = options.model.window, count_channels(manifest.card)
     reader = Reader(manifest, always=run.loader.verify_always)
     quarantine = Quarantine(run, context)
-    window_rows, stored = find_neighbours(
-        np.array(manifest.column("stack")), np.asarray(manifest.column("page")), window=window
-    )
-    columns = {  # copies: the table's own memory is read-only
-        name: torch.tensor(values, device=context.device)
-        for name, values in (("label", labels.label), ("hours", labels.hours), ("target", labels.target))
-    }
+    neighbours = make_neighbours(manifest, window=window)
 
     def train_work(slots: Slots) -> list[PageRequest]:
         draw = {"augment": options.augment, "seed": run.seed, "epoch": slots.epoch, "slots": slots.slots, "channels": channels}
-        return request_pages(window_rows[slots.rows], stored[slots.rows], **draw)
+        return request_pages(*neighbours(slots.rows), **draw)
 
     def split_work(batch_rows: np.ndarray) -> list[PageRequest]:
-        return request_pages(window_rows[batch_rows], stored[batch_rows] & (batch_rows >= 0)[:, None])
+        read, present = neighbours(batch_rows)
+        return request_pages(read, present & (batch_rows >= 0)[:, None])
 
     def make_loader(training: bool) -> Loader:
         return decoding_loader(
@@ -109,7 +113,7 @@ def cells_data(
             context=context,
             manifest=manifest,
             reader=reader,
-            pool=rows["train"] if training else np.arange(len(manifest)),
+            pool=rows["train"] if training else range(len(manifest)),
             quarantine=quarantine,
             substitute=training,
         )
@@ -118,14 +122,31 @@ def cells_data(
         run=run,
         context=context,
         order=order,
-        items=rows.__getitem__,
+        items=lambda split: np.asarray(rows[split]),
         train_work=train_work,
         split_work=split_work,
         make_loader=make_loader,
         quarantine=quarantine,
         ahead=FetchAhead([(manifest, reader)]),
-        finish=partial(finish_pages, columns=columns, window=window, device=context.device),
+        finish=make_finish(labels, window=window, device=context.device),
     )
+
+
+def make_finish(labels: PageLabels | ByShard, *, window: int, device: torch.device) -> Callable[[Batch, str], Batch]:
+    """What makes a loader's batch the model's: labels that are held lie on the device, others are looked up by row."""
+    if isinstance(labels, ByShard):
+        return partial(finish_stored, labels=labels, window=window, device=device)
+    # copies: the table's own memory is read-only
+    columns = {name: torch.tensor(getattr(labels, name), device=device) for name in LABELS}
+    return partial(finish_pages, columns=columns, window=window, device=device)
+
+
+def finish_stored(out: Batch, split: str, *, labels: ByShard, window: int, device: torch.device) -> Batch:
+    """As `finish_pages`. labels: of LABELS."""
+    asked = out["row"].view(-1, window)[:, window // 2].clamp(min=0).numpy()
+    looked_up = zip(LABELS, labels.take(asked), strict=True)
+    batch = finish_pages(out, split, columns={}, window=window, device=device)
+    return batch | {name: torch.from_numpy(values).to(device, non_blocking=True) for name, values in looked_up}
 
 
 def finish_pages(out: Batch, _split: str, *, columns: Mapping[str, torch.Tensor], window: int, device: torch.device) -> Batch:
@@ -145,13 +166,13 @@ def finish_pages(out: Batch, _split: str, *, columns: Mapping[str, torch.Tensor]
     return {"clip": clip, "valid": pages >= 0, **labels_of_rows, "row": row}
 
 
-def page_graph(run: Run, options: CellsOptions, manifest: Manifest, *, training: bool) -> PageGraph:
+def page_graph(run: Run, options: CellsOptions, manifest: Manifest | LazyManifest, *, training: bool) -> PageGraph:
     """The pipeline of a batch's pages; stretched only where some are stored in another size."""
     size = options.model.backbone.image_size
     return PageGraph(
         size=size,
         channels=count_channels(manifest.card),
-        resize=any((manifest.column(side) != size).any() for side in ("width", "height")),
+        resize={side for *kind, _ in manifest.count_kinds("width", "height") for side in kind} != {size},
         batch=run.micro_batch * options.model.window,
         mean=options.mean,
         std=options.std,
@@ -159,9 +180,9 @@ def page_graph(run: Run, options: CellsOptions, manifest: Manifest, *, training:
     )
 
 
-def page_fields(options: CellsOptions, manifest: Manifest, *, noise: bool, gpu: bool) -> PageFields:
+def page_fields(options: CellsOptions, manifest: Manifest | LazyManifest, *, noise: bool, gpu: bool) -> PageFields:
     """How a stored page becomes one sample's arrays."""
-    low, high = select_levels(manifest, options.contrast)
+    low, high = make_levels(manifest, options.contrast)
     return PageFields(
         low=low,
         high=high,

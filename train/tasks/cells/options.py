@@ -10,6 +10,7 @@ from tarpon.pipelines.page.feed import check_contrast
 from tarpon.shards.bounded_text import read_yaml
 from tarpon.shards.sampling.draws import PageAugment
 from tarpon.shards.sources.cells.config import read_training_part
+from tarpon.train.plan_kind import PlanKind, check_plan
 from tarpon.train.usage import UsageError
 
 
@@ -95,6 +96,7 @@ class CellsOptions:
     std: float = 0.25  # and what the rest is divided by
     balance: bool = False  # pages of the rarer class come more often
     fold: int | None = None  # test on this fold of shards packed with --folds; null: the stored split
+    plan: PlanKind = "rows"  # what the order of training is made of; shards: for sets that a process should not hold whole
 
     def __post_init__(self) -> None:
         low, high = self.clamp_range
@@ -105,6 +107,9 @@ class CellsOptions:
         if not math.isfinite(self.mean) or not 0 < self.std < math.inf:
             raise ValueError(f"mean={self.mean} must be a number and std={self.std} one above 0")
         check_contrast(self.contrast)
+        check_plan(self.plan)
+        if self.plan == "shards" and self.fold is not None:
+            raise ValueError(f"fold={self.fold} makes splits of its own, plan=shards reads the stored ones; set plan rows")
 
 
 SPELLINGS: dict[str, tuple[str, ...]] = {"batch_size": ("micro_batch", "global_batch"), "lr": ("optim.lr",)}

@@ -7,10 +7,10 @@ import numpy as np
 from tarpon.shards.manifest import SPLITS, Manifest
 from tarpon.shards.sampling import plan
 from tarpon.shards.sources.cells.schema import CLASSES
-from tarpon.shards.sources.cells.source import select_hours
 from tarpon.shards.split import assign_fold_splits
+from tarpon.train.tasks.cells.choice import find_choice
 from tarpon.train.tasks.cells.metrics.control import describe_onsets
-from tarpon.train.tasks.cells.options import CellsOptions, Pages
+from tarpon.train.tasks.cells.options import CellsOptions
 
 
 def select_rows(manifest: Manifest, options: CellsOptions) -> dict[str, np.ndarray]:
@@ -24,7 +24,7 @@ def select_rows(manifest: Manifest, options: CellsOptions) -> dict[str, np.ndarr
     rows = {name: select_split(manifest, splits, name, options) for name in SPLITS}
     for name in SPLITS:
         needed = CLASSES if name != "test" else class_names(labels[splits == name])
-        check_classes(manifest, rows[name], labels, name, needed=needed)
+        check_classes(manifest.root, class_names(labels[rows[name]]), name, needed=needed)
     return rows
 
 
@@ -40,28 +40,15 @@ def assign_splits(manifest: Manifest, options: CellsOptions) -> np.ndarray:
 
 def select_split(manifest: Manifest, splits: np.ndarray, name: str, options: CellsOptions) -> np.ndarray:
     """(n,) int64 rows of a split inside its windows of hours, ascending. splits: (R,) str, of every row."""
-    pages: Pages = getattr(options.frames, name)
-    hours, labels = np.asarray(manifest.column("hours")), np.asarray(manifest.column("label"))
-    rate = manifest.card["frames_per_hour"]
-    infected = _in_hours(hours, pages.infected_window_hours, rate=rate, stride=pages.infected_stride)
-    uninfected = _in_hours(hours, pages.uninfected_window_hours, rate=rate, stride=pages.uninfected_stride)
-    if pages.uninfected_window_hours is None and not pages.uninfected_use_all:
-        uninfected &= np.asarray(manifest.column("page")) == 0
-    if options.frames.match_windows:
-        infected = uninfected = infected & uninfected
-    rows = np.flatnonzero((splits == name) & np.where(labels == 1, infected, uninfected))
-    return _at_common_times(rows, labels, np.rint(hours * rate)) if options.frames.match_windows else rows
+    columns, own = page_columns(manifest), np.flatnonzero(splits == name)
+    last_hour, columns = float(columns[1].max()), [column[own] for column in columns]
+    how = {"rate": manifest.card["frames_per_hour"], "last_hour": last_hour, "match": options.frames.match_windows}
+    return own[find_choice(getattr(options.frames, name), *columns, **how).mask(*columns)]
 
 
-def _in_hours(hours: np.ndarray, window: tuple[float, float] | None, *, rate: float, stride: int) -> np.ndarray:
-    window = (0.0, float(hours.max())) if window is None else window
-    return select_hours(hours, window, frames_per_hour=rate, stride=stride)
-
-
-def _at_common_times(rows: np.ndarray, labels: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Of `rows`, those at times that both classes have pages of: a stack may end early, or have begun late."""
-    infected = labels[rows] == 1
-    return rows[np.isin(times[rows], np.intersect1d(times[rows][infected], times[rows][~infected]))]
+def page_columns(manifest: Manifest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the choice of a page depends on, (R,) each: label, hours (float32), opening (bool, the first page of a stack)."""
+    return np.asarray(manifest.column("label")), np.asarray(manifest.column("hours")), np.asarray(manifest.column("page")) == 0
 
 
 def class_names(labels: np.ndarray) -> tuple[str, ...]:
@@ -69,15 +56,11 @@ def class_names(labels: np.ndarray) -> tuple[str, ...]:
     return tuple(CLASSES[label] for label in np.unique(labels))
 
 
-def check_classes(manifest: Manifest, rows: np.ndarray, labels: np.ndarray, name: str, *, needed: Sequence[str]) -> None:
-    """ValueError where a split has no page of a needed class.
-
-    Args:
-        rows: (n,) int64 of the split `name`. labels: (R,) int64 of every row.
-    """
-    for lacking in (known for known in needed if known not in class_names(labels[rows])):
+def check_classes(root: str, found: Sequence[str], name: str, *, needed: Sequence[str]) -> None:
+    """ValueError where the split `name` has no page of a needed class. found: classes of the pages that it has."""
+    for lacking in (known for known in needed if known not in found):
         raise ValueError(
-            f"{manifest.root}: no {lacking} pages in {name} (frames.{name}); widen its windows of hours, or pack with another "
+            f"{root}: no {lacking} pages in {name} (frames.{name}); widen its windows of hours, or pack with another "
             f"--split or --seed"
         )
 
@@ -99,15 +82,19 @@ def describe_onset(manifest: Manifest, rows: np.ndarray, labels: np.ndarray, *, 
     onset: (R,) hour of the clock at which the infection of every row begins.
     """
     infected = rows[labels[rows] == 1]
-    when = describe_onsets(onset[infected])
-    early = np.asarray(manifest.column("hours"))[infected] < onset[infected]
+    own = onset[infected]
+    yield from tell_early(own, np.asarray(manifest.column("hours"))[infected] < own, pages=np.ones(len(infected), np.int64))
+
+
+def tell_early(onset: np.ndarray, early: np.ndarray, *, pages: np.ndarray) -> Iterator[str]:
+    """The line of `describe_onset`, of kinds of infected training pages: onset, early (n,), pages (n,) how many of each."""
     if early.all():
         yield (
-            f"warning   every infected training page is from before {when}, so all learn 0 h and there is "
+            f"warning   every infected training page is from before {describe_onsets(onset)}, so all learn 0 h and there is "
             f"nothing to be seen of the infection; look at infection_onset_hour and frames.train.infected_window_hours"
         )
     elif early.any():
         yield (
-            f"onset     {early.mean():.0%} of the infected training pages are from before it: they learn 'infected' and 0 h; "
-            f"frames.train.infected_window_hours leaves them out"
+            f"onset     {pages[early].sum() / pages.sum():.0%} of the infected training pages are from before it: they learn "
+            f"'infected' and 0 h; frames.train.infected_window_hours leaves them out"
         )

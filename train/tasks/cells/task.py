@@ -1,32 +1,30 @@
-"""Cells: infected or not, and hours, from pages of time-lapse microscopy.
-
-R rows (pages) of the manifest, B pages of a batch, W pages of the time window around each.
-"""
+"""Cells: infected or not, and hours, from pages of time-lapse microscopy."""
 
 from dataclasses import asdict
 from functools import partial
 
-import numpy as np
 import torch
 
 from tarpon.models.groups import group_parameters
 from tarpon.models.pages.reader import PageReader
 from tarpon.pipelines.page.feed import warn_of_contrast
-from tarpon.shards.manifest import Manifest, open_manifest
+from tarpon.shards.lazy_manifest import LazyManifest
 from tarpon.shards.page_planes import KEY
 from tarpon.shards.sources.cells.channels import check_channels, list_channels
 from tarpon.shards.sources.cells.schema import CLASSES
 from tarpon.train.config import Run
 from tarpon.train.engine import DistContext
+from tarpon.train.plan_kind import open_data, order_mark
 from tarpon.train.task import Problem
 from tarpon.train.tasks.cells import export as cells_export
-from tarpon.train.tasks.cells.data import cells_data, count_inputs, page_labels, page_names, page_onsets
+from tarpon.train.tasks.cells.data import cells_data, count_inputs
 from tarpon.train.tasks.cells.figures.split import draw_split
+from tarpon.train.tasks.cells.held_pages import HeldPages
 from tarpon.train.tasks.cells.losses import hours_losses
-from tarpon.train.tasks.cells.metrics.collect import PageMetric, target_medians
+from tarpon.train.tasks.cells.metrics.collect import PageMetric
 from tarpon.train.tasks.cells.metrics.control import describe_onsets
 from tarpon.train.tasks.cells.options import CellsOptions
-from tarpon.train.tasks.cells.rows import describe_onset, select_rows, training_order
+from tarpon.train.tasks.cells.stored_pages import StoredPages
 
 
 def build(run: Run, options: CellsOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:
@@ -37,17 +35,14 @@ def build(run: Run, options: CellsOptions, context: DistContext, *, encoders: di
     Raises:
         ValueError: the shards hold other channels than those.
     """
-    manifest = open_manifest(run.data, kind="cells", cache=run.loader.tar_cache())
+    manifest = open_data(run.data, plan=options.plan, kind="cells", run=run)
     channels = list_channels(manifest.card, manifest.card.get("settings", {}))
     if encoders:
         check_channels(encoders.get(KEY, ("",)), channels, where=manifest.root)
-    labels = page_labels(manifest, options)
-    rows = select_rows(manifest, options)
-    medians = target_medians(labels.target[rows["train"]], labels.label[rows["train"]])
-    model = build_model(run, options, first_hours=medians[0], channels=len(channels))
-    order = training_order(manifest, rows["train"], labels.label, options, seed=run.seed)
-    data = cells_data(run, options, context, manifest=manifest, rows=rows, order=order, labels=labels)
-    names = page_names(manifest)
+    pages = (StoredPages if isinstance(manifest, LazyManifest) else HeldPages)(manifest, options)
+    model = build_model(run, options, first_hours=pages.medians[0], channels=len(channels))
+    order, labels = pages.order(run.seed), pages.labels
+    data = cells_data(run, options, context, manifest=manifest, rows=pages.rows, order=order, labels=labels)
     return Problem(
         model=model,
         inputs=("clip", "valid"),
@@ -56,21 +51,21 @@ def build(run: Run, options: CellsOptions, context: DistContext, *, encoders: di
         freeze=lambda on: model.freeze_backbone(on or not options.model.train_backbone),
         loss=partial(hours_losses, **asdict(options.loss)),
         data=data,
-        splits=("val", "test") if len(rows["test"]) else ("val",),
-        metric=lambda _: PageMetric(
-            names, clamp_range=options.clamp_range, medians=medians, onset=page_onsets(manifest, options)
+        splits=("val", "test") if len(pages.rows["test"]) else ("val",),
+        metric=lambda split: PageMetric(
+            pages.names, clamp_range=options.clamp_range, medians=pages.medians, onset=pages.onset(split)
         ),
         figures=draw_split,
         select="combined",
         main=("auc", "f1", "mae"),
         count=lambda batch: len(batch["row"]),
         unit="pages",
-        fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}:{options.fold}",
-        keys=names.key,
+        fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}:{options.fold}{order_mark(options.plan)}",
+        keys=pages.names.key,
         memory=data.quarantine.memory,
         remember=data.quarantine.remember,
         encoders={"classes": list(CLASSES)} | ({KEY: list(channels)} if any(channels) else {}),
-        summary_lines=describe(manifest, rows, labels.label, options, model),
+        summary_lines=describe(pages, options, model),
         export=partial(
             cells_export.export, run=run, options=options, classes=CLASSES, packing=manifest.card.get("settings", {})
         ),
@@ -93,28 +88,18 @@ def build_model(run: Run, options: CellsOptions, *, first_hours: float = 0.0, ch
     )
 
 
-def describe(
-    manifest: Manifest, rows: dict[str, np.ndarray], labels: np.ndarray, options: CellsOptions, model: PageReader
-) -> tuple[str, ...]:
-    """Lines on the pages of each split and the network, with the shards' warnings.
-
-    Args:
-        rows: split -> rows of the manifest. labels: (R,) int64, 1 infected.
-    """
-    stacks = np.array(manifest.column("stack"))
-    counts = "; ".join(
-        f"{name} {len(own)} pages of {len(set(stacks[own]))} stacks, {labels[own].mean() if len(own) else 0:.0%} infected"
-        for name, own in rows.items()
-    )
+def describe(pages: HeldPages | StoredPages, options: CellsOptions, model: PageReader) -> tuple[str, ...]:
+    """Lines on the pages of each split and the network, with the shards' warnings."""
+    manifest = pages.manifest
     millions = sum(p.numel() for p in model.parameters()) / 1e6
-    backbone, onset = options.model.backbone, page_onsets(manifest, options)
+    backbone = options.model.backbone
     weights = "pretrained" if backbone.pretrained or backbone.weights else "random weights"
     return (
-        f"data      {manifest.root}: {counts}; {manifest.card['quarantined']} in quarantine",
+        f"data      {manifest.root}: {pages.describe_splits()}; {manifest.card['quarantined']} in quarantine",
         *((f"remark    {manifest.remark}",) if manifest.remark else ()),
         *(f"warning   {line}" for line in (*manifest.card.get("warnings", ()), *warn_of_contrast(options.contrast))),
         *([f"channels  {', '.join(names)}: input channels of the network"] if (names := manifest.card.get(KEY)) else []),
         f"model     {backbone.name} at {backbone.image_size} px ({weights}), {millions:.1f} M parameters, "
-        f"window of {options.model.window} page(s), {describe_onsets(onset[labels == 1]).removeprefix('the ')}",
-        *describe_onset(manifest, rows["train"], labels, onset=onset),
+        f"window of {options.model.window} page(s), {describe_onsets(pages.infected_onsets).removeprefix('the ')}",
+        *pages.describe_onset(),
     )

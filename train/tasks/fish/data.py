@@ -6,11 +6,13 @@ import numpy as np
 import torch
 
 from tarpon.pipelines.feature import FeatureLoader
-from tarpon.shards.features import FeatureTable
-from tarpon.shards.sampling import plan
+from tarpon.shards.features import CHUNK_ROWS, FeatureTable
+from tarpon.shards.sampling.plan import EpochPlan
+from tarpon.shards.sampling.shard_plan import ShardPlan
 from tarpon.train.config import Run
 from tarpon.train.data import TaskData
 from tarpon.train.engine import DistContext
+from tarpon.train.plan_kind import PlanKind
 from tarpon.train.tasks.fish.heads import CLASSES, FLAGS, HEADS, NUMBER, head_width
 from tarpon.train.tasks.fish.losses import TrainFacts, train_facts
 from tarpon.train.tasks.fish.metrics.predictions import AttributeNames
@@ -121,21 +123,42 @@ def scored_splits(table: FeatureTable) -> tuple[str, ...]:
     return splits
 
 
+def training_order(train: np.ndarray, *, plan_kind: PlanKind, seed: int) -> EpochPlan | ShardPlan:
+    """Every training row once an epoch.
+
+    Args:
+        train: (n,) int64 places in the table, ascending.
+        plan_kind: rows: shuffled all together, as rows lie in memory. shards: runs of CHUNK_ROWS places are, and the rows of a
+            few runs at a time, so that a table that does not fit into memory is read a few stretches at a time.
+    """
+    if plan_kind == "rows":
+        return EpochPlan(rows=train, shards=np.zeros(len(train), np.int64), seed=seed, window=1)
+    ends = np.searchsorted(train, np.arange(0, int(train[-1]) + 1, CHUNK_ROWS) + CHUNK_ROWS)
+    return ShardPlan(
+        counts=np.diff(ends, prepend=0),
+        rows_of=lambda run: train[ends[run - 1] if run else 0 : ends[run]],
+        seed=seed,
+    )
+
+
 def fish_data(
-    run: Run, context: DistContext, *, table: FeatureTable, labels: Mapping[str, np.ndarray], loader: FeatureLoader
+    run: Run,
+    context: DistContext,
+    *,
+    table: FeatureTable,
+    labels: Mapping[str, np.ndarray],
+    loader: FeatureLoader,
+    plan_kind: PlanKind = "rows",
 ) -> TaskData:
     """Shuffled rows of the table for training, rows in order for a split.
 
     Args:
         loader: for training; on a GPU also for the splits, so that the features are there once.
     """
-    train = table.split("train")
-    # one shard: rows lie in memory, so they are shuffled all together
-    order = plan.EpochPlan(rows=train, shards=np.zeros(len(train), np.int64), seed=run.seed, window=1)
     return TaskData(
         run=run,
         context=context,
-        order=order,
+        order=training_order(table.split("train"), plan_kind=plan_kind, seed=run.seed),
         items=table.split,
         train_work=lambda slots: slots.rows,
         split_work=lambda rows: rows,

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tarpon.train import device_option
+from tarpon.train.plan_kind import PlanKind, check_plan
 from tarpon.train.tasks.fish.heads import HEADS
 
 TASKS = tuple(name for name, head in HEADS.items() if not head.optional)
@@ -78,12 +79,15 @@ class FishOptions:
     unknown_labels: Literal["error", "mask"] = "error"
     common: int = 100  # training images from which on a family counts as common in the scores
     rare: int = 10  # training images below which a family counts as rare in the scores
+    # what the order of training is made of; shards: stretches of features, where a machine without GPU cannot hold them all
+    plan: PlanKind = "rows"
 
     def __post_init__(self) -> None:
         if self.unknown_labels not in ("error", "mask"):
             raise ValueError(f"unknown_labels={self.unknown_labels!r} must be error or mask")
         if not 0 < self.rare <= self.common:
             raise ValueError(f"rare={self.rare} must be at least 1 and at most common={self.common}")
+        check_plan(self.plan)
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from tarpon.pipelines.feature import FeatureLoader
 from tarpon.shards.features import FeatureTable, open_features
 from tarpon.train.config import Run
 from tarpon.train.engine import DistContext
+from tarpon.train.plan_kind import order_mark
 from tarpon.train.task import Problem
 from tarpon.train.tasks.fish import export as fish_export
 from tarpon.train.tasks.fish.annotations import compare_labels
@@ -58,7 +59,7 @@ def build(run: Run, options: FishOptions, context: DistContext, *, encoders: dic
         groups=group_parameters(model, backbone=None),
         freeze=lambda on: None,
         loss=partial(attribute_losses, facts=facts, weights=options.task_weights(), smoothing=smoothing),
-        data=fish_data(run, context, table=table, labels=labels, loader=loader),
+        data=fish_data(run, context, table=table, labels=labels, loader=loader, plan_kind=options.plan),
         splits=splits,
         metric=lambda _: AttributeMetric(names, keys=keys, groups=groups, joint=options.joint_taxa),
         figures=draw_split,
@@ -66,7 +67,7 @@ def build(run: Run, options: FishOptions, context: DistContext, *, encoders: dic
         main=("acc_family", "balanced_acc_family", "acc_order", "auroc_habitat", "f1_habitat", "mae_troph"),
         count=lambda batch: len(batch["row"]),
         unit="rows",
-        fingerprint=f"{table.fingerprint()}:{run.seed}:{run.global_batch}",
+        fingerprint=f"{table.fingerprint()}:{run.seed}:{run.global_batch}{order_mark(options.plan)}",
         keys=keys,
         encoders={**encoders, "family_order": names.family_order.tolist(), "train_images": names.train_images.tolist()},
         summary_lines=(*describe(table, options, model), *compared),

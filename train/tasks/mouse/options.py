@@ -1,14 +1,14 @@
 """What can be set for the mouse task: frozen records that check themselves."""
 
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Literal
 
 from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.models.backbones.video_backbone import VideoBackbone
 from tarpon.shards.sampling.draws import ClipAugment
+from tarpon.train.plan_kind import PlanKind, check_plan
 
 CLASSES = ("rest", "paw_withdraw", "paw_lick", "paw_shake", "walk", "active")
-PlanKind = Literal["rows", "shards"]
 MERGE = (0, 1, 2, 1, 3, 1, 4, 5)  # paw_guard and flinch count as paw_withdraw
 
 
@@ -126,5 +126,4 @@ class MouseOptions:
             )
         if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
             raise ValueError(f"classes={list(self.classes)} must be two or more different names")
-        if self.plan not in get_args(PlanKind):
-            raise ValueError(f"plan={self.plan!r} must be one of {', '.join(get_args(PlanKind))}")
+        check_plan(self.plan)

@@ -9,11 +9,12 @@ from tarpon.models.groups import group_parameters
 from tarpon.models.temporal.pose import PoseEncoder, PoseGraph
 from tarpon.models.temporal.tagger import FrameTagger
 from tarpon.pipelines.clip.checks import check_clips
-from tarpon.shards.lazy_manifest import LazyManifest, open_lazily
-from tarpon.shards.manifest import Manifest, open_manifest
+from tarpon.shards.lazy_manifest import LazyManifest
+from tarpon.shards.manifest import Manifest
 from tarpon.shards.reader import Reader
 from tarpon.train.config import Run
 from tarpon.train.engine import DistContext
+from tarpon.train.plan_kind import open_data, order_mark
 from tarpon.train.task import Problem
 from tarpon.train.tasks.mouse import export as mouse_export
 from tarpon.train.tasks.mouse.data import (
@@ -53,14 +54,15 @@ def build_model(options: MouseOptions, points: Sequence[str]) -> FrameTagger:
 
 def build(run: Run, options: MouseOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:
     """The problem on the shards of `run.data`; `encoders` are those of the run that is gone on with or scored."""
-    lazily = options.plan == "shards"
-    manifest = (open_lazily if lazily else open_manifest)(run.data, kind="mouse", cache=run.loader.tar_cache())
+    manifest = open_data(run.data, plan=options.plan, kind="mouse", run=run)
     check_clips(manifest, device=context.gpu)
     points = stored_points(manifest, encoders)
     counts = {split: class_counts(manifest, options, split=split) for split in stored_splits(manifest)}
     how = {"seed": run.seed, "counts": counts["train"]}
     order, factors, table = (
-        shard_sampling(manifest, options, **how) if lazily else sampling(manifest, manifest.rows("train"), options, **how)
+        shard_sampling(manifest, options, **how)
+        if isinstance(manifest, LazyManifest)
+        else sampling(manifest, manifest.rows("train"), options, **how)
     )
     reader = Reader(manifest, always=run.loader.verify_always)
     data = mouse_data(run, options, context, manifest=manifest, reader=reader, points=points, order=order, factors=factors)
@@ -82,7 +84,7 @@ def build(run: Run, options: MouseOptions, context: DistContext, *, encoders: di
         main=("accuracy", "segment_f1_50", "edit", "keypoint_mae"),
         count=lambda batch: batch["valid"].numel(),
         unit="frames",
-        fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}{':shards' if lazily else ''}",
+        fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}{order_mark(options.plan)}",
         keys=names.keys,
         memory=data.quarantine.memory,
         remember=data.quarantine.remember,

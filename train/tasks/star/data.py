@@ -3,8 +3,8 @@
 R rows of the joined sets, B photographs of a batch.
 """
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -13,78 +13,89 @@ from tarpon.pipelines.loader import Batch, Loader
 from tarpon.pipelines.photo.feed import PhotoFields, PhotoRequest, request_photos
 from tarpon.pipelines.photo.graph import PhotoGraph
 from tarpon.shards.fetch_ahead import FetchAhead
-from tarpon.shards.joined import JoinedDatasets
-from tarpon.shards.manifest import open_manifest
-from tarpon.shards.reader import Reader
+from tarpon.shards.sampling.identity_shard_plan import IdentityShardPlan
 from tarpon.shards.sampling.pk_plan import IdentityPlan, MixedPlan
 from tarpon.shards.sampling.plan import Slots
 from tarpon.train.config import Run
 from tarpon.train.data import TaskData, decoding_loader
 from tarpon.train.engine import DistContext
 from tarpon.train.quarantine import Quarantine
-from tarpon.train.tasks.star.metrics.embeddings import GALLERY, NEW, QUERY, RowNames
+from tarpon.train.tasks.star.metrics.embeddings import RowNames
+from tarpon.train.tasks.star.opening import find_flanks, join_photos, read_protocol
 from tarpon.train.tasks.star.options import COTRAIN, PRETRAIN, StarOptions
+from tarpon.train.tasks.star.roles import has_role, searched_roles
+from tarpon.train.tasks.star.stored_photos import StoredPhotos
 
-FLANKS = ("left", "right")  # orientations of an animal that a mirror image would turn into the other one
 NO_FLIPS = torch.zeros(0, dtype=torch.bool)
 
 
 class Photos:
-    """The data sets of a run; stars come first where there are two."""
+    """The data sets of a run, held whole; stars come first where there are two."""
 
     def __init__(self, run: Run, options: StarOptions) -> None:
-        """Open them.
-
-        Raises:
-            ValueError: the wildlife set holds sea stars, which the stars' own test may show again.
-        """
-        roots = [run.data] + ([options.wildlife] if options.strategy == COTRAIN else [])
-        manifests = [open_manifest(root, kind="reid", cache=run.loader.tar_cache()) for root in roots]
-        if options.strategy == COTRAIN and manifests[1].card.get("stars"):
-            raise ValueError(
-                f"{options.wildlife}: holds sea stars, which would train on what the stars' test split asks; "
-                f"pack the wildlife set without --keep_seastar"
-            )
-        always = run.loader.verify_always
-        self.joined = JoinedDatasets([(manifest, Reader(manifest, always=always)) for manifest in manifests])
-        self.scored = manifests[0]  # the set whose splits are searched
-        self.within_dataset = not self.scored.card["stars"]  # as published: stars all together, wildlife by data set
-        self.protocol = self.scored.card["protocol"] + ("; each within its own data set" if self.within_dataset else "")
+        """Open them; errors as of `join_photos`."""
+        self.joined = join_photos(run, options)
+        self.scored = self.joined.parts[0][0]  # the set whose splits are searched
+        self.within_dataset, self.protocol = read_protocol(self.scored)
         self.identity = np.array(self.joined.column("identity")).astype(str)
         self.split = np.array(self.joined.column("split")).astype(str)
         self.distractor = np.asarray(self.joined.column("distractor"), bool)
         self.novel = np.asarray(self.joined.column("novel"), bool)
-        self.flank = np.isin(np.char.lower(np.array(self.joined.column("orientation")).astype(str)), FLANKS)
+        self.flank = find_flanks(self.joined.column("orientation"))
         self.second = np.arange(len(self.joined)) >= len(self.scored)
 
     def roles(self, split: str) -> np.ndarray:
-        """(R,) int8 role of every row in a split's search: QUERY, GALLERY, both added up, NEW or 0.
+        """(R,) int8 role of every row in a split's search, as of `searched_roles`; 0 in the set that is not searched."""
+        return searched_roles(self.split, self.novel, split) * ~self.second
 
-        The gallery is train for val, train and val for test; queries whose animal is not in it are NEW.
-        """
-        own = ~self.second
-        gallery = np.isin(self.split, ("train",) if split == "val" else ("train", "val")) & ~self.novel & own
-        queries = (self.split == split) & own
-        return (queries & ~self.novel) * np.int8(QUERY) + gallery * np.int8(GALLERY) + (queries & self.novel) * np.int8(NEW)
-
-    def check_validation(self) -> None:
-        """ValueError where no query of val has a match in train: the best weights could not be chosen."""
-        if not (self.roles("val") & QUERY).any():
-            raise ValueError(
-                f"{self.scored.root}: no photograph of the val split is of an animal in train; the best weights could not be "
-                f"chosen. Pack data with three sessions or more of some animals"
-            )
+    def count_role(self, split: str, role: int) -> int:
+        """Photographs that have a role in a split's search."""
+        return int(has_role(self.roles(split), role).sum())
 
     def training(self, *, distractors: bool) -> list[np.ndarray]:
         """Rows to train on, of each data set, (n,) int64 ascending."""
         trained = (self.split == "train") & (distractors | ~self.distractor)
         return [np.flatnonzero(trained & (self.second == number)) for number in range(len(self.joined.parts))]
 
+    def list_identities(self, *, distractors: bool) -> list[str]:
+        """Names of all animals that are trained on, sorted."""
+        return sorted(set(self.identity[np.concatenate(self.training(distractors=distractors))].tolist()))
+
+    def count_training(self, *, distractors: bool) -> list[tuple[int, int]]:
+        """(photographs, animals) trained on, of each data set."""
+        return [(len(own), len(set(self.identity[own]))) for own in self.training(distractors=distractors)]
+
+    def order(self, options: StarOptions, *, identities: list[str], seed: int) -> IdentityPlan | MixedPlan:
+        """P x K batches of the one data set, or of both mixed."""
+        rows = self.training(distractors=options.include_distractors)
+        return training_order(rows, number_identities(self.identity, identities), options, seed=seed)
+
+    def find_flanks(self, rows: np.ndarray) -> np.ndarray:
+        """(n,) bool: which of some rows show one side of an animal."""
+        return self.flank[rows]
+
+    @property
+    def pool(self) -> np.ndarray:
+        """Rows that may stand in for a bad one in training."""
+        return np.flatnonzero(self.split == "train")
+
+    def make_finish(self, identities: list[str], *, flips: bool, device: torch.device) -> Callable[[Batch, str], Batch]:
+        """What makes a loader's batch the model's; labels lie on the device."""
+        columns = {
+            "identity": torch.tensor(number_identities(self.identity, identities), device=device),
+            "anchor": torch.tensor(~self.distractor, device=device),
+        }
+        return partial(finish_photos, columns=columns, flank=self.flank, flips=flips, device=device)
+
+    @cached_property
+    def keys(self) -> np.ndarray:
+        """(R,) str key of every row in its own data set."""
+        return np.concatenate([np.array(manifest.column("key")).astype(str) for manifest, _ in self.joined.parts])
+
     def names(self) -> RowNames:
         """Key, identity, outing and data set of every row."""
-        keys = [np.array(manifest.column("key")).astype(str) for manifest, _ in self.joined.parts]
         return RowNames(
-            key=np.concatenate(keys),
+            key=self.keys,
             identity=self.identity,
             outing=np.array(self.joined.column("outing")).astype(str),  # the whole path: one name may be many folders'
             dataset=np.array(self.joined.column("dataset")).astype(str),
@@ -96,28 +107,24 @@ def star_data(
     options: StarOptions,
     context: DistContext,
     *,
-    photos: Photos,
-    order: IdentityPlan | MixedPlan,
-    labels: np.ndarray,
+    photos: Photos | StoredPhotos,
+    order: IdentityPlan | MixedPlan | IdentityShardPlan,
+    identities: list[str],
 ) -> TaskData:
     """Augmented photographs for training, photographs as stored for a split.
 
     Args:
-        labels: (R,) int64 number of each row's identity, -1 for one that is not trained on.
+        identities: in the order of their numbers.
     """
     quarantine = Quarantine(run, context)
-    wild = photos.second | (options.strategy == PRETRAIN)
-    sets = 2 * wild.astype(int) + photos.flank  # index into `augments`
     augments = tuple(
         augment for own in (options.augment_star, options.augment_wildlife) for augment in (own, own.without_mirroring())
     )
-    columns = {
-        "identity": torch.tensor(labels, device=context.device),
-        "anchor": torch.tensor(~photos.distractor, device=context.device),
-    }
 
     def train_work(slots: Slots) -> list[PhotoRequest]:
-        draw = {"augments": augments, "sets": sets[slots.rows], "seed": run.seed, "epoch": slots.epoch, "slots": slots.slots}
+        wild = (slots.rows >= len(photos.scored)) | (options.strategy == PRETRAIN)
+        sets = 2 * wild.astype(int) + photos.find_flanks(slots.rows)  # index into `augments`
+        draw = {"augments": augments, "sets": sets, "seed": run.seed, "epoch": slots.epoch, "slots": slots.slots}
         return request_photos(slots.rows, **draw)
 
     def make_loader(training: bool) -> Loader:
@@ -130,7 +137,7 @@ def star_data(
             context=context,
             manifest=photos.joined,
             reader=photos.joined,
-            pool=np.flatnonzero(photos.split == "train") if training else np.arange(len(photos.joined)),
+            pool=photos.pool if training else range(len(photos.joined)),
             quarantine=quarantine,
             substitute=training,
         )
@@ -145,7 +152,7 @@ def star_data(
         make_loader=make_loader,
         quarantine=quarantine,
         ahead=FetchAhead(photos.joined.parts),
-        finish=partial(finish_photos, columns=columns, flank=photos.flank, flips=options.search.flips, device=context.device),
+        finish=photos.make_finish(identities, flips=options.search.flips, device=context.device),
     )
 
 

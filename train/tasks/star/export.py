@@ -20,6 +20,7 @@ from tarpon.train.tasks.star.metrics.search_options import SearchOptions
 from tarpon.train.tasks.star.options import StarOptions
 from tarpon.train.tasks.star.outputs import find_run, write_outputs
 from tarpon.train.tasks.star.projector import pick_identities, write_projector
+from tarpon.train.tasks.star.stored_photos import StoredPhotos
 
 NAME = "best.pth"
 KEYS = ("model_state_dict", "identities", "args")
@@ -35,7 +36,7 @@ def export(
     run: Run,
     options: StarOptions,
     identities: Sequence[str],
-    photos: Photos,
+    photos: Photos | StoredPhotos,
     search_options: SearchOptions,
     device: torch.device,
 ) -> None:
@@ -78,7 +79,7 @@ def describe_scores(scores: Mapping[str, float], *, split: str) -> str:
     return f"{split} of {searched}: {'; '.join(own)}"
 
 
-def read_thumbnails(photos: Photos, rows: np.ndarray) -> np.ndarray:
+def read_thumbnails(photos: Photos | StoredPhotos, rows: np.ndarray) -> np.ndarray:
     """(N, 48, 48, 3) uint8: each photograph whole, on black."""
     made = np.zeros((len(rows), THUMBNAIL, THUMBNAIL, 3), np.uint8)
     for small, row in zip(made, rows.tolist(), strict=True):

@@ -8,6 +8,7 @@ from tarpon.models.reid.backbones import BACKBONES
 from tarpon.shards.sampling import photo_augment
 from tarpon.shards.sampling.photo_augment import PhotoAugment
 from tarpon.train import device_option
+from tarpon.train.plan_kind import PlanKind, check_plan
 from tarpon.train.tasks.star.loss_options import MetricLoss
 from tarpon.train.tasks.star.metrics.search_options import Expansion, Reranking, SearchOptions
 
@@ -93,8 +94,10 @@ class StarOptions:
     augment_star: PhotoAugment = field(default_factory=photo_augment.underwater)
     augment_wildlife: PhotoAugment = field(default_factory=photo_augment.wildlife)
     search: StarSearch = field(default_factory=StarSearch)
+    plan: PlanKind = "rows"  # what the order of training is made of; shards: for sets that a process should not hold whole
 
     def __post_init__(self) -> None:
+        check_plan(self.plan)
         if self.strategy not in STRATEGIES:
             raise ValueError(f"strategy={self.strategy!r} must be one of {', '.join(STRATEGIES)}")
         if (self.strategy == FINETUNE) != (self.checkpoint is not None):

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,35 +14,35 @@ from tarpon.models.groups import group_parameters
 from tarpon.models.reid.embedder import ReidModel
 from tarpon.train.config import Run
 from tarpon.train.engine import DistContext
+from tarpon.train.plan_kind import order_mark
 from tarpon.train.task import Batch, Problem
 from tarpon.train.tasks.star import export as star_export
-from tarpon.train.tasks.star.data import Photos, number_identities, order_key, star_data, training_order
+from tarpon.train.tasks.star.data import Photos, order_key, star_data
 from tarpon.train.tasks.star.figures.split import draw_split
 from tarpon.train.tasks.star.gather import Exchange, gather_rows
 from tarpon.train.tasks.star.losses import MetricLoss, metric_losses
 from tarpon.train.tasks.star.metrics.collect import EmbeddingMetric
-from tarpon.train.tasks.star.metrics.embeddings import QUERY, RowNames
+from tarpon.train.tasks.star.metrics.embeddings import GALLERY, QUERY, RowNames
 from tarpon.train.tasks.star.metrics.local_features import SiftMatcher
 from tarpon.train.tasks.star.metrics.local_search import LocalRescorer
 from tarpon.train.tasks.star.metrics.search_options import SearchOptions
 from tarpon.train.tasks.star.metrics.shares import SharedEmbeddingMetric
 from tarpon.train.tasks.star.options import StarOptions
+from tarpon.train.tasks.star.stored_photos import StoredPhotos
 
 
 def build(run: Run, options: StarOptions, context: DistContext, *, encoders: dict | None = None) -> Problem:
     """The problem on the shards of `run.data`; `encoders` are those of the run that is gone on with or scored."""
-    photos = Photos(run, options)
-    photos.check_validation()
+    photos = (StoredPhotos if options.plan == "shards" else Photos)(run, options)
+    check_validation(photos)
     if options.search.local:
         check_local(photos)
-    rows = photos.training(distractors=options.include_distractors)
-    identities = (encoders or {}).get("identities") or sorted(set(photos.identity[np.concatenate(rows)].tolist()))
-    labels = number_identities(photos.identity, identities)
+    identities = (encoders or {}).get("identities") or photos.list_identities(distractors=options.include_distractors)
     model = build_model(run, options, context, identities=len(identities))
-    order = training_order(rows, labels, options, seed=run.seed)
+    order = photos.order(options, identities=identities, seed=run.seed)
     if encoders is None:  # a new training: what makes no batch is refused before its folder is begun
         next(order.batches(0, micro=run.micro_batch, rank=context.rank, world=context.world))
-    data = star_data(run, options, context, photos=photos, order=order, labels=labels)
+    data = star_data(run, options, context, photos=photos, order=order, identities=identities)
     names, search_options = photos.names(), partial(options.search.search_options, within_dataset=photos.within_dataset)
     return Problem(
         model=model,
@@ -52,7 +51,7 @@ def build(run: Run, options: StarOptions, context: DistContext, *, encoders: dic
         freeze=model.freeze_backbone,
         loss=partial(step_losses, model=model, context=context, options=options.loss),
         data=data,
-        splits=("val", "test") if (photos.roles("test") & QUERY).any() else ("val",),
+        splits=("val", "test") if photos.count_role("test", QUERY) else ("val",),
         metric=lambda split: make_metric(
             names,
             context,
@@ -66,12 +65,12 @@ def build(run: Run, options: StarOptions, context: DistContext, *, encoders: dic
         main=("cmc_1", "cmc_5", "minp"),
         count=lambda batch: len(batch["row"]),
         unit="photos",
-        fingerprint=f"{photos.joined.fingerprint()}:{run.seed}:{run.global_batch}:{order_key(options)}",
-        keys=names.key,
+        fingerprint=f"{photos.joined.fingerprint()}:{run.seed}:{run.global_batch}:{order_key(options)}{order_mark(options.plan)}",
+        keys=photos.keys,
         memory=data.quarantine.memory,
         remember=data.quarantine.remember,
         encoders={"identities": identities},
-        summary_lines=describe(run, options, photos, rows, model),
+        summary_lines=describe(run, options, photos, model),
         export=partial(
             star_export.export,
             run=run,
@@ -101,7 +100,16 @@ def make_metric(
     return SharedEmbeddingMetric(names, exchange=Exchange(context=context), **told)
 
 
-def check_local(photos: Photos) -> None:
+def check_validation(photos: Photos | StoredPhotos) -> None:
+    """ValueError where no query of val has a match in train: the best weights could not be chosen."""
+    if not photos.count_role("val", QUERY):
+        raise ValueError(
+            f"{photos.scored.root}: no photograph of the val split is of an animal in train; the best weights could not be "
+            f"chosen. Pack data with three sessions or more of some animals"
+        )
+
+
+def check_local(photos: Photos | StoredPhotos) -> None:
     """ValueError where local features cannot be compared, before anything is trained."""
     if photos.within_dataset:
         raise ValueError(
@@ -111,7 +119,7 @@ def check_local(photos: Photos) -> None:
     SiftMatcher()
 
 
-def make_rescorer(photos: Photos, options: StarOptions, context: DistContext) -> LocalRescorer | None:
+def make_rescorer(photos: Photos | StoredPhotos, options: StarOptions, context: DistContext) -> LocalRescorer | None:
     """What compares local features of two stored photographs; None where the options do not ask for it."""
     if not options.search.local:
         return None
@@ -152,13 +160,15 @@ def build_model(run: Run, options: StarOptions, context: DistContext, *, identit
     return model
 
 
-def describe(run: Run, options: StarOptions, photos: Photos, rows: list[np.ndarray], model: ReidModel) -> tuple[str, ...]:
-    """Lines on the data sets, the search protocol, the network and the batches. rows: of each data set, to train on."""
-    sources = []
-    for (manifest, _), own in zip(photos.joined.parts, rows, strict=True):
-        sources.append(f"{manifest.root}: train {len(own)} photographs of {len(set(photos.identity[own]))} animals")
+def describe(run: Run, options: StarOptions, photos: Photos | StoredPhotos, model: ReidModel) -> tuple[str, ...]:
+    """Lines on the data sets, the search protocol, the network and the batches."""
+    counted = photos.count_training(distractors=options.include_distractors)
+    sources = [
+        f"{manifest.root}: train {images} photographs of {animals} animals"
+        for (manifest, _), (images, animals) in zip(photos.joined.parts, counted, strict=True)
+    ]
     searched = ", ".join(
-        f"{split} {int((photos.roles(split) & 1 > 0).sum())} asked among {int((photos.roles(split) & 2 > 0).sum())}"
+        f"{split} {photos.count_role(split, QUERY)} asked among {photos.count_role(split, GALLERY)}"
         for split in ("val", "test")
     )
     backbone, millions = options.model.backbone, sum(p.numel() for p in model.parameters()) / 1e6
