@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tarpon.shards.quarantine import Fault, attempt
+from tarpon.shards.source_files import bring
 from tarpon.shards.sources.cells.names import WellPosition, hash_file, read_name, read_series_name, strip_suffix
 from tarpon.shards.sources.cells.pages import (
     DEFAULT,
@@ -20,6 +21,7 @@ from tarpon.shards.sources.cells.pages import (
     read_pages,
     read_positions,
 )
+from tarpon.shards.sources.cells.tiff import find_set
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,10 +79,13 @@ class StackUnit:
                 )
             yield number, pages[0]
 
+    def reads(self) -> list[Path]:
+        """The files, or the folder, that hold its planes."""
+        return [Path(path) for path in [path for _, path in self.parts] or [self.path, *self.files]]
+
     def hash_source(self) -> str:
         """SHA-256 of its bytes on disk, and of which stack of the file it is."""
-        paths = [path for _, path in self.parts] or [self.path, *self.files]
-        digests = [hash_file(Path(path)) for path in paths]
+        digests = [hash_file(path) for path in self.reads()]
         if len(digests) == 1 and not self.series:
             return digests[0]
         return hashlib.sha256(" ".join([*digests, str(self.series)]).encode()).hexdigest()
@@ -113,6 +118,8 @@ def _read_file(path: Path, name: str, pattern: re.Pattern, choice: PageChoice, m
     Raises:
         ValueError: none can.
     """
+    if bring(path):
+        bring(path, *find_set(path))
     found = read_positions(path, choice=choice, max_pixels=max_pixels)
     size, changed = _measure(path)
     further = [_measure(Path(file)) for one in found for file in one.files]
