@@ -84,13 +84,13 @@ def split_links(base: str, text: str) -> tuple[list[str], list[str]]:
     Links to other places, and those that sort the page (?C=M), are left out.
     """
     found: tuple[dict[str, None], dict[str, None]] = ({}, {})
+    base = base if base.endswith("/") else f"{base}/"
     here = urlsplit(base)
-    folder = here.path if here.path.endswith("/") else f"{here.path}/"
     for link in _find_links(text):
         there = urlsplit(urljoin(base, link))
-        rest = there.path.removeprefix(folder)
+        rest = there.path.removeprefix(here.path)
         name = unquote(rest.removesuffix("/"))
-        elsewhere = there.netloc != here.netloc or not there.path.startswith(folder) or there.query or there.fragment
+        elsewhere = there.netloc != here.netloc or not there.path.startswith(here.path) or there.query or there.fragment
         if elsewhere or name in ("", ".", "..") or "/" in name or "\0" in name:
             continue
         found[rest.endswith("/")][name] = None
