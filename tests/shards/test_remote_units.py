@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFile
 
 from tarpon.shards import store
 from tarpon.shards.manifest import Manifest
@@ -16,6 +18,7 @@ from tarpon.shards.quarantine import Fault, Trouble
 from tarpon.shards.remote_units import Listing, scan_places
 from tarpon.shards.scratch import Scratch
 from tarpon.shards.source import Source
+from tarpon.shards.source_mirror import Mirror
 from tarpon.shards.sources.cells.record import choose_record
 from tarpon.shards.sources.cells.source import CellsSource
 from tarpon.shards.sources.fish.source import FISH, FishSource
@@ -216,3 +219,15 @@ def test_what_a_unit_carries_names_the_url_and_no_local_path(labs, serve, tmp_pa
         assert unit.unit.path.startswith(f"{server.url}/Videos/")
         assert str(tmp_path) not in json.dumps([repr(unit.unit), unit.fingerprint(), unit.name()])
         assert {file.root for file in unit.files} <= {f"{server.url}/Videos", f"{server.url}/Annotations"}
+
+
+def test_keys_that_no_folder_could_hold_are_named(tmp_path):
+    files = fsspec.filesystem("memory")
+    root = f"/{tmp_path.name}/images"
+    for key in ("Fam/a.jpg", "Fam//b.jpg", "Fam/../c.jpg", "Fam/d", "Fam/d/e.jpg", "Fam/"):
+        files.store[f"{root}/{key}"] = MemoryFile(files, f"{root}/{key}", data=b"x")
+    mirror = Mirror(tmp_path / "base", bound=100)
+    folder = mirror.add_folder(f"memory:/{root}")
+    files.store.clear()
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*.jpg")) == ["Fam/a.jpg", "Fam/d/e.jpg"]
+    assert sorted(fault.file for fault in mirror.faults) == ["Fam/../c.jpg", "Fam//b.jpg", "Fam/d"]
