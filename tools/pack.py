@@ -25,24 +25,12 @@ NAMED = 3  # files named of a kind of several
 
 
 def run(
-    source: Source,
-    folders: Sequence[Path | str | None],
-    *,
-    options: object,
-    out: str,
-    split: tuple[float, float, float],
-    seed: int,
-    given: tuple[str, ...] = (),
-    workers: int = 0,
-    cluster: str | None = None,
-    tables: Callable[[Manifest], Iterable[str]] | None = None,
-    counted: Callable[[Manifest], str] | None = None,
-    listing: Mapping[str, object] | None = None,
-    dry_run: bool = False,
-    scratch: str | None = None,
-    scratch_bytes: int = SCRATCH_BYTES,
-    look: Callable[[Scan], Iterable[str]] = lambda found: (),
-) -> int:
+    source: Source, folders: Sequence[Path | str | None], *, options: object, out: str, split: tuple[float, float, float],
+    seed: int, given: tuple[str, ...] = (), workers: int = 0, cluster: str | None = None,
+    tables: Callable[[Manifest], Iterable[str]] | None = None, counted: Callable[[Manifest], str] | None = None,
+    listing: Mapping[str, object] | None = None, dry_run: bool = False, scratch: str | None = None,
+    scratch_bytes: int = SCRATCH_BYTES, look: Callable[[Scan], Iterable[str]] = lambda found: (),
+) -> int:  # fmt: skip
     """List, pack and tell: what every `tarpon pack KIND` does.
 
     Args:

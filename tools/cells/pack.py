@@ -15,24 +15,11 @@ from tarpon.tools.table import table
 
 
 def cells(
-    *,
-    config: str,
-    out: str,
-    group: str = "stack",
-    folds: int | None = None,
-    split: str | None = None,
-    seed: int | None = None,
-    side: int = 0,
-    channel: str = "",
-    project: str = "",
-    values: str | None = None,
-    max_pixels: int = MAX_PIXELS,
-    workers: int = 0,
-    cluster: str | None = None,
-    dry_run: bool = False,
-    scratch: str | None = None,
+    *, config: str, out: str, group: str = "stack", folds: int | None = None, split: str | None = None, seed: int | None = None,
+    side: int = 0, channel: str = "", project: str = "", values: str | None = None, max_pixels: int = MAX_PIXELS,
+    workers: int = 0, cluster: str | None = None, dry_run: bool = False, scratch: str | None = None,
     scratch_bytes: int = SCRATCH_BYTES,
-) -> int:
+) -> int:  # fmt: skip
     """Pack infected and uninfected stacks into shards, every page at its full depth; run again after a kill it goes on.
 
     Args:

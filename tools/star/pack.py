@@ -19,24 +19,11 @@ SHOWN = 40  # undated folders printed; the card holds all
 
 
 def star(
-    *,
-    root: str,
-    out: str,
-    metadata: str | None = None,
-    dates: str | None = None,
-    split: str = "temporal",
-    train_ratio: float | None = None,
-    min_sessions: int | None = None,
-    open_set: float | None = None,
-    longest_side: int = 620,
-    max_pixels: int = MAX_PIXELS,
-    seed: int | None = None,
-    workers: int = 0,
-    cluster: str | None = None,
-    dry_run: bool = False,
-    scratch: str | None = None,
-    scratch_bytes: int = SCRATCH_BYTES,
-) -> int:
+    *, root: str, out: str, metadata: str | None = None, dates: str | None = None, split: str = "temporal",
+    train_ratio: float | None = None, min_sessions: int | None = None, open_set: float | None = None, longest_side: int = 620,
+    max_pixels: int = MAX_PIXELS, seed: int | None = None, workers: int = 0, cluster: str | None = None, dry_run: bool = False,
+    scratch: str | None = None, scratch_bytes: int = SCRATCH_BYTES,
+) -> int:  # fmt: skip
     """Pack a star data set into shards; run again after a kill it goes on.
 
     Args:
