@@ -98,7 +98,7 @@ class Mirror:
             raise ValueError(f"{root}: no such folder, or nothing in it")
         folders = {str(parent) for name in listed for parent in PurePosixPath(name).parents}
         for name, told in sorted(listed.items()):
-            if not name or name.endswith("/"):  # an object store's mark of a folder
+            if not name or name.endswith("/") or told.get("type") == "directory":  # an object store's mark of a folder
                 continue
             if name in folders or any(part in ("", ".", "..") for part in name.split("/")):
                 self.faults.append(Fault(file=name, reason="no folder could hold a file of this name; rename it"))

@@ -10,7 +10,7 @@ from fsspec.asyn import sync
 from tarpon.shards.quarantine import Trouble
 from tarpon.shards.side_by_side import call_each
 
-UNLISTED = (401, 403, 404, 405, 410)  # what servers answer for a folder that they do not show
+UNLISTED = (403, 404, 405, 410)  # what servers answer for a folder that they do not show
 AT_ONCE = 16  # questions that a server gets at a time
 DEEP = 16  # folders in folders: a link that leads back to where it stands would never end
 PLAIN = {"Accept-Encoding": "identity"}  # a length of compressed bytes is no file's length
@@ -72,7 +72,8 @@ async def _read_page(files: Any, url: str) -> tuple[list[str], list[str]]:
 
 async def _read_head(files: Any, url: str) -> dict[str, object]:
     session = await files.set_session()
-    async with session.head(files.encode_url(url), allow_redirects=True, **(files.kwargs | {"headers": PLAIN})) as answer:
+    how = files.kwargs | {"headers": {**files.kwargs.get("headers", {}), **PLAIN}}
+    async with session.head(files.encode_url(url), allow_redirects=True, **how) as answer:
         answer.raise_for_status()
         size = None if "Content-Encoding" in answer.headers else answer.content_length
         return {"size": size} | {name: answer.headers.get(name, "") for name in ("Last-Modified", "ETag")}

@@ -93,7 +93,7 @@ def tars(manifest: Manifest) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(Path(manifest.root).glob("shard-*")) if path.suffix != ".parquet"}
 
 
-@pytest.mark.parametrize("name", ["fish_lab", "wild_lab", "cells_lab", "broken_lab"])
+@pytest.mark.parametrize("name", ["fish_lab", "wild_lab", "cells_lab", pytest.param("broken_lab", marks=pytest.mark.slow)])
 def test_the_shards_and_faults_are_those_of_the_folder(name, labs, serve, tmp_path):
     lab, kind = labs(name)
     here, faults = kind.pack(kind.scan(str(lab), tmp_path / "s"), tmp_path / "here")
@@ -112,7 +112,7 @@ def test_the_shards_and_faults_are_those_of_the_folder(name, labs, serve, tmp_pa
     assert list((tmp_path / "s").rglob("*")) == [tmp_path / "s" / f"tarpon-inputs-{os.getuid()}"]  # nothing is left there
 
 
-@pytest.mark.parametrize("fault", ["cut", "short", 503, "slow"])
+@pytest.mark.parametrize("fault", ["cut", "short", 503])
 def test_trouble_on_the_way_is_no_bad_sample(fault, labs, serve, tmp_path):
     lab, kind = labs("fish_lab")
     here, faults = kind.pack(kind.scan(str(lab), tmp_path / "s"), tmp_path / "here")
