@@ -271,13 +271,7 @@ def plain(item: Sample | Fault) -> object:
 
 def test_a_process_that_packs_beside_others_decodes_on_one_thread_and_makes_the_same(one_video, monkeypatch):
     asked, opened = [], video.video_stream
-
-    def open_stream(container):
-        stream = opened(container)
-        asked.append(stream)
-        return stream
-
-    monkeypatch.setattr(video, "video_stream", open_stream)
+    monkeypatch.setattr(video, "video_stream", lambda container: asked.append(opened(container)) or asked[-1])
     together = list(made(one_video, MouseSource(), annotations=False))
     assert any(stream.thread_type.name == "AUTO" for stream in asked)
     asked.clear()
