@@ -118,9 +118,12 @@ def _write_set(
     """The data set of a folder that is this process's alone; as `pack`."""
     out, settings = Store(packing.out), json.dumps(asdict(options), sort_keys=True)
     jobs = [
-        ShardJob(name=f"shard-{i:05d}", units=run, make=source.make, schema=source.schema, out=out.root, settings=settings)
+        ShardJob(
+            name=f"shard-{i:05d}", units=run, make=source.make, schema=source.schema, out=out.root, settings=settings,
+            single=executor is not None or packing.workers > 1,
+        )
         for i, run in enumerate(cut_shards(found.units, shard_size=packing.shard_size))
-    ]
+    ]  # fmt: skip
     _remove_stale(out, {job.name for job in jobs})
     how = {"workers": packing.workers, "executor": executor, "progress": progress}
     jobs, table, new_faults = _make_shards(jobs, source, **how)

@@ -33,6 +33,10 @@ class Fault:
         return f"{self.file}{where}: {self.reason}"
 
 
+class Trouble(OSError):
+    """A place that gives no answer or refuses one: no file is at fault, unless it is said to be gone."""
+
+
 class BadSample(Exception):
     """A stored sample that does not read as the manifest says."""
 
@@ -112,7 +116,9 @@ def parse_faults(text: str) -> list[Fault]:
 
 
 def is_machine_fault(error: BaseException | None) -> bool:
-    """Whether the machine raised it (no room, too many open files) and no file is at fault."""
+    """Whether the machine (no room, too many open files) or the network raised it, and no file is at fault."""
+    if isinstance(error, Trouble):
+        return not isinstance(error, FileNotFoundError)
     return isinstance(error, OSError) and error.errno in MACHINE
 
 
@@ -120,7 +126,7 @@ def contain(name: str, items: Iterable) -> Iterator:
     """Pass the items of one unit on; an exception that nobody expected becomes the unit's fault and ends the unit, not the run.
 
     Raises:
-        OSError: the machine is at fault (no room, too many open files).
+        OSError: the machine (no room, too many open files) or the network is at fault.
     """
     try:
         yield from items

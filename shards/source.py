@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import pyarrow as pa
@@ -22,6 +23,9 @@ class Unit(Protocol):
 
     def size(self) -> int:
         """Approximate number of frames or images."""
+
+    def reads(self) -> list[Path]:
+        """Files and folders that `make` reads. Of a kind without it URLs are refused: nothing else needs it."""
 
 
 class Scan(NamedTuple):

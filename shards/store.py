@@ -11,16 +11,17 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 import fsspec
 
-from tarpon.shards import atomic
-from tarpon.shards.quarantine import is_machine_fault
+from tarpon.shards import atomic, web_listing
+from tarpon.shards.quarantine import Trouble, is_machine_fault
 
 Got = TypeVar("Got")
 
@@ -32,7 +33,7 @@ PASSING = frozenset({408, 423, 425, 429, *range(500, 600)})  # HTTP answers that
 GONE = frozenset({404, 410})
 
 
-class StoreError(OSError):
+class StoreError(Trouble):
     """A store that gives no answer or refuses one. Of no sample: nothing is quarantined for it."""
 
 
@@ -142,7 +143,7 @@ class Store:
 
     def check_writable(self) -> None:
         """ValueError where nothing can be written: behind a web server."""
-        if self.root.startswith(("http://", "https://")):
+        if self._is_http():
             raise ValueError(
                 f"{self.root}: nothing is written to a web server; give a folder, or a URL of a store such as s3://"
             )
@@ -152,13 +153,30 @@ class Store:
         if self.folder is not None:
             folder = self.folder / inside
             return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-        if self.root.startswith(("http://", "https://")):
+        if self._is_http():
             return None
         try:
             found = self._attempt(inside, lambda: self._files.ls(self._path(inside).rstrip("/"), detail=False))
         except NotThere:
             return []
         return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
+
+    def list_tree(self) -> dict[str, Mapping[str, object]]:
+        """Every file below a URL: name from the root -> what the store tells of it (size, and what changes when it does).
+
+        Empty where there is no such folder. ValueError where a web server lists no files; StoreError as `read`.
+        """
+        if self._is_http():
+            return web_listing.list_tree(self._files, self.root, attempt=self._attempt)
+        try:
+            found = self._attempt("", lambda: self._files.find(self._inside, detail=True))
+        except NotThere:
+            return {}
+        front = f"{self._inside.rstrip('/')}/"
+        return {path.removeprefix(front): told for path, told in found.items() if path.startswith(front)}
+
+    def _is_http(self) -> bool:
+        return self.root.startswith(("http://", "https://"))
 
     def _open(self) -> None:
         scheme = self.root.partition("://")[0].rpartition("::")[2]
@@ -175,7 +193,7 @@ class Store:
             raise ValueError(f"{self.root}: no store is reached by {scheme}:// ({error})") from error
 
     def _path(self, name: str) -> str:
-        return f"{self._inside.rstrip('/')}/{name}"
+        return f"{self._inside.rstrip('/')}/{quote(name) if self._is_http() else name}"
 
     def _attempt(self, name: str, action: Callable[[], Got], *, retry_s: float | None = None) -> Got:
         """What the action returns, tried until it works, is refused or the time is over."""
@@ -209,6 +227,11 @@ class Store:
 def is_url(root: str | Path) -> bool:
     """Whether data lie elsewhere than in a folder."""
     return "://" in str(root)
+
+
+def find_place(text: str) -> Path | str:
+    """A path, or a URL as it is."""
+    return text if is_url(text) else Path(text)
 
 
 def _options(scheme: str) -> dict:

@@ -8,8 +8,10 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 HOP = {"connection", "transfer-encoding", "server", "date", "content-length", "host"}
 
@@ -23,6 +25,7 @@ class FaultyServer:
 
     def __init__(self, source: Path | str) -> None:
         self.source = source  # a folder, or the URL of the server behind
+        self.lists = False  # whether folders are shown, as pages of links
         self.faults: dict[str, list[str | int]] = {}  # end of a path -> faults of its next answers, used up one by one
         self.served: Counter[str] = Counter()  # last part of a path -> answers whose content was sent
         self._lock = threading.Lock()
@@ -90,8 +93,12 @@ class FaultyServer:
     def content(self, request: BaseHTTPRequestHandler, path: str, sent: bytes) -> tuple[int, dict[str, str], bytes]:
         """(status, headers, content) of a path."""
         if isinstance(self.source, Path):
-            file = self.source / path.lstrip("/")
-            return (200, {}, file.read_bytes()) if file.is_file() else (404, {}, b"")
+            file = self.source / unquote(path).lstrip("/")
+            if file.is_dir() and self.lists:
+                return 200, {"Content-Type": "text/html"}, show_folder(file).encode()
+            if not file.is_file():
+                return 404, {}, b""
+            return 200, {"Last-Modified": formatdate(int(file.stat().st_mtime), usegmt=True)}, file.read_bytes()
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP - {"host"}}
         asked = urllib.request.Request(self.source + request.path, data=sent or None, headers=headers, method=request.command)
         try:
@@ -102,6 +109,12 @@ class FaultyServer:
                 return got.status, kept, got.read()
         except urllib.error.HTTPError as error:
             return error.code, {}, error.read()
+
+
+def show_folder(folder: Path) -> str:
+    """The page of a folder, with links to sort it and to the folder above, as servers write them."""
+    links = [f'<a href="{quote(path.name)}{"/" * path.is_dir()}">{path.name}</a>' for path in sorted(folder.iterdir())]
+    return "<html><body><a href='?C=M;O=A'>Date</a><a href='../'>Parent</a>" + "<br>".join(links) + "</body></html>"
 
 
 @contextmanager

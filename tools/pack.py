@@ -12,6 +12,8 @@ import pyarrow as pa
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.pack import QUARANTINE, Packing, PackingError, pack
 from tarpon.shards.quarantine import Fault, group_by_reason
+from tarpon.shards.remote_units import scan_places
+from tarpon.shards.scratch import SCRATCH_BYTES, Scratch
 from tarpon.shards.source import Scan, Source
 from tarpon.tools.cluster import open_cluster
 from tarpon.tools.pack_speed import Stopwatch
@@ -23,42 +25,38 @@ NAMED = 3  # files named of a kind of several
 
 
 def run(
-    source: Source,
-    folders: Sequence[Path | None],
-    *,
-    options: object,
-    out: str,
-    split: tuple[float, float, float],
-    seed: int,
-    given: tuple[str, ...] = (),
-    workers: int = 0,
-    cluster: str | None = None,
-    tables: Callable[[Manifest], Iterable[str]] | None = None,
-    counted: Callable[[Manifest], str] | None = None,
-    listing: Mapping[str, object] | None = None,
-    dry_run: bool = False,
-) -> int:
+    source: Source, folders: Sequence[Path | str | None], *, options: object, out: str, split: tuple[float, float, float],
+    seed: int, given: tuple[str, ...] = (), workers: int = 0, cluster: str | None = None,
+    tables: Callable[[Manifest], Iterable[str]] | None = None, counted: Callable[[Manifest], str] | None = None,
+    listing: Mapping[str, object] | None = None, dry_run: bool = False, scratch: str | None = None,
+    scratch_bytes: int = SCRATCH_BYTES, look: Callable[[Scan], Iterable[str]] = lambda found: (),
+) -> int:  # fmt: skip
     """List, pack and tell: what every `tarpon pack KIND` does.
 
     Args:
-        folders: what the source's `scan` lists, in its order; None where one is optional.
+        folders: what the source's `scan` lists, in its order: paths, or URLs as text; None where one is optional.
         options: the source's own dataclass.
         given: splits that the files say themselves.
         workers: processes; 0: one a core.
         cluster: as `open_cluster` takes it; unset: processes of this machine.
         tables: the finished set -> the lines between quarantine and total; unset: samples, groups and frames of each split.
         counted: the finished set -> its samples in words; unset: their number.
-        listing: further keyword arguments of `scan`.
+        listing: further keyword arguments of `scan`; text that is a URL is one file.
         dry_run: list, try a few, tell, and write nothing.
+        scratch, scratch_bytes: folder for files fetched from URLs, and how much all processes together hold there.
+        look: what was found -> lines before all others of a dry run.
 
     Returns:
         Exit status: 0, or 1 when nothing was packed.
     """
     processes = workers or len(os.sched_getaffinity(0))
     packing = Packing(out=out, split=split, seed=seed, given=given, workers=processes, shard_size=source.shard_size)
-    begun, found = time.perf_counter(), source.scan(*folders, options, **(listing or {}))
+    begun, listing = time.perf_counter(), listing or {}
+    fetched = {"scratch": Scratch(folder=scratch, size=scratch_bytes), "workers": processes}
+    listed = scan_places(source, folders, options, listing=listing, look=look if dry_run else lambda found: (), **fetched)
+    source, found = listed.source, listed.found
     if dry_run:
-        return show(source, folders, found)
+        return show(source, folders, found, before=listed.lines)
     watch = Stopwatch.begin(str(out), workers=None if cluster else packing.workers)
     try:
         with open_cluster(cluster, workers=packing.workers) if cluster else nullcontext() as executor:
@@ -81,7 +79,7 @@ def run(
     return 0
 
 
-def show(source: Source, folders: Sequence[Path | None], found: Scan, *, before: Iterable[str] = ()) -> int:
+def show(source: Source, folders: Sequence[Path | str | None], found: Scan, *, before: Iterable[str] = ()) -> int:
     """Print what would be packed, and what is left over and why; 1 where nothing would be packed."""
     lines, faults = tell_trial(source, folders, found)
     told = [*before, *quarantine(faults, title="Left over"), *lines]
@@ -89,7 +87,7 @@ def show(source: Source, folders: Sequence[Path | None], found: Scan, *, before:
     return 0 if found.units else 1
 
 
-def nothing(source: Source, folders: Sequence[Path | None], found: Scan, faults: Sequence[Fault]) -> str:
+def nothing(source: Source, folders: Sequence[Path | str | None], found: Scan, faults: Sequence[Fault]) -> str:
     """Why no sample came out: the commonest fault where there was something to pack, else what a folder usually lacks."""
     where = " and ".join(str(folder) for folder in folders if folder)
     if not faults:

@@ -45,7 +45,7 @@ def try_units(source: Source, units: Sequence[Unit], *, seconds: float = TRIED_S
     return trial
 
 
-def tell_trial(source: Source, folders: Sequence[Path | None], found: Scan) -> tuple[list[str], list[Fault]]:
+def tell_trial(source: Source, folders: Sequence[Path | str | None], found: Scan) -> tuple[list[str], list[Fault]]:
     """Lines on what was found and what the units tried came to, and all faults met."""
     trial = try_units(source, choose_units(found.units))
     where = " and ".join(str(folder) for folder in folders if folder)

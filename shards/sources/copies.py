@@ -15,6 +15,7 @@ import pyarrow as pa
 from PIL import Image
 
 from tarpon.shards.quarantine import Fault
+from tarpon.shards.source_files import brought
 
 TAIL = 512  # bytes at the end of a file that differ between most images of one size
 GRID = 8  # steps of brightness along each side that make up a perceptual hash: 2 x GRID x GRID bits
@@ -46,11 +47,13 @@ def find_copies(root: Path, sizes: np.ndarray, names: Sequence[str]) -> list[lis
     cuts = np.flatnonzero(np.diff(sizes[order])) + 1
     alike = [part.tolist() for part in np.split(order, cuts) if len(part) > 1 and sizes[part[0]]]
     for tell in (last, whole):
+        members = [i for part in alike for i in part]
+        values = dict(zip(members, map(tell, brought([root / names[i] for i in members])), strict=True))
         finer = []
         for part in alike:
             told = defaultdict(list)
             for i in part:
-                told[tell(root / names[i])].append(i)
+                told[values[i]].append(i)
             finer += [same for same in told.values() if len(same) > 1]
         alike = finer
     return alike

@@ -1,13 +1,18 @@
 """Shards on an S3 server of this machine (moto), by way of a server that spoils some of its answers."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tarpon.shards import store
 from tarpon.shards.manifest import open_manifest
+from tarpon.shards.pack import Packing, pack
 from tarpon.shards.quarantine import BadSample
 from tarpon.shards.reader import Reader
+from tarpon.shards.remote_units import scan_places
+from tarpon.shards.scratch import Scratch
+from tarpon.shards.sources.fish.source import FISH, FishSource
 from tarpon.shards.store import NotThere, Store, StoreError
 from tarpon.shards.tar_cache import Cache
 
@@ -60,6 +65,36 @@ def test_the_bytes_that_were_packed_whatever_the_network_does(bucket, tmp_path):
     for row in range(len(manifest)):
         assert reader.read(row, "text") == sound.read(row, "text")
     assert not any(front.faults.values())
+
+
+def test_raw_data_are_packed_from_a_bucket_as_from_a_folder(bucket, s3_server, fish_lab, tmp_path):
+    _, front = bucket
+    files = s3fs.S3FileSystem(client_kwargs={"endpoint_url": s3_server})
+    for path in fish_lab.rglob("*"):
+        if path.is_file():
+            files.pipe_file(f"lab/raw/{path.relative_to(fish_lab)}", path.read_bytes())
+    files.pipe_file("lab/raw/images/", b"")  # as some tools mark a folder
+    front.faults = {".jpg": [503, "cut", "short"], "train.csv": [503, "cut"]}
+    options, made = FishSource(short_side=32), []
+    for root, place in ((fish_lab, Path), ("s3://lab/raw", str)):
+        places = [place(f"{root}/images"), place(f"{root}/anns")]
+        how = {"listing": {}, "scratch": Scratch(folder=str(tmp_path / "s")), "workers": 1}
+        listed = scan_places(FISH, places, options, **how)
+        packing = Packing(out=tmp_path / place.__name__, split=(0.8, 0.2, 0), given=("test",))
+        with ThreadPoolExecutor(1) as pool:
+            made.append(pack(listed.source, listed.found, options=options, packing=packing, executor=pool, progress=False))
+    assert not any(front.faults.values())
+    (here, faults), (there, told) = made
+    assert told == faults
+    assert there.table.equals(here.table)
+    assert there.tar_sums() == here.tar_sums()
+    assert there.card["inputs"] == ["s3://lab/raw/images", "s3://lab/raw/anns"]
+    front.faults = {".jpg": [403] * 99}
+    packing = Packing(out=tmp_path / "refused", split=(0.8, 0.2, 0), given=("test",))
+    with ThreadPoolExecutor(1) as pool, pytest.raises(StoreError, match=r"s3://lab/raw/images/.*refused"):
+        pack(listed.source, listed.found, options=options, packing=packing, executor=pool, progress=False)
+    with pytest.raises(ValueError, match=r"s3://lab/none: no such folder, or nothing in it"):
+        scan_places(FISH, ["s3://lab/none", "s3://lab/raw/anns"], options, **how)
 
 
 def test_what_is_not_there_and_who_may_not(bucket, tmp_path):

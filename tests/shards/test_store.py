@@ -60,7 +60,7 @@ def test_after_the_time_the_store_is_given_up(served):
     served.faults["a.bin"] = [503] * 1000
     with pytest.raises(StoreError, match=r"a.bin: no answer for \d+ s \(ClientResponseError: 503"):
         Store(served.url, retry_s=0.3).read("a.bin")
-    assert len(served.faults["a.bin"]) < 998  # it was tried more than once
+    assert len(served.faults["a.bin"]) <= 998  # it was tried more than once
 
 
 def test_a_server_that_is_not_there(served):

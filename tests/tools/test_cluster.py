@@ -58,6 +58,21 @@ def test_shards_made_by_workers_are_those_made_here_though_one_is_killed(pack, t
 
 
 @pytest.mark.slow
+def test_workers_fetch_what_they_pack(cells_lab, faulty_server, tmp_path):
+    pytest.importorskip("aiohttp", reason="http:// needs aiohttp: pip install 'tarpon[http]'")
+    with faulty_server.serving(cells_lab) as server:
+        server.lists = True
+        config = tmp_path / "cells.yaml"
+        config.write_text(f"data: {{infected_dir: {server.url}/infected, uninfected_dir: {server.url}/uninfected}}\n")
+        words = ["pack", "cells", "--config", str(config), "--scratch", str(tmp_path / "s"), "--out"]
+        assert cli.main([*words, str(tmp_path / "here"), "--workers", "2"]) == 0
+        with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+            assert cli.main([*words, str(tmp_path / "there"), "--cluster", cluster.scheduler_address]) == 0
+    assert digests(tmp_path / "there") == digests(tmp_path / "here")
+    assert all(server.served[path.name] >= 4 for path in (cells_lab / "infected").iterdir())  # twice listed, twice packed
+
+
+@pytest.mark.slow
 def test_features_made_by_workers_are_those_made_here(fish_shards, tmp_path, monkeypatch):
     words = ["features", fish_shards.root, "--backbone", "test_vit", "--pretrained", "false", "--image_size", "32"]
     words += ["--resize", "40", "--batch", "16", "--threads", "1"]

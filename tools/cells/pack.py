@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tarpon.shards.manifest import SPLITS, Manifest
+from tarpon.shards.scratch import SCRATCH_BYTES
 from tarpon.shards.sources.cells.config import read_config
 from tarpon.shards.sources.cells.plate_map import read_plate_map
 from tarpon.shards.sources.cells.record import choose_record
@@ -14,27 +15,16 @@ from tarpon.tools.table import table
 
 
 def cells(
-    *,
-    config: str,
-    out: str,
-    group: str = "stack",
-    folds: int | None = None,
-    split: str | None = None,
-    seed: int | None = None,
-    side: int = 0,
-    channel: str = "",
-    project: str = "",
-    values: str | None = None,
-    max_pixels: int = MAX_PIXELS,
-    workers: int = 0,
-    cluster: str | None = None,
-    dry_run: bool = False,
-) -> int:
+    *, config: str, out: str, group: str = "stack", folds: int | None = None, split: str | None = None, seed: int | None = None,
+    side: int = 0, channel: str = "", project: str = "", values: str | None = None, max_pixels: int = MAX_PIXELS,
+    workers: int = 0, cluster: str | None = None, dry_run: bool = False, scratch: str | None = None,
+    scratch_bytes: int = SCRATCH_BYTES,
+) -> int:  # fmt: skip
     """Pack infected and uninfected stacks into shards, every page at its full depth; run again after a kill it goes on.
 
     Args:
-        config: YAML file with data.infected_dir and data.uninfected_dir, or data.stacks_dir and data.plate_map; the published
-            trainer's files are read as they are.
+        config: YAML file with data.infected_dir and data.uninfected_dir (folders or URLs), or data.stacks_dir and
+            data.plate_map; the published trainer's files are read as they are.
         out: folder for the shards.
         group: what the split keeps together: stack, well, plate, or a regular expression whose first group tells it.
         folds: rotating test folds stored beside the split; unset: training.k_folds of the file, else none.
@@ -49,6 +39,8 @@ def cells(
         workers: processes; 0: one a core.
         cluster: tcp://HOST:PORT of a dask scheduler whose workers make the shards, or slurm, which starts `workers` jobs.
         dry_run: tell what would be packed and what would not and why, after trying a few; write nothing.
+        scratch: folder for files of a URL while they are packed; unset: the machine's for temporary files.
+        scratch_bytes: of it, shared by the `workers`.
     """
     settings = read_config(Path(config))
     seed = settings.split_seed if seed is None else seed
@@ -69,6 +61,8 @@ def cells(
         workers=workers,
         cluster=cluster,
         dry_run=dry_run,
+        scratch=scratch,
+        scratch_bytes=scratch_bytes,
         tables=format_packed,
         listing={"plate_map": read_plate_map(settings.plate_map)} if settings.plate_map else None,
         counted=lambda manifest: f"{len(manifest)} pages of {manifest.card['stacks']} stacks",

@@ -5,14 +5,16 @@ from typing import Literal
 
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.nvdec import describe_small_clips
+from tarpon.shards.scratch import SCRATCH_BYTES
 from tarpon.shards.sources.mouse.labels_classes import read_class_map
 from tarpon.shards.sources.mouse.pose_points import MOUSE_POINTS
 from tarpon.shards.sources.mouse.pose_track import MAX_BLANK
 from tarpon.shards.sources.mouse.source import MOUSE
 from tarpon.shards.sources.mouse.units import CLASSES, MouseSource
 from tarpon.shards.sources.video.clips import ClipFormat
+from tarpon.shards.store import find_place
 from tarpon.tools.mouse.pack_pairs import pairs
-from tarpon.tools.pack import by_split, run, shares, show
+from tarpon.tools.pack import by_split, run, shares
 
 Pose = Literal["dlc", "none"]
 Track = Literal["unfiltered", "filtered"]
@@ -27,15 +29,16 @@ def mouse(
     trial_frames: int = 360, offset: int | None = None, group: str = "video", split: str = "0.7,0.15,0.15", seed: int = 0,
     codec: Codec = "vp9", gop: int = 16, short_side: int = 224, workers: int = 0, table: str | None = None,
     classes: str = ",".join(CLASSES), class_map: str | None = None, background: str = "", frame_column: Counting = "auto",
-    label_unit: LabelUnit = "auto", dry_run: bool = False, cluster: str | None = None,
+    label_unit: LabelUnit = "auto", dry_run: bool = False, cluster: str | None = None, scratch: str | None = None,
+    scratch_bytes: int = SCRATCH_BYTES,
 ) -> int:  # fmt: skip
     """Pack videos, DeepLabCut files and annotation CSVs into shards; run again after a kill it goes on.
 
     Args:
-        videos: folder of videos (.mp4, .avi, .mov, .mkv, .webm, .wmv, .m4v, .mpg, .ts), each with its pose file beside it
-            (DeepLabCut, SLEAP, Lightning Pose, EKS).
+        videos: folder or URL of videos (.mp4, .avi, .mov, .mkv, .webm, .wmv, .m4v, .mpg, .ts), each with its pose file beside
+            it (DeepLabCut, SLEAP, Lightning Pose, EKS).
         out: folder for the shards.
-        annotations: folder of prediction_<video file>_<trial>.csv; without it, points only.
+        annotations: folder or URL of prediction_<video file>_<trial>.csv; without it, points only.
         keypoints: body parts, by comma, in the model's order.
         pose: none packs without points.
         individual: which animal of pose files with several.
@@ -59,6 +62,8 @@ def mouse(
         label_unit: in which tables of bouts say start and stop.
         dry_run: print what would be paired with what, and what is left over and why, after trying a few; write nothing.
         cluster: tcp://HOST:PORT of a dask scheduler whose workers make the shards, or slurm, which starts `workers` jobs.
+        scratch: folder for files of a URL while they are packed; unset: the machine's for temporary files.
+        scratch_bytes: of it, shared by the `workers`.
     """
     chosen = MouseSource(
         keypoints=split_names(keypoints), pose=pose, individual=individual, track=track, scorer=scorer, max_blank=max_blank,
@@ -66,22 +71,15 @@ def mouse(
         clip=ClipFormat(codec=codec, gop=gop, short_side=short_side), label_unit=label_unit, classes=split_names(classes),
         class_map=read_class_map(Path(class_map)) if class_map else (),
     )  # fmt: skip
-    folders, listing = (Path(videos), Path(annotations) if annotations else None), {"table": Path(table) if table else None}
-    if dry_run:
-        return show_pairs(folders, chosen, listing)
-    packing = {"out": out, "split": shares(split), "seed": seed, "workers": workers, "cluster": cluster}
-    return run(MOUSE, folders, options=chosen, tables=tables, listing=listing, **packing)
+    folders = (find_place(videos), find_place(annotations) if annotations else None)
+    packing = {"out": out, "split": shares(split), "seed": seed, "workers": workers, "cluster": cluster, "dry_run": dry_run}
+    packing |= {"scratch": scratch, "scratch_bytes": scratch_bytes, "listing": {"table": find_place(table) if table else None}}
+    return run(MOUSE, folders, options=chosen, tables=tables, look=pairs, **packing)
 
 
 def split_names(text: str) -> tuple[str, ...]:
     """Names by comma, without blanks around them."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def show_pairs(folders: tuple[Path, Path | None], chosen: MouseSource, listing: dict[str, Path | None]) -> int:
-    """Print what would be paired with what, and what is left over and why; 1 where nothing would be packed."""
-    found = MOUSE.scan(*folders, chosen, **listing)
-    return show(MOUSE, folders, found, before=pairs(found))
 
 
 def tables(manifest: Manifest) -> list[str]:

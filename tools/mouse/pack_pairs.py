@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tarpon.shards.source import Scan
+from tarpon.shards.source_files import bring, brought
 from tarpon.shards.sources.mouse.labels_intervals import Intervals
 from tarpon.shards.sources.mouse.pose_track import check_head
 from tarpon.shards.sources.mouse.trial_labels import read_file
@@ -39,6 +40,7 @@ def _track(unit: VideoUnit) -> str:
     if unit.points is None:
         return "none"
     path, source = Path(unit.points), unit.source
+    bring(path)
     try:
         check_head(path, source.keypoints, individual=source.individual, scorer=source.scorer)
     except (ValueError, OSError) as error:
@@ -61,7 +63,7 @@ def _entry(entry: TrialFile) -> str:
 def _format(unit: VideoUnit) -> str:
     """The formats of its annotation files, and the first of them that does not read."""
     formats: dict[str, None] = {}
-    for entry in unit.trials:
+    for entry, _ in zip(unit.trials, brought([Path(entry.path) for entry in unit.trials]), strict=True):
         try:
             table = read_file(entry, unit.source, video=unit.name())
         except (ValueError, OSError) as error:

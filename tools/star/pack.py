@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from tarpon.shards.manifest import SPLITS, Manifest
+from tarpon.shards.scratch import SCRATCH_BYTES
 from tarpon.shards.sources.images import MAX_PIXELS
 from tarpon.shards.sources.star.date_rules import parse_dates
 from tarpon.shards.sources.star.source import STAR, StarSource
 from tarpon.shards.sources.star.wildlife import WILDLIFE, WildlifeSource
+from tarpon.shards.store import find_place, is_url
 from tarpon.tools.pack import run
 from tarpon.tools.table import table
 
@@ -17,26 +19,15 @@ SHOWN = 40  # undated folders printed; the card holds all
 
 
 def star(
-    *,
-    root: str,
-    out: str,
-    metadata: str | None = None,
-    dates: str | None = None,
-    split: str = "temporal",
-    train_ratio: float | None = None,
-    min_sessions: int | None = None,
-    open_set: float | None = None,
-    longest_side: int = 620,
-    max_pixels: int = MAX_PIXELS,
-    seed: int | None = None,
-    workers: int = 0,
-    cluster: str | None = None,
-    dry_run: bool = False,
-) -> int:
+    *, root: str, out: str, metadata: str | None = None, dates: str | None = None, split: str = "temporal",
+    train_ratio: float | None = None, min_sessions: int | None = None, open_set: float | None = None, longest_side: int = 620,
+    max_pixels: int = MAX_PIXELS, seed: int | None = None, workers: int = 0, cluster: str | None = None, dry_run: bool = False,
+    scratch: str | None = None, scratch_bytes: int = SCRATCH_BYTES,
+) -> int:  # fmt: skip
     """Pack a star data set into shards; run again after a kill it goes on.
 
     Args:
-        root: folder of [<dataset>/]<individual>/<outing>/<image>; without the first level its own name is the data set.
+        root: folder or URL of [<dataset>/]<individual>/<outing>/<image>; without the first level its own name is the data set.
         out: folder for the shards.
         metadata: CSV of identity and path (or folder, filename) relative to root, and perhaps date; unset: the tree tells.
         dates: month_first or day_first, where the numbers of the dates do not tell; or a CSV of folder,date for outings whose
@@ -52,6 +43,8 @@ def star(
         workers: processes; 0: one a core.
         cluster: tcp://HOST:PORT of a dask scheduler whose workers make the shards, or slurm, which starts `workers` jobs.
         dry_run: tell what would be packed and what would not and why, after trying a few; write nothing.
+        scratch: folder for files of a URL while they are packed; unset: the machine's for temporary files.
+        scratch_bytes: of it, shared by the `workers`.
     """
     asked = {"train_ratio": train_ratio, "min_sessions": min_sessions, "open_set": open_set, "seed": seed}
     own = {name: value for name, value in asked.items() if value is not None}
@@ -61,7 +54,7 @@ def star(
     chosen = StarSource(split=split, longest_side=longest_side, max_pixels=max_pixels, **own)
     return run(
         STAR,
-        (Path(root),),
+        (find_place(root),),
         options=chosen,
         out=out,
         split=(chosen.train_ratio, 0.0, 1 - chosen.train_ratio),  # of days; validation is one of the training days
@@ -70,6 +63,8 @@ def star(
         workers=workers,
         cluster=cluster,
         dry_run=dry_run,
+        scratch=scratch,
+        scratch_bytes=scratch_bytes,
         tables=format_packed,
         listing={"metadata": _below(metadata, root) if metadata else None, "dates": days, "rule": rule},
     )
@@ -91,11 +86,14 @@ def wildlife(
     workers: int = 0,
     cluster: str | None = None,
     dry_run: bool = False,
+    scratch: str | None = None,
+    scratch_bytes: int = SCRATCH_BYTES,
 ) -> int:
     """Pack WildlifeReID-10k into shards; run again after a kill it goes on.
 
     Args:
-        root: folder of metadata.csv (identity, path, dataset, split, and perhaps species, date, orientation, cluster_id).
+        root: folder or URL of metadata.csv (identity, path, dataset, split, and perhaps species, date, orientation,
+            cluster_id).
         out: folder for the shards.
         split_strategy: original (the file's), time_aware, cluster_aware, random, or recommended (by data set).
         include: data sets by comma; unset: all.
@@ -109,6 +107,8 @@ def wildlife(
         workers: processes; 0: one a core.
         cluster: tcp://HOST:PORT of a dask scheduler whose workers make the shards, or slurm, which starts `workers` jobs.
         dry_run: tell what would be packed and what would not and why, after trying a few; write nothing.
+        scratch: folder for files of a URL while they are packed; unset: the machine's for temporary files.
+        scratch_bytes: of it, shared by the `workers`.
     """
     if split_strategy == "original" and train_ratio is not None:
         raise ValueError("train_ratio would do nothing with split_strategy=original: the file says the split; take one away")
@@ -126,11 +126,14 @@ def wildlife(
     )
     given = ("test",) if split_strategy in ("original", "recommended") else ()
     packing = {"out": out, "seed": seed, "given": given, "workers": workers, "cluster": cluster, "dry_run": dry_run}
-    return run(WILDLIFE, (Path(root),), options=chosen, split=(1 - val_share, val_share, 0.0), tables=format_packed, **packing)
+    packing |= {"scratch": scratch, "scratch_bytes": scratch_bytes, "tables": format_packed}
+    return run(WILDLIFE, (find_place(root),), options=chosen, split=(1 - val_share, val_share, 0.0), **packing)
 
 
-def _below(metadata: str, root: str) -> Path:
+def _below(metadata: str, root: str) -> Path | str:
     """The file as named from here, or else from the root."""
+    if is_url(metadata) or is_url(root):
+        return metadata if is_url(metadata) else Path(metadata) if Path(metadata).exists() else f"{root.rstrip('/')}/{metadata}"
     return Path(root) / metadata if not Path(metadata).exists() and (Path(root) / metadata).exists() else Path(metadata)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tarpon.shards.bounded_text import read_yaml
 from tarpon.shards.sources.cells.names import NAME
+from tarpon.shards.store import is_url
 
 FRAMES = "data.frames"
 SPLITS = {  # sub-blocks of data.frames -> the split they speak of; default speaks of all
@@ -93,8 +94,8 @@ REFUSED = {
 class CellsConfig:
     """What packing takes from the file."""
 
-    infected_dir: Path  # or the one folder of all stacks, whose classes the plate map tells
-    uninfected_dir: Path | None
+    infected_dir: Path | str  # a path or URL; or that of all stacks, whose classes the plate map tells
+    uninfected_dir: Path | str | None
     plate_map: Path | None = None
     frames_per_hour: float | None = None  # None: not told
     name_regex: str = NAME
@@ -277,7 +278,7 @@ TYPE_NAMES = {
 }  # fmt: skip
 
 
-def _find_folders(path: Path, known: Mapping[str, object]) -> tuple[Path, Path | None]:
+def _find_folders(path: Path, known: Mapping[str, object]) -> tuple[Path | str, Path | str | None]:
     """The two folders of the classes, or the one of all stacks, and None."""
     if "data.stacks_dir" in known:
         if also := [key for key in ("data.infected_dir", "data.uninfected_dir") if key in known]:
@@ -293,7 +294,7 @@ def _find_folders(path: Path, known: Mapping[str, object]) -> tuple[Path, Path |
     return _find_path(path, known["data.infected_dir"]), _find_path(path, known["data.uninfected_dir"])
 
 
-def _find_path(path: Path, said: str) -> Path:
-    """Relative paths lie beside the file, or, where there is none, where the command is given."""
+def _find_path(path: Path, said: str) -> Path | str:
+    """A URL as it is. Relative paths lie beside the file, or, where there is none, where the command is given."""
     beside = path.parent / Path(said).expanduser()
-    return beside if beside.exists() or not Path(said).exists() else Path(said)
+    return said if is_url(said) else beside if beside.exists() or not Path(said).exists() else Path(said)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from tarpon.shards.schema import sanitise_key
+from tarpon.shards.source_files import brought
 
 NAME = (
     r"^(?P<plate>\d{8})?.*?_(?P<well>[A-Za-z]\d{1,3})_p(?P<position>\d+)"
@@ -118,11 +119,11 @@ def find_copies(paths: Sequence[Path], names: Sequence[str], labels: Sequence[in
         return hash_file(path).encode()
 
     alike = [list(range(len(paths)))]
-    for tell in (lambda path: path.stat().st_size, middle, whole):
+    for tell, have in ((lambda path: path.stat().st_size, iter), (middle, brought), (whole, brought)):
         sets: dict[tuple, list[int]] = defaultdict(list)
-        for number, members in enumerate(alike):
-            for i in members:
-                sets[number, tell(paths[i])].append(i)
+        pairs = [(number, i) for number, members in enumerate(alike) for i in members]
+        for (number, i), path in zip(pairs, have([paths[i] for _, i in pairs]), strict=True):
+            sets[number, tell(path)].append(i)
         alike = [members for members in sets.values() if len(members) > 1]
     return _explain_duplicates(alike, names, labels, "the same file as {}")
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from xml.sax.saxutils import unescape
 
 import numpy as np
 import tifffile
@@ -24,6 +25,7 @@ from tarpon.shards.sources.cells.tiff_planes import PlaneReader
 
 UNNAMED = "IQ"  # axes of pages that tifffile could give no name
 POSITION = "P"
+FILE_NAME = re.compile(r"""\b(?:FileName|MetadataFile)\s*=\s*["']([^"']+)["']""")
 CLOCK = "%Y:%m:%d %H:%M:%S"  # of the tag DateTime
 SHOWN = 4  # things of one kind listed in a message
 RUNS = ("generic", "shaped", "uniform")  # kinds of series that are only runs of like pages
@@ -43,6 +45,16 @@ def open_tiff(path: Path) -> Iterator[list[PlaneStack]]:
             raise ValueError("a header without a page: the pictures were never written, or the file is cut short")
         with _open_others(tif, found):
             yield _describe_file(path, tif, list(found))
+
+
+def find_set(path: Path) -> list[Path]:
+    """The other files that an OME-TIFF file says it is a set with; none of any other file."""
+    try:
+        with capture_log(), tifffile.TiffFile(path) as tif:
+            names = set(FILE_NAME.findall(tif.ome_metadata or ""))
+    except BROKEN:  # told when it is read
+        return []
+    return [other for name in sorted(names) if (other := path.with_name(Path(unescape(name)).name)) != path and other.is_file()]
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tarpon.shards.quarantine import Fault, attempt
+from tarpon.shards.source_files import bring
 from tarpon.shards.sources.cells.names import WellPosition, hash_file, read_name, read_series_name, strip_suffix
 from tarpon.shards.sources.cells.pages import (
     DEFAULT,
@@ -20,6 +21,7 @@ from tarpon.shards.sources.cells.pages import (
     read_pages,
     read_positions,
 )
+from tarpon.shards.sources.cells.tiff import find_set
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,13 +43,14 @@ class StackUnit:
     series: int = 0  # which stack of the file
     files: tuple[str, ...] = ()  # further files that hold its planes
     parts: tuple[tuple[int, str], ...] = ()  # (page, file) of a stack of one file a time point
+    beside: tuple[str, ...] = ()  # of a URL: files of its set, without which it does not open
     onset: float | None = None  # hour of infection of its well, where a plate map tells
 
     def name(self) -> str:
         return self.source
 
     def fingerprint(self) -> str:
-        own = {name: value for name, value in asdict(self).items() if name not in ("path", "files", "parts")}
+        own = {name: value for name, value in asdict(self).items() if name not in ("path", "files", "parts", "beside")}
         if not self.shape.planes:  # said of several channels only, so that packing begun by an earlier version goes on
             own["shape"] = {name: value for name, value in own["shape"].items() if name != "planes"}
         parts = [(page, Path(path).name) for page, path in self.parts]
@@ -77,10 +80,17 @@ class StackUnit:
                 )
             yield number, pages[0]
 
+    def reads(self) -> list[Path]:
+        """The files, or the folder, that are opened to read it."""
+        return list(dict.fromkeys(map(Path, (*self._holding(), *self.beside))))
+
+    def _holding(self) -> list[str]:
+        """Those that hold its planes."""
+        return [path for _, path in self.parts] or [self.path, *self.files]
+
     def hash_source(self) -> str:
         """SHA-256 of its bytes on disk, and of which stack of the file it is."""
-        paths = [path for _, path in self.parts] or [self.path, *self.files]
-        digests = [hash_file(Path(path)) for path in paths]
+        digests = [hash_file(Path(path)) for path in self._holding()]
         if len(digests) == 1 and not self.series:
             return digests[0]
         return hashlib.sha256(" ".join([*digests, str(self.series)]).encode()).hexdigest()
@@ -113,6 +123,8 @@ def _read_file(path: Path, name: str, pattern: re.Pattern, choice: PageChoice, m
     Raises:
         ValueError: none can.
     """
+    beside = find_set(path) if bring(path) else []
+    bring(path, *beside)
     found = read_positions(path, choice=choice, max_pixels=max_pixels)
     size, changed = _measure(path)
     further = [_measure(Path(file)) for one in found for file in one.files]
@@ -137,6 +149,7 @@ def _read_file(path: Path, name: str, pattern: re.Pattern, choice: PageChoice, m
                 choice=choice,
                 series=number,
                 files=one.files,
+                beside=tuple(map(str, beside)),
             )
         )
     if made and all(isinstance(one, Fault) for one in made):
@@ -186,6 +199,7 @@ def join_time_points(units: Sequence[StackUnit]) -> tuple[list[StackUnit], list[
                 bytes=sum(unit.bytes for unit in own),
                 mtime_ns=max(unit.mtime_ns for unit in own),
                 parts=tuple((unit.place.time - times[0], unit.path) for unit in own),
+                beside=tuple(dict.fromkeys(path for unit in own for path in unit.beside)),
             )
         )
     return sorted(joined, key=lambda unit: unit.source), faults

@@ -20,6 +20,7 @@ from tarpon.shards.pack import Packing
 from tarpon.shards.quarantine import Fault, attempt
 from tarpon.shards.schema import HASHES, Component, Sample, Schema, sanitise_key
 from tarpon.shards.source import Scan, Source
+from tarpon.shards.source_files import bring
 from tarpon.shards.sources import images
 from tarpon.shards.sources.copies import describe_near_copies, find_copies, find_equal
 from tarpon.shards.sources.fish.rows import HABITATS, ORDERS, read_rows
@@ -85,6 +86,9 @@ class ImageUnit:
     def size(self) -> int:
         return self.rows.num_rows
 
+    def reads(self) -> list[Path]:
+        return [Path(self.root) / name for name in self.rows["source"].to_pylist()]
+
 
 def scan(root: Path, annotations: Path, source: FishSource) -> Scan:
     """Join files and rows by name. Reads the annotations, and of images only those that equal another one in size.
@@ -95,6 +99,7 @@ def scan(root: Path, annotations: Path, source: FishSource) -> Scan:
         if not folder.is_dir():
             raise ValueError(f"{folder}: no such folder")
     files, faults = list_files(root)
+    bring(annotations / "train.csv", annotations / "test.csv")
     rows, wrong = read_rows(annotations, order_column=source.order_column)
     faults += wrong
     alone = files.filter(pc.invert(pc.is_in(files["source"], value_set=rows["source"])))

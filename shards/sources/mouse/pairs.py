@@ -9,6 +9,7 @@ from pathlib import Path
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.schema import sanitise_key
 from tarpon.shards.source import Scan
+from tarpon.shards.source_files import brought
 from tarpon.shards.sources.mouse.pose_files import find_track
 from tarpon.shards.sources.mouse.table import read_table
 from tarpon.shards.sources.mouse.trial_labels import proofs_of
@@ -39,7 +40,9 @@ def scan(videos: Path, annotations: Path | None, source: MouseSource, *, table: 
     else:
         units, faults = _by_name(videos, annotations, source)
     units, clashes = _one_key_each(units)
-    speak = (proofs_of(entry, source, video=unit.name()) for unit in units for entry in unit.trials)
+    labelled = [(unit, entry) for unit in units for entry in unit.trials]
+    there = brought([Path(entry.path) for _, entry in labelled])
+    speak = (proofs_of(entry, source, video=unit.name()) for (unit, entry), _ in zip(labelled, there, strict=True))
     counting = tuple(sorted(set().union(*speak)))
     return Scan([replace(unit, counting=counting) for unit in units], [*faults, *clashes])
 

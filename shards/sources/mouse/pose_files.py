@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tarpon.shards.source_files import bring
 from tarpon.shards.sources.mouse.dlc import OWN
 
 KINDS = ("unfiltered", "filtered")  # --track
@@ -127,6 +128,7 @@ def _scorer_inside(path: Path) -> str | None:
     """The scorer that a CSV of any name says it is of; None where it is no pose file."""
     if path.suffix.lower() != ".csv":
         return None
+    bring(path)
     with open(path, encoding="utf-8-sig", errors="replace") as file:
         cells = [cell.strip() for cell in re.split(r"[,;\t]", file.readline(4096))]
     if cells[0].lower() == "scorer" and len(cells) > 1:

@@ -92,9 +92,12 @@ class VideoUnit:
         return Path(self.path).name
 
     def fingerprint(self) -> str:
-        files = [self.path, self.points, *(entry.path for entry in self.trials)]
-        stamps = [(Path(f).name, (s := Path(f).stat()).st_size, s.st_mtime_ns) for f in files if f]
+        stamps = [(path.name, (s := path.stat()).st_size, s.st_mtime_ns) for path in self.reads()]
         return json.dumps([stamps, [(entry.trial, entry.first) for entry in self.trials], self.group, self.counting])
+
+    def reads(self) -> list[Path]:
+        """The files that its samples are made of."""
+        return [Path(file) for file in (self.path, self.points, *(entry.path for entry in self.trials)) if file]
 
     def size(self) -> int:
         """Frames, about: for the progress bar and for cutting shards."""

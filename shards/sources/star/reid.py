@@ -80,6 +80,9 @@ class ImageUnit:
     def size(self) -> int:
         return self.rows.num_rows
 
+    def reads(self) -> list[Path]:
+        return [Path(self.root) / name for name in self.rows["source"].to_pylist()]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReidScan:

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from tarpon.shards.bounded_text import check_header
 from tarpon.shards.quarantine import Fault
+from tarpon.shards.source_files import bring
 from tarpon.shards.sources.images import HIDDEN
 
 Row = dict[str, str]
@@ -30,6 +31,7 @@ def read_rows(path: Path, *, root: Path, needed: Sequence[str]) -> tuple[list[Ro
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file; it is a CSV with the columns {', '.join(needed)} and path")
+    bring(path)
     check_header(path)
     rows, faults = [], []
     with open(path, newline="", encoding="utf-8-sig") as file:

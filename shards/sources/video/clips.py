@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from tarpon.shards.decode_threads import is_single
 from tarpon.shards.sources.video.display import Display, check_matrix, upright_size
 
 BT470BG, LIMITED, FULL = 5, 1, 2  # FFmpeg's numbers of the colour matrix and of the ranges
@@ -160,7 +161,7 @@ def decode(source: Path | bytes, *, tally: Counter | None = None) -> Iterator[av
     """
     with av.open(str(source) if isinstance(source, Path) else io.BytesIO(source)) as container:
         stream = video_stream(container)
-        stream.thread_type = "AUTO" if isinstance(source, Path) else "NONE"
+        stream.thread_type = "AUTO" if isinstance(source, Path) and not is_single() else "NONE"
         try:
             for packet in container.demux(stream):
                 if tally is not None and packet.dts is not None:

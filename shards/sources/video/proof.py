@@ -90,6 +90,7 @@ class Witness:
         self._display = Display()
         self._container: av.container.InputContainer | None = None
         self._frames: Iterator[av.VideoFrame] = iter(())
+        self._sought: int | None = None  # pts that is looked for: before it, frames that no other needs are not decoded
         self._times: list[int] | None = None  # of all packets that are shown, ascending; empty where some have none
         self._at: int | None = None  # pts of the last frame seen, when seeking
         self._count: int | None = None  # frames seen, once counting
@@ -127,16 +128,24 @@ class Witness:
         self._container = av.open(str(self._path))
         stream = video.video_stream(self._container)
         stream.thread_type = "NONE"
-        self._frames = self._container.decode(stream)
+        self._sought = None
+        self._frames = self._decode(stream)
+
+    def _decode(self, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+        for packet in self._container.demux(stream):
+            needless = self._sought is not None and packet.pts is not None and packet.pts < self._sought
+            stream.codec_context.skip_frame = "NONREF" if needless else "DEFAULT"
+            yield from packet.decode()
 
     def _seek(self, seen: Seen) -> av.VideoFrame | None:
         try:
             if self._container is None:
                 self._open()
+            self._sought = seen.pts
             if self._at is None or seen.key is None or not seen.key <= self._at < seen.pts:
                 stream = video.video_stream(self._container)
                 self._container.seek(seen.pts, stream=stream, backward=True)
-                self._frames = self._container.decode(stream)
+                self._frames = self._decode(stream)
             for frame in self._frames:
                 self._at = frame.pts
                 if frame.pts is None or frame.pts >= seen.pts:

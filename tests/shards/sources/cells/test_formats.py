@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import tifffile
 
+from tarpon.shards.remote_units import scan_places
+from tarpon.shards.scratch import Scratch
 from tarpon.shards.sources.cells.formats import find_reader
 from tarpon.shards.sources.cells.pages import PageChoice, read_pages, read_positions
+from tarpon.shards.sources.cells.record import CELLS
 from tarpon.shards.sources.cells.source import CellsSource, make, scan
 
 GREY = np.random.default_rng(2).integers(0, 65536, (6, 40, 30), dtype=np.uint16)
@@ -259,3 +262,30 @@ def test_other_files_are_told_what_is_read(tmp_path):
         (tmp_path / name).write_bytes(b"x")
         with pytest.raises(ValueError, match=said):
             find_reader(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["set", "zarr"])
+def test_a_stack_of_several_files_at_a_url_is_that_of_the_folder(tmp_path, faulty_server, kind):
+    """Both its scan and its packing fetch all that it is made of, and nothing else."""
+    pytest.importorskip("aiohttp", reason="http:// needs aiohttp: pip install 'tarpon[http]'")
+    lab = tmp_path / "lab"
+    if kind == "zarr":
+        write_zarr(lab / "infected" / "x_b2_p1.ome.zarr", {"": GREY}, axes="tyx")
+    else:
+        names = ["x_b2_p1.ome.tif", "x_b2_p2.ome.tif"]
+        header = ome_header([(name, [(name, i) for i in range(6)]) for name in names])
+        for number, name in enumerate(names):
+            save(lab / "infected" / name, GREY + number, description=header)
+    save(lab / "uninfected" / "x_c2_p1.tif", GREY)
+    options, made = CellsSource(), []
+    with faulty_server.serving(lab) as server:
+        server.lists = True
+        for root, place in ((lab, Path), (server.url, str)):
+            places = [place(f"{root}/{name}") for name in ("infected", "uninfected")]
+            limit = Scratch(folder=str(tmp_path / "s"))
+            listed = scan_places(CELLS, places, options, listing={}, scratch=limit, workers=1)
+            made.append({unit.name(): list(listed.source.make(unit)) for unit in listed.found.units})
+            assert not listed.found.faults
+    here, there = ({name: [one.files for one in items] for name, items in one.items()} for one in made)
+    assert there == here
+    assert len(there) == 2 + (kind == "set")

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from tarpon.shards.decode_threads import decoding_on_one_thread
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.reader import Reader
 from tarpon.shards.schema import Sample
@@ -253,10 +254,32 @@ def test_damage_taints_every_trial_up_to_the_next_key_frame(one_video):
         if 326 <= packet.pts // step < 334:
             content[packet.pos + 12 : packet.pos + packet.size] = rng.bytes(packet.size - 12)
     path.write_bytes(content)
-    faults = [item for item in made(one_video, MouseSource(), annotations=False) if isinstance(item, Fault)]
+    items = list(made(one_video, MouseSource(), annotations=False))
+    faults = [item for item in items if isinstance(item, Fault)]
     assert [fault.file for fault in faults[:2]] == [path.name] * 2
     assert 320 <= faults[0].row < 340
     assert faults[1].row == 360
+    with decoding_on_one_thread(True):
+        alone = list(made(one_video, MouseSource(), annotations=False))
+    assert [plain(item) for item in alone] == [plain(item) for item in items]
+
+
+def plain(item: Sample | Fault) -> object:
+    """What tells whether two are the same."""
+    return item if isinstance(item, Fault) else (item.key, item.files)
+
+
+def test_a_process_that_packs_beside_others_decodes_on_one_thread_and_makes_the_same(one_video, monkeypatch):
+    asked, opened = [], video.video_stream
+    monkeypatch.setattr(video, "video_stream", lambda container: asked.append(opened(container)) or asked[-1])
+    together = list(made(one_video, MouseSource(), annotations=False))
+    assert any(stream.thread_type.name == "AUTO" for stream in asked)
+    asked.clear()
+    with decoding_on_one_thread(True):
+        alone = list(made(one_video, MouseSource(), annotations=False))
+    assert asked
+    assert not any(stream.thread_type.name == "AUTO" for stream in asked)
+    assert [plain(item) for item in alone] == [plain(item) for item in together]
 
 
 def test_real_flies(shared_data, pack_mouse, tmp_path):
