@@ -56,7 +56,7 @@ def finish_clips(
         mean, std: (B, 3) float32; a pixel x becomes (x - mean) / std.
         mirror: (B,) bool or integer; left and right of the clip change places.
         noise_first: (B,) int64 where each clip's noise begins in the bank; -1: none.
-        noise: (N,) int8, the bank; None where no clip has any. Noisy pixels are clipped to 0..255, then mirrored.
+        noise: (N,) int8, the bank; None: no clip gets any. Noisy pixels are clipped to 0..255, then mirrored.
 
     Returns:
         (B, T, 3, H, W) float32, with the channels last in memory.
@@ -64,7 +64,7 @@ def finish_clips(
     made = memory.empty(tuple(clips.shape))
     with _one_thread():
         for clip, out, first, *how in zip(clips, made, noise_first.tolist(), mean, std, mirror.tolist(), strict=True):
-            own = None if first < 0 else NoiseSlice(first, tuple(clip.shape)).view(noise)
+            own = None if noise is None or first < 0 else NoiseSlice(first, tuple(clip.shape)).view(noise)
             _finish(clip, own, out, *how)
     return made.permute(0, 1, 4, 2, 3)
 

@@ -1,14 +1,12 @@
 """Tars: what other programs read in them is what was written."""
 
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import webdataset
 
-from tarpon.shards.writer import add_sample, format_dali_index, index_tar
+from tarpon.shards.writer import format_dali_index, index_tar
 
 
 def expected(toy, number: int) -> dict[str, dict[str, bytes]]:
@@ -33,31 +31,6 @@ def test_plain_webdataset_reads_the_tars(toy_shards, toy):
         assert files == expected(toy, int(sample["__key__"][1:].partition("-")[0]))[sample["__key__"]]
         seen.append(sample["__key__"])
     assert seen == manifest.column("key").tolist()
-
-
-def test_a_tar_is_that_of_the_webdataset_package_byte_for_byte(tmp_path):
-    rng = np.random.default_rng(0)
-    samples = [
-        (
-            f"{key}-{number}",
-            {name: rng.bytes(rng.integers(0, 2000)) for name in rng.permutation(("mp4", "actions.npy", "json"))},
-        )
-        for number, key in enumerate(("a", "Ünï", "x" * 120, "é" * 60))
-    ]
-    with open(tmp_path / "ours", "wb") as stream, tarfile.open(fileobj=stream, mode="w|") as tar:
-        for key, files in samples:
-            add_sample(tar, key, files)
-    theirs = {"encoder": False, "mtime": 0, "user": "tarpon", "group": "tarpon"}
-    with open(tmp_path / "theirs", "wb") as stream, webdataset.TarWriter(stream, **theirs) as tar:
-        for key, files in samples:
-            tar.write({"__key__": key, **files})
-    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
-
-
-def test_a_packing_process_loads_no_torch():
-    """It takes longer to load than all else together, in each process."""
-    code = "import sys; import tarpon.shards.writer, tarpon.shards.sources.mouse.source; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_tar_holds_nothing_of_when_and_who(toy_shards, tmp_path):

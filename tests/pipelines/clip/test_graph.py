@@ -63,6 +63,12 @@ def test_a_noisy_clip_leaves_its_neighbour_in_the_batch_alone(mouse_shards, make
     assert not torch.equal(both["clip"][0], plain["clip"][0])
 
 
+def test_the_share_of_augmenting_is_that_of_noisy_clips_made_without_noise_too(mouse_shards, make_loader, drawn):
+    loader = make_loader(mouse_shards, noise_sd=0.02)
+    batches(loader, *(ClipRequest(row=0, start=start, draw=drawn(noise=0.3)) for start in (5, 40)))
+    assert 0 <= loader.measure_augment_share() <= 1
+
+
 def test_a_flip_mirrors_pixels_and_points_and_swaps_sides(mouse_shards, make_loader, drawn):
     plain, flipped = batches(
         make_loader(mouse_shards), ClipRequest(row=0, start=5), ClipRequest(row=0, start=5, draw=drawn(flip=True))

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+import numpy as np
 from tarpon.models.groups import group_parameters
 from tarpon.models.reid.embedder import ReidModel
 from tarpon.train.config import Run
