@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-import numpy as np
 from tarpon.models.groups import group_parameters
 from tarpon.models.reid.embedder import ReidModel
 from tarpon.train.config import Run
