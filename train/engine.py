@@ -199,11 +199,11 @@ class Engine:
         )
 
     def __call__(self, **inputs: Tensor) -> dict[str, Tensor]:
-        with self._matrix_precision():
+        with self.matrix_precision():
             return self._engine(**inputs)
 
     def backward(self, loss: Tensor) -> None:
-        with self._matrix_precision():
+        with self.matrix_precision():
             self._engine.backward(loss)
 
     def step(self) -> bool:
@@ -233,11 +233,11 @@ class Engine:
     @contextmanager
     def autocast(self) -> Iterator[None]:
         """For forwards outside of training steps."""
-        with self._matrix_precision(), torch.autocast(self.context.device.type, torch.bfloat16, enabled=self.bf16):
+        with self.matrix_precision(), torch.autocast(self.context.device.type, torch.bfloat16, enabled=self.bf16):
             yield
 
     @contextmanager
-    def _matrix_precision(self) -> Iterator[None]:
+    def matrix_precision(self) -> Iterator[None]:
         """Matrix products of float32 by tf32 inside, where that is wanted; distances and scores outside stay float32."""
         before = torch.get_float32_matmul_precision()
         if self.tf32:
