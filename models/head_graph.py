@@ -3,9 +3,9 @@
 A head is `model.run_head(*tensors) -> name -> tensor`, all that a network does after its encoder: some hundred small kernels a
 step, which at small shapes the host launches more slowly than the GPU runs them.
 
-`torch.cuda.make_graphed_callables` does this for any module, but returns the graph's own memory as parameters' gradients, which
-autograd keeps as `.grad` without a copy: the next micro-batch then overwrites what it should be added to. And before PyTorch 2.15
-it lets another thread's CUDA call, as a data loader makes them, spoil the capture.
+`torch.cuda.make_graphed_callables` does this for any module, but it returns the graph's own memory as parameters' gradients,
+and autograd keeps that as `.grad` without a copy: the next micro-batch overwrites what it should be added to. And before
+PyTorch 2.15 a CUDA call of another thread, as a data loader makes them, spoils its recording.
 """
 
 import warnings
@@ -37,8 +37,9 @@ class Key:
 class HeadGraph:
     """Stands in for a network's head: replays steps that were captured, and runs the head itself for everything else.
 
-    Replayed are calls in training mode, with gradient, of the shapes, dtypes and needs of gradients of a capture. Parameters must
-    stay where they are in memory; their values may change. A replay goes on in torch's generator, so dropout is as without it.
+    Replayed are calls in training mode, with gradient, of the shapes, dtypes and needs of gradients of a capture. Parameters
+    must stay where they are in memory; their values may change. A replay goes on in torch's generator, so dropout is as
+    without it.
 
     Attributes:
         replays: steps that were replayed so far.

@@ -9,8 +9,8 @@ from tarpon.train.task import Problem
 def capture_head(run: Run, problem: Problem, engine: Engine) -> None:
     """Capture what the run will need, and say so in `engine.speed`. Call before any loader of the problem has begun.
 
-    Recorded here and not at the first step, at which the loader's threads are at work on the same GPU: a call of theirs that waits
-    for the whole device is an error while something is recorded.
+    Recorded here and not at the first step, at which the loader's threads are at work on the same GPU: while something is
+    recorded, a call of theirs that waits for the whole device is an error.
 
     Raises:
         ValueError: the head cannot be recorded.
@@ -23,17 +23,23 @@ def capture_head(run: Run, problem: Problem, engine: Engine) -> None:
     elif problem.sample is None:
         engine.speed += ", head without CUDA graphs: this task's network has no head of its own"
     else:
-        sample = {name: value.to(device) for name, value in problem.sample().items()}
-        graph = HeadGraph(problem.model)
-        engine.train()
         try:
-            for frozen in frozen_states(run):
-                with engine.matrix_precision():  # of the backward too
-                    graph.capture(sample, frozen=frozen, autocast=engine.autocast)
+            record_head(run, problem, engine)
         except RuntimeError as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ValueError(f"engine.cuda_graph_head=true: the head cannot be recorded ({reason}); leave it out") from error
         engine.speed += ", head as CUDA graphs"
+
+
+def record_head(run: Run, problem: Problem, engine: Engine) -> HeadGraph:
+    """Put recorded steps in the place of the network's head, for a frozen backbone and one that learns as the run has them."""
+    sample = {name: value.to(engine.context.device) for name, value in problem.sample().items()}
+    graph = HeadGraph(problem.model)
+    engine.train()
+    for frozen in frozen_states(run):
+        with engine.matrix_precision():  # of the backward too
+            graph.capture(sample, frozen=frozen, autocast=engine.autocast)
+    return graph
 
 
 def frozen_states(run: Run) -> list[bool]:

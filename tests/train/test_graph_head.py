@@ -12,7 +12,7 @@ from tarpon.models import head_graph
 from tarpon.models.head_graph import HeadGraph
 from tarpon.train.config import EngineOptions, Run
 from tarpon.train.engine import Engine
-from tarpon.train.graph_head import capture_head, frozen_states
+from tarpon.train.graph_head import capture_head, frozen_states, record_head
 from tarpon.train.meter import Meter
 from tarpon.train.stepper import advance
 from tarpon.train.task import Problem
@@ -159,20 +159,84 @@ def test_a_parameter_that_moved_and_a_late_backward_are_errors(graphed):
 
 
 def make_engine(problem: Problem, context, **options) -> tuple[Run, Engine]:
-    micro = len(next(problem.data.batches(0, 0))["row"])
+    micro = len(problem.sample()["features" if "features" in problem.inputs else "valid"])
     options = EngineOptions(cuda_graph_head=True, compile="off", **options)
     run = Run(data="none", micro_batch=micro, global_batch=2 * micro, engine=options)
     return run, Engine.of(run, context, problem.model, problem.groups)
 
 
-def on_gpu(engine: Engine) -> SimpleNamespace:
-    """The engine as `capture_head` sees it, with a device that says it is a GPU; tensors stay where they are."""
-    gpu = SimpleNamespace(type="cuda", __torch_function__=None)
-    context = SimpleNamespace(device=gpu)
-    return SimpleNamespace(
-        context=context,
-        speed="",
-        train=engine.train,
-        autocast=engine.autocast,
-        matrix_precision=engine.matrix_precision,
-    )
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("task", ["mouse", "fish"])
+def test_a_training_is_the_same_with_and_without(task, dtype, context, tiny_problem):
+    """Five optimizer steps of two micro-batches; the backbone thaws after the second."""
+    histories, replays = [], 0
+    for recorded in (False, True):
+        problem = tiny_problem(task)
+        run, engine = make_engine(problem, context, dtype=dtype)
+        graph = record_head(run, problem, engine) if recorded else None
+        engine.train()
+        batches, meter, history = problem.data.batches(0, 0), Meter(), []
+        for number in range(2 * STEPS):
+            batch = {name: value.clone() for name, value in next(batches).items()}
+            problem.freeze(number < 4)
+            engine.set_rate(1e-3, backbone=number >= 4)
+            torch.manual_seed(number)
+            if advance(problem, engine, meter, batch):
+                history.append(meter.read())
+        histories.append(history)
+        replays = graph.replays if graph else 0
+    assert replays == 2 * STEPS
+    assert len(histories[0]) == STEPS
+    assert {"loss", "gradient_norm"} <= set(histories[0][0])
+    for plain, other in zip(*histories, strict=True):
+        assert other == pytest.approx(plain, rel=1e-5)
+
+
+@pytest.mark.parametrize("task", ["mouse", "fish"])
+def test_the_sample_is_shaped_as_a_training_batch(task, tiny_problem):
+    problem = tiny_problem(task)
+    batch, sample = next(problem.data.batches(0, 0)), problem.sample()
+    assert tuple(sample) == problem.inputs
+    assert {name: (x.shape, x.dtype) for name, x in sample.items()} == {
+        name: (batch[name].shape, batch[name].dtype) for name in problem.inputs
+    }
+
+
+def test_without_a_gpu_or_a_head_it_is_told_and_left_out(context, tiny_problem, toy):
+    problem = tiny_problem("fish")
+    run, engine = make_engine(problem, context)
+    capture_head(run, problem, engine)
+    assert engine.speed.endswith("head without CUDA graphs: there is no GPU")
+    assert not isinstance(problem.model.run_head, HeadGraph)
+    gpu = SimpleNamespace(context=SimpleNamespace(device=torch.device("cuda", 0)), speed="bf16")
+    capture_head(run, toy(), gpu)
+    assert gpu.speed == "bf16, head without CUDA graphs: this task's network has no head of its own"
+
+
+def test_a_head_that_cannot_be_recorded_ends_the_run_in_one_line(monkeypatch, toy):
+    def refuse(run: Run, problem: Problem, engine: object) -> None:
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nmore lines")
+
+    monkeypatch.setattr("tarpon.train.graph_head.record_head", refuse)
+    gpu = SimpleNamespace(context=SimpleNamespace(device=torch.device("cuda", 0)), speed="bf16")
+    run = Run(data="none", engine=EngineOptions(cuda_graph_head=True))
+    with pytest.raises(ValueError, match=r"cannot be recorded \(CUDA error: .* capturing\); leave it out$"):
+        capture_head(run, toy(sample=dict), gpu)
+
+
+def test_with_zero_it_is_refused():
+    with pytest.raises(ValueError, match=r"cuda_graph_head=true is for zero_stage 0 and got 1"):
+        EngineOptions(cuda_graph_head=True, zero_stage=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "states"),
+    [
+        ({"freeze_backbone_epochs": 0}, [False]),
+        ({"freeze_backbone_epochs": 3, "epochs": 30}, [True, False]),
+        ({"freeze_backbone_epochs": 30, "epochs": 30}, [True]),
+        ({"freeze_backbone_epochs": 30, "epochs": 30, "steps": 9}, [True, False]),
+    ],
+)
+def test_what_is_recorded_is_what_the_run_comes_through(settings, states):
+    assert frozen_states(Run(data="none", **settings)) == states
