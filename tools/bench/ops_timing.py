@@ -2,8 +2,8 @@
 
 Needs PyTorch and Triton alone. On a GPU every figure is there twice: `host_ms`, calls as a program makes them, and
 `graph_ms`, the same call replayed as a CUDA graph, without the host's part: small shapes are bound by the host. Both are
-medians of `triton.testing.do_bench`, which clears the L2 cache before each call. A fused operation's seed of dropout is a
-number in the graph, so that each replay drops the same values; PyTorch's own dropout draws anew.
+medians of `triton.testing.do_bench`, which clears the L2 cache before each call. A fused operation is given its seed of
+dropout, so that each replay drops the same values; PyTorch's own dropout draws anew.
 """
 
 import statistics
