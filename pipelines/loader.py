@@ -13,6 +13,7 @@ from tarpon.pipelines.decode_groups import DecodeGroups, choose_group_size
 from tarpon.pipelines.feed import Feed, Request
 from tarpon.pipelines.graph_shell import Graph, build_pipeline
 from tarpon.pipelines.output_hold import OutputHold, record_on_current_stream
+from tarpon.pipelines.output_tensor import to_torch
 from tarpon.pipelines.read_ahead import Batch as Arrays
 from tarpon.pipelines.undelivered import Undelivered
 
@@ -123,7 +124,7 @@ class Loader:
                 self._reject(under_way, error)
         under_way.mark_delivered()
         self.wait_s += time.perf_counter() - begun
-        return {name: torch.from_dlpack(output.as_tensor()) for name, output in zip(self._graph.outputs, outputs, strict=True)}
+        return {name: to_torch(output.as_tensor()) for name, output in zip(self._graph.outputs, outputs, strict=True)}
 
     def _reject(self, under_way: Undelivered[Request], error: RuntimeError) -> None:
         """Find what does not decode, and begin again with the batch that failed; ValueError where nothing is found."""
