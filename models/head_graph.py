@@ -68,7 +68,7 @@ class HeadGraph:
     def capture(self, sample: Mapping[str, Tensor], *, frozen: bool, autocast: Callable[[], AbstractContextManager]) -> None:
         """Capture the step on inputs like these of the whole network; nothing is learnt from their values.
 
-        Nothing else may be at work on the GPU: a data loader begins after this.
+        The network is in training mode. Nothing else may be at work on the GPU: a data loader begins after this.
 
         Args:
             sample: the network's inputs by name, on its device, shaped as in training.

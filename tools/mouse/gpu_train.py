@@ -13,10 +13,8 @@ RESIDENT = "resident batch"
 CPU = Workload(backbone="test_vit", size=32, frames=8, batch=1, steps=4, warm_up=2, log_every=1, dtype="fp32")
 HEAD_PLAIN, HEAD_GRAPHS = "small backbone, resident", "small backbone, resident, head as CUDA graphs"
 HEAD_BOUND = Workload(backbone="vit_tiny_patch16_224", size=64, steps=200, warm_up=50)
-COMPARED, LOSS_DIFFERENCE = (
-    5,
-    0.05,
-)  # steps whose losses are compared, and the share by which bf16 and atomic sums may change one
+COMPARED = 5  # steps whose losses are compared
+LOSS_DIFFERENCE = 0.05  # share of a loss by which bf16 and atomic sums may change it
 SMALL_SIZE = 64  # pixels of the checks of weights
 MAX_DIFFERENCE = 0.25  # of what one step changes, that a resumed run may differ by
 
