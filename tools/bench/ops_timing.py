@@ -67,6 +67,7 @@ def measure(
     device: str,
     limits: Ceilings,
     compiled: bool = True,
+    plain: bool = True,
     seconds: float = 0.1,
 ) -> Iterator[Row]:
     """Time all ways of one operation at one shape, a row at a time: fused, eager, its rivals, then the compiled ones.
@@ -74,16 +75,17 @@ def measure(
     Args:
         device: "cuda" | "cpu".
         compiled: also what torch.compile makes of the eager way and of the rivals.
+        plain: False leaves out all that is not compiled.
         seconds: that the calls of each figure take together; compiling and warming up come on top.
     """
     given = spec.inputs(shape, dtype=dtype, device=device, seed=0)
-    plain = given | ({"seed": None} if "seed" in given else {})  # PyTorch's own dropout
-    ways = {FUSED: Baseline.of(spec.fused, given), EAGER: Baseline.of(spec.reference, plain)}
-    ways |= {name: make(plain) for name, make in spec.baselines.items()}
-    names = {EAGER: COMPILED} | {name: f"{name}_compiled" for name in spec.baselines}
+    unseeded = given | ({"seed": None} if "seed" in given else {})  # PyTorch's own dropout
+    rivals = {EAGER: Baseline.of(spec.reference, unseeded)} | {name: make(unseeded) for name, make in spec.baselines.items()}
+    ways = {FUSED: Baseline.of(spec.fused, given), **rivals} if plain else {}
     if compiled:
         torch.compiler.reset()
-        ways |= {names[way]: compile_rival(rival) for way, rival in ways.items() if way in names}
+        names = {EAGER: COMPILED} | {name: f"{name}_compiled" for name in spec.baselines}
+        ways |= {names[way]: compile_rival(rival) for way, rival in rivals.items()}
     options = {"dtype": dtype, "device": device, "limits": limits, "seconds": seconds}
     for way, rival in ways.items():
         for part in PARTS:
