@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tarpon.pipelines.noise import NoiseBank
+from tarpon.pipelines.output_tensor import to_torch
 from tarpon.pipelines.read_ahead import Batch
 
 
@@ -44,7 +45,7 @@ class Graph(ABC):
 
 def read_outputs(graph: Graph, outputs: Sequence, banks: Mapping[str, NoiseBank], *, gpu: bool) -> dict[str, Tensor]:
     """The delivered tensors of what a run of the pipeline gives: views of DALI's memory, or made of them on the host."""
-    tensors = (torch.from_dlpack(output.as_tensor()) for output in outputs)
+    tensors = (to_torch(output.as_tensor()) for output in outputs)
     return graph.finish(dict(zip(graph.made(gpu=gpu), tensors, strict=True)), banks, gpu=gpu)
 
 

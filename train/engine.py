@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from tarpon.models.acceleration import accelerate
 from tarpon.train import optimizer_state, shared_memory_op
+from tarpon.train.clipping import clip_parts
 from tarpon.train.config import EngineOptions, Optim, Run
 from tarpon.train.deepspeed_config import deepspeed_dict
 from tarpon.train.launchers import LaunchedRank, choose_gpu, read_launched
@@ -165,13 +166,13 @@ class Engine:
             clip_norm=optim.clip_norm,
             bf16=self.bf16,
         )
-        # Ours is the same to rounding, in a few launches and without a wait; DeepSpeed loops over parameters and copies two
-        # numbers from the host. With ZeRO a process has a part of the gradients only, and DeepSpeed clips: it looks at the
-        # norm on the host, which waits for the GPU once an optimizer step.
-        self._clip_norm = optim.clip_norm if options.zero_stage == 0 else 0.0
-        self.gradient_norm: Tensor | None = None  # of the last optimizer step before clipping, where we clip
-        if self._clip_norm:
-            config["gradient_clipping"] = 0.0
+        # Ours is the same to rounding, in a few launches and without a wait; DeepSpeed's loops over parameters and copies two
+        # numbers from the host, and with ZeRO looks at the norm on the host, once a step and once more a group of parameters.
+        self._clip_norm, self._zero = optim.clip_norm, options.zero_stage > 0
+        self.gradient_norm: Tensor | None = None  # of the last optimizer step before clipping
+        config["gradient_clipping"] = 0.0
+        if self._zero and "compute_grad_norm" in deepspeed.runtime.zero.config.DeepSpeedZeroConfig.model_fields:  # 0.19.7 on
+            config["zero_optimization"]["compute_grad_norm"] = False
         self._engine, *_ = deepspeed.initialize(model=model, optimizer=self._adam, config=config, dist_init_required=False)
         # after DeepSpeed has sent the weights around, which it can only if they lie in their usual order; ZeRO keeps them in
         # one flat piece, which must stay as it is
@@ -199,20 +200,27 @@ class Engine:
         )
 
     def __call__(self, **inputs: Tensor) -> dict[str, Tensor]:
-        with self._matrix_precision():
+        with self.matrix_precision():
             return self._engine(**inputs)
 
     def backward(self, loss: Tensor) -> None:
-        with self._matrix_precision():
+        with self.matrix_precision():
             self._engine.backward(loss)
 
     def step(self) -> bool:
         """Advance; True when that completed an optimizer step."""
         stepped = self._engine.is_gradient_accumulation_boundary()  # ask before step() moves the counter
         if stepped and self._clip_norm:  # gradients are averaged over processes and micro-batches by now
-            self.gradient_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self._clip_norm, foreach=True)
+            self.gradient_norm = self._clip()
         self._engine.step()
         return stepped
+
+    def _clip(self) -> Tensor:
+        """Returns the norm before."""
+        if not self._zero:
+            return nn.utils.clip_grad_norm_(self.model.parameters(), self._clip_norm, foreach=True)
+        parts = (part for group in self._engine.optimizer.averaged_gradients.values() for part in group)
+        return clip_parts(parts, limit=self._clip_norm, world=self.context.world)
 
     def set_rate(self, rate: float, *, backbone: bool) -> None:
         """Learning rate of the next optimizer step; the backbone's is 0 while it is frozen."""
@@ -233,11 +241,11 @@ class Engine:
     @contextmanager
     def autocast(self) -> Iterator[None]:
         """For forwards outside of training steps."""
-        with self._matrix_precision(), torch.autocast(self.context.device.type, torch.bfloat16, enabled=self.bf16):
+        with self.matrix_precision(), torch.autocast(self.context.device.type, torch.bfloat16, enabled=self.bf16):
             yield
 
     @contextmanager
-    def _matrix_precision(self) -> Iterator[None]:
+    def matrix_precision(self) -> Iterator[None]:
         """Matrix products of float32 by tf32 inside, where that is wanted; distances and scores outside stay float32."""
         before = torch.get_float32_matmul_precision()
         if self.tf32:

@@ -38,6 +38,7 @@ from tarpon.train.ema import Ema
 from tarpon.train.engine import DistContext, Engine, agree_with_rank0, connect, disconnect
 from tarpon.train.evaluate import evaluate
 from tarpon.train.folder import RunFolder, read_encoders
+from tarpon.train.graph_head import capture_head
 from tarpon.train.introduction import introduce
 from tarpon.train.launchers import read_rank
 from tarpon.train.lock import Lock
@@ -150,6 +151,7 @@ def go(
     last = checkpoint.load_last(out, fingerprint=problem.fingerprint) if run.resume else None
     with noise.taking():
         engine, ema, state = begin(run, problem, context, last)
+        capture_head(run, problem, engine)
     if last:
         said = (*said, *(f"resume    passed over {line}" for line in last.passed))
         said = (*said, f"resume    from step {state.at.step} of {last.path}")

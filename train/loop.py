@@ -1,6 +1,6 @@
 """The training loop: reads top to bottom, asks no task its name, waits for the GPU only in Meter.read.
 
-(And at evaluations and checkpoints; with ZeRO 1 or 2 DeepSpeed's clipping waits once an optimizer step.)
+(And at evaluations and checkpoints; with ZeRO 1 or 2 and a DeepSpeed before 0.19.7 once an optimizer step.)
 """
 
 import time

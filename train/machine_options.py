@@ -14,6 +14,7 @@ class EngineOptions:
     # arithmetic: bf16 (autocast over float32 weights) or fp32; auto: bf16 on a GPU, fp32 on a CPU
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"  # the backbone's blocks by torch.compile; auto: on a GPU
+    cuda_graph_head: bool = False  # on a GPU: the head's training step replayed as CUDA graphs, for small batches; zero_stage 0
     tf32: bool = True  # fp32 on a GPU: matrix products of the network with 10 bits of mantissa, several times as fast
     deepspeed_config: str | None = None  # JSON file merged under the run's own values; a contradiction is refused
     rank_timeout_s: float = 60.0  # seconds: a process that gives no sign of life for so long ends the run
@@ -28,6 +29,11 @@ class EngineOptions:
             raise ValueError(f"engine.dtype={self.dtype!r} must be auto, fp32 or bf16")
         if self.compile not in ("auto", "on", "off"):
             raise ValueError(f"engine.compile={self.compile!r} must be auto, on or off")
+        if self.cuda_graph_head and self.zero_stage:
+            raise ValueError(
+                f"engine.cuda_graph_head=true is for zero_stage 0 and got {self.zero_stage}: with ZeRO the weights' memory is "
+                f"DeepSpeed's; leave one of the two out"
+            )
         if self.collective_timeout_min * 60 < self.rank_timeout_s:
             raise ValueError(
                 f"engine.collective_timeout_min={self.collective_timeout_min} must be no shorter than "

@@ -88,6 +88,8 @@ class Problem:
     fingerprint: str  # of the data and their order; a resumed run must have the same
     summary_lines: tuple[str, ...]  # printed at the start: data, model, warnings
     export: Callable[[Path, Mapping[str, "Tensor"], dict[str, dict[str, float]]], None]  # (run folder, best weights, scores)
+    # the network's inputs by name, on the CPU, shaped as in training and without meaning; None: it has no `run_head`
+    sample: Callable[[], dict[str, "Tensor"]] | None = None
     keys: Sequence[str] = ()  # key of each row of the data, to name a batch by; none: rows are named by number
     # what else a run goes on with, as JSON: this process's own, and all processes' of the run that is gone on with
     memory: Callable[[], dict] = dict

@@ -70,6 +70,10 @@ class MMoE(nn.Module):
             task -> (B, width) before any softmax or sigmoid; "gates" (B, K, E), each task's weights over the experts,
             which sum to 1; with `uncertainty` "log_variance" (K,). All at least float32.
         """
+        return self.run_head(features)
+
+    def run_head(self, features: Tensor) -> dict[str, Tensor]:
+        """As `forward`: there is nothing before it."""
         p = self.dropout if self.training else 0.0
         mixed, gates = mmoe(
             self.standardise(features),

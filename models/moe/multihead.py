@@ -50,6 +50,10 @@ class MultiHead(nn.Module):
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """As `MMoE.forward`, without "gates"."""
+        return self.run_head(features)
+
+    def run_head(self, features: Tensor) -> dict[str, Tensor]:
+        """As `forward`: there is nothing before it."""
         p = self.dropout if self.training else 0.0
         x = self.norm(self.standardise(features))  # (K, B, D)
         for layer in self.hidden:

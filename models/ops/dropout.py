@@ -8,14 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SEEDS = 2**62  # half of them, 31 bits, is a kernel's argument each
+SEEDS = 2**62  # two halves of 31 bits
 GOLDEN = 0x9E3779B9 - 2**32  # 2**32 divided by the golden ratio, as a signed number: spreads neighbouring columns
 CHUNK = 2**16  # elements hashed at a time on a CPU: their dozen passes stay in its cache
 
 
-def draw_seed() -> Tensor:
-    """() int64 in [0, SEEDS) on the CPU, from torch's generator: no wait for a GPU, and `torch.manual_seed` repeats it."""
-    return torch.randint(SEEDS, ())
+def draw_seed(device: torch.device | str = "cpu") -> Tensor:
+    """() int64 in [0, SEEDS) on a device, from torch's generator there, which `torch.manual_seed` repeats.
+
+    No wait for a GPU; and a CUDA graph, whose replays go on in that generator, draws another one each time.
+    """
+    return torch.randint(SEEDS, (), device=device)
 
 
 def split_seed(seed: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,9 +5,10 @@ import triton.language as tl
 
 
 @triton.jit
-def row_keys(i_row, low, high):
-    """Row numbers and the halves of the seed -> uint32 keys of the rows."""
-    return mix(mix(i_row.to(tl.uint32) ^ low.to(tl.uint32)) ^ high.to(tl.uint32))
+def row_keys(i_row, p_seed):
+    """Row numbers and the seed (1,) int64 in memory -> uint32 keys of the rows."""
+    seed = tl.load(p_seed)
+    return mix(mix(i_row.to(tl.uint32) ^ (seed & 0x7FFFFFFF).to(tl.uint32)) ^ (seed >> 31).to(tl.uint32))
 
 
 @triton.jit

@@ -69,6 +69,10 @@ class FrameTagger(nn.Module):
                 f"{'none' if pose is None else 'one'}; set pose_input to match the data"
             )
         pooled, grid = self.encoder(clip)
+        return self.run_head(pooled, None if self.keypoint is None else grid, valid, pose)
+
+    def run_head(self, pooled: Tensor, grid: Tensor | None, valid: Tensor, pose: Tensor | None) -> dict[str, Tensor]:
+        """Everything after the encoder: pooled (B, T, dim) and grid (B, T, h, w, grid_dim) of it, the rest as in `forward`."""
         features = self.visual(pooled.to(self.visual[0].weight.dtype))
         if pose is not None:
             features = torch.cat([features, self.pose(pose)], -1)

@@ -1,4 +1,4 @@
-"""Gradient clipping: ours at ZeRO stage 0 is DeepSpeed's to rounding, over micro-batches and processes too."""
+"""Gradient clipping: ours is DeepSpeed's to rounding at every ZeRO stage, over micro-batches and processes too."""
 
 import os
 import socket
@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from tarpon.train.clipping import clip_parts
 from tarpon.train.config import EngineOptions, Optim
 from tarpon.train.engine import DistContext, Engine, connect
 
@@ -60,6 +61,32 @@ def test_accumulation_and_stages_clip_the_same_gradient(context):
     assert_same(learn(context, micro=2), whole)
     for stage in (1, 2):
         assert_same(learn(context, stage=stage), whole)
+        assert_same(learn(context, stage=stage, micro=2), whole)
+
+
+def test_parts_are_shortened_together_and_short_ones_left_alone():
+    parts = [torch.tensor([3.0, 0.0]), None, torch.tensor([[4.0]]), torch.zeros(5)]
+    assert clip_parts(parts, limit=10.0, world=1) == 5
+    assert parts[0].tolist() == [3, 0]
+    assert clip_parts(parts, limit=1.0, world=1) == 5
+    torch.testing.assert_close(
+        torch.cat([part.flatten() for part in parts if part is not None])[:3], torch.tensor([0.6, 0, 0.8])
+    )
+    broken = [torch.tensor([float("nan")])]
+    assert clip_parts(broken, limit=1.0, world=1).isnan()
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_with_zero_the_norm_is_told_and_the_host_looks_at_none(context, stage, monkeypatch):
+    """DeepSpeed's own test of a norm reads it on the host."""
+    monkeypatch.setattr("deepspeed.runtime.zero.stage_1_and_2.is_invalid_grad_norm", lambda norm: pytest.fail("a wait"))
+    norms = []
+    monkeypatch.setattr(
+        "tarpon.train.engine.clip_parts", lambda *args, **kw: norms.append(clip_parts(*args, **kw)) or norms[-1]
+    )
+    learn(context, stage=stage)
+    assert len(norms) == STEPS
+    assert min(norms) > CLIP
 
 
 def test_a_deepspeed_file_may_say_the_clipping_again(context, tmp_path):
@@ -72,7 +99,8 @@ def test_a_deepspeed_file_may_say_the_clipping_again(context, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_clip_the_mean_of_their_gradients(context, tmp_path):
+@pytest.mark.parametrize("stage", [0, 2])
+def test_two_processes_clip_the_mean_of_their_gradients(context, stage, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -80,7 +108,7 @@ def test_two_processes_clip_the_mean_of_their_gradients(context, tmp_path):
     shared = {"WORLD_SIZE": "2", "LOCAL_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     processes = [
         subprocess.Popen(
-            [sys.executable, __file__, str(tmp_path / "two.safetensors")],
+            [sys.executable, __file__, str(tmp_path / "two.safetensors"), str(stage)],
             env=plain | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
         )
         for rank in range(2)
@@ -91,6 +119,6 @@ def test_two_processes_clip_the_mean_of_their_gradients(context, tmp_path):
 
 if __name__ == "__main__":
     here = connect()
-    found = learn(here, micro=2)
+    found = learn(here, micro=2, stage=int(sys.argv[2]))
     if here.first:
         save_file(found, Path(sys.argv[1]))

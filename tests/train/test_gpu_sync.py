@@ -30,11 +30,13 @@ def test_a_wait_is_refused():
         x.sum().item()
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-@pytest.mark.parametrize("task", ["mouse", "fish", "cells", "star"])
-def test_ten_steps_wait_for_nothing(task, dtype, context, tiny_problem):
+CASES = [(task, dtype, 0) for task in ("mouse", "fish", "cells", "star") for dtype in ("fp32", "bf16")]
+
+
+@pytest.mark.parametrize(("task", "dtype", "stage"), [*CASES, ("mouse", "bf16", 1), ("mouse", "bf16", 2)])
+def test_ten_steps_wait_for_nothing(task, dtype, stage, context, tiny_problem):
     problem = tiny_problem(task)
-    options = EngineOptions(dtype=dtype, compile="off")  # compiling waits, once
+    options = EngineOptions(dtype=dtype, compile="off", zero_stage=stage)  # compiling waits, once
     run = Run(data="none", micro_batch=1, global_batch=2, engine=options, ema=EmaOptions(enabled=True))
     engine = Engine.of(run, context, problem.model, problem.groups)
     ema, meter, batches = Ema(problem.model, run.ema), Meter(), problem.data.batches(0, 0)

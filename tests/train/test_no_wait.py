@@ -113,6 +113,20 @@ def test_a_step_asks_for_nothing(task, dtype, context, tiny_problem):
     assert set(meter.read()) >= {"loss"}
 
 
+@pytest.mark.parametrize("stage", [1, 2])
+def test_a_step_with_zero_asks_for_nothing(stage, context, tiny_problem):
+    problem = tiny_problem("mouse")
+    run = Run(data="none", micro_batch=1, global_batch=2, engine=EngineOptions(dtype="bf16", zero_stage=stage))
+    engine = Engine.of(run, context, problem.model, problem.groups)
+    ema, meter, batches = Ema(problem.model, run.ema), Meter(), problem.data.batches(0, 0)
+    engine.train()
+    for number in range(4):
+        batch = {name: value.clone() for name, value in next(batches).items()}
+        with all_threads():
+            step(problem, engine, ema, meter, batch, number=number)
+    assert set(meter.read()) >= {"loss", "gradient_norm"}
+
+
 def test_a_frozen_backbone_and_its_thaw_ask_for_nothing(context, tiny_problem):
     problem = tiny_problem("mouse")
     run = Run(data="none", micro_batch=1, global_batch=1, engine=EngineOptions(dtype="fp32"))

@@ -2,8 +2,8 @@
 
 Needs PyTorch and Triton alone. On a GPU every figure is there twice: `host_ms`, calls as a program makes them, and
 `graph_ms`, the same call replayed as a CUDA graph, without the host's part: small shapes are bound by the host. Both are
-medians of `triton.testing.do_bench`, which clears the L2 cache before each call. A fused operation's seed of dropout is a
-number in the graph, so that each replay drops the same values; PyTorch's own dropout draws anew.
+medians of `triton.testing.do_bench`, which clears the L2 cache before each call. A fused operation is given its seed of
+dropout, so that each replay drops the same values; PyTorch's own dropout draws anew.
 """
 
 import statistics
@@ -67,6 +67,7 @@ def measure(
     device: str,
     limits: Ceilings,
     compiled: bool = True,
+    plain: bool = True,
     seconds: float = 0.1,
 ) -> Iterator[Row]:
     """Time all ways of one operation at one shape, a row at a time: fused, eager, its rivals, then the compiled ones.
@@ -74,16 +75,17 @@ def measure(
     Args:
         device: "cuda" | "cpu".
         compiled: also what torch.compile makes of the eager way and of the rivals.
+        plain: False leaves out all that is not compiled.
         seconds: that the calls of each figure take together; compiling and warming up come on top.
     """
     given = spec.inputs(shape, dtype=dtype, device=device, seed=0)
-    plain = given | ({"seed": None} if "seed" in given else {})  # PyTorch's own dropout
-    ways = {FUSED: Baseline.of(spec.fused, given), EAGER: Baseline.of(spec.reference, plain)}
-    ways |= {name: make(plain) for name, make in spec.baselines.items()}
-    names = {EAGER: COMPILED} | {name: f"{name}_compiled" for name in spec.baselines}
+    unseeded = given | ({"seed": None} if "seed" in given else {})  # PyTorch's own dropout
+    rivals = {EAGER: Baseline.of(spec.reference, unseeded)} | {name: make(unseeded) for name, make in spec.baselines.items()}
+    ways = {FUSED: Baseline.of(spec.fused, given), **rivals} if plain else {}
     if compiled:
         torch.compiler.reset()
-        ways |= {names[way]: compile_rival(rival) for way, rival in ways.items() if way in names}
+        names = {EAGER: COMPILED} | {name: f"{name}_compiled" for name in spec.baselines}
+        ways |= {names[way]: compile_rival(rival) for way, rival in rivals.items()}
     options = {"dtype": dtype, "device": device, "limits": limits, "seconds": seconds}
     for way, rival in ways.items():
         for part in PARTS:

@@ -22,6 +22,7 @@ PACKAGES = (
 )  # fmt: skip
 LIBRARIES = ("libcuda.so.1", "libnvcuvid.so.1", "libnvidia-encode.so.1", "libnvidia-ml.so.1")
 OPS = ("temporal_block", "mmoe", "temporal_block_clip", "mmoe_experts", "mmoe_gates", "mmoe_mix")  # aims first
+COMPILED = OPS[:2]  # whose other shapes are compared with torch.compile too, last of all: each takes it some seconds
 SECONDS = 0.1  # that each figure's calls take together
 
 
@@ -32,7 +33,14 @@ def steps() -> list[Step]:
         Step(name="ceilings", make=report_ceilings, seconds=5),
         *(Step(name=f"exact {op}", make=partial(check_accuracy, op=op), seconds=10) for op in OPS),
         *(Step(name=f"time {op}", make=partial(time_op, op=op, which="default"), seconds=10) for op in OPS),
-        *(Step(name=f"time {op}, other shapes", make=partial(time_op, op=op, which="other"), seconds=10) for op in OPS),
+        *(
+            Step(name=f"time {op}, other shapes", make=partial(time_op, op=op, which="other", compiled=False), seconds=4)
+            for op in OPS
+        ),
+        *(
+            Step(name=f"time {op}, other shapes compiled", make=partial(time_op, op=op, which="other", plain=False), seconds=20)
+            for op in COMPILED
+        ),
     ]
 
 
@@ -109,7 +117,7 @@ def check_accuracy(visit: Visit, *, op: str) -> Rows:
         yield {"kind": "exact", "name": name, "value": value, **fields}
 
 
-def time_op(visit: Visit, *, op: str, which: str) -> Rows:
+def time_op(visit: Visit, *, op: str, which: str, compiled: bool = True, plain: bool = True) -> Rows:
     """Times of the fused, the eager, the rival and the compiled ways; on a GPU called from the host and replayed as a graph."""
     from tarpon.models import ops
     from tarpon.tools.bench.ops_timing import measure
@@ -120,7 +128,8 @@ def time_op(visit: Visit, *, op: str, which: str) -> Rows:
     options = {
         "dtype": choose_dtype(device),
         "device": device,
-        "compiled": visit.gpu,
+        "compiled": compiled and visit.gpu,
+        "plain": plain,
         "seconds": SECONDS if visit.gpu else 0.01,
     }
     for shape in shapes:

@@ -11,6 +11,7 @@ from torch import Tensor
 from tarpon.train import checkpoint
 from tarpon.train.config import Run, parse, parser_for
 from tarpon.train.engine import DistContext, Engine, connect
+from tarpon.train.graph_head import capture_head
 from tarpon.train.task import Batch, Problem
 from tarpon.train.tasks import TASKS
 
@@ -44,13 +45,14 @@ class Stepper:
         self.run: Run
         self.problem: Problem
         self.run, self.problem = build_problem(task, shards, options, context)
-        # clones: the loader's own buffers go back to DALI
-        self.batch: Batch = {name: value.clone() for name, value in next(self.problem.data.batches(0, 0)).items()}
         if saved is not None:
             checkpoint.load_weights(self.problem.model, saved[0], name="saved")
         self.engine = Engine.of(self.run, context, self.problem.model, self.problem.groups)
         if saved is not None:
             self.engine.load_optimizer_state(saved[1])
+        capture_head(self.run, self.problem, self.engine)  # before the loader begins
+        # clones: the loader's own buffers go back to DALI
+        self.batch: Batch = {name: value.clone() for name, value in next(self.problem.data.batches(0, 0)).items()}
         self.frozen, self.done = False, 0
         self.problem.freeze(False)
         self.engine.train()

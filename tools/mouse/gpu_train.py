@@ -11,6 +11,10 @@ from tarpon.tools.mouse.gpu_workload import Workload
 SHARDS = "mouse_vp9"  # of all steps but those that name a codec
 RESIDENT = "resident batch"
 CPU = Workload(backbone="test_vit", size=32, frames=8, batch=1, steps=4, warm_up=2, log_every=1, dtype="fp32")
+HEAD_PLAIN, HEAD_GRAPHS = "small backbone, resident", "small backbone, resident, head as CUDA graphs"
+HEAD_BOUND = Workload(backbone="vit_tiny_patch16_224", size=64, steps=200, warm_up=50)
+COMPARED = 5  # steps whose losses are compared
+LOSS_DIFFERENCE = 0.05  # share of a loss by which bf16 and atomic sums may change it
 SMALL_SIZE = 64  # pixels of the checks of weights
 MAX_DIFFERENCE = 0.25  # of what one step changes, that a resumed run may differ by
 
@@ -22,6 +26,7 @@ def list_train_steps() -> list[Step]:
         Step(name="from shards vp9", make=partial(time_from_shards, codec="vp9"), seconds=40),
         Step(name="freeze and unfreeze", make=check_freezing, seconds=10),
         Step(name="resume", make=check_resume, seconds=20),
+        Step(name="head as CUDA graphs", make=time_graph_head, seconds=15),
     ]
 
 
@@ -106,6 +111,30 @@ def check_freezing(visit: Visit) -> Rows:
     share = sum(change > 1e-4 for change in changes) / len(changes)
     message = f"{share:.0%} of its parameters moved; bf16 {one.engine.bf16}"
     yield {"kind": "check", "name": "thawed backbone", "ok": share > 0.8, "said": message}
+
+
+def time_graph_head(visit: Visit) -> Rows:
+    """Steps bound by the head, with and without `engine.cuda_graph_head`: a small backbone, a head of the usual size."""
+    import torch
+
+    from tarpon.tools.gpu.stepper import Stepper, connect_once
+
+    work = HEAD_BOUND if visit.gpu else CPU
+    losses: dict[str, list[float]] = {}
+    for name, on in ((HEAD_PLAIN, False), (HEAD_GRAPHS, True)):
+        options = [*work.settings(), "--engine.compile=off", f"--engine.cuda_graph_head={str(on).lower()}"]
+        one = Stepper("mouse", connect_once(), find_shards(visit) / SHARDS, options)
+        losses[name] = one.steps(COMPARED)
+        if visit.gpu:
+            torch.cuda.reset_peak_memory_stats()
+        rate = one.speed(steps=work.steps, warm_up=work.warm_up)
+        mib = torch.cuda.max_memory_allocated() / 2**20 if visit.gpu else None
+        yield {"kind": "speed", "name": name, "per_second": rate, "unit": "frames", "torch_mib": mib, "said": one.engine.speed}
+        del one
+    plain, graphed = losses.values()
+    off = max(abs(a - b) / abs(a) for a, b in zip(plain, graphed, strict=True))
+    message = f"losses of {COMPARED} steps differ by {off:.1e} at most, {LOSS_DIFFERENCE:g} allowed"
+    yield {"kind": "check", "name": "losses with the head as CUDA graphs", "ok": off < LOSS_DIFFERENCE, "said": message}
 
 
 def check_resume(visit: Visit) -> Rows:

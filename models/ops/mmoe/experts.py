@@ -60,7 +60,7 @@ def experts(
         in_weight, in_bias: (E, D, H), (E, H). All products run in the dtype of in_weight.
         out_weight: (E, H, H), dtype of in_weight.
         dropout: share of the hidden values dropped, by a hash of the seed, of e * B + b and of the feature.
-        seed: () int64 on the CPU (`dropout.draw_seed`); needed where dropout > 0.
+        seed: () int64 on the device of normal (`dropout.draw_seed`); needed where dropout > 0.
         way: "library_products" or "fused"; None leaves it to the table (`choices.py`).
 
     Returns:
@@ -72,7 +72,7 @@ def experts(
     check_experts(normal, scale, shift, in_weight, in_bias, out_weight)
     check_share(dropout)
     if dropout and seed is None:
-        raise ValueError(f"dropout={dropout} of mmoe_experts needs a seed; take models/ops/dropout.py:draw_seed()")
+        raise ValueError(f"dropout={dropout} of mmoe_experts needs a seed; take models/ops/dropout.py:draw_seed(device)")
     if not runs_kernel(normal):
         return experts_reference(normal, scale, shift, in_weight, in_bias, out_weight, dropout=dropout, seed=seed)
     check_dtypes("mmoe_experts", normal, scale, shift, in_weight, in_bias, out_weight)
@@ -80,7 +80,7 @@ def experts(
         raise ValueError(f"way={way!r} must be one of {', '.join(WAYS['mmoe_experts'])}")
     tensors = (normal, scale, shift, in_weight, in_bias, out_weight)
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    return _experts(*tensors, seed if dropout else None, dropout, way, keep)[0]
+    return _experts(*tensors, seed.to(normal.device) if dropout else None, dropout, way, keep)[0]
 
 
 def check_experts(normal: Tensor, scale: Tensor, shift: Tensor, in_weight: Tensor, in_bias: Tensor, out_weight: Tensor) -> None:
@@ -211,7 +211,7 @@ def random_inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int) -
         "out_weight": (draw(E, H, H) * H**-0.5).to(dtype),
     }
     leaves = {name: tensor.requires_grad_() for name, tensor in tensors.items()}
-    return leaves | {"dropout": 0.1, "seed": torch.tensor(1234 + seed)}
+    return leaves | {"dropout": 0.1, "seed": torch.tensor(1234 + seed, device=device)}
 
 
 def moved_bytes(shape: Shape, dtype: torch.dtype, *, backward: bool = False) -> int:

@@ -10,7 +10,7 @@ from tarpon.models.ops.dropout_kernel import keep, row_keys
 from tarpon.models.ops.launch import next_power
 from tarpon.models.ops.maths_kernel import dot, gelu, gelu_slope
 
-FREE = ["low", "high", "threshold"]  # of dropout: another value must not compile another kernel
+FREE = ["threshold"]  # of dropout: another value must not compile another kernel
 GROUP = tl.constexpr(8)  # tiles of rows that share their columns while these are in the cache
 
 
@@ -21,10 +21,10 @@ def flat_tile(columns: int) -> dict[str, int]:
 
 
 @triton.jit
-def drop(b_values, o_row, o_column, low, high, threshold, keep_scale, DROP: tl.constexpr):
+def drop(b_values, o_row, o_column, p_seed, threshold, keep_scale, DROP: tl.constexpr):
     """Dropout of a block, or of its gradient."""
     if DROP:
-        b_kept = keep(row_keys(o_row, low, high)[:, None], o_column[None, :], threshold)
+        b_kept = keep(row_keys(o_row, p_seed)[:, None], o_column[None, :], threshold)
         b_values = tl.where(b_kept, b_values * keep_scale, 0.0)
     return b_values
 
@@ -61,7 +61,7 @@ def normal_gradient_kernel(p_rows, p_scale, p_d_normal, B, D, E: tl.constexpr, B
 
 @triton.jit(do_not_specialize=FREE)
 def activate_kernel(
-    p_product, p_bias, p_hidden, B, H, low, high, threshold, keep_scale,
+    p_product, p_bias, p_hidden, B, H, p_seed, threshold, keep_scale,
     DROP: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """dropout(gelu(product + bias))."""
@@ -74,13 +74,13 @@ def activate_kernel(
     o_x = o_row[:, None] * H + o_h[None, :]
     b_x = tl.load(p_product + o_x, mask=m_x, other=0.0).to(tl.float32)
     b_x += tl.load(p_bias + i_e * H + o_h, mask=m_h, other=0.0).to(tl.float32)[None, :]
-    b_y = drop(gelu(b_x), o_row, o_h, low, high, threshold, keep_scale, DROP)
+    b_y = drop(gelu(b_x), o_row, o_h, p_seed, threshold, keep_scale, DROP)
     tl.store(p_hidden + o_x, b_y.to(p_hidden.dtype.element_ty), mask=m_x)
 
 
 @triton.jit(do_not_specialize=FREE)
 def activate_gradient_kernel(
-    p_grad, p_product, p_bias, p_parts, B, H, low, high, threshold, keep_scale,
+    p_grad, p_product, p_bias, p_parts, B, H, p_seed, threshold, keep_scale,
     DROP: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """Turns the gradient of the hidden values, in place, into that of the product; adds up BLOCK_R rows of it for the bias."""
@@ -94,7 +94,7 @@ def activate_gradient_kernel(
     b_x = tl.load(p_product + o_x, mask=m_x, other=0.0).to(tl.float32)
     b_x += tl.load(p_bias + i_e * H + o_h, mask=m_h, other=0.0).to(tl.float32)[None, :]
     b_dy = tl.load(p_grad + o_x, mask=m_x, other=0.0).to(tl.float32)
-    b_dx = drop(b_dy, o_row, o_h, low, high, threshold, keep_scale, DROP) * gelu_slope(b_x)
+    b_dx = drop(b_dy, o_row, o_h, p_seed, threshold, keep_scale, DROP) * gelu_slope(b_x)
     tl.store(p_grad + o_x, b_dx.to(p_grad.dtype.element_ty), mask=m_x)
     tl.store(p_parts + (tl.program_id(0) * tl.num_programs(2) + i_e) * H + o_h, tl.sum(b_dx, 0), mask=m_h)
 
@@ -133,7 +133,7 @@ def tile(M, N, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
 
 @triton.jit(do_not_specialize=FREE)
 def expert_in_kernel(
-    p_normal, p_scale, p_shift, p_weight, p_bias, p_product, p_hidden, B, D, H, low, high, threshold, keep_scale,
+    p_normal, p_scale, p_shift, p_weight, p_bias, p_product, p_hidden, B, D, H, p_seed, threshold, keep_scale,
     DROP: tl.constexpr, KEEP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """product = (normal * scale_e + shift_e) W_e, written with KEEP, and hidden = dropout(gelu(product + bias))."""
@@ -158,13 +158,13 @@ def expert_in_kernel(
     if KEEP:
         tl.store(p_product + o_x, b_x.to(p_product.dtype.element_ty), mask=m_x)
     b_x += tl.load(p_bias + i_e * H + o_n, mask=m_n, other=0.0).to(tl.float32)[None, :]
-    b_y = drop(gelu(b_x), o_row, o_n, low, high, threshold, keep_scale, DROP)
+    b_y = drop(gelu(b_x), o_row, o_n, p_seed, threshold, keep_scale, DROP)
     tl.store(p_hidden + o_x, b_y.to(p_hidden.dtype.element_ty), mask=m_x)
 
 
 @triton.jit(do_not_specialize=FREE)
 def expert_in_gradient_kernel(
-    p_grad, p_weight, p_product, p_bias, p_d_product, p_parts, B, H, low, high, threshold, keep_scale,
+    p_grad, p_weight, p_product, p_bias, p_d_product, p_parts, B, H, p_seed, threshold, keep_scale,
     DROP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """grad V_e^T, back through dropout and GELU: the gradient of the product, and its sum over BLOCK_M rows for the bias."""
@@ -185,7 +185,7 @@ def expert_in_gradient_kernel(
     m_x = m_m[:, None] & m_n[None, :]
     b_x = tl.load(p_product + o_x, mask=m_x, other=0.0).to(tl.float32)
     b_x += tl.load(p_bias + i_e * H + o_n, mask=m_n, other=0.0).to(tl.float32)[None, :]
-    b_dx = drop(b_dx, o_row, o_n, low, high, threshold, keep_scale, DROP) * gelu_slope(b_x)
+    b_dx = drop(b_dx, o_row, o_n, p_seed, threshold, keep_scale, DROP) * gelu_slope(b_x)
     tl.store(p_d_product + o_x, b_dx.to(p_d_product.dtype.element_ty), mask=m_x)
     tl.store(p_parts + (i_m * tl.num_programs(1) + i_e) * H + o_n, tl.sum(b_dx, 0), mask=m_n)
 

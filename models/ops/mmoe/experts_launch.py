@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tarpon.models.ops.dropout import compute_threshold, split_seed
+from tarpon.models.ops.dropout import compute_threshold
 from tarpon.models.ops.launch import cdiv, find_limits, next_power
 from tarpon.models.ops.mmoe import experts_kernel as kernels
 from tarpon.models.ops.mmoe.tiles import product_blocks
@@ -18,24 +18,21 @@ from tarpon.models.ops.mmoe.tiles import product_blocks
 class Dropout:
     """Dropout as kernels take it."""
 
-    low: int = 0
-    high: int = 0
+    seed: Tensor | None = None  # () int64 where the rows are; read by the kernels alone, so a CUDA graph may change it
     threshold: int = 0
     keep_scale: float = 1.0  # 1 / share kept
     on: bool = False
 
     @classmethod
     def of(cls, share: float, seed: Tensor | None) -> "Dropout":
-        """seed: () int64 on the CPU: reading it waits for no GPU."""
+        """As the operation has them; no seed without a share."""
         if not share:
             return cls()
-        low, high = (int(half) for half in split_seed(seed))
-        return cls(low=low, high=high, threshold=compute_threshold(share), keep_scale=1 / (1 - share), on=True)
+        return cls(seed=seed, threshold=compute_threshold(share), keep_scale=1 / (1 - share), on=True)
 
-    def arguments(self) -> dict[str, int | float | bool]:
+    def arguments(self) -> dict[str, Tensor | int | float | bool | None]:
         return {
-            "low": self.low,
-            "high": self.high,
+            "p_seed": self.seed,
             "threshold": self.threshold,
             "keep_scale": self.keep_scale,
             "DROP": self.on,

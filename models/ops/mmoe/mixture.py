@@ -86,8 +86,7 @@ def mmoe(
         gate_scale, gate_shift: (K, D) of the gates' norms.
         gate_weight, gate_bias: (K, D, E), (K, E).
         dropout: share of values dropped between an expert's layers; 0 outside training.
-        seed: () int64 on the CPU for dropout; drawn from PyTorch's CPU generator if not given. Its value is a kernel's
-            argument: a CUDA graph repeats the one that it was captured with.
+        seed: () int64 on the device of x for dropout; drawn there from PyTorch's generator if not given.
 
     Returns:
         mixed (B, K, H), gates (B, K, E).
@@ -107,7 +106,7 @@ def mmoe(
         dtype = torch.get_autocast_dtype(x.device.type)
         in_weight, out_weight, gate_weight = in_weight.to(dtype), out_weight.to(dtype), gate_weight.to(dtype)
     shares = gates(normal, gate_scale, gate_shift, gate_weight, gate_bias, temperature=temperature)
-    seed = draw_seed() if dropout and seed is None else seed
+    seed = draw_seed(x.device) if dropout and seed is None else seed
     hidden = experts(normal, expert_scale, expert_shift, in_weight, in_bias, out_weight, dropout=dropout, seed=seed)
     return mix(hidden, out_bias, shares), shares
 

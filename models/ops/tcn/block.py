@@ -51,8 +51,7 @@ def temporal_block(
         causal: the last tap lies on the frame itself, not the middle one.
         norm: "frame" over the channels of a frame; "clip" over 8 channel groups and the valid frames of a clip.
         dropout: share of branch values dropped; 0 outside training.
-        seed: () int64 on the CPU, the dropout's, as `draw_seed` makes it; None draws one where dropout is above 0. Its value
-            is a kernel's argument: a CUDA graph repeats the one that it was captured with.
+        seed: () int64, the dropout's, as `draw_seed` makes it on the device of x; None draws one where dropout is above 0.
 
     Returns:
         (B, T, H) in the dtype of x, newly allocated.
@@ -61,7 +60,7 @@ def temporal_block(
     check_share(dropout)
     options = {"dilation": dilation, "causal": causal, "norm": norm, "dropout": dropout, "eps": eps}
     if not runs_kernel(x):
-        seed = draw_seed() if dropout and seed is None else seed
+        seed = draw_seed(x.device) if dropout and seed is None else seed
         return temporal_block_reference(x, valid, weight, bias, scale, shift, project, project_bias, seed=seed, **options)
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
@@ -71,7 +70,8 @@ def temporal_block(
         vectors = [None if vector is None else vector.to(x.dtype) for vector in (bias, scale, shift, project_bias)]
         with torch.autocast(x.device.type, enabled=False):
             return temporal_block_reference(x, valid, weight, *vectors[:3], project, vectors[3], seed=seed, **options)
-    seed = draw_seed() if dropout and seed is None else seed
+    if dropout:
+        seed = draw_seed(x.device) if seed is None else seed.to(x.device)
     given = [x, weight, bias, scale, shift] + ([] if project is None else [project, project_bias])
     save = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
     seed = seed if dropout else None

@@ -11,16 +11,16 @@ from tarpon.models.ops.tcn.kernels import FREE, clip_values, conv_sum, drop
 
 
 @triton.jit
-def affine_gradient(b_dy, b_normal, b_scale, b_shift, o_m, o_n, low, high, threshold, keep_scale, DROP: tl.constexpr):
+def affine_gradient(b_dy, b_normal, b_scale, b_shift, o_m, o_n, p_seed, threshold, keep_scale, DROP: tl.constexpr):
     """The gradient of what gelu is taken of: of the norm times its scale plus its shift."""
-    b_dy = drop(b_dy, o_m, o_n, low, high, threshold, keep_scale, DROP)
+    b_dy = drop(b_dy, o_m, o_n, p_seed, threshold, keep_scale, DROP)
     return b_dy * gelu_slope(b_normal * b_scale[None, :] + b_shift[None, :])
 
 
 @triton.jit(do_not_specialize=FREE)
 def clip_gradient_kernel(
     p_dy, p_h, p_valid, p_scale, p_shift, p_mean, p_rstd, p_count, p_sums,
-    frames, low, high, threshold, keep_scale, H, WIDTH,
+    frames, p_seed, threshold, keep_scale, H, WIDTH,
     DROP: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """Norm "clip": the means (2, B, G), over a clip and group, of the normal values' gradient and of it times them."""
@@ -41,7 +41,7 @@ def clip_gradient_kernel(
         m_y = m_t[:, None] & m_n[None, :]
         b_normal = tl.where(m_y, (tl.load(p_h + o_y, mask=m_y, other=0.0).to(tl.float32) - mean) * rstd, 0.0)
         b_dy = tl.load(p_dy + o_y, mask=m_y, other=0.0).to(tl.float32)
-        b_da = affine_gradient(b_dy, b_normal, b_scale, b_shift, o_m, o_n, low, high, threshold, keep_scale, DROP)
+        b_da = affine_gradient(b_dy, b_normal, b_scale, b_shift, o_m, o_n, p_seed, threshold, keep_scale, DROP)
         b_plain += b_da * b_scale[None, :]
         b_times += b_da * b_scale[None, :] * b_normal
     count = tl.load(p_count + i_clip)
@@ -53,7 +53,7 @@ def clip_gradient_kernel(
 @triton.jit(do_not_specialize=FREE)
 def norm_gradient_kernel(
     p_dy, p_h, p_valid, p_scale, p_shift, p_mean, p_rstd, p_sums, p_dh, p_dskip, p_parts,
-    rows, frames, low, high, threshold, keep_scale, H, WIDTH, all_groups,
+    rows, frames, p_seed, threshold, keep_scale, H, WIDTH, all_groups,
     CLIP: tl.constexpr, GROUPS: tl.constexpr, DROP: tl.constexpr, PROJECT: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
@@ -82,7 +82,7 @@ def norm_gradient_kernel(
             b_rstd = tl.load(p_rstd + o_m, mask=m_m, other=0.0)[:, None]
             b_normal = (b_h - tl.load(p_mean + o_m, mask=m_m, other=0.0)[:, None]) * b_rstd
             b_normal = tl.where(m_y, b_normal, 0.0)
-        b_da = affine_gradient(b_dy, b_normal, b_scale, b_shift, o_m, o_n, low, high, threshold, keep_scale, DROP)
+        b_da = affine_gradient(b_dy, b_normal, b_scale, b_shift, o_m, o_n, p_seed, threshold, keep_scale, DROP)
         b_dn = b_da * b_scale[None, :]
         if CLIP:
             b_plain = clip_values(p_sums, o_m, m_m, o_n, m_n, frames, WIDTH, GROUPS)

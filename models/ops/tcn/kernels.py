@@ -12,7 +12,7 @@ from tarpon.models.ops.dropout_kernel import keep, row_keys
 from tarpon.models.ops.maths_kernel import dot, gelu
 
 # Numbers that change from batch to batch: a kernel compiled for "divisible by 16" and one for not would gain nothing.
-FREE = ["rows", "frames", "step", "back", "low", "high", "threshold", "per_split", "all_groups"]
+FREE = ["rows", "frames", "step", "back", "threshold", "per_split", "all_groups"]
 
 
 @triton.jit
@@ -40,10 +40,10 @@ def conv_sum(
 
 
 @triton.jit
-def drop(b_values, o_m, o_n, low, high, threshold, keep_scale, DROP: tl.constexpr):
+def drop(b_values, o_m, o_n, p_seed, threshold, keep_scale, DROP: tl.constexpr):
     """Dropout of a block of rows and columns."""
     if DROP:
-        b_kept = keep(row_keys(o_m, low, high)[:, None], o_n[None, :], threshold)
+        b_kept = keep(row_keys(o_m, p_seed)[:, None], o_n[None, :], threshold)
         b_values = tl.where(b_kept, b_values * keep_scale, 0.0)
     return b_values
 
@@ -59,7 +59,7 @@ def frame_statistics(b_h, m_n, H, eps):
 @triton.jit(do_not_specialize=FREE)
 def block_kernel(
     p_x, p_valid, p_weight, p_bias, p_scale, p_shift, p_project, p_project_bias, p_y, p_h, p_mean, p_rstd,
-    rows, frames, step, back, low, high, threshold, keep_scale, eps, C, H,
+    rows, frames, step, back, p_seed, threshold, keep_scale, eps, C, H,
     TAPS: tl.constexpr, PROJECT: tl.constexpr, DROP: tl.constexpr, SAVE: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
@@ -80,7 +80,7 @@ def block_kernel(
     b_scale = tl.load(p_scale + o_n, mask=m_n, other=0.0).to(tl.float32)
     b_shift = tl.load(p_shift + o_n, mask=m_n, other=0.0).to(tl.float32)
     b_y = gelu((b_h - b_mean[:, None]) * b_rstd[:, None] * b_scale[None, :] + b_shift[None, :])
-    b_y = drop(b_y, o_m, o_n, low, high, threshold, keep_scale, DROP)
+    b_y = drop(b_y, o_m, o_n, p_seed, threshold, keep_scale, DROP)
     if PROJECT:  # on top of the branch: no second block of sums to keep
         b_y = conv_sum(b_y, p_x, p_project, o_m, m_m, o_n, m_n, frames, 0, 0, C, C, 0, 1, 1, BLOCK_K)
         b_y += tl.load(p_project_bias + o_n, mask=m_n, other=0.0).to(tl.float32)[None, :]
@@ -152,7 +152,7 @@ def clip_values(p_values, o_m, m_m, o_n, m_n, frames, WIDTH, GROUPS: tl.constexp
 @triton.jit(do_not_specialize=FREE)
 def apply_kernel(
     p_h, p_skip, p_valid, p_scale, p_shift, p_mean, p_rstd, p_y,
-    rows, frames, low, high, threshold, keep_scale, eps, H, WIDTH,
+    rows, frames, p_seed, threshold, keep_scale, eps, H, WIDTH,
     CLIP: tl.constexpr, GROUPS: tl.constexpr, DROP: tl.constexpr, SAVE: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
@@ -175,7 +175,7 @@ def apply_kernel(
     b_scale = tl.load(p_scale + o_n, mask=m_n, other=0.0).to(tl.float32)
     b_shift = tl.load(p_shift + o_n, mask=m_n, other=0.0).to(tl.float32)
     b_y = gelu(b_normal * b_scale[None, :] + b_shift[None, :])
-    b_y = drop(b_y, o_m, o_n, low, high, threshold, keep_scale, DROP)
+    b_y = drop(b_y, o_m, o_n, p_seed, threshold, keep_scale, DROP)
     b_y += tl.load(p_skip + o_y, mask=m_y, other=0.0).to(tl.float32)
     b_valid = tl.load(p_valid + o_m, mask=m_m, other=0) != 0
     tl.store(p_y + o_y, tl.where(b_valid[:, None], b_y, 0.0).to(p_y.dtype.element_ty), mask=m_y)

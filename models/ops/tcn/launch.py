@@ -34,7 +34,7 @@ class Call:
     norm: str
     dropout: float
     eps: float
-    seed: int
+    seed: Tensor | None  # () int64 where x is; read by the kernels alone, so a CUDA graph may change it
     dtype: torch.dtype
     limits: Limits
     device: str
@@ -63,9 +63,9 @@ class Call:
         return self.hidden // GROUPS
 
     @cached_property
-    def drop(self) -> tuple[int, int, int, float]:
+    def drop(self) -> tuple[Tensor | None, int, float]:
         """Arguments of the kernels' dropout."""
-        return self.seed & 0x7FFFFFFF, self.seed >> 31, compute_threshold(self.dropout), 1 / (1 - self.dropout)
+        return self.seed, compute_threshold(self.dropout), 1 / (1 - self.dropout)
 
     @cached_property
     def choice(self) -> Choice:
@@ -80,7 +80,7 @@ class Call:
 
 
 def describe(x: Tensor, weight: Tensor, seed: Tensor | None, dilation, causal, norm, dropout, eps) -> Call:
-    """The record of a call; the seed is on the CPU, so that reading it waits for nothing."""
+    """The record of a call; the seed is where x is."""
     batch, frames, channels = x.shape
     hidden, taps, _ = weight.shape
     return Call(
@@ -94,7 +94,7 @@ def describe(x: Tensor, weight: Tensor, seed: Tensor | None, dilation, causal, n
         norm=norm,
         dropout=dropout,
         eps=eps,
-        seed=0 if seed is None else int(seed),
+        seed=seed,
         dtype=x.dtype,
         limits=find_limits(x.device),
         device=device_name(x.device),

@@ -33,7 +33,7 @@ def make_inputs(shape: Shape, *, dtype: torch.dtype, device: str, seed: int, nor
     out |= {"bias": values(hidden), "scale": values(hidden, spread=0.3, middle=1), "shift": values(hidden, spread=0.3)}
     if channels != hidden:
         out |= {"project": values(hidden, channels, spread=channels**-0.5), "project_bias": values(hidden)}
-    dropout_seed = torch.randint(2**62, (), generator=generator)
+    dropout_seed = torch.randint(2**62, (), generator=generator).to(device)
     return out | {"dilation": 2, "norm": norm, "dropout": 0.3, "seed": dropout_seed}
 
 

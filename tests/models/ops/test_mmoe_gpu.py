@@ -59,7 +59,9 @@ def test_forward_and_backward_wait_for_nothing_and_replay_as_a_graph(rows):
         mixed, shares = OPS["mmoe"].fused(**given)
         wanted = find_leaves(given)
         slopes = torch.autograd.grad(mixed, list(wanted.values()), torch.ones_like(mixed))
-        found.update(zip(wanted, slopes, strict=True), mixed=mixed, shares=shares)
+        # Detached: an output's graph would keep the leaves' autograd nodes, which belong to the stream of the first call; the
+        # backward of the capture would have that stream wait for it, which CUDA refuses.
+        found.update(zip(wanted, slopes, strict=True), mixed=mixed.detach(), shares=shares.detach())
 
     step()
     want = {key: value.detach().clone() for key, value in found.items()}

@@ -50,7 +50,10 @@ def test_forward_and_backward_wait_for_nothing_and_replay_as_a_graph(name):
     def step() -> None:
         y = OPS[name].fused(**given)
         wanted = find_leaves(given)
-        found.update(zip(wanted, torch.autograd.grad(y, list(wanted.values()), torch.ones_like(y)), strict=True), y=y)
+        # Detached: an output's graph would keep the leaves' autograd nodes, which belong to the stream of the first call; the
+        # backward of the capture would have that stream wait for it, which CUDA refuses.
+        slopes = torch.autograd.grad(y, list(wanted.values()), torch.ones_like(y))
+        found.update(zip(wanted, slopes, strict=True), y=y.detach())
 
     step()
     want = {key: value.detach().clone() for key, value in found.items()}

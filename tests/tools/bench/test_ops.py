@@ -144,6 +144,10 @@ def test_the_rivals_drop_as_torch_does(monkeypatch):
         seeds.clear()
         list(bench_ops.measure(spec, spec.small_shapes[1], dtype=torch.float32, device="cpu", limits=limits))
         assert set(seeds) == {"fused", "eager", "published", "compiled", "published_compiled"}
+        parts = {"compiled": False}, {"plain": False}
+        options = {"dtype": torch.float32, "device": "cpu", "limits": limits}
+        ways = [{r.way for r in bench_ops.measure(spec, spec.small_shapes[1], **options, **part)} for part in parts]
+        assert ways == [{"fused", "eager", "published"}, {"compiled", "published_compiled"}]
         assert isinstance(seeds.pop("fused"), torch.Tensor)
         assert set(seeds.values()) <= {None, "none is asked for"}
 

@@ -45,7 +45,9 @@ def test_pipelines(tmp_path, small_shards, quiet_env, rows):
 def test_train(tmp_path, small_shards, quiet_env, rows):
     found = whole(tmp_path, small_shards, "train", quiet_env, rows)
     speeds = {row["name"]: row for row in found if row["kind"] == "speed"}
-    assert set(speeds) == {"resident batch", "from shards vp9"}
+    head = {"small backbone, resident", "small backbone, resident, head as CUDA graphs"}
+    assert set(speeds) == {"resident batch", "from shards vp9", *head}
+    assert speeds["small backbone, resident, head as CUDA graphs"]["said"].endswith("head without CUDA graphs: there is no GPU")
     assert speeds["from shards vp9"]["of_resident"] > 0
     assert 0 <= speeds["from shards vp9"]["wait_share"] <= 1
 

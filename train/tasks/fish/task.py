@@ -68,6 +68,7 @@ def build(run: Run, options: FishOptions, context: DistContext, *, encoders: dic
         count=lambda batch: len(batch["row"]),
         unit="rows",
         fingerprint=f"{table.fingerprint()}:{run.seed}:{run.global_batch}{order_mark(options.plan)}",
+        sample=lambda: {"features": torch.zeros(run.micro_batch, dim)},
         keys=keys,
         encoders={**encoders, "family_order": names.family_order.tolist(), "train_images": names.train_images.tolist()},
         summary_lines=(*describe(table, options, model), *compared),

@@ -85,6 +85,7 @@ def build(run: Run, options: MouseOptions, context: DistContext, *, encoders: di
         count=lambda batch: batch["valid"].numel(),
         unit="frames",
         fingerprint=f"{manifest.fingerprint()}:{run.seed}:{run.global_batch}{order_mark(options.plan)}",
+        sample=partial(blank_inputs, run, options, model, points),
         keys=names.keys,
         memory=data.quarantine.memory,
         remember=data.quarantine.remember,
@@ -101,6 +102,18 @@ def build(run: Run, options: MouseOptions, context: DistContext, *, encoders: di
             stored=manifest.card["classes"],
         ),
     )
+
+
+def blank_inputs(run: Run, options: MouseOptions, model: FrameTagger, points: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Inputs of the network as a training micro-batch has them, of the same shapes and types: black and without a pose."""
+    batch, frames, size = run.micro_batch, options.window.train_frames, options.model.encoder.image_size
+    inputs = {
+        "clip": torch.zeros(batch, frames, 3, size, size),
+        "valid": torch.ones(batch, frames, dtype=torch.bool),
+    }
+    if model.pose is not None:
+        inputs["pose"] = torch.zeros(batch, frames, len(points), 3 + len(points) * model.pose.features.stance)
+    return inputs
 
 
 def describe(manifest: Manifest | LazyManifest, options: MouseOptions, model: FrameTagger, points: Sequence[str]) -> list[str]:
