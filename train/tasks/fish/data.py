@@ -133,7 +133,7 @@ def training_order(train: np.ndarray, *, plan_kind: PlanKind, seed: int) -> Epoc
     """
     if plan_kind == "rows":
         return EpochPlan(rows=train, shards=np.zeros(len(train), np.int64), seed=seed, window=1)
-    ends = np.searchsorted(train, np.arange(0, int(train[-1]) + 1, CHUNK_ROWS) + CHUNK_ROWS)
+    ends = np.searchsorted(train, np.arange(0, int(train.max(initial=0)) + 1, CHUNK_ROWS) + CHUNK_ROWS)
     return ShardPlan(
         counts=np.diff(ends, prepend=0),
         rows_of=lambda run: train[ends[run - 1] if run else 0 : ends[run]],
