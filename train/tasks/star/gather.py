@@ -30,7 +30,7 @@ def gather_rows(context: DistContext, rows: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exchange:
+class ProcessExchange:
     """What processes that search together ask of each other. All is collective."""
 
     context: DistContext

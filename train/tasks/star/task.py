@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,14 +19,12 @@ from tarpon.train.task import Batch, Problem
 from tarpon.train.tasks.star import export as star_export
 from tarpon.train.tasks.star.data import Photos, order_key, star_data
 from tarpon.train.tasks.star.figures.split import draw_split
-from tarpon.train.tasks.star.gather import Exchange, gather_rows
+from tarpon.train.tasks.star.gather import gather_rows
 from tarpon.train.tasks.star.losses import MetricLoss, metric_losses
-from tarpon.train.tasks.star.metrics.collect import EmbeddingMetric
-from tarpon.train.tasks.star.metrics.embeddings import GALLERY, QUERY, RowNames
+from tarpon.train.tasks.star.metrics.embeddings import GALLERY, QUERY
 from tarpon.train.tasks.star.metrics.local_features import SiftMatcher
 from tarpon.train.tasks.star.metrics.local_search import LocalRescorer
-from tarpon.train.tasks.star.metrics.search_options import SearchOptions
-from tarpon.train.tasks.star.metrics.shares import SharedEmbeddingMetric
+from tarpon.train.tasks.star.metrics.shares import make_metric
 from tarpon.train.tasks.star.options import StarOptions
 from tarpon.train.tasks.star.stored_photos import StoredPhotos
 
@@ -82,23 +79,6 @@ def build(run: Run, options: StarOptions, context: DistContext, *, encoders: dic
             device=context.device,
         ),
     )
-
-
-def make_metric(
-    names: RowNames,
-    context: DistContext,
-    *,
-    roles: np.ndarray,
-    protocol: str,
-    search_options: SearchOptions,
-    rescorer: LocalRescorer | None,
-) -> EmbeddingMetric | SharedEmbeddingMetric:
-    """Of several processes each searches for its own queries where there is but the plain search; else rank 0 for all."""
-    told = {"roles": roles, "protocol": protocol, "search_options": search_options, "device": context.device}
-    beside = search_options.reranking or search_options.expansion or rescorer
-    if context.world == 1 or beside:
-        return EmbeddingMetric(names, rescorer=rescorer, **told)
-    return SharedEmbeddingMetric(names, exchange=Exchange(context=context), **told)
 
 
 def check_validation(photos: Photos | StoredPhotos) -> None:

@@ -13,9 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tarpon.train.engine import DistContext
 from tarpon.train.prediction_files import share_path
 from tarpon.train.task import Result
-from tarpon.train.tasks.star.metrics.collect import LEFT_OUT, SUFFIX, join_parts, parquet_path, score_search, take_batch
+from tarpon.train.tasks.star.gather import ProcessExchange
+from tarpon.train.tasks.star.metrics.collect import (
+    LEFT_OUT,
+    SUFFIX,
+    EmbeddingMetric,
+    join_parts,
+    parquet_path,
+    score_search,
+    take_batch,
+)
 from tarpon.train.tasks.star.metrics.embeddings import (
     GALLERY,
     NEW,
@@ -30,12 +40,30 @@ from tarpon.train.tasks.star.metrics.embeddings import (
     name_rows,
     save_embeddings,
 )
+from tarpon.train.tasks.star.metrics.local_search import LocalRescorer
 from tarpon.train.tasks.star.metrics.retrieval import Retrieval
 from tarpon.train.tasks.star.metrics.tiles import TILE, search_tiles
 
 
+def make_metric(
+    names: RowNames,
+    context: DistContext,
+    *,
+    roles: np.ndarray,
+    protocol: str,
+    search_options: SearchOptions,
+    rescorer: LocalRescorer | None,
+) -> "EmbeddingMetric | SharedEmbeddingMetric":
+    """Of several processes each searches for its own queries where there is but the plain search; else rank 0 for all."""
+    told = {"roles": roles, "protocol": protocol, "search_options": search_options, "device": context.device}
+    beside = search_options.reranking or search_options.expansion or rescorer
+    if context.world == 1 or beside:
+        return EmbeddingMetric(names, rescorer=rescorer, **told)
+    return SharedEmbeddingMetric(names, exchange=ProcessExchange(context=context), **told)
+
+
 class Exchange(Protocol):
-    """What processes ask of each other: `gather.Exchange`."""
+    """What processes ask of each other: `gather.ProcessExchange`, or a test's own."""
 
     rank: int
     world: int
