@@ -96,7 +96,7 @@ def encode_images(
     encoder: ImageEncoder, loader: Loader, rows: np.ndarray, *, batch: int, device: torch.device
 ) -> Iterator[Tensor]:
     """Vectors of rows (N,) in their order: batches (at most `batch`, D) float32 on the CPU, computed in bfloat16 on a GPU."""
-    batches = plan.sequential_batches(len(rows), micro=batch, rank=0, world=1)
+    batches = plan.sequential_batches(len(rows), micro=batch)
     work = (np.where(places >= 0, rows[places], -1) for places in batches)
     for images in loader.run(request_images(work)):
         real = images["row"] >= 0

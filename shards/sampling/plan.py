@@ -127,14 +127,6 @@ def repeat_epochs(batches: Callable[..., Iterator[Slots]], *, epoch: int, skip: 
         yield from batches(number, skip=0)
 
 
-def sequential_batches(count: int, *, micro: int, rank: int, world: int) -> Iterator[np.ndarray]:
-    """Indices 0..count-1 in order, striped over ranks in micro-batches of equal number; the last are padded with -1."""
-    whole = micro * world
-    padded = np.full(-(-count // whole) * whole, -1, np.int64)
-    padded[:count] = np.arange(count)
-    yield from padded.reshape(-1, world, micro)[:, rank]
-
-
 def cut_stretches(count: int, *, world: int, begins: Callable[[int], bool] = lambda index: True) -> list[int]:
     """Where each rank's stretch of the indices 0..count-1 begins, and `count`: near equal, one after another.
 
@@ -157,6 +149,11 @@ def stretch_batches(cuts: Sequence[int], *, micro: int, rank: int) -> Iterator[n
     padded = np.full((-(-int(np.diff(cuts).max()) // micro), micro), -1, np.int64)
     padded.ravel()[: end - first] = np.arange(first, end)
     yield from padded
+
+
+def sequential_batches(count: int, *, micro: int) -> Iterator[np.ndarray]:
+    """Indices 0..count-1 in order, in micro-batches; the last is padded with -1."""
+    return stretch_batches([0, count], micro=micro, rank=0)
 
 
 # Windows of a sequence, and the boost of those that hold rare classes.

@@ -47,7 +47,7 @@ def test_a_batch_is_the_rows_asked_for(table):
 
 
 def test_padding_has_no_labels(table):
-    batches = list(loader_of(table).run(sequential_batches(ROWS, micro=128, rank=0, world=1)))
+    batches = list(loader_of(table).run(sequential_batches(ROWS, micro=128)))
     last = batches[-1]
     real = ROWS - 2 * 128
     assert last["row"].tolist() == [*range(256, ROWS)] + [-1] * (128 - real)

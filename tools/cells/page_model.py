@@ -55,7 +55,7 @@ class PageModel:
         )
         nothing = torch.zeros(len(rows), device=self.context.device)
         columns = {"label": nothing.long(), "hours": nothing, "target": nothing}
-        batches = plan.sequential_batches(len(rows), micro=self.run.micro_batch, rank=0, world=1)
+        batches = plan.sequential_batches(len(rows), micro=self.run.micro_batch)
         work = (request_pages(rows[at], present[at] & (at >= 0)[:, None]) for at in batches)
         prob, hours = (np.full(len(rows), np.nan, np.float32) for _ in range(2))
         with torch.no_grad():

@@ -75,7 +75,7 @@ class Embedder:
             embedding (N, D) float32 of length 1, and with `flips` embedding_flips (N, D), averaged over mirror images.
         """
         parts: list[dict[str, Tensor]] = []
-        turns = list(plan.sequential_batches(len(rows), micro=self.batch, rank=0, world=1))
+        turns = list(plan.sequential_batches(len(rows), micro=self.batch))
         work = (request_photos(np.where(turn >= 0, rows[turn], -1)) for turn in turns)
         may = np.ones(len(rows), bool) if turned is None else turned
         for turn, out in zip(turns, loader.run(work), strict=True):

@@ -54,7 +54,7 @@ def loader_of(
 
 
 def delivered(loader: Loader, count: int, *, batch: int = 4) -> list[dict]:
-    return list(loader.run(request_images(plan.sequential_batches(count, micro=batch, rank=0, world=1))))
+    return list(loader.run(request_images(plan.sequential_batches(count, micro=batch))))
 
 
 def grey_levels(image: torch.Tensor) -> np.ndarray:
