@@ -23,14 +23,9 @@ WINDOW = 8  # shards drawn together
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class IdentityShardPlan:
-    """Every image at least once an epoch, in batches of P = micro * world / K identities with K images each.
+    """Every image at least once an epoch, in batches with the promises of `pk_plan.IdentityPlan`, but for the last of them.
 
-    Nothing is left out: when the images end within the last step, another pass over them fills it. In a batch
-
-    - no image comes twice, and the images of an identity are adjacent;
-    - an identity with fewer than K images comes with all it has, and the positions it leaves go to other identities;
-    - the last images of an identity, when fewer than K, are topped up with others of its own;
-    - an identity comes once, but for one that has more bins than half of the batches of its window.
+    Here an identity comes once in a batch unless it has more bins than half of the batches of its window.
 
     Args:
         sets: one index, or two with the same K.
