@@ -22,8 +22,8 @@ def read_rule(checkpoint: Path, name: str, *, classes: Sequence[str]) -> Rule:
     path = folder / "predictions" / "val.npz"
     if not list_shares(path):
         raise ValueError(
-            f"{path}: not there, and decide={name} is fitted to the run's answers in validation; give the run folder that "
-            "training wrote, or leave --decide out"
+            f"{checkpoint}: decide={name} is fitted to the run's answers in validation, and {path} is not there; give the run "
+            "folder that training wrote, or leave --decide out"
         )
     trials, named, _ = load_trials(path)
     if list(named) != list(classes):

@@ -67,7 +67,8 @@ def test_the_exported_file_in_its_run_folder_is_enough_and_alone_it_is_not(run, 
     alone = shutil.copy(weights, tmp_path / "model.pt")
     assert predict(alone, one_video, tmp_path / "out", "--decide", "thresholds") == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "val.npz: not there, and decide=thresholds is fitted to the run's answers in validation; give the run folder" in line
+    assert f"{alone}: decide=thresholds is fitted to the run's answers in validation" in line
+    assert "val.npz is not there; give the run folder" in line
     assert not (tmp_path / "out").exists()
 
 
