@@ -57,9 +57,10 @@ def average(splits: Sequence[Split]) -> Split:
     ]
 
 
-def format_rows(name: str, runs: Sequence[Mapping[str, float]], show: Callable[[np.ndarray], str]) -> str:
-    cells = [show(np.array([scores[column] for scores in runs])) for column in SCORES]
-    return f"| {name} | {' | '.join(cells)} |"
+def format_row(name: str, runs: Sequence[Mapping[str, float]], show: Callable[[np.ndarray], str]) -> str:
+    """A dash for a score that a run does not have."""
+    values = [np.array([scores.get(column, np.nan) for scores in runs]) for column in SCORES]
+    return f"| {name} | {' | '.join(show(own) if np.isfinite(own).all() else '-' for own in values)} |"
 
 
 def format_table(singles: Sequence[Mapping[str, Mapping[str, float]]], mean: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -67,13 +68,27 @@ def format_table(singles: Sequence[Mapping[str, Mapping[str, float]]], mean: Map
     lines = [f"| labels by | {' | '.join(SCORES.values())} |", "|---" * (len(SCORES) + 1) + "|"]
     for name in singles[0]:
         own = [run[name] for run in singles]
-        lines.append(format_rows(name, own, lambda v: f"{v.mean():.3f} ± {half_width(v):.3f}"))
+        lines.append(format_row(name, own, lambda v: f"{v.mean():.3f} ± {half_width(v):.3f}"))
     for name in [name for name in singles[0] if name != "argmax"]:
-        less = [{column: run[name][column] - run["argmax"][column] for column in SCORES} for run in singles]
-        lines.append(format_rows(f"{name}, less argmax", less, lambda v: f"{v.mean():+.3f} ± {half_width(v):.3f}"))
+        less = [{column: value - run["argmax"][column] for column, value in run[name].items()} for run in singles]
+        lines.append(format_row(f"{name}, less argmax", less, lambda v: f"{v.mean():+.3f} ± {half_width(v):.3f}"))
     for name, scores in mean.items():
-        lines.append(format_rows(f"mean of {len(singles)} runs, {name}", [scores], lambda v: f"{v[0]:.3f}"))
+        lines.append(format_row(f"mean of {len(singles)} runs, {name}", [scores], lambda v: f"{v[0]:.3f}"))
     return lines
+
+
+def compare(runs: Sequence[Path]) -> list[str]:
+    """The table of these run folders. ValueError where classes or trials are not the same, OSError where predictions lack."""
+    splits, classes = [], []
+    for run in runs:
+        (val, named, _), (test, _, _) = (load_trials(run / "predictions" / f"{split}.npz") for split in ("val", "test"))
+        classes = classes or named
+        if named != classes:
+            raise ValueError(f"{run}: its classes are {', '.join(named)} and those of {runs[0]} {', '.join(classes)}")
+        splits.append((val, test))
+    mean = [average(own) for own in zip(*splits, strict=True)]
+    singles = [score_all(val, test, classes) for val, test in splits]
+    return format_table(singles, score_all(*mean, classes))
 
 
 def main(words: list[str]) -> int:
@@ -81,12 +96,11 @@ def main(words: list[str]) -> int:
     if len(words) < 2:
         print("usage: python -m tarpon.tools.mouse.compare_rules RUN RUN ... (of one recipe and one split)", file=sys.stderr)
         return 2
-    loaded = [[load_trials(Path(run) / "predictions" / f"{split}.npz") for split in ("val", "test")] for run in words]
-    classes = loaded[0][0][1]
-    splits = [[trials for trials, _, _ in run] for run in loaded]
-    singles = [score_all(val, test, classes) for val, test in splits]
-    mean = score_all(*(average(runs) for runs in zip(*splits, strict=True)), classes)
-    print("\n".join(format_table(singles, mean)))
+    try:
+        print("\n".join(compare([Path(run) for run in words])))
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
     return 0
 
 

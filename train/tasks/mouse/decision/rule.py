@@ -126,15 +126,15 @@ def fit_viterbi(trials: Sequence[Trial], parts: np.ndarray, classes: Sequence[st
         frames, bouts = (round(value, 9) for value in measure(with_labels(trials, labels), C))
         tried[strength] = (bouts, frames, -strength)
     (bouts_before, frames_before, _) = tried[0.0]
-    bouts, frames, strength = max(found for found in tried.values() if found[1] >= frames_before)
+    bouts, frames, minus = max(found for found in tried.values() if found[1] >= frames_before)
     told = (
         f"segmental F1@50 {bouts:.3f} (argmax {bouts_before:.3f}) and macro F1 {frames:.3f} ({frames_before:.3f}) on "
         "validation trials left out of the fit"
     )
-    if not strength:
+    if not minus:
         return take_argmax(trials, parts, classes, said=f"viterbi gains nothing without a loss of macro F1: {told}")
-    moves = -strength * fit_moves([trial.actions for trial in trials], num_classes=C)
-    return Rule(offsets=np.zeros(C), moves=moves, said=f"viterbi: strength {-strength:g}; {told}")
+    moves = -minus * fit_moves([trial.actions for trial in trials], num_classes=C)
+    return Rule(offsets=np.zeros(C), moves=moves, said=f"viterbi: strength {-minus:g}; {told}")
 
 
 RULES: dict[str, Callable[[Sequence[Trial], np.ndarray, Sequence[str]], Rule]] = {
