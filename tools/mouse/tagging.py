@@ -22,6 +22,7 @@ from tarpon.tools.mouse.labelled import Labelled
 from tarpon.tools.mouse.predict_extras import Extras
 from tarpon.train.checkpoint import load_weights
 from tarpon.train.config import parser_for
+from tarpon.train.tasks.mouse.decision.rule import Rule
 from tarpon.train.tasks.mouse.export import load
 from tarpon.train.tasks.mouse.metrics.bouts import merge_short
 from tarpon.train.tasks.mouse.options import MouseOptions
@@ -114,6 +115,7 @@ def label(
     out: Path,
     *,
     chunk: int,
+    rule: Rule | None = None,
     min_bout: int = 1,
     trial_frames: int = 0,
     note: str | None = None,
@@ -122,6 +124,7 @@ def label(
 ) -> tuple[int, int, list[str]]:
     """Predict one video in overlapping chunks, then write its files; the numbers of frames and of bouts, and what it lacks.
 
+    Frames are labelled by the rule (None: the most probable class), then short bouts are given to their neighbours.
     A note stands in a last column of both tables, in every row. `told` hears of every stretch how many frames it had.
 
     Pictures are let go as the video streams by. The answers are held to the end, for a short bout may be settled by what
@@ -135,7 +138,8 @@ def label(
     if not parts:
         raise ValueError("holds no frame that can be decoded")
     probs = np.concatenate([part for part, _ in parts])
-    actions = merge_short(probs.argmax(1), min_bout=min_bout)
+    labels = rule.label(probs, trial_frames=trial_frames) if rule else probs.argmax(1)
+    actions = merge_short(labels, min_bout=min_bout)
     write_actions(out / f"{path.stem}_predictions.csv", actions, probs, tagger.classes, note=note)
     bouts = write_bouts(out / f"{path.stem}_bouts.csv", actions, probs, tagger.classes, edges=recording.edges(), note=note)
     xy = None
