@@ -206,12 +206,12 @@ def pose_of(
         return None
     points, features = len(tagger.points), tagger.model.pose.features
     part = np.zeros((count, points, features.pose_width), np.float32)
-    if xyl is not None and features.likelihood:
-        have = xyl[first : first + count]
-        part[: len(have), :, -1] = np.where(np.isfinite(have[..., :2]).all(-1), have[..., 2], 0)
+    have = np.zeros((0, points, 3), np.float32) if xyl is None else xyl[first : first + count]
+    labelled = np.isfinite(have[..., :2]).all(-1)
+    if features.likelihood:
+        part[: len(have), :, -1] = np.where(labelled, have[..., 2], 0)
     if xyl is not None and np.isfinite(scale) and scale > 0:
-        have = xyl[first : first + count]
-        seen = (have[..., 2] >= tagger.options.window.kp_likelihood) & np.isfinite(have[..., :2]).all(-1)
+        seen = labelled & (have[..., 2] >= tagger.options.window.kp_likelihood)
         part[: len(have), :, :2] = np.where(seen[..., None], have[..., :2] / scale, 0)
         part[: len(have), :, 2] = seen
         if usual is not None:

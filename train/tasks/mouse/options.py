@@ -70,7 +70,8 @@ class LossOptions:
     label_smoothing: float = 0.1  # share of a label spread over the other classes
     class_weights: bool = True  # weigh classes by the inverse of how often they are labelled
     lambda_smooth: float = 1e-3  # weight of the change of log-probabilities from frame to frame
-    # weight of the same within labelled bouts alone, squared, free at true boundaries (after GS-TMSE of ASRF); 0 = none
+    # weight of the squared change of log-probabilities between frames of one label, so within bouts and not where one gives
+    # way to another (after GS-TMSE of ASRF); 0 = none
     lambda_boundary: float = 0.0
     lambda_kp: float = 1.0  # weight of the keypoint term
     kp_beta: float = 0.02  # where smooth L1 of a keypoint turns linear, as a share of the frame
