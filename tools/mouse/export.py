@@ -63,14 +63,18 @@ class ExportedTagger(nn.Module):
         return tuple(read_outputs(out))
 
     def make_pose(self, points: Tensor, body: Tensor, valid: Tensor, usual: Tensor | None = None) -> Tensor:
-        """As `PoseFeatures` takes it: x, y in body lengths, visible 0 or 1, and with the stance the usual distances."""
-        known = (points[..., 2] >= self.likelihood) & points[..., :2].isfinite().all(-1) & valid[..., None]
+        """As `PoseFeatures` takes it: x, y in body lengths, visible 0 or 1, and where the network wants them the usual
+        distances and the likelihood."""
+        labelled = points[..., :2].isfinite().all(-1) & valid[..., None]
+        known = labelled & (points[..., 2] >= self.likelihood)
         seen = known & (body.isfinite() & (body > 0))[:, None, None]
         length = torch.where(body > 0, body, 1.0)[:, None, None, None]
         place = torch.where(seen[..., None], points[..., :2] / length, 0.0)
         pose = [place, seen[..., None].float()]
         if usual is not None:
             pose.append(torch.where(valid[..., None, None], usual / length, 0.0))
+        if self.tagger.pose.features.likelihood:
+            pose.append(torch.where(labelled & (points[..., 2] > 0), points[..., 2], 0.0)[..., None])
         return torch.cat(pose, -1)
 
 

@@ -205,18 +205,21 @@ def stance_of(xyl: np.ndarray | None, options: MouseOptions, trial_frames: int) 
 def pose_of(
     xyl: np.ndarray | None, first: int, count: int, tagger: Tagger, *, scale: float, usual: np.ndarray | None = None
 ) -> Tensor | None:
-    """(1, T, K, 3), or with the stance (1, T, K, 3 + K): pose input of a stretch; all invisible where there is no track."""
+    """(1, T, K, `pose_width`): pose input of a stretch as `PoseFeatures` takes it; all invisible where there is no track."""
     if tagger.model.pose is None:
         return None
-    points = len(tagger.points)
-    part = np.zeros((count, points, 3 + points * (tagger.options.model.stance_frames > 0)), np.float32)
+    points, features = len(tagger.points), tagger.model.pose.features
+    part = np.zeros((count, points, features.pose_width), np.float32)
+    have = np.zeros((0, points, 3), np.float32) if xyl is None else xyl[first : first + count]
+    labelled = np.isfinite(have[..., :2]).all(-1)
+    if features.likelihood:
+        part[: len(have), :, -1] = np.where(labelled, have[..., 2], 0)
     if xyl is not None and np.isfinite(scale) and scale > 0:
-        have = xyl[first : first + count]
-        seen = (have[..., 2] >= tagger.options.window.kp_likelihood) & np.isfinite(have[..., :2]).all(-1)
+        seen = labelled & (have[..., 2] >= tagger.options.window.kp_likelihood)
         part[: len(have), :, :2] = np.where(seen[..., None], have[..., :2] / scale, 0)
         part[: len(have), :, 2] = seen
         if usual is not None:
-            part[: len(have), :, 3:] = usual[first : first + count] / scale
+            part[: len(have), :, 3 : 3 + points] = usual[first : first + count] / scale
     return torch.from_numpy(part)[None].to(tagger.device)
 
 

@@ -29,16 +29,13 @@ TINY_VIDEO = {
 }
 
 
-def write_checkpoint(folder, *, pose_input=True, model_type="multitask", bias=None, backbone_type="vit_2d", stance_frames=0):
+def write_checkpoint(folder, *, bias=None, **of_model):
     """An exported model with random weights; `bias` is added to the scores of the actions."""
     model = ModelOptions(
-        backbone_type=backbone_type,
         backbone=FrameBackbone(name="test_vit", pretrained=False, image_size=32),
         video_backbone=VideoBackbone(pretrained=False, image_size=32, overrides=TINY_VIDEO),
         hidden=16,
-        pose_input=pose_input,
-        model_type=model_type,
-        stance_frames=stance_frames,
+        **of_model,
     )
     options = MouseOptions(model=model)
     torch.manual_seed(0)

@@ -32,7 +32,8 @@ from tarpon.train.tasks.mouse.options import ModelOptions, MouseOptions
     ],
 )
 def test_chunks_do_not_change_the_answers(tmp_path, one_video, pose_input, pose, backbone, stance, checkpoint, rows_of):
-    weights = checkpoint(tmp_path / "run", pose_input=pose_input, backbone_type=backbone, stance_frames=stance)
+    inputs = {"pose_input": pose_input, "stance_frames": stance, "likelihood_input": stance > 0}
+    weights = checkpoint(tmp_path / "run", backbone_type=backbone, **inputs)
     for chunk in (97, 100_000):
         words = [
             "predict",
@@ -60,13 +61,31 @@ def test_chunks_do_not_change_the_answers(tmp_path, one_video, pose_input, pose,
     assert all(row[1] == MouseOptions().classes[int(np.argmax(p))] for row, p in zip(few[1:], a, strict=True))
 
 
-def test_a_checkpoint_from_before_the_stance_opens(tmp_path, checkpoint):
+@pytest.mark.parametrize(
+    ("group", "name"), [("model", "stance_frames"), ("model", "likelihood_input"), ("loss", "lambda_boundary")]
+)
+def test_a_checkpoint_from_before_an_option_opens(tmp_path, checkpoint, group, name):
     folder = tmp_path / "run"
     checkpoint(folder)
     held = torch.load(folder / mouse_export.NAME, weights_only=True)
-    del held["args"]["rebuild"]["model"]["stance_frames"]
+    del held["args"]["rebuild"][group][name]
     torch.save(held, folder / mouse_export.NAME)
-    assert tagging.load_tagger(folder).options.model.stance_frames == 0
+    assert not getattr(getattr(tagging.load_tagger(folder).options, group), name)
+
+
+@pytest.mark.parametrize("stance", [0, 60])
+def test_the_likelihood_is_the_last_number_of_each_point(tmp_path, checkpoint, stance):
+    tagger = tagging.load_tagger(checkpoint(tmp_path / "run", likelihood_input=True, stance_frames=stance).parent)
+    xyl = np.random.default_rng(0).random((20, 6, 3)).astype(np.float32)
+    xyl[3, 2] = np.nan, np.nan, 0
+    usual = tagging.stance_of(xyl, tagger.options, 0)
+    made = tagging.pose_of(xyl, 4, 20, tagger, scale=2.0, usual=usual)[0].cpu().numpy()
+    assert made.shape == (20, 6, 4 + 6 * bool(stance))
+    np.testing.assert_array_equal(made[:16, :, -1], xyl[4:, :, 2])
+    assert not made[16:].any()  # past the last row
+    if stance:
+        np.testing.assert_allclose(made[:16, :, 3:-1], usual[4:] / 2)
+    assert not tagging.pose_of(None, 0, 20, tagger, scale=float("nan")).any()
 
 
 def test_the_stance_is_that_of_the_trial_where_trials_are_told():
