@@ -119,6 +119,6 @@ def test_pictures_are_images(table):
 def test_a_row_answered_twice_and_an_empty_split_are_refused(table):
     with pytest.raises(ValueError, match="2 rows of the split were answered more than once"):
         read(table, [[[0, 1, 2]], [[1, 2, 3]]])
-    for nothing in ([], [[[-1, -1]]]):
+    for nothing in ([[]], [[[-1, -1]]]):
         with pytest.raises(ValueError, match="the split is empty"):
             read(table, nothing)
