@@ -217,6 +217,6 @@ def join_batches(
 
 
 def constant_answers(label: np.ndarray, medians: tuple[float, float, float]) -> dict[str, np.ndarray]:
-    """What always telling a median would answer: `constant` and `constant_class` of PageRows, for pages of these labels (N,)."""
+    """What always telling a median would answer pages of these labels (N,): `constant` and `constant_class` of PageRows."""
     own = np.array(medians[1:], np.float32)[label]
     return {"constant": np.full(len(label), medians[0], np.float32), "constant_class": own}

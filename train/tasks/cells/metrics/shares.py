@@ -40,9 +40,7 @@ def take_part(numbers: np.ndarray, rows: PageRows) -> PagePart:
     return PagePart(rows=pack_rows(numbers), source=encode(source), time=encode(time), answers=answers)
 
 
-def join_parts(
-    parts: Sequence[PagePart], *, clamp_range: tuple[float, float], medians: tuple[float, float, float]
-) -> PageRows:
+def join_parts(parts: Sequence[PagePart], *, clamp_range: tuple[float, float], medians: tuple[float, float, float]) -> PageRows:
     """All pages in order of row; a process without any hands on no part.
 
     Args:

@@ -80,9 +80,7 @@ class AttributeMetric:
         held = [part for part in parts if part is not None]
         alone = self._places == 1 and len(held) == 1
         rows = held[0] if alone else join_parts(held, names=self._names, groups=self._groups)
-        return Result(
-            scalars=score_counted(rows, resamples=self._resamples), save=self.save, rows=rows, files=self._places
-        )
+        return Result(scalars=score_counted(rows, resamples=self._resamples), save=self.save, rows=rows, files=self._places)
 
     def save(self, path: Path) -> None:
         """Write this process's rows, of several into its own file beside `path`."""

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,11 +31,14 @@ def rows(drawn) -> PageRows:
 
 def answer(rows: PageRows, cuts: list[int], *, resamples: int = 60, order: np.ndarray | None = None) -> list[PageMetric]:
     """Metrics of processes, each with pages from one cut to the next; order: of the pages before they are cut."""
-    table = {name: np.concatenate([np.full(FIRST, "?"), getattr(rows, name)]) for name in ("key", "stack", "well", "position", "path")}
+    table = {
+        name: np.concatenate([np.full(FIRST, "?"), getattr(rows, name)])
+        for name in ("key", "stack", "well", "position", "path")
+    }
     names = PageNames(**table, page=np.concatenate([np.zeros(FIRST, int), rows.page]))
     onset, metrics = np.concatenate([np.zeros(FIRST), rows.onset]), []
     order = np.arange(len(rows)) if order is None else order
-    for place, (begin, end) in enumerate(zip(cuts[:-1], cuts[1:], strict=True)):
+    for place, (begin, end) in enumerate(pairwise(cuts)):
         how = {"medians": MEDIANS, "onset": onset, "resamples": resamples, "place": place, "places": len(cuts) - 1}
         metrics.append(PageMetric(names, **how))
         for page in order[begin:end]:  # one by one, for how a softmax rounds may hang on where a page lies in its batch
@@ -102,7 +106,7 @@ def test_a_page_of_two_processes_and_no_page_are_refused(rows):
         read(answer(rows, [0, 0, 0]))
 
 
-def test_others_send_two_numbers_and_a_few_bytes_a_page(drawn):
+def test_others_send_two_numbers_and_a_few_bytes_a_page_and_names_once_a_stack(drawn):
     rows = drawn(stacks=60, pages=90)
     sent = read(answer(rows, [0, 0, len(rows)], resamples=0)).sent
-    assert sent < 12 * len(rows)  # 8 of them the two numbers; it was 32
+    assert sent < 11 * len(rows) + 120 * 60 + 2000  # it was 32 a page

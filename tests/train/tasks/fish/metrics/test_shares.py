@@ -1,6 +1,7 @@
 """Processes that keep rows of their own: scores, figures and files are those of one, whatever their number."""
 
 import pickle
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -50,12 +51,14 @@ def answer(table, cuts: list[int], *, order: np.ndarray | None = None) -> list[A
     (out, labels, groups), metrics = table, []
     keys = np.array([f"key{row}" for row in range(FIRST + ROWS)])
     order = np.arange(ROWS) if order is None else order
-    for place, (begin, end) in enumerate(zip(cuts[:-1], cuts[1:], strict=True)):
+    for place, (begin, end) in enumerate(pairwise(cuts)):
         metric = AttributeMetric(NAMES, keys=keys, groups=groups, resamples=100, place=place, places=len(cuts) - 1)
         for row in order[begin:end]:  # one by one, for how a sigmoid rounds may hang on where a row lies in its batch
             at = np.array([row])
             batch = {name: torch.from_numpy(column[at]) for name, column in labels.items()}
-            metric.add({name: torch.from_numpy(o[at]) for name, o in out.items()}, batch | {"row": torch.from_numpy(FIRST + at)})
+            metric.add(
+                {name: torch.from_numpy(o[at]) for name, o in out.items()}, batch | {"row": torch.from_numpy(FIRST + at)}
+            )
         metrics.append(metric)
     return metrics
 
