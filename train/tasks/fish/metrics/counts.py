@@ -13,15 +13,14 @@ from tarpon.train.tasks.fish.metrics.predictions import AttributeNames, Attribut
 TOP = 5  # families among which the true one is looked for
 UNIT = 2**30  # of a weight: sums of 2**31 rows fit
 TAXA = ("family", "order")
-COLUMNS = ("group", "taxa", "habitat", "habitat_prob", "troph", "troph_pred")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttributeCounts:
-    """Counts of some rows; those of all are their sums. A true and a right row of a class are of the true class."""
+    """Counts of some rows; those of all are their sums."""
 
     rows: int
-    family: np.ndarray  # (2, F) int64 known rows of each class, and those of them that are right
+    family: np.ndarray  # (2, F) int64 known rows of each true class, and those of them that are right
     order: np.ndarray  # (2, O) int64
     near: int  # rows whose true family is among the first TOP
     consistent: np.ndarray  # (2,) int64 rows whose predicted family has a known order, and those that were given it
@@ -35,7 +34,7 @@ class CountedRows:
 
     names: AttributeNames
     counts: AttributeCounts
-    group: np.ndarray  # (N,) names or their numbers, in the same order: the unit of the bootstrap
+    group: np.ndarray  # (N,) str, the unit of the bootstrap
     taxa: np.ndarray  # (N, 4) bool: family known, right, order known, right
     habitat: np.ndarray  # (N, L) whole numbers 0 or 1, a row of -1 unknown
     habitat_prob: np.ndarray  # (N, L) float32
@@ -46,8 +45,8 @@ class CountedRows:
         return self.counts.rows
 
 
-def count_rows(rows: AttributeRows, *, group: np.ndarray | None = None) -> CountedRows:
-    """Count a split, or one process's share of it. group: (N,) numbers in place of the groups' names."""
+def count_rows(rows: AttributeRows) -> CountedRows:
+    """Count a split, or one process's share of it."""
     known = [getattr(rows, taxon) >= 0 for taxon in TAXA]
     right = [at & (getattr(rows, taxon) == getattr(rows, f"{taxon}_pred")) for taxon, at in zip(TAXA, known, strict=True)]
     expected = rows.names.family_order[rows.family_pred]
@@ -68,7 +67,7 @@ def count_rows(rows: AttributeRows, *, group: np.ndarray | None = None) -> Count
     return CountedRows(
         names=rows.names,
         counts=counts,
-        group=rows.group if group is None else group,
+        group=rows.group,
         taxa=np.stack([known[0], right[0], known[1], right[1]], 1),
         **{name: getattr(rows, name) for name in ("habitat", "habitat_prob", "troph", "troph_pred")},
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tarpon.train.packed_rows import PackedRows, join_packed, pack_rows, sort_answered
-from tarpon.train.tasks.fish.metrics.counts import COLUMNS, AttributeCounts, CountedRows, add_counts
+from tarpon.train.tasks.fish.metrics.counts import AttributeCounts, CountedRows, add_counts
 from tarpon.train.tasks.fish.metrics.predictions import AttributeNames
 
 
@@ -45,14 +45,14 @@ def join_parts(parts: Sequence[AttributePart], *, names: AttributeNames, groups:
     A probability of habitats that are not known is NaN: nothing asks for it.
 
     Args:
-        groups: number of the group, by row of the table.
+        groups: by row of the table.
 
     Raises:
         ValueError: a row is there twice, or there is none.
     """
     rows, order = sort_answered(join_packed([part.rows for part in parts]), unit="rows")
     columns = [_unpack(part, len(names.habitats)) for part in parts]
-    whole = {name: np.concatenate([own[name] for own in columns])[order] for name in COLUMNS if name != "group"}
+    whole = {name: np.concatenate([own[name] for own in columns])[order] for name in columns[0]}
     return CountedRows(names=names, counts=add_counts([part.counts for part in parts]), group=groups[rows], **whole)
 
 
