@@ -82,14 +82,16 @@ class PoseGraph:
             angles=tuple(tuple(row) for row in (own_angles if angles is None else angles)),
         )
 
-    def feature_names(self, *, stance: bool = False) -> tuple[str, ...]:
-        """Names of the F features, in order; with `stance` also those measured against the animal's usual posture."""
+    def feature_names(self, *, stance: bool = False, likelihood: bool = False) -> tuple[str, ...]:
+        """Names of the F features, in order; with `stance` also those measured against the animal's usual posture, with
+        `likelihood` also the tracker's likelihood of each point."""
         lengths = [f"length {a}-{b}" for a, b in self.edges]
         angles = [f"angle {a}-{centre}-{b}" for centre, a, b in self.angles]
         speeds = [f"speed {point}" for point in self.points]
         usual = [f"length {a}-{b}" for a, b in self.edges if CENTROID not in (a, b)] + angles if stance else []
         changes = [f"change of {name}" for name in lengths + angles]
-        return (*lengths, *angles, *speeds, *changes, *(f"{name} against usual" for name in usual))
+        sure = [f"likelihood {point}" for point in self.points] if likelihood else []
+        return (*lengths, *angles, *speeds, *changes, *(f"{name} against usual" for name in usual), *sure)
 
 
 class PoseFeatures(nn.Module):
@@ -103,14 +105,16 @@ class PoseFeatures(nn.Module):
     With `stance`, F is larger by the edges without the centroid and A:
         each such length (tenths of a body length) and angle (tenths of pi) less what it is in the animal's usual posture. One
         animal's stance differs from another's as much as a paw held up does from one on the ground.
+    With `likelihood`, F is larger by K, the tracker's likelihood of each point.
     All are unchanged by moving or turning the pose; dividing by the body length makes them unchanged by scale.
     """
 
-    def __init__(self, graph: PoseGraph, *, stance: bool = False) -> None:
+    def __init__(self, graph: PoseGraph, *, stance: bool = False, likelihood: bool = False) -> None:
         super().__init__()
         self.graph = graph
         self.stance = stance
-        self.width = len(graph.feature_names(stance=stance))
+        self.likelihood = likelihood
+        self.width = len(graph.feature_names(stance=stance, likelihood=likelihood))
         index = {name: i for i, name in enumerate((*graph.points, CENTROID))}
         edges = torch.tensor([[index[name] for name in row] for row in graph.edges], dtype=torch.long).view(-1, 2)
         angles = torch.tensor([[index[name] for name in row] for row in graph.angles], dtype=torch.long).view(-1, 3)
@@ -121,22 +125,29 @@ class PoseFeatures(nn.Module):
         # numbers of the other edges: picking by a mask would wait for the GPU
         self.register_buffer("tight", (~loose).nonzero()[:, 0], persistent=False)
 
+    @property
+    def pose_width(self) -> int:
+        """Numbers a point in the pose that `forward` takes."""
+        return 3 + len(self.graph.points) * self.stance + self.likelihood
+
     def forward(self, pose: Tensor) -> tuple[Tensor, Tensor]:
         """Measure a pose.
 
         Args:
             pose: (B, T, K, 3): x, y in body lengths of the trial with the same unit on both axes, and visible 0 or 1.
                 Coordinates of invisible points are never read; they may be NaN. With `stance` (B, T, K, 3 + K): then the
-                usual distances to each point, in the same unit, 0 where not known.
+                usual distances to each point, in the same unit, 0 where not known. With `likelihood` one more at the end: the
+                likelihood of the point, of an invisible one too, 0 where not known.
 
         Returns:
             features (B, T, F) float32, 0 where not known; mask (B, T, F) float32, 1 where known.
             Speeds and changes need the point in both frames and are not known in the first frame.
         """
         points = len(self.graph.points)
-        wide = 3 + points * self.stance
-        if pose.ndim != 4 or pose.shape[2:] != (points, wide):
-            raise ValueError(f"pose must be (B, T, {points}, {wide}) for {self.graph.points}, got {tuple(pose.shape)}")
+        if pose.ndim != 4 or pose.shape[2:] != (points, self.pose_width):
+            raise ValueError(
+                f"pose must be (B, T, {points}, {self.pose_width}) for {self.graph.points}, got {tuple(pose.shape)}"
+            )
         visible = pose[..., 2] > 0.5
         xy = torch.where(visible[..., None], pose[..., :2], 0).float()
         lengths, has_length = self._measure_lengths(xy, visible)
@@ -149,10 +160,13 @@ class PoseFeatures(nn.Module):
         features = [lengths, angles, speeds, length_change, angle_change]
         mask = [has_length, has_angle, has_speed, has_length_change, has_angle_change]
         if self.stance:
-            usual, known = self._measure_stance(pose[..., 3:].float())
+            usual, known = self._measure_stance(pose[..., 3 : 3 + points].float())
             now = torch.cat([lengths[..., self.tight], angles], -1)
             features.append((now - usual) * MOTION_GAIN)
             mask.append(known & torch.cat([has_length[..., self.tight], has_angle], -1))
+        if self.likelihood:
+            features.append(pose[..., -1].float())
+            mask.append(pose[..., -1] > 0)
         features, mask = torch.cat(features, -1), torch.cat(mask, -1)
         return torch.where(mask, features, 0), mask.float()
 
@@ -190,15 +204,17 @@ class PoseFeatures(nn.Module):
 class PoseEncoder(nn.Module):
     """A pose, as `PoseFeatures` takes it, -> (B, T, dim): features and mask, one linear layer, GELU, dropout."""
 
-    def __init__(self, graph: PoseGraph, *, dim: int = 128, dropout: float = 0.15, stance: bool = False) -> None:
+    def __init__(
+        self, graph: PoseGraph, *, dim: int = 128, dropout: float = 0.15, stance: bool = False, likelihood: bool = False
+    ) -> None:
         super().__init__()
-        self.features = PoseFeatures(graph, stance=stance)
+        self.features = PoseFeatures(graph, stance=stance, likelihood=likelihood)
         self.linear = nn.Linear(2 * self.features.width, dim)
         self.dropout = nn.Dropout(dropout)
         self.dim = dim
 
     def forward(self, pose: Tensor) -> Tensor:
-        """(B, T, K, 3 or 3 + K) as in `PoseFeatures.forward` -> (B, T, dim)."""
+        """(B, T, K, `features.pose_width`) as in `PoseFeatures.forward` -> (B, T, dim)."""
         x = torch.cat(self.features(pose), -1).to(self.linear.weight.dtype)
         return self.dropout(nn.functional.gelu(self.linear(x)))
 

@@ -57,7 +57,7 @@ class FrameTagger(nn.Module):
         Args:
             clip: (B, T, 3, H, W) float, normalised for the encoder.
             valid: (B, T) bool, False on padding.
-            pose: (B, T, K, 3) as in `PoseFeatures`, exactly when the model was built with a pose encoder.
+            pose: (B, T, K, `pose_width`) as in `PoseFeatures`, exactly when the model was built with a pose encoder.
 
         Returns:
             "action" (B, T, C) float32 scores before the softmax, and, unless built for actions only,

@@ -67,8 +67,9 @@ def make_loader() -> Callable[..., Loader]:
         resize: bool = False,
         decode_batches: int = 0,
         stance_frames: int = 0,
+        with_likelihood: bool = False,
     ) -> Loader:
-        ways = {"noise_sd": noise_sd, "stance_frames": stance_frames}
+        ways = {"noise_sd": noise_sd, "stance_frames": stance_frames, "with_likelihood": with_likelihood}
         fields = ClipFields(frames=frames, size=size, likelihood=LIKELIHOOD, merge=MERGE, swap=SWAP, **ways, **GREYS)
         feed = Feed(manifest, Reader(manifest), fields, pool=np.arange(len(manifest)), budget=Budget(limit=limit))
         graph = ClipGraph(size=size, batch=batch, resize=resize, noise=noise_sd > 0)

@@ -95,6 +95,26 @@ def test_the_stance_adds_features_and_leaves_the_others():
     torch.testing.assert_close(PoseFeatures(graph, stance=True)(with_stance(moved, usual))[0], values, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("stance", [False, True])
+def test_the_likelihood_adds_features_and_leaves_the_others(stance):
+    """Of an invisible point too; 0 is not known."""
+    graph, pose = PoseGraph.from_points(MOUSE_POINTS), random_pose()
+    pose = with_stance(pose, distances(pose[0, 0, :, :2])) if stance else pose
+    sure = torch.rand(2, 12, 6, generator=torch.Generator().manual_seed(2), dtype=pose.dtype)
+    sure[0, 3, 4] = 0
+    features = PoseFeatures(graph, stance=stance, likelihood=True)
+    values, mask = features(torch.cat([pose, sure[..., None]], -1))
+    plain, plain_mask = PoseFeatures(graph, stance=stance)(pose)
+    names = graph.feature_names(stance=stance, likelihood=True)
+    assert (features.pose_width, features.width) == (pose.shape[-1] + 1, len(names)) == (4 + 6 * stance, values.shape[-1])
+    assert names[-6:] == tuple(f"likelihood {point}" for point in MOUSE_POINTS)
+    assert torch.equal(values[..., :-6], plain)
+    assert torch.equal(mask[..., :-6], plain_mask)
+    assert torch.equal(values[..., -6:], sure.float())
+    assert torch.equal(mask[..., -6:], (sure > 0).float())
+    assert PoseEncoder(graph, stance=stance, likelihood=True)(torch.cat([pose, sure[..., None]], -1)).shape == (2, 12, 128)
+
+
 def test_too_few_points_have_no_centroid():
     out = measure(TRIANGLE, [[[0, 3], [0, 0], [3, 0]]], [[1, 0, 0]])
     assert out["length a-centroid"] == ([0], [0])

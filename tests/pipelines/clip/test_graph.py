@@ -160,6 +160,31 @@ def test_the_stance_goes_with_the_pose_and_turns_with_it(mouse_shards, make_load
     assert not padding["pose"][1].any()
 
 
+@pytest.mark.parametrize("stance", [0, 360])
+def test_the_likelihood_goes_with_the_pose_and_keeps_to_its_points(stance, mouse_shards, make_loader, drawn):
+    """The stored one, of invisible points too; a mirror swaps its points, a roll moves its frames, jitter leaves it alone."""
+    jitter = np.full((6, 2), 0.02, np.float32)
+    loader = make_loader(mouse_shards, batch=2, stance_frames=stance, with_likelihood=True)
+    trial = int(mouse_shards.value(0, "frames"))
+    draws = (None, drawn(flip=True), drawn(roll=5), drawn(jitter=jitter), None, None)
+    at = [ClipRequest(row=0, start=50, draw=draw) for draw in draws[:4]]
+    at += [ClipRequest(row=0, start=trial - 4), ClipRequest(row=-1, start=0)]
+    poses = [pose for batch in loader.run([at[:2], at[2:4], at[4:]]) for pose in batch["pose"]]
+    (bare,) = batches(make_loader(mouse_shards, stance_frames=stance), ClipRequest(row=0, start=50))
+    assert torch.equal(poses[0][..., :-1], bare["pose"][0])
+    xyl = torch.from_numpy(read_npy(Reader(mouse_shards).read(0, "keypoints")).copy())
+    sure = torch.where(xyl[..., :2].isfinite().all(-1), xyl[..., 2], 0)
+    assert (sure < 0.9).any()
+    plain, flipped, rolled, moved, last, padding = (pose[..., -1] for pose in poses)
+    assert torch.equal(plain, sure[50 : 50 + T])
+    assert torch.equal(flipped, sure[50 : 50 + T][:, [0, 1, 3, 2, 5, 4]])
+    assert torch.equal(rolled, sure[55 : 55 + T])
+    assert torch.equal(moved, plain)
+    assert torch.equal(last[:4], sure[-4:])
+    assert not last[4:].any()
+    assert not padding.any()
+
+
 def test_padding_is_wholly_invalid(mouse_shards, make_loader):
     (batch,) = make_loader(mouse_shards, batch=2).run([[ClipRequest(row=3, start=5), ClipRequest(row=-1, start=0)]])
     assert batch["row"].tolist() == [3, -1]

@@ -128,13 +128,18 @@ def test_an_answer_that_is_no_number_is_refused(untrained_fish):
     assert all(gap == float("inf") for gap, _ in worst.values())
 
 
-@pytest.mark.parametrize("stance", [0, 100], ids=["pose alone", "with the stance"])
+@pytest.mark.parametrize("stance", [0, 100], ids=["pose alone", "with the stance and the likelihood"])
 def test_points_and_body_length_are_as_the_pipeline_makes_them(stance, untrained_mouse, make_untrained, mouse_shards, tmp_path):
     """Against the pose of the pipeline itself, where points are missing and where the likelihood is low."""
     run = untrained_mouse
     if stance:
         small = ("--model.backbone.name=lcnet_035", "--model.backbone.pretrained=false", "--model.backbone.image_size=32")
-        options = ("--model.hidden=16", "--window.val_frames=96", f"--model.stance_frames={stance}")
+        options = (
+            "--model.hidden=16",
+            "--window.val_frames=96",
+            f"--model.stance_frames={stance}",
+            "--model.likelihood_input=true",
+        )
         run = make_untrained("mouse", tmp_path / "run", mouse_shards.root, *small, *options)
     what, (sample, _) = opened(run, "mouse")
     batch = next(iter(open_best(run, micro_batch=BATCH).problem.data.split("test")))
@@ -144,7 +149,7 @@ def test_points_and_body_length_are_as_the_pipeline_makes_them(stance, untrained
     assert 0 < made[..., 2].sum() <= made[..., 2].numel()
     hidden = torch.cat([points[..., :2], torch.zeros_like(points[..., 2:])], -1)
     assert not what.module.make_pose(hidden, body, valid).any()
-    assert not what.module.make_pose(points, torch.zeros_like(body), valid).any()
+    assert not what.module.make_pose(points, torch.zeros_like(body), valid)[..., :3].any()
 
 
 def test_grey_levels_of_eight_and_of_sixteen_bits_are_the_same_page(untrained_cells):

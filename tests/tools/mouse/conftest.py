@@ -29,16 +29,13 @@ TINY_VIDEO = {
 }
 
 
-def write_checkpoint(folder, *, pose_input=True, model_type="multitask", bias=None, backbone_type="vit_2d", stance_frames=0):
+def write_checkpoint(folder, *, bias=None, **of_model):
     """An exported model with random weights; `bias` is added to the scores of the actions."""
     model = ModelOptions(
-        backbone_type=backbone_type,
         backbone=FrameBackbone(name="test_vit", pretrained=False, image_size=32),
         video_backbone=VideoBackbone(pretrained=False, image_size=32, overrides=TINY_VIDEO),
         hidden=16,
-        pose_input=pose_input,
-        model_type=model_type,
-        stance_frames=stance_frames,
+        **of_model,
     )
     options = MouseOptions(model=model)
     torch.manual_seed(0)
@@ -88,3 +85,21 @@ def read_rows(path: Path) -> list[list[str]]:
 def rows_of() -> Callable[[Path], list[list[str]]]:
     """A CSV file's rows as text."""
     return read_rows
+
+
+def draw_noisy(seed: int, *, group: str = "a", answers: int = 0, count: int = 6, frames: int = 240) -> list[Trial]:
+    """Trials of six classes, bouts of 20 frames, with answers so noisy that argmax tears them; `answers` seeds those alone."""
+    rng, noise = np.random.default_rng(seed), np.random.default_rng((seed, answers))
+    trials = []
+    for n in range(count):
+        actions = np.repeat(rng.permutation(np.tile(np.arange(6), 2)), 20)[:frames]
+        scores = 3 * np.eye(6)[actions] + 2 * noise.normal(size=(frames, 6))
+        probs = (np.exp(scores) / np.exp(scores).sum(1, keepdims=True)).astype(np.float32)
+        trials.append(Trial(key=f"{group}{n}", group=group, actions=actions, probs=probs, size=(64, 64)))
+    return trials
+
+
+@pytest.fixture(scope="session")
+def noisy_trials() -> Callable[..., list[Trial]]:
+    """`draw_noisy`."""
+    return draw_noisy

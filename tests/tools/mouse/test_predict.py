@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from tarpon.pipelines.clip.stance import usual_distances
 from tarpon.shards.sources.mouse.pose_points import MOUSE_POINTS
 from tarpon.shards.sources.mouse.pose_track import read_track
 from tarpon.shards.sources.video import clips as video
@@ -18,7 +17,7 @@ from tarpon.tools import cli
 from tarpon.tools.mouse import predict, tagging
 from tarpon.train.tasks.mouse import export as mouse_export
 from tarpon.train.tasks.mouse.metrics.bouts import merge_short
-from tarpon.train.tasks.mouse.options import ModelOptions, MouseOptions
+from tarpon.train.tasks.mouse.options import MouseOptions
 
 
 @pytest.mark.parametrize(
@@ -32,7 +31,8 @@ from tarpon.train.tasks.mouse.options import ModelOptions, MouseOptions
     ],
 )
 def test_chunks_do_not_change_the_answers(tmp_path, one_video, pose_input, pose, backbone, stance, checkpoint, rows_of):
-    weights = checkpoint(tmp_path / "run", pose_input=pose_input, backbone_type=backbone, stance_frames=stance)
+    inputs = {"pose_input": pose_input, "stance_frames": stance, "likelihood_input": stance > 0}
+    weights = checkpoint(tmp_path / "run", backbone_type=backbone, **inputs)
     for chunk in (97, 100_000):
         words = [
             "predict",
@@ -60,26 +60,17 @@ def test_chunks_do_not_change_the_answers(tmp_path, one_video, pose_input, pose,
     assert all(row[1] == MouseOptions().classes[int(np.argmax(p))] for row, p in zip(few[1:], a, strict=True))
 
 
-def test_a_checkpoint_from_before_the_stance_opens(tmp_path, checkpoint):
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [("model", "stance_frames"), ("model", "likelihood_input"), ("loss", "lambda_boundary"), ("window", "fill_gaps")],
+)
+def test_a_checkpoint_from_before_an_option_opens(tmp_path, checkpoint, group, name):
     folder = tmp_path / "run"
     checkpoint(folder)
     held = torch.load(folder / mouse_export.NAME, weights_only=True)
-    del held["args"]["rebuild"]["model"]["stance_frames"]
+    del held["args"]["rebuild"][group][name]
     torch.save(held, folder / mouse_export.NAME)
-    assert tagging.load_tagger(folder).options.model.stance_frames == 0
-
-
-def test_the_stance_is_that_of_the_trial_where_trials_are_told():
-    options = MouseOptions(model=ModelOptions(stance_frames=60))
-    xyl = np.random.default_rng(0).random((150, 3, 3)).astype(np.float32)
-    xyl[..., 2] = 1
-    made = tagging.stance_of(xyl, options, 60)
-    for first in (0, 60, 120):  # the last trial is cut short
-        trial = xyl[first : first + 60]
-        np.testing.assert_array_equal(made[first : first + 60], usual_distances(trial, frames=60, likelihood=0.9))
-    np.testing.assert_array_equal(tagging.stance_of(xyl, options, 0), usual_distances(xyl, frames=60, likelihood=0.9))
-    assert tagging.stance_of(xyl, MouseOptions(), 60) is None
-    assert tagging.stance_of(None, options, 60) is None
+    assert not getattr(getattr(tagging.load_tagger(folder).options, group), name)
 
 
 def test_points_come_back_as_a_track_in_source_pixels(tmp_path, one_video, checkpoint, rows_of):

@@ -14,6 +14,8 @@ from torch import Tensor
 from tarpon.train.class_weights import balanced_weights
 from tarpon.train.tasks.mouse.options import LossOptions
 
+CHANGE_CAP = 4.0  # of a log-probability in a frame, beyond which the boundary term has no slope, as published
+
 
 def action_weights(counts: np.ndarray, *, device: torch.device) -> Tensor:
     """(C,) float32 inverse-frequency weights of the classes. counts: (C,) labelled training frames."""
@@ -34,6 +36,8 @@ def window_losses(
     terms = {"action": focal_loss(out["action"], batch["actions"], gamma=gamma, smoothing=smoothing, weights=weights)}
     if options.lambda_smooth:
         terms["smooth"] = options.lambda_smooth * smoothness_loss(out["action"], batch["valid"])
+    if options.lambda_boundary:
+        terms["boundary"] = options.lambda_boundary * boundary_loss(out["action"], batch["actions"])
     if "keypoints" in out and options.lambda_kp:
         terms["keypoints"] = options.lambda_kp * keypoint_loss(out["keypoints"], batch["keypoints"], beta=options.kp_beta)
     return terms
@@ -71,6 +75,20 @@ def smoothness_loss(scores: Tensor, valid: Tensor) -> Tensor:
     """
     log_p = F.log_softmax(scores, -1)
     return window_mean((log_p[:, 1:] - log_p[:, :-1]).abs().mean(-1), valid[:, 1:] & valid[:, :-1])
+
+
+def boundary_loss(scores: Tensor, actions: Tensor) -> Tensor:
+    """Truncated mean square of the change of log-probabilities within labelled bouts, after GS-TMSE (Ishikawa et al. 2021).
+
+    There each change is weighed by how alike the features of its two frames are, so that the term weakens where an action
+    gives way to another. Here the labels say where that is: the weight is 1 between two frames of one label, else 0.
+    As in T-MSE (Farha and Gall 2019) changes count up to CHANGE_CAP and only the later frame of two gets a slope.
+
+    scores: (B, T, C) before the softmax. actions: (B, T) int64, -1 unlabelled or padding: both of its changes are left out.
+    """
+    log_p = F.log_softmax(scores, -1)
+    change = (log_p[:, 1:] - log_p[:, :-1].detach()).square().clamp(max=CHANGE_CAP**2).mean(-1)
+    return window_mean(change, (actions[:, 1:] == actions[:, :-1]) & (actions[:, 1:] >= 0))
 
 
 def keypoint_loss(predicted: Tensor, keypoints: Tensor, *, beta: float) -> Tensor:

@@ -25,6 +25,7 @@ class ModelOptions:
     # frames around each one whose median posture its own is compared with, before the model sees it: one animal's stance
     # differs from another's as much as a held paw does from one on the ground; 0 = not compared, as published
     stance_frames: int = 0
+    likelihood_input: bool = False  # feed the tracker's likelihood of each point too, beside whether it is visible
     hidden: int = 256  # channels of the TCN over time
     layers: int = 3  # blocks of the TCN, with dilations 1, 2, 4, ...
     # normalised per frame, the same for any window length; or over the clip, as published
@@ -69,17 +70,21 @@ class LossOptions:
     label_smoothing: float = 0.1  # share of a label spread over the other classes
     class_weights: bool = True  # weigh classes by the inverse of how often they are labelled
     lambda_smooth: float = 1e-3  # weight of the change of log-probabilities from frame to frame
+    # weight of the squared change of log-probabilities between frames of one label, so within bouts and not where one gives
+    # way to another (after GS-TMSE of ASRF); 0 = none
+    lambda_boundary: float = 0.0
     lambda_kp: float = 1.0  # weight of the keypoint term
     kp_beta: float = 0.02  # where smooth L1 of a keypoint turns linear, as a share of the frame
 
     def __post_init__(self) -> None:
         if (
-            min(self.focal_gamma, self.lambda_smooth, self.lambda_kp) < 0
+            min(self.focal_gamma, self.lambda_smooth, self.lambda_boundary, self.lambda_kp) < 0
             or self.kp_beta <= 0
             or not 0 <= self.label_smoothing < 1
         ):
             raise ValueError(
-                "loss: focal_gamma, lambda_smooth and lambda_kp must be at least 0, kp_beta above 0, label_smoothing in [0, 1)"
+                "loss: focal_gamma, lambda_smooth, lambda_boundary and lambda_kp must be at least 0, kp_beta above 0, "
+                "label_smoothing in [0, 1)"
             )
 
 
@@ -90,6 +95,9 @@ class WindowOptions:
     train_frames: int = 345  # frames of a training window
     val_frames: int = 345  # frames of the windows that tile a trial in evaluation
     kp_likelihood: float = 0.9  # likelihood below which a tracked point is invisible
+    # frames for which a point may be lost and the model still be given one, on the straight line between where it was seen
+    # before and after; 0 = a lost point is invisible, as published
+    fill_gaps: int = 0
     rare_boost: bool = True  # windows with rare classes come more often
     rare_threshold_share: float = 0.02  # a class under this share of labelled frames is rare
     rare_boost_cap: float = 30.0  # how many times as often such a window comes, at most
@@ -100,6 +108,8 @@ class WindowOptions:
                 f"window: train_frames={self.train_frames} and val_frames={self.val_frames} must be at least 2, "
                 f"kp_likelihood={self.kp_likelihood} in [0, 1]"
             )
+        if self.fill_gaps < 0:
+            raise ValueError(f"window.fill_gaps={self.fill_gaps} must be 0 (no gap is filled) or a number of frames")
         if self.rare_boost_cap < 1 or not 0 <= self.rare_threshold_share <= 1:
             raise ValueError(f"window: rare_boost_cap={self.rare_boost_cap} must be at least 1, rare_threshold_share in [0, 1]")
 

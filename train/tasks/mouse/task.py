@@ -35,9 +35,15 @@ from tarpon.train.tasks.mouse.shard_sampling import shard_sampling
 def build_model(options: MouseOptions, points: Sequence[str]) -> FrameTagger:
     """The network for these keypoints."""
     model = options.model
+    if model.pose_input and model.likelihood_input and not points:
+        raise ValueError(
+            "model.likelihood_input=True, but these shards were packed without points (--pose none) and hold no likelihood; "
+            "pack again with the tracker's files, or train without it"
+        )
     pose = None
     if model.pose_input and points:
-        pose = PoseEncoder(PoseGraph.from_points(points), dropout=model.dropout / 2, stance=model.stance_frames > 0)
+        ways = {"stance": model.stance_frames > 0, "likelihood": model.likelihood_input}
+        pose = PoseEncoder(PoseGraph.from_points(points), dropout=model.dropout / 2, **ways)
     return FrameTagger(
         model.encoder.build(),
         classes=len(options.classes),
@@ -112,7 +118,7 @@ def blank_inputs(run: Run, options: MouseOptions, model: FrameTagger, points: Se
         "valid": torch.ones(batch, frames, dtype=torch.bool),
     }
     if model.pose is not None:
-        inputs["pose"] = torch.zeros(batch, frames, len(points), 3 + len(points) * model.pose.features.stance)
+        inputs["pose"] = torch.zeros(batch, frames, len(points), model.pose.features.pose_width)
     return inputs
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from tarpon.train.class_weights import balanced_weights
 from tarpon.train.tasks.mouse import losses
+from tarpon.train.tasks.mouse.options import LossOptions
 
 
 @pytest.fixture
@@ -65,6 +66,7 @@ def test_padding_counts_for_nothing(windows):
     for term in (
         lambda s, _: losses.focal_loss(s, actions, gamma=2.0, smoothing=0.1, weights=None),
         lambda s, _: losses.smoothness_loss(s, valid),
+        lambda s, _: losses.boundary_loss(s, torch.where(valid, 1, -1)),
         lambda _, k: losses.keypoint_loss(k, kp, beta=0.02),
     ):
         a, b = term(scores, guess), term(noise, spoilt)
@@ -76,6 +78,7 @@ def test_a_window_of_padding_alone_counts_zero():
     total = (
         losses.focal_loss(scores, torch.full((1, 5), -1), gamma=2.5, smoothing=0.1, weights=torch.ones(3))
         + losses.smoothness_loss(scores, nothing)
+        + losses.boundary_loss(scores, torch.full((1, 5), -1))
         + losses.keypoint_loss(torch.rand(1, 5, 2, 2), torch.zeros(1, 5, 2, 3), beta=0.1)
     )
     total.backward()
@@ -95,6 +98,66 @@ def test_smoothness_by_hand():
     one = (math.log(0.8 / 0.5) + math.log(0.5 / 0.2)) / 2
     assert float(losses.smoothness_loss(scores, torch.ones(1, 4, dtype=torch.bool))) == pytest.approx(2 * one / 3, rel=1e-5)
     assert float(losses.smoothness_loss(scores, torch.tensor([[True, True, False, True]]))) == pytest.approx(one, rel=1e-5)
+
+
+FOUR = torch.log(torch.tensor([[[0.5, 0.5], [0.8, 0.2], [0.8, 0.2], [0.5, 0.5]]]))
+ONE = (math.log(0.8 / 0.5) ** 2 + math.log(0.5 / 0.2) ** 2) / 2  # from its first frame to its second, or from third to fourth
+
+
+@pytest.mark.parametrize(
+    ("actions", "expected"),
+    [
+        ([0, 0, 0, 0], 2 * ONE / 3),
+        ([0, 0, 0, 1], ONE / 2),  # the last change is a true boundary
+        ([1, 0, 0, 0], ONE / 2),
+        ([1, 0, 0, 1], 0.0),
+        ([0, 0, -1, -1], ONE),  # two unlabelled frames are not alike
+        ([-1, 0, -1, 0], 0.0),
+    ],
+)
+def test_change_within_bouts_by_hand(actions, expected):
+    got = losses.boundary_loss(FOUR, torch.tensor([actions]))
+    assert float(got) == pytest.approx(expected, rel=1e-5, abs=1e-12)
+
+
+def test_change_within_bouts_against_plain_python(windows):
+    """Every class, frame and window in turn, in double precision; the cap is reached by some changes and not by others."""
+    scores, actions = windows[0] * 3, torch.randint(-1, 2, (3, 7), generator=torch.Generator().manual_seed(5))
+    total, capped, counted = 0.0, 0, 0
+    for b in range(3):
+        changes = []
+        for t in range(1, 7):
+            if actions[b, t] < 0 or actions[b, t] != actions[b, t - 1]:
+                continue
+            before, now = (
+                [float(s) - math.log(sum(math.exp(float(r)) for r in scores[b, u])) for s in scores[b, u]] for u in (t - 1, t)
+            )
+            squares = [min((a - z) ** 2, 16.0) for a, z in zip(now, before, strict=True)]
+            capped, counted = capped + squares.count(16.0), counted + 4
+            changes.append(sum(squares) / 4)
+        total += sum(changes) / max(len(changes), 1) / 3
+    assert 0 < capped < counted
+    assert float(losses.boundary_loss(scores, actions)) == pytest.approx(total, rel=1e-5)
+
+
+def test_only_the_later_frame_of_two_gets_a_slope_and_none_beyond_the_cap():
+    for size, slope in ((1.0, True), (80.0, False)):
+        scores = torch.tensor([[[size, 0.0], [0.0, size]]], requires_grad=True)
+        losses.boundary_loss(scores, torch.tensor([[1, 1]])).backward()
+        assert not scores.grad[0, 0].any()
+        assert bool(scores.grad[0, 1].any()) == slope
+
+
+def test_the_boundary_term_is_there_only_when_asked_for_and_changes_no_other(windows):
+    scores, actions = windows
+    batch = {"actions": actions, "valid": actions >= 0}
+    plain, more = (
+        losses.window_losses({"action": scores}, batch, options=LossOptions(lambda_boundary=weight), weights=None)
+        for weight in (0.0, 0.5)
+    )
+    assert list(plain) == ["action", "smooth"]
+    torch.testing.assert_close(more.pop("boundary"), 0.5 * losses.boundary_loss(scores, actions))
+    assert {name: float(value) for name, value in more.items()} == {name: float(value) for name, value in plain.items()}
 
 
 def test_points_by_hand():

@@ -61,6 +61,16 @@ def test_with_flips_a_side_without_a_partner_is_an_error_and_a_list_by_hand_mend
     make(OPTIONS)
 
 
+def test_a_likelihood_asked_of_shards_without_points_is_refused():
+    asked = replace(OPTIONS, model=replace(OPTIONS.model, likelihood_input=True))
+    with pytest.raises(ValueError, match=r"packed without points \(--pose none\) and hold no likelihood; pack again"):
+        mouse.build_model(asked, ())
+    mouse.build_model(replace(asked, model=replace(asked.model, pose_input=False)), ())  # nothing is fed: nothing is missing
+    wider = mouse.build_model(asked, ("a", "b", "c")).pose
+    assert wider.features.pose_width == 4
+    assert mouse.build_model(OPTIONS, ("a", "b", "c")).pose.features.pose_width == 3
+
+
 def test_class_counts_are_those_of_the_stored_labels(shards):
     manifest = open_manifest(shards)
     for split in ("train", "val", "test"):
