@@ -96,7 +96,7 @@ def test_what_cannot_be_listed_is_one_line(words, said, serve, tmp_path, capsys)
 @pytest.fixture
 def tables_lab(small_lab) -> Path:
     """The lab with a table of its videos, whose folder it names, and a map of its classes."""
-    (small_lab / "videos.csv").write_text("video,labels,trial\nm 1.mp4,Annotations/prediction_m 1.mp4_1.csv,1\n")
+    (small_lab / "videos.csv").write_text("video,labels,trial\nm 1.mp4,prediction_m 1.mp4_1.csv,1\n")
     (small_lab / "map.csv").write_text("label,class\nrest,walk\n")
     return small_lab
 
@@ -130,7 +130,7 @@ def outings_lab(tmp_path) -> Path:
 DAYS = (("first", 4), ("second", 9))
 OF_KIND = {  # what is packed, and the options that name a file
     "tables_lab": (
-        ("mouse", "--videos", "{lab}/Videos", *WORDS),
+        ("mouse", "--videos", "{lab}/Videos", "--annotations", "{lab}/Annotations", *WORDS),
         ("--table", "{lab}/videos.csv", "--class_map", "{lab}/map.csv"),
     ),
     "wells_lab": (("cells", "--workers", "1", "--split", "0.5,0.25,0.25"), ("--config", "{lab}/cells.yaml")),
@@ -146,23 +146,13 @@ def fill(words: tuple[str, ...], lab: str) -> list[str]:
 def test_tables_and_settings_lie_at_urls_as_folders_do(name, serve, tmp_path, request, capsys):
     lab, (words, files) = request.getfixturevalue(name), OF_KIND[name]
     url, scratch = f"{serve(lab.parent).url}/{lab.name}", tmp_path / "s"
-    ways = {"here": (lab, lab), "mixed": (lab, url), "there": (url, url)}
-    for out, (media, settings) in ways.items():
-        found = cli.main(
-            [
-                "pack",
-                *fill(words, str(media)),
-                *fill(files, str(settings)),
-                "--out",
-                str(tmp_path / out),
-                "--scratch",
-                str(scratch),
-            ]
-        )
-        assert found == 0, capsys.readouterr().err
-    here, mixed, there = (open_manifest(tmp_path / out) for out in ways)
-    assert here.tar_sums() == mixed.tar_sums() == there.tar_sums()
-    assert here.table.equals(there.table)
+    for out, settings in {"here": str(lab), "there": url}.items():
+        given = [*fill(words, str(lab)), *fill(files, settings)]
+        status = cli.main(["pack", *given, "--out", str(tmp_path / out), "--scratch", str(scratch)])
+        assert status == 0, capsys.readouterr()
+    here, there = (open_manifest(tmp_path / name) for name in ("here", "there"))
+    assert here.tar_sums() == there.tar_sums()
+    assert repr(here.table.to_pylist()) == repr(there.table.to_pylist())  # without points some cells are NaN
     assert not list(scratch.glob("*/*"))
     assert str(scratch) not in capsys.readouterr().out
 
