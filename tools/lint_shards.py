@@ -44,12 +44,12 @@ def check_shard_table(listing: Listing) -> Iterator[WhereWhat]:
     if len(lazy) != len(listing.manifest):
         yield SHARDS, f"counts {len(lazy)} rows, the manifest has {len(listing.manifest)}"
         return
+    lines = lazy.read_lines()
     for shard, name in enumerate(lazy.tars):
-        yield from _check_shard(listing, lazy, shard, name)
+        yield from _check_shard(listing, lazy, shard, name, line=lines.slice(shard, 1).to_pylist()[0])
 
 
-def _check_shard(listing: Listing, lazy: LazyManifest, shard: int, name: str) -> Iterator[WhereWhat]:
-    line = lazy.lines.slice(shard, 1).to_pylist()[0]
+def _check_shard(listing: Listing, lazy: LazyManifest, shard: int, name: str, *, line: dict) -> Iterator[WhereWhat]:
     want = listing.manifest.table.slice(lazy.first_row(shard), line["rows"]).replace_schema_metadata(None)
     try:
         if hash_cells(lazy.open_rows(shard).read()) != hash_cells(want):
