@@ -83,7 +83,7 @@ def join_kinds(runs: Iterable[PageKinds]) -> PageKinds:
     for run in runs:
         more = pa.table({name: getattr(run, name).astype(kind.to_pandas_dtype()) for name, kind in JOINED})
         joined = pa.concat_tables([held, more]).group_by(names, use_threads=False).aggregate([("pages", "sum")])
-        held = joined.rename_columns([*names, "pages"]).select([name for name, _ in JOINED])
+        held = pa.table({name: joined["pages_sum" if name == "pages" else name] for name, _ in JOINED})
     columns = {name: held[name].to_numpy() for name, _ in JOINED}
     return PageKinds(shard=np.zeros(len(held), np.int32), **columns)
 
