@@ -29,8 +29,10 @@ TINY_VIDEO = {
 }
 
 
-def write_checkpoint(folder, *, pose_input=True, model_type="multitask", bias=None, backbone_type="vit_2d", stance_frames=0):
-    """An exported model with random weights; `bias` is added to the scores of the actions."""
+def write_checkpoint(
+    folder, *, pose_input=True, model_type="multitask", bias=None, backbone_type="vit_2d", stance_frames=0, over_time=None
+):
+    """An exported model with random weights; `bias` is added to the scores of the actions; `over_time`: options of the model."""
     model = ModelOptions(
         backbone_type=backbone_type,
         backbone=FrameBackbone(name="test_vit", pretrained=False, image_size=32),
@@ -39,6 +41,7 @@ def write_checkpoint(folder, *, pose_input=True, model_type="multitask", bias=No
         pose_input=pose_input,
         model_type=model_type,
         stance_frames=stance_frames,
+        **(over_time or {}),
     )
     options = MouseOptions(model=model)
     torch.manual_seed(0)

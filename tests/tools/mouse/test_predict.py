@@ -22,17 +22,18 @@ from tarpon.train.tasks.mouse.options import ModelOptions, MouseOptions
 
 
 @pytest.mark.parametrize(
-    ("pose_input", "pose", "backbone", "stance"),
+    ("pose", "options"),
     [
-        (True, "dlc", "vit_2d", 0),
-        (True, "dlc", "vit_2d", 120),
-        (True, "none", "vit_2d", 120),
-        (False, "auto", "vit_2d", 0),
-        (False, "none", "videomae2_3d", 0),
+        ("dlc", {}),
+        ("dlc", {"stance_frames": 120}),
+        ("none", {"stance_frames": 120}),
+        ("auto", {"pose_input": False}),
+        ("none", {"pose_input": False, "backbone_type": "videomae2_3d"}),
+        ("dlc", {"over_time": {"temporal": "transformer", "attention_frames": 9, "refine_stages": 1}}),
     ],
 )
-def test_chunks_do_not_change_the_answers(tmp_path, one_video, pose_input, pose, backbone, stance, checkpoint, rows_of):
-    weights = checkpoint(tmp_path / "run", pose_input=pose_input, backbone_type=backbone, stance_frames=stance)
+def test_chunks_do_not_change_the_answers(tmp_path, one_video, pose, options, checkpoint, rows_of):
+    weights = checkpoint(tmp_path / "run", **options)
     for chunk in (97, 100_000):
         words = [
             "predict",
@@ -60,13 +61,15 @@ def test_chunks_do_not_change_the_answers(tmp_path, one_video, pose_input, pose,
     assert all(row[1] == MouseOptions().classes[int(np.argmax(p))] for row, p in zip(few[1:], a, strict=True))
 
 
-def test_a_checkpoint_from_before_the_stance_opens(tmp_path, checkpoint):
+def test_a_checkpoint_from_before_an_option_opens(tmp_path, checkpoint):
     folder = tmp_path / "run"
     checkpoint(folder)
     held = torch.load(folder / mouse_export.NAME, weights_only=True)
-    del held["args"]["rebuild"]["model"]["stance_frames"]
+    for name in ("stance_frames", "temporal", "attention_frames", "refine_stages", "refine_shared"):
+        del held["args"]["rebuild"]["model"][name]
     torch.save(held, folder / mouse_export.NAME)
-    assert tagging.load_tagger(folder).options.model.stance_frames == 0
+    model = tagging.load_tagger(folder).options.model
+    assert (model.stance_frames, model.temporal, model.refine_stages) == (0, "tcn", 0)
 
 
 def test_the_stance_is_that_of_the_trial_where_trials_are_told():
