@@ -1,7 +1,7 @@
 """Refinement of frame-wise classes in further stages (MS-TCN++: Li, Abu Farha, Liu, Cheng and Gall, TPAMI 2020).
 
-B clips, T frames, C classes, S stages. A stage sees the probabilities of the stage before and nothing else, so what it can learn
-is how classes follow one another and how long they last.
+B clips, T frames, C classes, S stages. A stage sees the probabilities of the stage before and nothing else: it can learn how
+classes follow one another and how long they last.
 """
 
 import torch

@@ -79,7 +79,7 @@ def local_attention(query: Tensor, key: Tensor, value: Tensor, valid: Tensor, bi
         (B, T, Y, D) in the dtype of `query`.
     """
     frames, reach = query.shape[1], bias_table.shape[1] // 2
-    blocks = (frames + reach - 1) // reach
+    blocks = (frames - 1) // reach + 2  # one to spare: never a single one, which a traced graph would take for granted
     place = torch.arange(3 * reach, device=query.device)
     away = place - reach - place[:reach, None]  # (W, 3 W): frames from the query to the key
     near = (away >= -reach) & (away <= reach)
@@ -95,7 +95,7 @@ def local_attention(query: Tensor, key: Tensor, value: Tensor, valid: Tensor, bi
     out = F.scaled_dot_product_attention(
         cut(query, around=False), cut(key, around=True), cut(value, around=True), attn_mask=bias.flatten(0, 1)
     )
-    return out.transpose(1, 2).reshape(len(query), blocks * reach, *query.shape[2:])[:, :frames]
+    return out.transpose(1, 2).unflatten(0, (-1, blocks)).flatten(1, 2)[:, :frames]
 
 
 def cut_blocks(x: Tensor, blocks: int, reach: int, *, around: bool) -> Tensor:
@@ -103,6 +103,7 @@ def cut_blocks(x: Tensor, blocks: int, reach: int, *, around: bool) -> Tensor:
 
     Beyond the ends stand zeros (False).
     """
-    x = F.pad(x, (0, 0, reach * around, blocks * reach - x.shape[1] + reach * around))
-    cut = x.unflatten(1, (blocks + 2 * around, reach))
+    side = 1 if around else 0  # a number: tracing multiplies sizes by no bool
+    x = F.pad(x, (0, 0, side * reach, (blocks + side) * reach - x.shape[1]))
+    cut = x.unflatten(1, (-1, reach))
     return torch.cat([cut[:, :-2], cut[:, 1:-1], cut[:, 2:]], 2) if around else cut

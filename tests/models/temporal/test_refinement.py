@@ -27,7 +27,9 @@ def test_each_stage_sees_the_probabilities_of_the_one_before(shared):
 
 
 def test_shared_stages_have_the_parameters_of_one():
-    one, three, shared = (sum(p.numel() for p in make(n, shared=s).parameters()) for n, s in ((1, False), (3, False), (3, True)))
+    one, three, shared = (
+        sum(p.numel() for p in make(n, shared=s).parameters()) for n, s in ((1, False), (3, False), (3, True))
+    )
     assert (three, shared) == (3 * one, one)
 
 

@@ -32,7 +32,7 @@ TINY_VIDEO = {
 def write_checkpoint(
     folder, *, pose_input=True, model_type="multitask", bias=None, backbone_type="vit_2d", stance_frames=0, over_time=None
 ):
-    """An exported model with random weights; `bias` is added to the scores of the actions; `over_time`: options of the model."""
+    """An exported model with random weights; `bias` is added to the scores of the actions; `over_time` are model options."""
     model = ModelOptions(
         backbone_type=backbone_type,
         backbone=FrameBackbone(name="test_vit", pretrained=False, image_size=32),
