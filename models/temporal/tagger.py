@@ -15,7 +15,7 @@ from tarpon.models.temporal.transformer import TemporalTransformer
 
 
 class FrameTagger(nn.Module):
-    """Frames -> encoder -> [visual, pose] -> network over time -> actions -> refinement, if any; frames -> encoder -> keypoints.
+    """Frames -> encoder -> [visual, pose] -> network over time -> actions (-> refinement); frames -> encoder -> keypoints.
 
     The two paths share the encoder only: keypoints never see the pose input, so they cannot copy it.
     Padding reaches no valid frame's output. (Padded frames are encoded all the same: leaving them out would cost a wait
