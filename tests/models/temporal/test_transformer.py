@@ -58,10 +58,10 @@ def test_the_whole_network_equals_one_written_by_hand():
     for block in model.blocks:
         parts = linear(norm(h, block.attention_norm), block.queries_keys_values).split(16, -1)
         seen = attend_by_hand(*(part.reshape(2, 11, HEADS, 4) for part in parts), valid, block.bias_table)
-        h = h + linear(seen.reshape(2, 11, 16), block.merge)
+        h = h + block.attention_gain * linear(seen.reshape(2, 11, 16), block.merge)
         first, widen, _, narrow = block.feed_forward
         wide = linear(norm(h, first), widen)
-        h = h + linear(wide * (1 + torch.erf(wide / math.sqrt(2))) / 2, narrow)
+        h = h + block.feed_gain * linear(wide * (1 + torch.erf(wide / math.sqrt(2))) / 2, narrow)
     torch.testing.assert_close(model(x, valid), norm(h, model.norm) * valid[..., None])
 
 
