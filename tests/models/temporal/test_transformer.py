@@ -1,6 +1,7 @@
 """The transformer over time against attention written by hand, its reach, and that padding and length reach nothing."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -116,6 +117,20 @@ def test_bf16_runs_and_dropout_only_trains(cast):
         model.eval()
         assert torch.equal(model(x, valid), model(x, valid))
         torch.testing.assert_close(model(x, valid).float(), exact, rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize("reach", [16, 40])
+def test_a_graph_traced_at_one_size_answers_as_the_network_at_any(reach):
+    model, example = make_model(reach).eval(), (torch.randn(2, 16, 6), torch.ones(2, 16, dtype=torch.bool))
+    sizes = ({0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC},) * 2
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tracing, about checks of shapes
+        traced = torch.jit.trace(model, example, check_trace=False)
+        exported = torch.export.export(model, example, dynamic_shapes=sizes, strict=False).module()
+        for clips, frames in ((1, 5), (2, 16), (1, 33), (3, 64)):
+            x, valid = torch.randn(clips, frames, 6), (torch.arange(frames) < frames - 2).repeat(clips, 1)
+            for graph in (traced, exported):
+                torch.testing.assert_close(graph(x, valid), model(x, valid), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("options", "message"), [({"hidden": 18}, "multiple of the 4 heads"), ({"reach": 0}, "reach=0")])
