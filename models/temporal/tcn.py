@@ -29,6 +29,7 @@ class TCN(nn.Module):
         super().__init__()
         widths, options = [dim] + [hidden] * layers, {"kernel": kernel, "dropout": dropout, "norm": norm, "causal": causal}
         self.blocks = nn.ModuleList(TemporalBlock(widths[i], hidden, dilation=2**i, **options) for i in range(layers))
+        self.reach = (kernel - 1) * (2**layers - 1) // (1 if causal else 2)  # frames back, and ahead unless causal
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         """Args: x (B, T, dim); valid (B, T) bool, False on padding. Returns: (B, T, hidden), 0 on padding."""

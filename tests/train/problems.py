@@ -31,8 +31,9 @@ CLASSES = {
 }
 
 
-def make_mouse(context: DistContext, data: str, **run: object) -> Problem:
-    model, window = ModelOptions(backbone=VIT, hidden=16), WindowOptions(train_frames=24, val_frames=24)
+def make_mouse(context: DistContext, data: str, *, over_time: dict | None = None, **run: object) -> Problem:
+    model = ModelOptions(backbone=VIT, hidden=16, **(over_time or {}))
+    window = WindowOptions(train_frames=24, val_frames=24)
     return mouse.build(Run(data=data, micro_batch=1, global_batch=2, **run), MouseOptions(model=model, window=window), context)
 
 

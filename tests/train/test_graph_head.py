@@ -19,6 +19,7 @@ from tarpon.train.stepper import advance
 from tarpon.train.task import Problem
 
 STEPS = 5
+OTHER = {"temporal": "transformer", "attention_frames": 8, "refine_stages": 2}
 
 
 @contextmanager
@@ -169,12 +170,12 @@ def make_engine(problem: Problem, context, **options) -> tuple[Run, Engine]:
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-@pytest.mark.parametrize("task", ["mouse", "fish"])
-def test_a_training_is_the_same_with_and_without(task, dtype, context, tiny_problem):
+@pytest.mark.parametrize(("task", "options"), [("mouse", {}), ("mouse", {"over_time": OTHER}), ("fish", {})])
+def test_a_training_is_the_same_with_and_without(task, options, dtype, context, tiny_problem):
     """Five optimizer steps of two micro-batches; the backbone thaws after the second."""
     histories, replays = [], 0
     for recorded in (False, True):
-        problem = tiny_problem(task)
+        problem = tiny_problem(task, **options)
         run, engine = make_engine(problem, context, dtype=dtype)
         graph = record_head(run, problem, engine) if recorded else None
         engine.train()

@@ -11,20 +11,24 @@ from tarpon.train.meter import Meter
 from tarpon.train.stepper import advance
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")]
+OTHER = {"temporal": "transformer", "attention_frames": 8, "refine_stages": 2}
 STEPS, THAW = 5, 4  # optimizer steps of two micro-batches; micro-batches with a frozen backbone
 # Of a loss and of a gradient's length. Dropout and kernels are the same, but sums by atomic additions are not the same twice;
 # micro-batches that were lost or counted twice, or another dropout, change them by tenths.
 TOLERANCE = {"fp32": 5e-3, "bf16": 5e-2}
 
 
-@pytest.mark.parametrize(("task", "dtype"), [("mouse", "fp32"), ("mouse", "bf16"), ("fish", "bf16")])
-def test_a_training_is_the_same_with_and_without(task, dtype, context, tiny_problem):
+@pytest.mark.parametrize(
+    ("task", "dtype", "options"),
+    [("mouse", "fp32", {}), ("mouse", "bf16", {}), ("mouse", "bf16", {"over_time": OTHER}), ("fish", "bf16", {})],
+)
+def test_a_training_is_the_same_with_and_without(task, dtype, options, context, tiny_problem):
     histories, graph = [], None
     for recorded in (False, True):
-        problem = tiny_problem(task)
+        problem = tiny_problem(task, **options)
         micro = next(iter(problem.sample().values())).shape[0]
-        options = EngineOptions(cuda_graph_head=True, compile="off", dtype=dtype)
-        run = Run(data="none", micro_batch=micro, global_batch=2 * micro, engine=options)
+        engine_options = EngineOptions(cuda_graph_head=True, compile="off", dtype=dtype)
+        run = Run(data="none", micro_batch=micro, global_batch=2 * micro, engine=engine_options)
         engine = Engine.of(run, context, problem.model, problem.groups)
         graph = record_head(run, problem, engine) if recorded else None
         engine.train()

@@ -34,7 +34,7 @@ from tarpon.train.tasks.mouse.options import MouseOptions
 from tarpon.train.tasks.mouse.record import without_download
 from tarpon.train.tasks.mouse.task import build_model
 
-FRAMES = 64  # of a sample: enough for every layer of the TCN, and quick on a CPU
+FRAMES = 64  # of a sample: enough for every layer over time, and quick on a CPU
 
 
 class ExportedTagger(nn.Module):

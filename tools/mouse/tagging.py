@@ -28,12 +28,12 @@ from tarpon.train.tasks.mouse.options import MouseOptions
 from tarpon.train.tasks.mouse.record import MOUSE
 from tarpon.train.tasks.mouse.task import build_model
 
-CONTEXT = 8  # frames beyond the TCN's reach that pose changes look back on, and then some
+CONTEXT = 8  # frames beyond the reach of the network over time that pose changes look back on, and then some
 
 
 @dataclass
 class Spent:
-    """Seconds of each stage; what is left of the total is the pose encoder, the TCN, the heads and the files."""
+    """Seconds of each stage; what is left of the total is the pose encoder, the network over time, the heads and the files."""
 
     decode: float = 0.0
     backbone: float = 0.0
@@ -83,7 +83,7 @@ class Tagger:
     @property
     def reach(self) -> int:
         """Frames on either side that an answer depends on."""
-        return sum(2**i for i in range(self.options.model.layers)) + CONTEXT + self.model.encoder.reach
+        return self.model.reach + CONTEXT + self.model.encoder.reach
 
 
 def load_tagger(path: Path) -> Tagger:

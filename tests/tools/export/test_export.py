@@ -86,6 +86,7 @@ def test_onnx_runtime_answers_as_the_model(run_of, tmp_path, task):
     [
         ("--model.norm=clip", "--model.pose_input=false", "--model.model_type=action_only"),
         ("--model.stance_frames=100",),
+        ("--model.temporal=transformer", "--model.refine_stages=1"),
         (
             "--model.backbone_type=videomae2_3d",
             "--model.video_backbone.pretrained=false",
@@ -94,7 +95,7 @@ def test_onnx_runtime_answers_as_the_model(run_of, tmp_path, task):
             "intermediate_size: 32, patch_size: 16}",
         ),
     ],
-    ids=["clip norm, actions alone", "with the stance", "video backbone"],
+    ids=["clip norm, actions alone", "with the stance", "transformer and refinement", "video backbone"],
 )
 def test_other_mouse_networks_leave_too(make_untrained, mouse_shards, tmp_path, words):
     small = ("--model.backbone.name=lcnet_035", "--model.backbone.pretrained=false", "--model.backbone.image_size=32")

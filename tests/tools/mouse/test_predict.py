@@ -21,18 +21,18 @@ from tarpon.train.tasks.mouse.options import MouseOptions
 
 
 @pytest.mark.parametrize(
-    ("pose_input", "pose", "backbone", "stance"),
+    ("pose", "options"),
     [
-        (True, "dlc", "vit_2d", 0),
-        (True, "dlc", "vit_2d", 120),
-        (True, "none", "vit_2d", 120),
-        (False, "auto", "vit_2d", 0),
-        (False, "none", "videomae2_3d", 0),
+        ("dlc", {}),
+        ("dlc", {"stance_frames": 120, "likelihood_input": True}),
+        ("none", {"stance_frames": 120, "likelihood_input": True}),
+        ("auto", {"pose_input": False}),
+        ("none", {"pose_input": False, "backbone_type": "videomae2_3d"}),
+        ("dlc", {"temporal": "transformer", "attention_frames": 9, "refine_stages": 1}),
     ],
 )
-def test_chunks_do_not_change_the_answers(tmp_path, one_video, pose_input, pose, backbone, stance, checkpoint, rows_of):
-    inputs = {"pose_input": pose_input, "stance_frames": stance, "likelihood_input": stance > 0}
-    weights = checkpoint(tmp_path / "run", backbone_type=backbone, **inputs)
+def test_chunks_do_not_change_the_answers(tmp_path, one_video, pose, options, checkpoint, rows_of):
+    weights = checkpoint(tmp_path / "run", **options)
     for chunk in (97, 100_000):
         words = [
             "predict",
@@ -62,7 +62,12 @@ def test_chunks_do_not_change_the_answers(tmp_path, one_video, pose_input, pose,
 
 @pytest.mark.parametrize(
     ("group", "name"),
-    [("model", "stance_frames"), ("model", "likelihood_input"), ("loss", "lambda_boundary"), ("window", "fill_gaps")],
+    [
+        *(("model", name) for name in ("stance_frames", "likelihood_input", "temporal", "attention_frames")),
+        *(("model", name) for name in ("refine_stages", "refine_shared")),
+        ("loss", "lambda_boundary"),
+        ("window", "fill_gaps"),
+    ],
 )
 def test_a_checkpoint_from_before_an_option_opens(tmp_path, checkpoint, group, name):
     folder = tmp_path / "run"
@@ -70,7 +75,8 @@ def test_a_checkpoint_from_before_an_option_opens(tmp_path, checkpoint, group, n
     held = torch.load(folder / mouse_export.NAME, weights_only=True)
     del held["args"]["rebuild"][group][name]
     torch.save(held, folder / mouse_export.NAME)
-    assert not getattr(getattr(tagging.load_tagger(folder).options, group), name)
+    made = tagging.load_tagger(folder).options
+    assert getattr(getattr(made, group), name) == getattr(getattr(MouseOptions(), group), name)
 
 
 def test_points_come_back_as_a_track_in_source_pixels(tmp_path, one_video, checkpoint, rows_of):

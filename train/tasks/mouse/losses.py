@@ -28,16 +28,22 @@ def window_losses(
     """The terms, weighted, ready to be added up; a term of weight 0 is absent.
 
     Args:
-        out: action (B, T, C) scores and, with a pose head, keypoints (B, T, K, 2) in 0..1.
+        out: action (B, T, C) scores; keypoints (B, T, K, 2) in 0..1 with a pose head; action_stages (B, S, T, C) of a network
+            that refines its scores: the action terms are then means over the stages, so that their weight beside the keypoints
+            does not grow with S.
         batch: actions (B, T) int64, -1 unlabelled; valid (B, T) bool; keypoints (B, T, K, 3) x, y, visible.
         weights: (C,) of the classes, or None.
     """
     gamma, smoothing = options.focal_gamma, options.label_smoothing
-    terms = {"action": focal_loss(out["action"], batch["actions"], gamma=gamma, smoothing=smoothing, weights=weights)}
+    scores, actions, valid = out["action"], batch["actions"], batch["valid"]
+    if "action_stages" in out:  # each stage's answer to a window counts as a window
+        stages, scores = out["action_stages"].shape[1], out["action_stages"].flatten(0, 1)
+        actions, valid = actions.repeat_interleave(stages, 0), valid.repeat_interleave(stages, 0)
+    terms = {"action": focal_loss(scores, actions, gamma=gamma, smoothing=smoothing, weights=weights)}
     if options.lambda_smooth:
-        terms["smooth"] = options.lambda_smooth * smoothness_loss(out["action"], batch["valid"])
+        terms["smooth"] = options.lambda_smooth * smoothness_loss(scores, valid)
     if options.lambda_boundary:
-        terms["boundary"] = options.lambda_boundary * boundary_loss(out["action"], batch["actions"])
+        terms["boundary"] = options.lambda_boundary * boundary_loss(scores, actions)
     if "keypoints" in out and options.lambda_kp:
         terms["keypoints"] = options.lambda_kp * keypoint_loss(out["keypoints"], batch["keypoints"], beta=options.kp_beta)
     return terms

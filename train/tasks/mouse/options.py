@@ -5,6 +5,7 @@ from typing import Literal
 
 from tarpon.models.backbones.frame_backbone import FrameBackbone
 from tarpon.models.backbones.video_backbone import VideoBackbone
+from tarpon.models.temporal.kinds import HEADS, TEMPORAL
 from tarpon.shards.sampling.draws import ClipAugment
 from tarpon.train.plan_kind import PlanKind, check_plan
 
@@ -26,11 +27,16 @@ class ModelOptions:
     # differs from another's as much as a held paw does from one on the ground; 0 = not compared, as published
     stance_frames: int = 0
     likelihood_input: bool = False  # feed the tracker's likelihood of each point too, beside whether it is visible
-    hidden: int = 256  # channels of the TCN over time
-    layers: int = 3  # blocks of the TCN, with dilations 1, 2, 4, ...
+    temporal: Literal["tcn", "transformer"] = "tcn"  # what looks over time: dilated convolutions, or local attention
+    hidden: int = 256  # channels of the network over time
+    layers: int = 3  # its blocks; those of the TCN have dilations 1, 2, 4, ...
+    attention_frames: int = 16  # frames to either side that each layer of the transformer sees
+    # stages after the first (MS-TCN++), each a TCN that takes the class probabilities of the one before and gives new ones
+    refine_stages: int = 0
+    refine_shared: bool = False  # the refinement stages have one set of parameters
     # normalised per frame, the same for any window length; or over the clip, as published
     norm: Literal["frame", "clip"] = "frame"
-    dropout: float = 0.3  # share of channels dropped in the TCN
+    dropout: float = 0.3  # share of channels dropped in the network over time
     head_dropout: float = 0.2  # share of features dropped before the heads
 
     def __post_init__(self) -> None:
@@ -48,6 +54,27 @@ class ModelOptions:
             raise ValueError(
                 f"model: hidden={self.hidden} must be at least 8, layers={self.layers} at least 1, "
                 f"dropout={self.dropout} and head_dropout={self.head_dropout} in [0, 1)"
+            )
+
+        self._check_temporal()
+
+    def _check_temporal(self) -> None:
+        if self.temporal not in TEMPORAL:
+            raise ValueError(f"model.temporal={self.temporal!r} must be {' or '.join(TEMPORAL)}")
+        if self.attention_frames < 1 or self.refine_stages < 0:
+            raise ValueError(
+                f"model: attention_frames={self.attention_frames} must be at least 1 and refine_stages={self.refine_stages} "
+                "at least 0 (0 = no refinement)"
+            )
+        if self.refine_shared and self.refine_stages < 2:
+            raise ValueError(
+                f"model.refine_shared=true is for 2 refinement stages or more and refine_stages is {self.refine_stages}; "
+                "leave it out"
+            )
+        if self.temporal == "transformer" and (self.hidden % HEADS or self.norm != "frame"):
+            raise ValueError(
+                f"model.temporal=transformer takes hidden a multiple of its {HEADS} heads and norm=frame; "
+                f"got hidden={self.hidden} and norm={self.norm}"
             )
 
     @property

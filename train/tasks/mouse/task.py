@@ -27,7 +27,7 @@ from tarpon.train.tasks.mouse.data import (
 from tarpon.train.tasks.mouse.figures.split import draw_split
 from tarpon.train.tasks.mouse.losses import action_weights, window_losses
 from tarpon.train.tasks.mouse.metrics.collect import TrialMetric
-from tarpon.train.tasks.mouse.options import MouseOptions
+from tarpon.train.tasks.mouse.options import ModelOptions, MouseOptions
 from tarpon.train.tasks.mouse.sampling import class_counts, sampling
 from tarpon.train.tasks.mouse.shard_sampling import shard_sampling
 
@@ -55,6 +55,10 @@ def build_model(options: MouseOptions, points: Sequence[str]) -> FrameTagger:
         head_dropout=model.head_dropout,
         norm=model.norm,
         keypoints=model.model_type == "multitask" and bool(points),
+        temporal=model.temporal,
+        attention_frames=model.attention_frames,
+        refine_stages=model.refine_stages,
+        refine_shared=model.refine_shared,
     )
 
 
@@ -134,5 +138,12 @@ def describe(manifest: Manifest | LazyManifest, options: MouseOptions, model: Fr
         *((f"remark    {manifest.remark}",) if manifest.remark else ()),
         f"model     {backbone.name} at {backbone.image_size} px ({weights}), "
         f"{millions:.1f} M parameters, {options.model.model_type}, {len(points)} points"
-        f"{', pose input' if model.pose is not None else ''}, windows of {window.train_frames} frames",
+        f"{', pose input' if model.pose is not None else ''}{describe_time(options.model)}, "
+        f"windows of {window.train_frames} frames",
     ]
+
+
+def describe_time(model: ModelOptions) -> str:
+    """What looks over time, where it is not the TCN alone."""
+    attention = f", {model.temporal} over time" if model.temporal != "tcn" else ""
+    return attention + (f", {model.refine_stages} refinement stages" if model.refine_stages else "")

@@ -171,3 +171,17 @@ def test_balanced_weights_by_hand():
     weights = balanced_weights(torch.tensor([60.0, 0.0, 30.0, 10.0]))
     torch.testing.assert_close(weights, torch.tensor([100 / 180, 0.0, 100 / 90, 100 / 30]))
     assert float((weights * torch.tensor([0.6, 0.0, 0.3, 0.1])).sum()) == pytest.approx(1.0)
+
+
+def test_the_terms_of_refined_scores_are_means_over_the_stages(windows):
+    scores, actions = windows
+    stages = torch.stack([scores, scores.flip(0), 2 * scores], 1).requires_grad_()
+    batch = {"actions": actions, "valid": torch.arange(7).expand(3, -1) < torch.tensor([[5], [7], [4]])}
+    ways = {"options": LossOptions(lambda_smooth=0.5), "weights": torch.rand(4)}
+    made = losses.window_losses({"action": stages[:, 2], "action_stages": stages}, batch, **ways)
+    each = [losses.window_losses({"action": stages[:, stage]}, batch, **ways) for stage in range(3)]
+    assert set(made) == {"action", "smooth"}
+    for name, value in made.items():
+        torch.testing.assert_close(value, torch.stack([terms[name] for terms in each]).mean())
+    sum(made.values()).backward()
+    assert all(stages.grad[:, stage].any() for stage in range(3))
