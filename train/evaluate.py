@@ -2,15 +2,26 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tarpon.pipelines.fallback_rows import left_out, row_left_out
+from tarpon.pipelines.fallback_rows import left_out
 from tarpon.train.meter import Meter
+from tarpon.train.packed_rows import PackedRows, join_packed, pack_rows
 from tarpon.train.task import KeepsAnswers, Metric, Problem, Result
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RowsMet:
+    """What one process's batches told of their rows."""
+
+    places: int  # of all its batches, padding among them
+    real: int  # of these, those that were answered
+    answered: PackedRows  # each once, though several windows may be of one
+    left_out: PackedRows  # of which a part could not be read
 
 
 def evaluate(
@@ -46,8 +57,8 @@ def evaluate(
             meter.add({"loss": sum(losses.values())} | {f"loss_{name}": value for name, value in losses.items()})
             metric.add(out, batch)
             told.append(batch["row"])
-    own = torch.cat(told).cpu().numpy() if told else np.zeros(0, np.int64)
-    parts, results = collect((metric.part(), own)), []
+    met = note_rows(torch.cat(told).cpu().numpy() if told else np.zeros(0, np.int64))
+    parts, results = collect((metric.part(), met)), []
 
     def score() -> tuple[float, dict[str, float]]:
         share, result = _score(metric, parts, split=split)
@@ -61,23 +72,34 @@ def evaluate(
     return replace(result, scalars=losses | scalars)
 
 
-def _score(metric: Metric, parts: Sequence[tuple[object, np.ndarray]], *, split: str) -> tuple[float, Result]:
+def _score(metric: Metric, parts: Sequence[tuple[object, RowsMet]], *, split: str) -> tuple[float, Result]:
     """What mean losses are to be multiplied with, and the result without them, of the parts and rows of all processes."""
-    answers, rows = zip(*parts, strict=True)
-    scored, asked = count(np.concatenate(rows))
+    answers, met = zip(*parts, strict=True)
+    scored, asked = count(met)
     if not scored:
         raise ValueError(f"{split}: none of its {asked} rows can be read; run `tarpon lint` on the data")
     # the padding that fills the last batches added losses of 0; how much there is depends on the number of processes
-    share = sum(map(len, rows)) / sum(int((part >= 0).sum()) for part in rows)
+    share = sum(own.places for own in met) / sum(own.real for own in met)
     result = metric.read(list(answers))
     return share, replace(result, scalars={"rows": float(scored), "rows_of": float(asked)} | result.scalars)
 
 
-def count(told: np.ndarray) -> tuple[int, int]:
-    """(rows scored, rows asked for) of the `row` of all batches: a row of which a part is left out is not scored."""
-    missing = {row_left_out(row) for row in told[told <= left_out(0)].tolist()}
-    met = set(told[told >= 0].tolist())
-    return len(met - missing), len(met | missing)
+def note_rows(told: np.ndarray) -> RowsMet:
+    """Of the `row` of a process's batches, (n,) int64."""
+    answered, missing = told[told >= 0], left_out(told[told <= left_out(0)])
+    return RowsMet(
+        places=len(told),
+        real=len(answered),
+        answered=pack_rows(np.unique(answered)),
+        left_out=pack_rows(np.unique(missing)),
+    )
+
+
+def count(met: Sequence[RowsMet]) -> tuple[int, int]:
+    """(rows scored, rows asked for) of all processes: a row of which a part is left out is not scored."""
+    answered, missing = (join_packed([getattr(own, name) for own in met]) for name in ("answered", "left_out"))
+    asked = np.union1d(answered, missing)
+    return len(np.setdiff1d(answered, missing)), len(asked)
 
 
 def left_out_words(scalars: Mapping[str, float]) -> str:

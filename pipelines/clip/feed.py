@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from tarpon.pipelines.clip.checks import check_clips
+from tarpon.pipelines.clip.gaps import fill_gaps
 from tarpon.pipelines.clip.stance import usual_distances
 from tarpon.pipelines.feed import StoredRow
 from tarpon.pipelines.noise import NoiseBank, NoiseSlice
@@ -46,6 +47,7 @@ class ClipFields:
     noise_sd: float = 0.0  # of full scale; 0 needs no noise bank
     stance_frames: int = 0  # frames whose usual distances between the points go with each pose; 0: none do
     with_likelihood: bool = False  # the tracker's likelihood of each point goes with its pose
+    fill_gaps: int = 0  # frames: points of the pose that are lost for no longer lie between where they were seen; 0: none do
     banks: Mapping[str, NoiseBank] = field(init=False)
 
     column: ClassVar[str] = "clip"
@@ -126,16 +128,12 @@ class ClipFields:
             wide = 3 + points * bool(self.stance_frames) + self.with_likelihood
             return np.zeros(shape, np.float32), np.zeros((*shape[:2], wide), np.float32)
         trial = load_array(stored, "keypoints", (int(stored.value("frames")), points, 3))
-        xyl = trial[index]
         side = np.array([stored.value("width"), stored.value("height")], np.float32)
-        labelled = np.isfinite(xyl[..., :2]).all(-1) & valid[:, None]
-        visible, sure = labelled & (xyl[..., 2] >= self.likelihood), np.where(labelled, xyl[..., 2], 0)
-        xy = np.where(visible[..., None], xyl[..., :2] / side, 0)
-        if draw is not None and draw.flip:  # one transform for pixels and points: the mirror
-            xy = np.where(visible[..., None], np.stack([1 - xy[..., 0], xy[..., 1]], -1), 0)
-            # np.take keeps the memory order that DALI needs; xy[:, swap] does not
-            xy, visible, sure = (np.take(part, self.swap, 1) for part in (xy, visible, sure))
+        xy, visible, sure = self._place_points(trial[index], valid, side, draw)
         keypoints = np.concatenate([xy, visible[..., None]], -1).astype(np.float32)
+        if self.fill_gaps:  # for the input alone: where nothing was seen, there is nothing to learn a place from
+            filled = fill_gaps(trial, frames=self.fill_gaps, likelihood=self.likelihood)
+            xy, visible, sure = self._place_points(filled[index], valid, side, draw)
         body = float(stored.value("body_length"))
         seen = visible & np.isfinite(body)
         moved = xy if draw is None else xy + draw.jitter
@@ -146,6 +144,19 @@ class ClipFields:
         if self.with_likelihood:
             pose.append(sure[..., None])
         return keypoints, np.concatenate(pose, -1).astype(np.float32)
+
+    def _place_points(
+        self, xyl: np.ndarray, valid: np.ndarray, side: np.ndarray, draw: ClipDraw | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(T, K, 2) x, y in 0..1 of the frame, 0 where invisible; (T, K) visible; (T, K) likelihood, 0 where not labelled."""
+        labelled = np.isfinite(xyl[..., :2]).all(-1) & valid[:, None]
+        visible, sure = labelled & (xyl[..., 2] >= self.likelihood), np.where(labelled, xyl[..., 2], 0)
+        xy = np.where(visible[..., None], xyl[..., :2] / side, 0)
+        if draw is not None and draw.flip:  # one transform for pixels and points: the mirror
+            xy = np.where(visible[..., None], np.stack([1 - xy[..., 0], xy[..., 1]], -1), 0)
+            # np.take keeps the memory order that DALI needs; xy[:, swap] does not
+            xy, visible, sure = (np.take(part, self.swap, 1) for part in (xy, visible, sure))
+        return xy, visible, sure
 
     def _measure_stance(self, trial: np.ndarray, side: np.ndarray, draw: ClipDraw | None) -> np.ndarray:
         """(T, K, K) usual distances in px of a whole trial (T, K, 3), mirrored and shifted as its poses are."""

@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from tarpon.pipelines.clip.pixels import Memory, finish_clips
+from tarpon.pipelines.clip.pixels import finish_clips
 from tarpon.pipelines.graph_shell import Graph
+from tarpon.pipelines.last_pass import Memory
 from tarpon.pipelines.noise import NoiseBank
 
 LAST_PASS = ("mean", "std", "mirror", "noise_first")  # what the last pass over the pixels needs to know

@@ -1,42 +1,13 @@
 """The last pass over a clip's pixels on a CPU: noise, mirror, brightness, contrast and normalisation in one, by torch.
 
-DALI does one after the other over a whole clip of tens of megabytes, by way of memory each time; here it is done in blocks that
-stay in a core's cache.
-
 B clips, T frames, H x W pixels.
 """
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import numpy as np
 import torch
 from torch import Tensor
 
+from tarpon.pipelines.last_pass import BLOCK, Memory, one_thread
 from tarpon.pipelines.noise import NoiseSlice
-
-BLOCK = 1 << 18  # numbers made at a time: 1 MiB of float32; a quarter of it delivers a tenth fewer frames
-BATCHES = 3  # delivered batches whose memory is used again: the caller's, its last one and the one being made
-
-
-class Memory:
-    """Memory for delivered batches, used again when no tensor of it is left.
-
-    New memory of that size is a page fault every 4 KiB, or lies scattered among what DALI keeps.
-    """
-
-    def __init__(self) -> None:
-        self._arrays: list[np.ndarray] = []
-
-    def empty(self, shape: tuple[int, ...]) -> Tensor:
-        """A float32 tensor of any content."""
-        for array in self._arrays:
-            if array.shape == shape and sys.getrefcount(array) <= 3:  # the list's, `array` and the call's: no tensor's
-                return torch.from_numpy(array)
-        array = np.empty(shape, np.float32)
-        self._arrays = [*self._arrays[1 - BATCHES :], array]
-        return torch.from_numpy(array)
 
 
 def finish_clips(
@@ -62,22 +33,11 @@ def finish_clips(
         (B, T, 3, H, W) float32, with the channels last in memory.
     """
     made = memory.empty(tuple(clips.shape))
-    with _one_thread():
+    with one_thread():
         for clip, out, first, *how in zip(clips, made, noise_first.tolist(), mean, std, mirror.tolist(), strict=True):
             own = None if noise is None or first < 0 else NoiseSlice(first, tuple(clip.shape)).view(noise)
             _finish(clip, own, out, *how)
     return made.permute(0, 1, 4, 2, 3)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The other cores decode meanwhile: threads of torch would wait for each other at every block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _finish(clip: Tensor, noise: Tensor | None, out: Tensor, mean: Tensor, std: Tensor, mirror: int) -> None:

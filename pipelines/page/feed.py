@@ -51,7 +51,7 @@ class PageFields:
     banks: Mapping[str, NoiseBank] = field(init=False)  # float32
 
     names: ClassVar[tuple[str, ...]] = (
-        "page", "ready", "pixels", "black", "range", "matrix", "factor", "offset", "noise", "row",
+        "page", "ready", "pixels", "black", "range", "matrix", "factor", "offset", "noise", "noise_first", "row",
     )  # fmt: skip
 
     def __post_init__(self) -> None:
@@ -75,6 +75,7 @@ class PageFields:
         draw, row, bank = request.draw, stored.row, self.banks["noise"]
         shape = (self.size, self.size, self.channels)
         noisy = draw.noise is not None and self.noise_sd > 0
+        noise = bank.slice_noise(draw.noise, shape) if noisy else bank.slice_zeros(*shape)
         brightness, contrast = draw.brightness, draw.contrast
         if self.channels > 1:
             brightness, contrast = np.transpose([draw.light(channel) for channel in range(self.channels)])
@@ -85,7 +86,8 @@ class PageFields:
             "matrix": flip_rotate_matrix(draw, size=self.size),
             "factor": np.array(brightness * contrast, np.float32),
             "offset": np.array(brightness * 0.5 * (1 - contrast), np.float32),  # contrast is about mid grey
-            "noise": bank.slice_noise(draw.noise, shape) if noisy else bank.slice_zeros(*shape),
+            "noise": noise,
+            "noise_first": np.array(noise.first if noisy else -1, np.int64),
             "row": np.array(row if request.present and request.row >= 0 else -1, np.int64),
         }
 

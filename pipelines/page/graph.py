@@ -1,13 +1,21 @@
 """The page graph: microscope pages of 8 or 16 bits -> grey 0..1 on the device, at full depth until the last pass.
 
-By DALI on a GPU (`mixed` decode) or a CPU.
+By DALI on a GPU (`mixed` decode) or a CPU, where the last pass is torch's (pixels.py).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+import torch
+from torch import Tensor
+
 from tarpon.pipelines.graph_shell import Graph
+from tarpon.pipelines.last_pass import Memory
+from tarpon.pipelines.noise import NoiseBank
+from tarpon.pipelines.page.pixels import Light, finish_pages
+
+LEVELS, LIGHT = ("black", "range"), ("factor", "offset", "noise_first")  # what the last pass needs to know
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,44 +29,26 @@ class PageGraph(Graph):
     mean: float = 0.5  # of 0..1, subtracted
     std: float = 0.25  # then divided by
     augment: bool = True  # False leaves flips, turn, brightness, contrast and noise out
+    colours: int = 1  # how many times a page of one channel is delivered, as another channel each
+    memory: Memory = field(default_factory=Memory, compare=False, repr=False)  # of batches that are finished on the host
 
     outputs: ClassVar[tuple[str, ...]] = ("page", "row")
 
     def noise_inputs(self, *, gpu: bool) -> tuple[str, ...]:
-        return ("noise",) if self.augment else ()
+        return ("noise",) if self.augment and gpu else ()
 
     def plain(self) -> "PageGraph":
         return replace(self, augment=False)
 
+    def made(self, *, gpu: bool) -> tuple[str, ...]:
+        return self.outputs if gpu else (*self.outputs, *LEVELS, *(LIGHT if self.augment else ()))
+
     def steps(self, inputs: Mapping[str, Any], *, gpu: bool) -> tuple:
-        """page (B, channels, size, size) float32 on the device, row (B,) int64 on the CPU."""
-        from nvidia.dali import fn, types
-        from nvidia.dali import math as dali_math
+        """page (B, channels, size, size) float32 on the device, row (B,) int64 on the CPU.
 
-        def linear(x, factor, shift):
-            """factor * x + shift: a tenth of the time that `x * factor + shift` takes on a CPU."""
-            return fn.brightness_contrast(x, brightness=factor, brightness_shift=shift, dtype=types.FLOAT)
-
-        def clip(x):
-            """Within 0..1; half the time of `clamp`."""
-            return dali_math.max(dali_math.min(x, 1.0), 0.0)
-
-        def finish(pixels, given):
-            """One channel's stored levels (size, size, 1) -> (1, size, size)."""
-            if self.augment:
-                pixels = fn.experimental.warp_perspective(
-                    pixels, matrix=inputs["matrix"], border_mode="reflect", pixel_origin="corner"
-                )
-            # casts and scales to 0..1 in one pass
-            page = clip(
-                fn.crop_mirror_normalize(
-                    pixels, mean=given["black"], std=given["range"], output_layout="HWC", dtype=types.FLOAT
-                )
-            )
-            if self.augment:
-                page = clip(linear(page, given["factor"], given["offset"]) + given["noise"])
-            page = linear(page, 1 / self.std, -self.mean / self.std)
-            return fn.reshape(page, src_dims=[2, 0, 1], layout="CHW")  # of one channel, so that nothing moves
+        On a CPU the page is uint16, and what the last pass needs comes after the row.
+        """
+        from nvidia.dali import fn
 
         # in 16 bits to the end of all geometry: on a CPU half the time of floating point
         if gpu:
@@ -67,14 +57,61 @@ class PageGraph(Graph):
             pixels = fn.reinterpret(inputs["pixels"], layout="HWC")
         else:
             pixels = self._decode(inputs["page"], "cpu")
-        if self.channels == 1:
-            return finish(pixels, inputs), inputs["row"]
         made = []
         for channel in range(self.channels):
-            given = {name: inputs[name][channel] for name in ("black", "range", "factor", "offset")}
-            given["noise"] = inputs["noise"][:, :, channel : channel + 1] if self.augment else None
-            made.append(finish(fn.slice(pixels, start=self.size * channel, shape=self.size, axes=[0]), given))
-        return fn.cat(*made, axis=0), inputs["row"]
+            plane = pixels
+            if self.channels > 1:
+                plane = fn.slice(pixels, start=self.size * channel, shape=self.size, axes=[0])
+            if self.augment:
+                plane = fn.experimental.warp_perspective(
+                    plane, matrix=inputs["matrix"], border_mode="reflect", pixel_origin="corner"
+                )
+            plane = self.finish_plane(plane, inputs, channel) if gpu else plane
+            made.append(fn.reshape(plane, src_dims=[2, 0, 1], layout="CHW"))  # of one channel, so that nothing moves
+        page = made[0] if self.channels == 1 else fn.cat(*made, axis=0)
+        return page, *(inputs[name] for name in self.made(gpu=gpu)[1:])
+
+    def finish(self, made: dict[str, Tensor], banks: Mapping[str, NoiseBank], *, gpu: bool) -> dict[str, Tensor]:
+        page, row = made["page"], made["row"]
+        if gpu:
+            return {"page": page.expand(-1, self.colours, -1, -1) if self.channels == 1 else page, "row": row}
+        told = {name: made[name].view(-1, self.channels) for name in (*LEVELS, *LIGHT[:2]) if name in made}
+        light = None
+        if self.augment:
+            noise = torch.from_numpy(banks["noise"].values)
+            light = Light(factor=told["factor"], offset=told["offset"], noise_first=made["noise_first"], noise=noise)
+        page = finish_pages(
+            page,
+            black=told["black"],
+            span=told["range"],
+            light=light,
+            mean=self.mean,
+            std=self.std,
+            colours=self.colours,
+            memory=self.memory,
+        )
+        return {"page": page, "row": row}
+
+    def finish_plane(self, pixels: Any, inputs: Mapping[str, Any], channel: int) -> Any:
+        """What `finish_pages` makes of one channel, by DALI: stored levels (size, size, 1) -> float32."""
+        from nvidia.dali import fn, types
+        from nvidia.dali import math as dali_math
+
+        def linear(x, factor, shift):
+            """factor * x + shift in one pass."""
+            return fn.brightness_contrast(x, brightness=factor, brightness_shift=shift, dtype=types.FLOAT)
+
+        def clip(x):
+            return dali_math.max(dali_math.min(x, 1.0), 0.0)
+
+        given = {name: inputs[name] if self.channels == 1 else inputs[name][channel] for name in (*LEVELS, *LIGHT[:2])}
+        # casts and scales to 0..1 in one pass
+        page = fn.crop_mirror_normalize(pixels, mean=given["black"], std=given["range"], output_layout="HWC", dtype=types.FLOAT)
+        page = clip(page)
+        if self.augment:
+            noise = inputs["noise"] if self.channels == 1 else inputs["noise"][:, :, channel : channel + 1]
+            page = clip(linear(page, given["factor"], given["offset"]) + noise)
+        return linear(page, 1 / self.std, -self.mean / self.std)
 
     def _decode(self, encoded: Any, device: str) -> Any:
         """Pages (channels * size, size, 1) uint16 of encoded ones, each channel resized by itself."""

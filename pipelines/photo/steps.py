@@ -140,20 +140,20 @@ def read(inputs, sides, *, decoder: str):
     return pixels
 
 
-def normalise(picture, inputs):
-    """Subtract the mean, divide by the sd, to CHW."""
-    return fn.crop_mirror_normalize(picture, mean=inputs["mean"], std=inputs["std"], output_layout="CHW", dtype=types.FLOAT)
+def normalise(picture, inputs, *, layout: str):
+    """Subtract the mean, divide by the sd."""
+    return fn.crop_mirror_normalize(picture, mean=inputs["mean"], std=inputs["std"], output_layout=layout, dtype=types.FLOAT)
 
 
-def show(inputs, *, size: int, decoder: str):
+def show(inputs, *, size: int, decoder: str, layout: str):
     """The photograph for evaluation: whole, on black."""
     sides, first, _ = letterbox(inputs["image"], inputs["matrix"], fn.constant(fdata=1.0, shape=[]), size=size)
     pixels = read(inputs, sides, decoder=decoder)
     square = fn.slice(pixels, start=-first, shape=[size, size], axes=[0, 1], out_of_bounds_policy="pad", fill_values=0)
-    return normalise(square, inputs)
+    return normalise(square, inputs, layout=layout)
 
 
-def vary(inputs, *, size: int, decoder: str):
+def vary(inputs, *, size: int, decoder: str, layout: str):
     """The photograph for training: augmented by its draw."""
     x = inputs
     sides, _, matrix = letterbox(x["image"], x["matrix"], x["zoom"], size=size)
@@ -167,4 +167,4 @@ def vary(inputs, *, size: int, decoder: str):
     picture = add_grain(picture, x["use_grain"], x["luma"], x["luma_sd"], x["chroma"], x["chroma_sd"])
     picture = jpeg_compress(picture, x["use_jpeg"], x["quality"])
     picture = cutout(picture, x["use_cutout"], x["anchor"], x["shape"], x["fill"])
-    return normalise(pixel_dropout(picture, x["use_dropout"], x["keep"]), x)
+    return normalise(pixel_dropout(picture, x["use_dropout"], x["keep"]), x, layout=layout)

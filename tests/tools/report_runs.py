@@ -23,6 +23,7 @@ SECTIONS = [
     "training",
     "classes",
     "bouts",
+    "labels-from-probabilities",
     "trials",
     "ethograms",
     "keypoints",

@@ -26,6 +26,7 @@ def test_every_section_is_there_in_order_with_its_pictures(whole, report_runs):
         "training": 2,
         "classes": 2,
         "bouts": 0,
+        "labels-from-probabilities": 0,
         "trials": 0,
         "ethograms": 1,
         "keypoints": 3,

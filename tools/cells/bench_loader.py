@@ -181,7 +181,8 @@ def tarpon_steps(*, setup: Setup, augment: bool) -> Iterator[int]:
         labels=PageLabels(label=labels, hours=clock, target=clock),
     )
     for batch in data.batches(0, 0):  # too few pages for a batch are told
-        batch["clip"].contiguous()  # the three channels, which the loader only points at
+        if not batch["clip"].stride(2):
+            batch["clip"].contiguous()  # the three channels, which a GPU's loader only points at
         _wait(setup.device)
         yield len(batch["row"])
 

@@ -14,6 +14,7 @@ from tarpon.shards.page_planes import KEY
 from tarpon.tools.cells.report import GRADCAM, GRADCAM_OVER_TIME
 from tarpon.tools.evaluate import open_best, run_folder
 from tarpon.train.figures import style
+from tarpon.train.prediction_files import list_shares
 from tarpon.train.task import Batch, Problem
 from tarpon.train.tasks.cells.figures.heat import (
     HeatedPage,
@@ -48,7 +49,7 @@ def run(run: str, *, stacks: int = 3, times: int = 6, split: str = "test", data:
     if not isinstance(opened.problem.model, PageReader):
         raise ValueError(f"{folder} is a run of {opened.kind}; heat is drawn over the pages of cells runs")
     path = folder / "predictions" / f"{split}.npz"
-    if not path.exists():
+    if not list_shares(path):
         raise ValueError(f"{path}: no such file; let the training finish, or give another --split (val, test)")
     rows = load_rows(path)
     grey = {"mean": opened.options.mean, "std": opened.options.std}

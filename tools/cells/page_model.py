@@ -21,6 +21,7 @@ from tarpon.tools.evaluate import run_folder
 from tarpon.train.checkpoint import load_weights
 from tarpon.train.config import Run, parser_for
 from tarpon.train.engine import DistContext, cores
+from tarpon.train.prediction_files import list_shares
 from tarpon.train.tasks.cells import export
 from tarpon.train.tasks.cells.data import finish_pages, page_fields, page_graph
 from tarpon.train.tasks.cells.metrics.predictions import PageRows
@@ -71,7 +72,8 @@ class PageModel:
     def validation(self) -> PageRows | None:
         """What the run answered on its validation; None where its folder is not beside the checkpoint."""
         path = self.folder / "predictions" / "val.npz"
-        return read_predictions(path, {"infection_onset_hour": self.options.infection_onset_hour}) if path.exists() else None
+        there, config = list_shares(path), {"infection_onset_hour": self.options.infection_onset_hour}
+        return read_predictions(path, config) if there else None
 
 
 def load_model(path: Path, *, batch: int = 0, threads: int = 0) -> PageModel:

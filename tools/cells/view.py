@@ -10,6 +10,7 @@ from tarpon.shards.manifest import Manifest
 from tarpon.shards.sources.cells.timing import format_hours
 from tarpon.tools.cells.look import describe_colours, read_page
 from tarpon.tools.view.record import Album, Curve, Detail, Entry, finite
+from tarpon.train.prediction_files import list_shares
 from tarpon.train.tasks.cells.metrics.predictions import PageRows, load_rows
 
 INFECTED, HOURS, TRUE = "#D55E00", "#0072B2", "#888888"
@@ -27,7 +28,7 @@ class CellsAlbum(Album):
         self.predicted: dict[str, tuple[PageRows, int]] = {}  # key of a page -> file and place in it
         for split in ("val", "test"):
             path = None if run is None else run / "predictions" / f"{split}.npz"
-            if path is not None and path.is_file():
+            if path is not None and list_shares(path):
                 held = load_rows(path)
                 self.predicted |= {key: (held, place) for place, key in enumerate(held.key.tolist())}
         self.keys = manifest.column("key")

@@ -16,8 +16,9 @@ from tarpon.tools.report import ReportSections
 from tarpon.train.metrics.confusion import ratio
 from tarpon.train.metrics.names import score_keys
 from tarpon.train.tasks.fish.figures import attributes, orders
+from tarpon.train.tasks.fish.metrics.counts import CountedRows, average_gates, count_classes, count_rows
 from tarpon.train.tasks.fish.metrics.predictions import AttributeRows, load_rows
-from tarpon.train.tasks.fish.metrics.scores import THRESHOLD, average_gates, count_classes, count_habitats, label_f1
+from tarpon.train.tasks.fish.metrics.scores import THRESHOLD, count_habitats, label_f1
 
 HEADLINES = (  # name in metrics.json, label, what the number means
     ("acc_family", "Family accuracy", "images given the right family"),
@@ -38,13 +39,14 @@ def build_sections(record: Record, *, frames: None = None) -> list[tuple[str, st
     if record.split not in record.predictions:
         return [(heading, paragraph(NO_ROWS)) for heading in ("Families", "Orders", "Habitats", "Trophic level", "Gates")]
     rows, scores = load_rows(record.predictions[record.split]), record.metrics.get(record.split, {})
+    counted = count_rows(rows)
     return [
-        ("Families", _families(rows) + _worst(rows)),
+        ("Families", _families(counted) + _worst(rows)),
         ("Orders", _orders(rows, scores)),
-        ("Habitats", _habitats(rows, scores)),
-        ("Trophic level", _troph(rows, scores)),
+        ("Habitats", _habitats(counted, scores)),
+        ("Trophic level", _troph(counted, scores)),
         *([("Feeding path", _feeding(rows))] if rows.feeding is not None else []),
-        ("Gates", _gates(rows)),
+        ("Gates", _gates(counted)),
     ]
 
 
@@ -90,8 +92,8 @@ def _groups(features: FeatureTable, split: str) -> list[str]:
     return features.labels["group"].take(features.split(split)).to_pylist()
 
 
-def _families(rows: AttributeRows) -> str:
-    support, hits = count_classes(rows.family, rows.family_pred, len(rows.names.families))
+def _families(rows: CountedRows) -> str:
+    support, hits = rows.counts.family
     if not support.sum():
         return paragraph("No row has a known family.")
     images, limits = rows.names.train_images, (rows.names.common, rows.names.rare)
@@ -152,7 +154,7 @@ def _orders(rows: AttributeRows, scores: Mapping[str, float]) -> str:
     return paragraph(words) + embed_figure(orders.orders(rows), caption=caption)
 
 
-def _habitats(rows: AttributeRows, scores: Mapping[str, float]) -> str:
+def _habitats(rows: CountedRows, scores: Mapping[str, float]) -> str:
     known = (rows.habitat >= 0).all(1)
     if not known.any():
         return paragraph("No row has known habitats.")
@@ -179,7 +181,7 @@ def _habitats(rows: AttributeRows, scores: Mapping[str, float]) -> str:
     return table(header, lines) + paragraph(words) + embed_figure(attributes.habitats(rows), caption=caption)
 
 
-def _troph(rows: AttributeRows, scores: Mapping[str, float]) -> str:
+def _troph(rows: CountedRows, scores: Mapping[str, float]) -> str:
     known = np.isfinite(rows.troph)
     if not known.any():
         return paragraph("No row has a known trophic level.")
@@ -208,10 +210,10 @@ def _feeding(rows: AttributeRows) -> str:
     return table(("feeding path", "rows", "share", "share right"), lines) + paragraph(words)
 
 
-def _gates(rows: AttributeRows) -> str:
-    if rows.gates is None:
+def _gates(rows: CountedRows) -> str:
+    if rows.counts.gates is None:
         return paragraph("This model has no gates: its heads share nothing.")
-    mean, entropy = average_gates(rows.gates)
+    mean, entropy = average_gates(rows.counts)
     even = np.log(mean.shape[1])
     idle = np.flatnonzero(mean.max(0) < 0.5 / mean.shape[1])
     words = (

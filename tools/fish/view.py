@@ -7,6 +7,7 @@ import numpy as np
 
 from tarpon.shards.manifest import Manifest
 from tarpon.tools.view.record import Album, Answer, Detail, Entry
+from tarpon.train.prediction_files import list_shares
 from tarpon.train.tasks.fish.metrics.predictions import AttributeRows, load_rows
 from tarpon.train.tasks.fish.metrics.scores import THRESHOLD
 
@@ -21,7 +22,7 @@ class FishAlbum(Album):
         self.predicted: dict[str, tuple[AttributeRows, int]] = {}  # key -> file and place in it
         for split in ("val", "test"):
             path = None if run is None else run / "predictions" / f"{split}.npz"
-            if path is not None and path.is_file():
+            if path is not None and list_shares(path):
                 held = load_rows(path)
                 self.predicted |= {key: (held, place) for place, key in enumerate(held.key.tolist())}
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tarpon.models.temporal.tagger import FrameTagger
+from tarpon.pipelines.clip.gaps import fill_gaps
 from tarpon.pipelines.clip.stance import usual_distances
 from tarpon.pipelines.feed import StoredRow
 from tarpon.pipelines.loader import Loader
@@ -113,6 +114,8 @@ def list_inputs(model: FrameTagger, options: MouseOptions, points: list[str]) ->
     yield Port(name="valid", dtype="bool", shape=("B", "T"), holds="false on frames that fill up a shorter video")
     if model.pose is not None:
         holds = f"{', '.join(points)}: x, y in pixels of the source and likelihood; NaN or 0 where unknown"
+        if options.window.fill_gaps:
+            holds += f"; gaps of up to {options.window.fill_gaps} frames filled as pipelines.clip.gaps.fill_gaps does"
         yield Port(name="points", dtype="float32", shape=("B", "T", len(points), 3), holds=holds)
         yield Port(name="body", dtype="float32", shape=("B",), holds="body length in pixels of the source; 0: no track")
     if model.pose is not None and model.pose.features.stance:
@@ -151,7 +154,7 @@ def read_samples(request: Request) -> Iterator[Sample]:
 
 
 def read_points(loader: Loader, batch: Batch, *, count: int) -> tuple[Tensor, Tensor]:
-    """Stored points (B, T, K, 3) and body lengths (B,) of a batch of windows."""
+    """Points (B, T, K, 3), with gaps filled as the run fills them, and body lengths (B,) of a batch of windows."""
     manifest, reader = loader.feed.manifest, loader.feed.reader
     shape = (count, batch["pose"].shape[2], 3)
     points, bodies = torch.full((len(batch["row"]), *shape), float("nan")), torch.zeros(len(batch["row"]))
@@ -160,7 +163,9 @@ def read_points(loader: Loader, batch: Batch, *, count: int) -> tuple[Tensor, Te
         if row < 0 or not stored.value("keypoints_size"):
             continue
         index, _, _ = index_window_frames(trial=int(stored.value("frames")), start=start, frames=count, roll=0)
-        points[place] = torch.from_numpy(read_npy(stored.read("keypoints"))[index].copy())
+        trial = read_npy(stored.read("keypoints"))
+        filled = fill_gaps(trial, frames=loader.feed.fields.fill_gaps, likelihood=loader.feed.fields.likelihood)
+        points[place] = torch.from_numpy(filled[index].copy())
         bodies[place] = float(stored.value("body_length"))
     return points, bodies.nan_to_num(0.0)
 

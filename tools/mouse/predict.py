@@ -1,9 +1,10 @@
 """`tarpon predict mouse`: whole recordings through a trained model, streaming, with or without pose files."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import av
 
@@ -12,9 +13,13 @@ from tarpon.shards.quarantine import Fault, attempt
 from tarpon.shards.sources.mouse.pose_track import MAX_BLANK
 from tarpon.shards.sources.video.clips import probe
 from tarpon.shards.sources.video.files import find_videos
+from tarpon.tools.mouse.decide import read_rule
 from tarpon.tools.mouse.predict_extras import Extras
 from tarpon.tools.mouse.predict_pose import NO_POSE, UNUSED, PoseChoice, track_of
 from tarpon.tools.table import table
+
+if TYPE_CHECKING:
+    from tarpon.tools.mouse.tagging import Tagger
 
 
 def mouse(
@@ -28,6 +33,7 @@ def mouse(
     scorer: str | None = None,
     max_blank: float = MAX_BLANK,
     chunk: int = 360,
+    decide: Literal["argmax", "thresholds", "viterbi"] = "argmax",
     min_bout: int = 1,
     trial_frames: int = 0,
     formats: str = "csv",
@@ -46,37 +52,60 @@ def mouse(
         scorer: whose points, where several tracked a video; Tarpon's own predictions are taken only by DLC_tarpon.
         max_blank: largest share of a video's frames without any point; above it the pose file is refused.
         chunk: frames through the model at once; memory grows with it, answers do not change.
-        trial_frames: length of the trials in a recording; the stance (model.stance_frames) is then each trial's own. 0: none.
-        min_bout: frames; a shorter bout takes the action of its longer neighbour, in both tables. 1: no filter.
+        trial_frames: length of the trials in a recording; the stance (model.stance_frames) and decide's sequences are then each
+            trial's own. 0: none.
+        decide: how frames get their actions. argmax: the most probable; thresholds: the same with a weight a class, for macro
+            F1; viterbi: the best sequence, where changes cost. Those two are fitted to the run's answers in validation.
+        min_bout: frames; after decide, a shorter bout takes the action of its longer neighbour, in both tables. 1: no filter.
         formats: what else to write, by comma: boris (<stem>_boris.csv), deepethogram (<stem>_labels.csv), dlc
             (<stem>DLC_tarpon.csv with a likelihood column), nwb (<stem>.nwb). csv: our own tables, which are written anyway.
         annotated: <stem>_annotated.mp4: the video with points, class, probability and a strip of the classes over time.
     """
     which = PoseChoice(mode=pose, individual=individual, track=track, scorer=scorer, max_blank=max_blank)
     check_lengths(chunk=chunk, min_bout=min_bout, trial_frames=trial_frames)
-    from tarpon.tools.mouse.tagging import label, load_tagger  # here: --help and a mistake above need not wait for PyTorch
+    from tarpon.tools.mouse.tagging import load_tagger  # here: --help and a mistake above need not wait for PyTorch
 
     tagger, (paths, unused), target = load_tagger(Path(checkpoint)), videos_in(Path(videos)), Path(out)
     extras = Extras.parse(formats, annotated=annotated, regresses=tagger.model.keypoint is not None)
+    rule = None if decide == "argmax" else read_rule(Path(checkpoint), decide, classes=tagger.classes)
+    if rule:
+        print(f"labels by {rule.said}")
     target.mkdir(parents=True, exist_ok=True)
-    rows, bad, short, blind, begun = [], 0, 0, 0, time.perf_counter()
+    done, begun = Labelling(), time.perf_counter()
     with Progress(declared_frames(paths), what="predict", unit="frames") as progress:
-        ways = {"chunk": chunk, "trial_frames": trial_frames, "min_bout": min_bout, "extras": extras, "told": progress.update}
+        ways = {"chunk": chunk, "trial_frames": trial_frames, "rule": rule, "min_bout": min_bout, "extras": extras}
         for path in paths:
-            try:
-                xyl, told = track_of(path, tagger.points, which) if tagger.model.pose is not None else (None, UNUSED)
-                alone = xyl is None and tagger.model.pose is not None and pose == "auto"
-                frames, bouts, faults = label(path, tagger, xyl, target, **ways, note=NO_POSE if alone else None)
-                blind, short = blind + alone, short + bool(faults)
-                rows.append((path.name, frames, bouts, "; ".join([*faults, told])))
-            except (ValueError, av.error.FFmpegError) as error:
-                bad += 1
-                rows.append((path.name, "-", "-", str(error)))
-    rows += [(fault.file, "-", "-", f"not used: {fault.reason}") for fault in unused]
+            label_one(path, tagger, which, target, done, {**ways, "told": progress.update})
+    done.rows += [(fault.file, "-", "-", f"not used: {fault.reason}") for fault in unused]
     tagger.spent.total = time.perf_counter() - begun
-    print("\n".join(table(("video", "frames", "bouts", "pose"), rows)))
-    print(summarise(videos=len(paths), bad=bad, short=short, blind=blind, target=target, speed=tagger.spent.line()))
-    return 1 if bad or blind or short else 0
+    print("\n".join(table(("video", "frames", "bouts", "pose"), done.rows)))
+    print(summarise(done, videos=len(paths), target=target, speed=tagger.spent.line()))
+    return 1 if done.bad or done.blind or done.short else 0
+
+
+@dataclass
+class Labelling:
+    """What has been labelled so far."""
+
+    rows: list[tuple] = field(default_factory=list)  # video, frames, bouts, what to tell
+    bad: int = 0  # videos without labels
+    short: int = 0  # videos that are not whole
+    blind: int = 0  # videos without points, of a model that wants them
+
+
+def label_one(path: Path, tagger: "Tagger", which: PoseChoice, out: Path, done: Labelling, ways: Mapping[str, object]) -> None:
+    """Label one video and add it to `done`; `ways`: options of `tagging.label`."""
+    from tarpon.tools.mouse.tagging import label  # here: see `mouse`
+
+    try:
+        xyl, told = track_of(path, tagger.points, which) if tagger.model.pose is not None else (None, UNUSED)
+        alone = xyl is None and tagger.model.pose is not None and which.mode == "auto"
+        frames, bouts, faults = label(path, tagger, xyl, out, **ways, note=NO_POSE if alone else None)
+        done.blind, done.short = done.blind + alone, done.short + bool(faults)
+        done.rows.append((path.name, frames, bouts, "; ".join([*faults, told])))
+    except (ValueError, av.error.FFmpegError) as error:
+        done.bad += 1
+        done.rows.append((path.name, "-", "-", str(error)))
 
 
 def check_lengths(*, chunk: int, min_bout: int, trial_frames: int) -> None:
@@ -93,15 +122,15 @@ def declared_frames(paths: Sequence[Path]) -> int:
     return sum(counts) if all(counts) else 0
 
 
-def summarise(*, videos: int, bad: int, short: int, blind: int, target: Path, speed: str) -> str:
-    """The closing line; and a warning where a model that was trained with points saw none (`blind` videos)."""
-    lacking = f", {short} of them not whole" if short else ""
-    line = f"{videos - bad} of {videos} videos labelled{lacking} in {target}; {speed}"
-    if not blind:
+def summarise(done: Labelling, *, videos: int, target: Path, speed: str) -> str:
+    """The closing line; and a warning where a model that was trained with points saw none."""
+    lacking = f", {done.short} of them not whole" if done.short else ""
+    line = f"{videos - done.bad} of {videos} videos labelled{lacking} in {target}; {speed}"
+    if not done.blind:
         return line
     return (
-        f"{line}\nWARNING: {blind} of {videos} videos have no pose file, and this model was trained with points: their answers "
-        f"mean little, and each row of their tables says so. Track them first, or accept it with --pose none"
+        f"{line}\nWARNING: {done.blind} of {videos} videos have no pose file, and this model was trained with points: their "
+        f"answers mean little, and each row of their tables says so. Track them first, or accept it with --pose none"
     )
 
 

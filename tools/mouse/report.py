@@ -8,6 +8,7 @@ from tarpon.shards.reader import Reader
 from tarpon.shards.sources.video.clips import frames_at
 from tarpon.tools.html.document import embed_figure, number, paragraph, table
 from tarpon.tools.mouse.measured import MEASURED
+from tarpon.tools.mouse.report_rules import format_rules
 from tarpon.tools.record import Record
 from tarpon.tools.report import ReportSections
 from tarpon.tools.run_shards import open_run_shards
@@ -49,6 +50,7 @@ def build_sections(record: Record, *, frames: Frames | None = None) -> list[tupl
     return [
         ("Classes", _classes(trials, classes=classes, told=record.metrics.get(record.split, {}))),
         ("Bouts", _bouts(trials, classes=classes)),
+        ("Labels from probabilities", format_rules(record, trials, classes=classes)),
         ("Trials", _trial_table(trials, classes=classes)),
         ("Ethograms", _ethograms(trials, classes=classes)),
         ("Keypoints", _keypoints(trials, classes=classes, points=points, frames=frames)),

@@ -12,16 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tarpon.models.temporal.tagger import FrameTagger
-from tarpon.pipelines.clip.stance import usual_distances
-from tarpon.shards.sources.mouse.pose_points import body_length
 from tarpon.shards.sources.video import clips as video
 from tarpon.shards.sources.video.display import Display
 from tarpon.shards.sources.video.recording import Recording
 from tarpon.tools.mouse.label_files import write_actions, write_bouts, write_track
 from tarpon.tools.mouse.labelled import Labelled
+from tarpon.tools.mouse.pose_input import make_pose, measure_track
 from tarpon.tools.mouse.predict_extras import Extras
 from tarpon.train.checkpoint import load_weights
 from tarpon.train.config import parser_for
+from tarpon.train.tasks.mouse.decision.rule import Rule
 from tarpon.train.tasks.mouse.export import load
 from tarpon.train.tasks.mouse.metrics.bouts import merge_short
 from tarpon.train.tasks.mouse.options import MouseOptions
@@ -114,6 +114,7 @@ def label(
     out: Path,
     *,
     chunk: int,
+    rule: Rule | None = None,
     min_bout: int = 1,
     trial_frames: int = 0,
     note: str | None = None,
@@ -122,6 +123,7 @@ def label(
 ) -> tuple[int, int, list[str]]:
     """Predict one video in overlapping chunks, then write its files; the numbers of frames and of bouts, and what it lacks.
 
+    Frames are labelled by the rule (None: the most probable class), then short bouts are given to their neighbours.
     A note stands in a last column of both tables, in every row. `told` hears of every stretch how many frames it had.
 
     Pictures are let go as the video streams by. The answers are held to the end, for a short bout may be settled by what
@@ -135,7 +137,8 @@ def label(
     if not parts:
         raise ValueError("holds no frame that can be decoded")
     probs = np.concatenate([part for part, _ in parts])
-    actions = merge_short(probs.argmax(1), min_bout=min_bout)
+    labels = rule.label(probs, trial_frames=trial_frames) if rule else probs.argmax(1)
+    actions = merge_short(labels, min_bout=min_bout)
     write_actions(out / f"{path.stem}_predictions.csv", actions, probs, tagger.classes, note=note)
     bouts = write_bouts(out / f"{path.stem}_bouts.csv", actions, probs, tagger.classes, edges=recording.edges(), note=note)
     xy = None
@@ -154,7 +157,7 @@ def windows(
     held: list[Tensor] = []  # frames not yet let go, as (3, S, S) uint8
     first, done = 0, 0  # video frame of held[0]; frames answered
     reach, phase = tagger.reach, tagger.model.encoder.phase
-    scale, usual = body_length(xyl) if xyl is not None else float("nan"), stance_of(xyl, tagger.options, trial_frames)
+    track = None if xyl is None else measure_track(xyl, tagger.options, trial_frames=trial_frames)
     frames, display, more = iter(recording), Display(), True
     while more:
         begun = time.perf_counter()
@@ -167,7 +170,8 @@ def windows(
         ready = len(held) + first - done - (reach if more else 0)  # the last frames wait for what follows them
         if ready <= 0:
             continue
-        probs, xy = answer(tagger, torch.stack(held), pose_of(xyl, first, len(held), tagger, scale=scale, usual=usual))
+        pose = None if tagger.model.pose is None else make_pose(track, first, len(held), tagger.model.pose.features)
+        probs, xy = answer(tagger, torch.stack(held), None if pose is None else pose.to(tagger.device))
         low = done - first
         yield probs[low : low + ready], None if xy is None else xy[low : low + ready]
         done += ready
@@ -189,40 +193,11 @@ def picture(frame: av.VideoFrame, tagger: Tagger, info: video.VideoInfo, display
     return F.interpolate(pixels[None], (size, size), mode="bilinear", antialias=True)[0]
 
 
-def stance_of(xyl: np.ndarray | None, options: MouseOptions, trial_frames: int) -> np.ndarray | None:
-    """(T, K, K) usual distances of a recording in pixels, trial by trial; None without a track or without the comparison."""
-    if xyl is None or not options.model.stance_frames:
-        return None
-    trials = [xyl[first : first + trial_frames] for first in range(0, len(xyl), trial_frames)] if trial_frames else [xyl]
-    ways = {"frames": options.model.stance_frames, "likelihood": options.window.kp_likelihood}
-    return np.concatenate([usual_distances(trial, **ways) for trial in trials])
-
-
-def pose_of(
-    xyl: np.ndarray | None, first: int, count: int, tagger: Tagger, *, scale: float, usual: np.ndarray | None = None
-) -> Tensor | None:
-    """(1, T, K, `pose_width`): pose input of a stretch as `PoseFeatures` takes it; all invisible where there is no track."""
-    if tagger.model.pose is None:
-        return None
-    points, features = len(tagger.points), tagger.model.pose.features
-    part = np.zeros((count, points, features.pose_width), np.float32)
-    have = np.zeros((0, points, 3), np.float32) if xyl is None else xyl[first : first + count]
-    labelled = np.isfinite(have[..., :2]).all(-1)
-    if features.likelihood:
-        part[: len(have), :, -1] = np.where(labelled, have[..., 2], 0)
-    if xyl is not None and np.isfinite(scale) and scale > 0:
-        seen = labelled & (have[..., 2] >= tagger.options.window.kp_likelihood)
-        part[: len(have), :, :2] = np.where(seen[..., None], have[..., :2] / scale, 0)
-        part[: len(have), :, 2] = seen
-        if usual is not None:
-            part[: len(have), :, 3 : 3 + points] = usual[first : first + count] / scale
-    return torch.from_numpy(part)[None].to(tagger.device)
-
-
 @torch.no_grad()
 def answer(tagger: Tagger, frames: Tensor, pose: Tensor | None) -> tuple[np.ndarray, np.ndarray | None]:
     mean, std = (torch.tensor(v, device=tagger.device).view(3, 1, 1) for v in tagger.options.model.encoder.normalisation())
-    clip = (frames.to(tagger.device).float() / 255 - mean) / std
+    frames = frames.to(tagger.device).contiguous(memory_format=torch.channels_last)  # as in training; faster for convolutions
+    clip = (frames.float() / 255 - mean) / std
     inputs = {"clip": clip[None], "valid": torch.ones(1, len(frames), dtype=torch.bool, device=tagger.device)}
     if pose is not None:
         inputs["pose"] = pose

@@ -26,18 +26,30 @@ def bootstrap_interval(
     Returns:
         (low, high); (nan, nan) with fewer than two groups, whose spread cannot be known.
     """
-    if not 0 < level < 1 or resamples < 1:
-        raise ValueError(f"level={level} must be in (0, 1) and resamples={resamples} at least 1")
+    sums = resample_groups(counts, resamples=resamples, seed=seed)
+    return (float("nan"), float("nan")) if sums is None else percentile_interval(statistic(sums), level=level)
+
+
+def resample_groups(counts: np.ndarray, *, resamples: int, seed: int) -> np.ndarray | None:
+    """(resamples, ...) float64 sums of groups drawn again, as `bootstrap_interval` takes them; None with fewer than two."""
+    if resamples < 1:
+        raise ValueError(f"resamples={resamples} must be at least 1")
     counts = np.asarray(counts, np.float64)  # float64 holds whole numbers exactly to 2**53, and its product is BLAS
     counts = counts[counts.reshape(len(counts), -1).any(1)] if len(counts) else counts
     groups = len(counts)
     if groups < 2:
-        return float("nan"), float("nan")
+        return None
     drawn = np.random.default_rng(seed).integers(groups, size=(resamples, groups))
     cell = drawn + groups * np.arange(resamples)[:, None]
     weight = np.bincount(cell.ravel(), minlength=resamples * groups).reshape(resamples, groups)
     sums = weight.astype(np.float64) @ counts.reshape(groups, -1)
-    scores = statistic(sums.reshape(resamples, *counts.shape[1:]))
+    return sums.reshape(resamples, *counts.shape[1:])
+
+
+def percentile_interval(scores: np.ndarray, *, level: float = 0.95) -> tuple[float, float]:
+    """(low, high) of the (resamples,) scores that are defined; (nan, nan) without any."""
+    if not 0 < level < 1:
+        raise ValueError(f"level={level} must be in (0, 1)")
     scores = scores[np.isfinite(scores)]
     if not len(scores):
         return float("nan"), float("nan")

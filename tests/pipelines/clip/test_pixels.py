@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from tarpon.pipelines.clip import pixels
-from tarpon.pipelines.clip.pixels import BATCHES, Memory, finish_clips
+from tarpon.pipelines.clip.pixels import finish_clips
+from tarpon.pipelines.last_pass import BATCHES, Memory
 from tarpon.pipelines.noise import NoiseBank
 
 CLIPS, T, H, W = 4, 5, 6, 7

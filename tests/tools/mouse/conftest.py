@@ -85,3 +85,21 @@ def read_rows(path: Path) -> list[list[str]]:
 def rows_of() -> Callable[[Path], list[list[str]]]:
     """A CSV file's rows as text."""
     return read_rows
+
+
+def draw_noisy(seed: int, *, group: str = "a", answers: int = 0, count: int = 6, frames: int = 240) -> list[Trial]:
+    """Trials of six classes, bouts of 20 frames, with answers so noisy that argmax tears them; `answers` seeds those alone."""
+    rng, noise = np.random.default_rng(seed), np.random.default_rng((seed, answers))
+    trials = []
+    for n in range(count):
+        actions = np.repeat(rng.permutation(np.tile(np.arange(6), 2)), 20)[:frames]
+        scores = 3 * np.eye(6)[actions] + 2 * noise.normal(size=(frames, 6))
+        probs = (np.exp(scores) / np.exp(scores).sum(1, keepdims=True)).astype(np.float32)
+        trials.append(Trial(key=f"{group}{n}", group=group, actions=actions, probs=probs, size=(64, 64)))
+    return trials
+
+
+@pytest.fixture(scope="session")
+def noisy_trials() -> Callable[..., list[Trial]]:
+    """`draw_noisy`."""
+    return draw_noisy

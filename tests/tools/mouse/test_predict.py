@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from tarpon.pipelines.clip.stance import usual_distances
 from tarpon.shards.sources.mouse.pose_points import MOUSE_POINTS
 from tarpon.shards.sources.mouse.pose_track import read_track
 from tarpon.shards.sources.video import clips as video
@@ -18,7 +17,7 @@ from tarpon.tools import cli
 from tarpon.tools.mouse import predict, tagging
 from tarpon.train.tasks.mouse import export as mouse_export
 from tarpon.train.tasks.mouse.metrics.bouts import merge_short
-from tarpon.train.tasks.mouse.options import ModelOptions, MouseOptions
+from tarpon.train.tasks.mouse.options import MouseOptions
 
 
 @pytest.mark.parametrize(
@@ -62,7 +61,8 @@ def test_chunks_do_not_change_the_answers(tmp_path, one_video, pose_input, pose,
 
 
 @pytest.mark.parametrize(
-    ("group", "name"), [("model", "stance_frames"), ("model", "likelihood_input"), ("loss", "lambda_boundary")]
+    ("group", "name"),
+    [("model", "stance_frames"), ("model", "likelihood_input"), ("loss", "lambda_boundary"), ("window", "fill_gaps")],
 )
 def test_a_checkpoint_from_before_an_option_opens(tmp_path, checkpoint, group, name):
     folder = tmp_path / "run"
@@ -71,34 +71,6 @@ def test_a_checkpoint_from_before_an_option_opens(tmp_path, checkpoint, group, n
     del held["args"]["rebuild"][group][name]
     torch.save(held, folder / mouse_export.NAME)
     assert not getattr(getattr(tagging.load_tagger(folder).options, group), name)
-
-
-@pytest.mark.parametrize("stance", [0, 60])
-def test_the_likelihood_is_the_last_number_of_each_point(tmp_path, checkpoint, stance):
-    tagger = tagging.load_tagger(checkpoint(tmp_path / "run", likelihood_input=True, stance_frames=stance).parent)
-    xyl = np.random.default_rng(0).random((20, 6, 3)).astype(np.float32)
-    xyl[3, 2] = np.nan, np.nan, 0
-    usual = tagging.stance_of(xyl, tagger.options, 0)
-    made = tagging.pose_of(xyl, 4, 20, tagger, scale=2.0, usual=usual)[0].cpu().numpy()
-    assert made.shape == (20, 6, 4 + 6 * bool(stance))
-    np.testing.assert_array_equal(made[:16, :, -1], xyl[4:, :, 2])
-    assert not made[16:].any()  # past the last row
-    if stance:
-        np.testing.assert_allclose(made[:16, :, 3:-1], usual[4:] / 2)
-    assert not tagging.pose_of(None, 0, 20, tagger, scale=float("nan")).any()
-
-
-def test_the_stance_is_that_of_the_trial_where_trials_are_told():
-    options = MouseOptions(model=ModelOptions(stance_frames=60))
-    xyl = np.random.default_rng(0).random((150, 3, 3)).astype(np.float32)
-    xyl[..., 2] = 1
-    made = tagging.stance_of(xyl, options, 60)
-    for first in (0, 60, 120):  # the last trial is cut short
-        trial = xyl[first : first + 60]
-        np.testing.assert_array_equal(made[first : first + 60], usual_distances(trial, frames=60, likelihood=0.9))
-    np.testing.assert_array_equal(tagging.stance_of(xyl, options, 0), usual_distances(xyl, frames=60, likelihood=0.9))
-    assert tagging.stance_of(xyl, MouseOptions(), 60) is None
-    assert tagging.stance_of(None, options, 60) is None
 
 
 def test_points_come_back_as_a_track_in_source_pixels(tmp_path, one_video, checkpoint, rows_of):

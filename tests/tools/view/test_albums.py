@@ -2,6 +2,8 @@
 
 import io
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,11 @@ from tarpon.shards.reader import Reader
 from tarpon.shards.sources.cells.pages import decode_tiff
 from tarpon.shards.sources.video.clips import frames_at
 from tarpon.tools.view.open import open_album
+from tarpon.train.prediction_files import share_path
 from tarpon.train.tasks.cells.metrics.predictions import load_rows
+from tarpon.train.tasks.cells.metrics.predictions import save_rows as save_pages
 from tarpon.train.tasks.fish.metrics.predictions import load_rows as load_fish
+from tarpon.train.tasks.fish.metrics.predictions import save_rows as save_fish
 from tarpon.train.tasks.mouse.metrics.trial import load_trials
 from tarpon.train.tasks.star.metrics.embeddings import GALLERY, QUERY, SearchOptions, load_embeddings, search_split
 
@@ -96,6 +101,25 @@ def test_a_fish_shows_answers_beside_labels(untrained_fish, fish_shards):
     assert order.predicted == held.names.orders[held.order_pred[0]]
     assert album.picture(number, 0)[0] == Reader(fish_shards).read(number, "jpg")
     album.close()
+
+
+@pytest.mark.parametrize(("task", "load", "save"), [("cells", load_rows, save_pages), ("fish", load_fish, save_fish)])
+def test_a_set_of_files_shows_as_one_does(task, load, save, request, fish_shards, tmp_path):
+    """Predictions of a run of three processes."""
+    run, data = request.getfixturevalue(f"untrained_{task}"), {"data": fish_shards.root} if task == "fish" else {}
+    shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("tensorboard", "checkpoints"))
+    path = tmp_path / "run" / "predictions" / "test.npz"
+    rows = load(path)
+    path.unlink()
+    for place, at in enumerate(np.array_split(np.arange(len(rows)), 3)):
+        own = replace(rows, **{name: getattr(rows, name)[at] for name in rows.arrays()})
+        save(share_path(path, place=place, places=3), own)
+    (one, _), (many, _) = (open_album(folder, **data) for folder in (run, tmp_path / "run"))
+    assert many.entries == one.entries
+    number = next(number for number, entry in enumerate(one.entries) if entry.predicted)
+    assert many.detail(number) == one.detail(number)
+    one.close()
+    many.close()
 
 
 def test_matches_of_a_star_are_those_that_the_scores_are_of(untrained_star):

@@ -161,7 +161,6 @@ def finish_pages(out: Batch, _split: str, *, columns: Mapping[str, torch.Tensor]
     # a page without one of its neighbours is not the page that was asked for: it is left out too
     row = torch.where((pages <= left_out(0)).any(1) & (row >= 0), left_out(0) - row, row)
     clip = out["page"].unflatten(0, (-1, window))
-    clip = clip.expand(-1, -1, COLOURS, -1, -1) if clip.shape[2] == 1 else clip
     labels_of_rows = {name: values[row.clamp(min=0)] for name, values in columns.items()}
     return {"clip": clip, "valid": pages >= 0, **labels_of_rows, "row": row}
 
@@ -177,6 +176,7 @@ def page_graph(run: Run, options: CellsOptions, manifest: Manifest | LazyManifes
         mean=options.mean,
         std=options.std,
         augment=training,
+        colours=COLOURS,
     )
 
 

@@ -15,6 +15,7 @@ import yaml
 from tarpon.shards import atomic
 from tarpon.shards.json_file import write_json
 from tarpon.train.figures import style
+from tarpon.train.prediction_files import list_shares
 from tarpon.train.tasks.cells.figures import curves, hours
 from tarpon.train.tasks.cells.metrics.control import describe_control, is_near_guess
 from tarpon.train.tasks.cells.metrics.intervals import describe_unit
@@ -74,7 +75,7 @@ def read_run(folder: Path) -> FinishedRun:
     """
     config = yaml.safe_load((folder / "run.yaml").read_text()) if (folder / "run.yaml").exists() else {}
     paths = {split: folder / "predictions" / f"{split}.npz" for split in SPLITS}
-    rows = {split: read_predictions(path, config) for split, path in paths.items() if path.exists()}
+    rows = {split: read_predictions(path, config) for split, path in paths.items() if list_shares(path)}
     if not rows:
         raise ValueError(f"{folder}: no predictions/test.npz or predictions/val.npz; give a run folder with a validation done")
     stored = _json(folder / "metrics.json")

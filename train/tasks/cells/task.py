@@ -53,7 +53,12 @@ def build(run: Run, options: CellsOptions, context: DistContext, *, encoders: di
         data=data,
         splits=("val", "test") if len(pages.rows["test"]) else ("val",),
         metric=lambda split: PageMetric(
-            pages.names, clamp_range=options.clamp_range, medians=pages.medians, onset=pages.onset(split)
+            pages.names,
+            clamp_range=options.clamp_range,
+            medians=pages.medians,
+            onset=pages.onset(split),
+            place=context.rank,
+            places=context.world,
         ),
         figures=draw_split,
         select="combined",

@@ -61,7 +61,9 @@ def build(run: Run, options: FishOptions, context: DistContext, *, encoders: dic
         loss=partial(attribute_losses, facts=facts, weights=options.task_weights(), smoothing=smoothing),
         data=fish_data(run, context, table=table, labels=labels, loader=loader, plan_kind=options.plan),
         splits=splits,
-        metric=lambda _: AttributeMetric(names, keys=keys, groups=groups, joint=options.joint_taxa),
+        metric=lambda _: AttributeMetric(
+            names, keys=keys, groups=groups, joint=options.joint_taxa, place=context.rank, places=context.world
+        ),
         figures=draw_split,
         select="composite",
         main=("acc_family", "balanced_acc_family", "acc_order", "auroc_habitat", "f1_habitat", "mae_troph"),

@@ -147,4 +147,5 @@ def clip_fields(options: MouseOptions, swap: tuple[int, ...], *, frames: int, no
         noise_sd=options.augment.noise_sd if noise and options.augment.noise_p else 0.0,
         stance_frames=options.model.stance_frames if options.model.pose_input else 0,
         with_likelihood=options.model.pose_input and options.model.likelihood_input,
+        fill_gaps=options.window.fill_gaps if options.model.pose_input else 0,
     )

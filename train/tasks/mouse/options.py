@@ -95,6 +95,9 @@ class WindowOptions:
     train_frames: int = 345  # frames of a training window
     val_frames: int = 345  # frames of the windows that tile a trial in evaluation
     kp_likelihood: float = 0.9  # likelihood below which a tracked point is invisible
+    # frames for which a point may be lost and the model still be given one, on the straight line between where it was seen
+    # before and after; 0 = a lost point is invisible, as published
+    fill_gaps: int = 0
     rare_boost: bool = True  # windows with rare classes come more often
     rare_threshold_share: float = 0.02  # a class under this share of labelled frames is rare
     rare_boost_cap: float = 30.0  # how many times as often such a window comes, at most
@@ -105,6 +108,8 @@ class WindowOptions:
                 f"window: train_frames={self.train_frames} and val_frames={self.val_frames} must be at least 2, "
                 f"kp_likelihood={self.kp_likelihood} in [0, 1]"
             )
+        if self.fill_gaps < 0:
+            raise ValueError(f"window.fill_gaps={self.fill_gaps} must be 0 (no gap is filled) or a number of frames")
         if self.rare_boost_cap < 1 or not 0 <= self.rare_threshold_share <= 1:
             raise ValueError(f"window: rare_boost_cap={self.rare_boost_cap} must be at least 1, rare_threshold_share in [0, 1]")
 

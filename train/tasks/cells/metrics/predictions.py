@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from tarpon.shards import atomic
+from tarpon.train.packed_rows import sort_answered
+from tarpon.train.prediction_files import list_shares
 
 FORMAT = 1  # of the file; raised when its fields change
 CONDITIONS = ("uninfected", "infected")  # by label
@@ -20,6 +22,7 @@ THRESHOLD = 0.5  # of the probability of infection: infected from here on
 # Our field -> its name in the file. The first four are as published, where cls_preds holds probabilities.
 STORED = {"predicted": "time_preds", "target": "time_targets", "prob": "cls_preds", "label": "cls_targets"}
 WORDS = ("key", "stack", "well", "position", "path")
+WHOLE = ("page", "label")  # int64; what is neither is float32
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,15 +43,18 @@ class PageNames:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PageRows:
-    """Truth and answer of every page, each page once. Checked when made (ValueError)."""
+    """Truth and answer of every page, each page once. Checked when made (ValueError).
+
+    Of pages that other processes answered there are neither key nor path nor number: no score and no figure needs them.
+    """
 
     clamp_range: tuple[float, float]  # hours, of targets and of what is reported as predicted
-    key: np.ndarray  # (N,) str
+    key: np.ndarray | None = None  # (N,) str
     stack: np.ndarray  # (N,) str, the unit of the bootstrap
     well: np.ndarray  # (N,) str
     position: np.ndarray  # (N,) str
-    path: np.ndarray  # (N,) str
-    page: np.ndarray  # (N,) int64
+    path: np.ndarray | None = None  # (N,) str
+    page: np.ndarray | None = None  # (N,) int64
     label: np.ndarray  # (N,) int64, 1 infected
     prob: np.ndarray  # (N,) float32 of infection; not float16, which rounds 0.49999 up to a yes
     clock: np.ndarray  # (N,) float32 hours since the first page
@@ -60,12 +66,14 @@ class PageRows:
 
     def __post_init__(self) -> None:
         if self.onset is None:
-            object.__setattr__(self, "onset", np.full(self.key.shape, np.nan, np.float32))
-        if not len(self.key):
+            object.__setattr__(self, "onset", np.full(self.label.shape, np.nan, np.float32))
+        if not len(self.label):
             raise ValueError("no pages: the split is empty; look at the manifest's split column")
         for name in self.arrays():
-            if getattr(self, name).shape != self.key.shape:
-                raise ValueError(f"{name} is {getattr(self, name).shape}, key is {self.key.shape}; one value a page is needed")
+            if getattr(self, name).shape != self.label.shape:
+                raise ValueError(
+                    f"{name} is {getattr(self, name).shape}, label is {self.label.shape}; one value a page is needed"
+                )
         if not np.isin(self.label, (0, 1)).all():
             raise ValueError(f"label must be 0 (uninfected) or 1 (infected), got {np.unique(self.label).tolist()}")
         for name in ("prob", "predicted", "target", "clock"):
@@ -77,11 +85,11 @@ class PageRows:
                 raise ValueError(f"{name} leaves clamp_range={[low, high]}; clamp before scoring")
 
     def __len__(self) -> int:
-        return len(self.key)
+        return len(self.label)
 
     def arrays(self) -> list[str]:
-        """Names of the (N,) fields."""
-        return [field.name for field in fields(self) if field.name != "clamp_range"]
+        """Names of the (N,) fields that are there."""
+        return [field.name for field in fields(self) if field.name != "clamp_range" and getattr(self, field.name) is not None]
 
     def error(self) -> np.ndarray:
         """(N,) float64 predicted - true hours."""
@@ -120,15 +128,36 @@ def find_one_well_classes(*parts: PageRows) -> tuple[str, ...]:
 
 def save_rows(path: Path, rows: PageRows) -> None:
     """Write everything the scores are computed from to one compressed npz."""
-    arrays = {name: getattr(rows, name) for name in rows.arrays()}
-    arrays = {STORED.get(name, name): np.array(array, str) if name in WORDS else array for name, array in arrays.items()}
+    _write(path, {name: getattr(rows, name) for name in rows.arrays()}, clamp_range=rows.clamp_range)
+
+
+def save_no_rows(path: Path, *, clamp_range: tuple[float, float]) -> None:
+    """As `save_rows`, of a process that answered no page: one file of a set."""
+    kinds = dict.fromkeys(WORDS, str) | dict.fromkeys(WHOLE, np.int64)
+    names = [field.name for field in fields(PageRows) if field.name != "clamp_range"]
+    _write(path, {name: np.empty(0, kinds.get(name, np.float32)) for name in names}, clamp_range=clamp_range)
+
+
+def _write(path: Path, arrays: Mapping[str, np.ndarray], *, clamp_range: tuple[float, float]) -> None:
+    stored = {STORED.get(name, name): np.array(array, str) if name in WORDS else array for name, array in arrays.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic.replace(path) as draft, open(draft, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, format=np.array(FORMAT), clamp_range=np.array(rows.clamp_range), **arrays)
+        np.savez_compressed(file, allow_pickle=False, format=np.array(FORMAT), clamp_range=np.array(clamp_range), **stored)
 
 
 def load_rows(path: Path) -> PageRows:
-    """Read a file of `save_rows`; ValueError in one line when it is something else. Files of earlier versions know no onset."""
+    """Read a file of `save_rows`, or the files of a set, in their order; ValueError in one line when it is something else.
+
+    Files of earlier versions know no onset.
+    """
+    held = [_read(file) for file in list_shares(path) or [path]]
+    clamp_range, first = held[0]
+    arrays = {name: np.concatenate([own[name] for _, own in held]) for name in first}
+    return PageRows(clamp_range=clamp_range, **arrays)
+
+
+def _read(path: Path) -> tuple[tuple[float, float], dict[str, np.ndarray]]:
+    """(clamp range, field -> array) of one file."""
     with Path(path).open("rb") as file:
         if not zipfile.is_zipfile(file):
             raise ValueError(f"{path}: not an npz file of predictions, or cut short; write it again")
@@ -139,7 +168,7 @@ def load_rows(path: Path) -> PageRows:
             arrays = {name: stored[name] for name in stored.files if name not in ("format", "clamp_range")}
             low, high = stored["clamp_range"].tolist()
     ours = {theirs: name for name, theirs in STORED.items()}
-    return PageRows(clamp_range=(low, high), **{ours.get(name, name): array for name, array in arrays.items()})
+    return (low, high), {ours.get(name, name): array for name, array in arrays.items()}
 
 
 def save_metadata(path: Path, rows: PageRows) -> None:
@@ -180,14 +209,14 @@ def join_batches(
         ValueError: a row is there twice, or there is none.
     """
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {"row": np.empty(0, int)}
-    given = len(whole["row"])
-    row, first = np.unique(whole.pop("row"), return_index=True)
-    if len(row) != given:
-        raise ValueError(f"{given - len(row)} pages of the split were answered more than once; drop the repeats before scoring")
-    if not given:
-        raise ValueError("no pages: the split is empty; look at the manifest's split column")
-    picked = {name: value[first] for name, value in whole.items()}
-    own = np.array(medians[1:], np.float32)[picked["label"]]
-    constant = np.full(given, medians[0], np.float32)
-    begins = np.asarray(onset, np.float32)[row] if np.ndim(onset) else np.full(given, onset, np.float32)
-    return PageRows(clamp_range=clamp_range, constant=constant, constant_class=own, onset=begins, **picked, **names.at(row))
+    row, order = sort_answered(whole.pop("row"), unit="pages")
+    picked = {name: value[order] for name, value in whole.items()}
+    begins = np.asarray(onset, np.float32)[row] if np.ndim(onset) else np.full(len(row), onset, np.float32)
+    constants = constant_answers(picked["label"], medians)
+    return PageRows(clamp_range=clamp_range, onset=begins, **constants, **picked, **names.at(row))
+
+
+def constant_answers(label: np.ndarray, medians: tuple[float, float, float]) -> dict[str, np.ndarray]:
+    """What always telling a median would answer pages of these labels (N,): `constant` and `constant_class` of PageRows."""
+    own = np.array(medians[1:], np.float32)[label]
+    return {"constant": np.full(len(label), medians[0], np.float32), "constant_class": own}

@@ -8,16 +8,15 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from tarpon.train.figures import style
 from tarpon.train.metrics.confusion import ratio
-from tarpon.train.tasks.fish.metrics.predictions import AttributeRows
-from tarpon.train.tasks.fish.metrics.scores import average_gates, count_classes
+from tarpon.train.tasks.fish.metrics.counts import CountedRows, average_gates
 
 BUCKET_COLOURS = {"common": "#0072B2", "medium": "#E69F00", "rare": "#D55E00", "unseen": "#777777"}
 SPREAD_SEED = 0  # points with the same number of images lie beside each other, always in the same places
 
 
-def gates(rows: AttributeRows) -> Figure:
+def gates(rows: CountedRows) -> Figure:
     """Mean weight of each expert in each task's mix; beside the names the mean entropy in nats, and what an even mix has."""
-    mean, entropy = average_gates(rows.gates)
+    mean, entropy = average_gates(rows.counts)
     tasks, experts = mean.shape
     figure = Figure(figsize=(2.9 + 0.9 * experts, 1.3 + 0.62 * tasks), layout="constrained")
     axes = figure.subplots()
@@ -34,12 +33,12 @@ def gates(rows: AttributeRows) -> Figure:
     return figure
 
 
-def families(rows: AttributeRows) -> Figure:
+def families(rows: CountedRows) -> Figure:
     """Recall of each family over its training images, log x; the area of a point goes with its rows in this split.
 
     A family without training images stands left of 1.
     """
-    support, hits = count_classes(rows.family, rows.family_pred, len(rows.names.families))
+    support, hits = rows.counts.family
     images = rows.names.train_images
     figure = Figure(figsize=(8.0, 4.6), layout="constrained")
     axes = figure.subplots()
@@ -70,7 +69,7 @@ def families(rows: AttributeRows) -> Figure:
     return figure
 
 
-def habitats(rows: AttributeRows) -> Figure:
+def habitats(rows: CountedRows) -> Figure:
     """ROC curve of each habitat on the rows where habitats are known; a label that is always or never there has none."""
     known = (rows.habitat >= 0).all(1)
     truth, prob = rows.habitat[known], rows.habitat_prob[known]
@@ -97,7 +96,7 @@ def habitats(rows: AttributeRows) -> Figure:
     return figure
 
 
-def troph(rows: AttributeRows) -> Figure:
+def troph(rows: CountedRows) -> Figure:
     """Predicted over true trophic level as a map of counts (many rows have one value), with the line of equality."""
     known = np.isfinite(rows.troph)
     true, said = rows.troph[known], rows.troph_pred[known]

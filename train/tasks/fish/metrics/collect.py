@@ -1,4 +1,7 @@
-"""Model outputs of batches of rows, from every process, put together into one scored split."""
+"""Model outputs of batches of rows, put together where they were answered; what scores are made of meets on rank 0.
+
+Each process keeps, counts and writes its own rows.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,10 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tarpon.train.prediction_files import share_path
 from tarpon.train.task import Result
 from tarpon.train.tasks.fish.joint_taxa import choose_together
-from tarpon.train.tasks.fish.metrics.predictions import AttributeNames, join_batches, save_rows
-from tarpon.train.tasks.fish.metrics.scores import score
+from tarpon.train.tasks.fish.metrics.counts import CountedRows, count_rows
+from tarpon.train.tasks.fish.metrics.predictions import AttributeNames, AttributeRows, join_batches, save_no_rows, save_rows
+from tarpon.train.tasks.fish.metrics.scores import score_counted
+from tarpon.train.tasks.fish.metrics.shares import AttributePart, join_parts, take_part
 
 
 class AttributeMetric:
@@ -19,7 +25,8 @@ class AttributeMetric:
     Args:
         keys, groups: (rows of the table,) str, by the `row` of a batch.
         joint: family and order are chosen together.
-        resamples: of the bootstrap; 0 leaves its intervals out (0.2 s each at 9,000 groups).
+        resamples: of the bootstrap; 0 leaves its intervals out (0.2 s at 9,000 groups).
+        place, places: of this process among those that score the split.
     """
 
     def __init__(
@@ -30,10 +37,13 @@ class AttributeMetric:
         groups: np.ndarray,
         joint: bool = False,
         resamples: int = 1000,
+        place: int = 0,
+        places: int = 1,
     ) -> None:
         self._names, self._keys, self._groups, self._joint = names, keys, groups, joint
-        self._resamples = resamples
-        self._parts: list[dict[str, np.ndarray]] = []
+        self._resamples, self._place, self._places = resamples, place, places
+        self._batches: list[dict[str, np.ndarray]] = []
+        self._own: AttributeRows | None = None
 
     def add(self, out: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
         """out: family (B, F), order (B, O), habitat (B, L), troph (B, 1), feeding (B, 2) and gates (B, K, E) where there
@@ -53,21 +63,32 @@ class AttributeMetric:
             arrays |= {"feeding": batch["feeding"].long(), "feeding_pred": out["feeding"].argmax(1)}
         if "gates" in out:
             arrays["gates"] = out["gates"].float()
-        self._parts.append({name: value[real].detach().cpu().numpy() for name, value in arrays.items()})
+        self._batches.append({name: value[real].detach().cpu().numpy() for name, value in arrays.items()})
 
-    def part(self) -> list[dict[str, np.ndarray]]:
-        """What this process has collected."""
-        return self._parts
+    def part(self) -> CountedRows | AttributePart | None:
+        """What the scores need of this process; None where it has no row."""
+        batches, self._batches = self._batches, []
+        numbers = np.sort(np.concatenate([np.empty(0, np.int64), *(batch["row"] for batch in batches)]))
+        if not len(numbers):
+            return None
+        self._own = join_batches(batches, names=self._names, keys=self._keys, groups=self._groups)
+        counted = count_rows(self._own)
+        return counted if self._places == 1 else take_part(numbers, counted)
 
-    def read(self, parts: list[list[dict[str, np.ndarray]]]) -> Result:
+    def read(self, parts: list[CountedRows | AttributePart | None]) -> Result:
         """The scored split of the parts of all processes; ValueError where a row comes twice or none is there."""
-        batches = [batch for part in parts for batch in part]
-        rows = join_batches(batches, names=self._names, keys=self._keys, groups=self._groups)
+        held = [part for part in parts if part is not None]
+        alone = self._places == 1 and len(held) == 1
+        rows = held[0] if alone else join_parts(held, names=self._names, groups=self._groups)
+        return Result(scalars=score_counted(rows, resamples=self._resamples), save=self.save, rows=rows, files=self._places)
 
-        def save(path: Path) -> None:
-            save_rows(path, rows)
-
-        return Result(scalars=score(rows, resamples=self._resamples), save=save, rows=rows)
+    def save(self, path: Path) -> None:
+        """Write this process's rows, of several into its own file beside `path`."""
+        own = share_path(path, place=self._place, places=self._places)
+        if self._own is None:
+            save_no_rows(own, self._names)
+        else:
+            save_rows(own, self._own)
 
 
 def rank_families(scores: Tensor, label: Tensor) -> dict[str, Tensor]:

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from tarpon.shards import atomic
+from tarpon.train.packed_rows import sort_answered
+from tarpon.train.prediction_files import list_shares
 
 FORMAT = 1  # of the file; raised when its fields change
 COMMON, RARE = 100, 10  # training images: a family is common from the first on, rare below the second, medium between
@@ -112,29 +114,45 @@ def join_batches(
         ValueError: a row is there twice.
     """
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {"row": np.empty(0, int)}
-    row, first = np.unique(whole.pop("row"), return_index=True)
-    given = sum(len(part["row"]) for part in parts)
-    if len(row) != given:
-        raise ValueError(f"{given - len(row)} rows of the split were answered more than once; drop the repeats before scoring")
-    if not given:
-        raise ValueError("no rows: the split is empty; look at the manifest's split column")
-    picked = {name: value[first] for name, value in whole.items()}
+    row, order = sort_answered(whole.pop("row"), unit="rows")
+    picked = {name: value[order] for name, value in whole.items()}
     return AttributeRows(names=names, key=np.asarray(keys)[row], group=np.asarray(groups)[row], **picked)
 
 
 def save_rows(path: Path, rows: AttributeRows) -> None:
     """Write everything the scores are computed from to one compressed npz."""
-    names = rows.names
+    _write(path, rows.names, {name: getattr(rows, name) for name in rows.arrays()})
+
+
+def save_no_rows(path: Path, names: AttributeNames) -> None:
+    """As `save_rows`, of a process that answered no row: one file of a set, without gates."""
+    words, numbers, labels = ("key", "group"), ("family_confidence", "troph", "troph_pred"), (0, len(names.habitats))
+    kinds = dict.fromkeys(words, str) | dict.fromkeys(numbers, np.float32)
+    arrays = {field.name: np.empty(0, kinds.get(field.name, np.int64)) for field in fields(AttributeRows)}
+    del arrays["names"], arrays["gates"]
+    if not names.feedings:
+        del arrays["feeding"], arrays["feeding_pred"]
+    _write(path, names, arrays | {"habitat": np.empty(labels, np.int64), "habitat_prob": np.empty(labels, np.float32)})
+
+
+def _write(path: Path, names: AttributeNames, rows: Mapping[str, np.ndarray]) -> None:
     arrays = {f"names/{name}": np.array(getattr(names, name), dtype=str) for name in NAMES}
     arrays |= {f"names/{name}": np.asarray(getattr(names, name)) for name in NUMBERS}
-    arrays |= {name: getattr(rows, name) for name in rows.arrays()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic.replace(path) as draft, open(draft, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, format=np.array(FORMAT), **arrays)
+        np.savez_compressed(file, allow_pickle=False, format=np.array(FORMAT), **arrays, **rows)
 
 
 def load_rows(path: Path) -> AttributeRows:
-    """Read a file of `save_rows`; ValueError in one line when it is something else."""
+    """Read a file of `save_rows`, or the files of a set, in their order; ValueError in one line when it is something else."""
+    held = [_read(file) for file in list_shares(path) or [path]]
+    names, first = held[0]
+    some = [rows for _, rows in held if len(rows["family_pred"])] or [first]  # a file without rows has no gates
+    return AttributeRows(names=names, **{name: np.concatenate([rows[name] for rows in some]) for name in some[0]})
+
+
+def _read(path: Path) -> tuple[AttributeNames, dict[str, np.ndarray]]:
+    """(names, field -> array) of one file."""
     with Path(path).open("rb") as file:
         if not zipfile.is_zipfile(file):
             raise ValueError(f"{path}: not an npz file of predictions, or cut short; write it again")
@@ -146,4 +164,4 @@ def load_rows(path: Path) -> AttributeRows:
     names = {name.removeprefix("names/"): arrays.pop(name) for name in list(arrays) if name.startswith("names/")}
     words = {name: tuple(names.pop(name).tolist()) for name in NAMES}
     limits = {name: int(names.pop(name)) for name in ("common", "rare")}
-    return AttributeRows(names=AttributeNames(**words, **limits, **names), **arrays)
+    return AttributeNames(**words, **limits, **names), arrays

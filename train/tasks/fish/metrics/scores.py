@@ -5,14 +5,15 @@ N rows, F families, L habitats, K tasks, E experts, G groups, R resamples.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from tarpon.train.metrics.bootstrap import bootstrap_interval
+from tarpon.train.metrics.bootstrap import percentile_interval, resample_groups
 from tarpon.train.metrics.confusion import ratio
 from tarpon.train.metrics.names import score_keys
+from tarpon.train.tasks.fish.metrics.counts import TAXA, AttributeCounts, CountedRows, average_gates, count_rows
 from tarpon.train.tasks.fish.metrics.predictions import AttributeRows
 
 THRESHOLD = 0.5  # of a habitat's probability: a yes from here on
@@ -35,11 +36,16 @@ def score(rows: AttributeRows, *, resamples: int = 1000, seed: int = 0) -> dict[
         resamples: of the bootstrap; 0: no intervals.
         seed: of the bootstrap.
     """
+    return score_counted(count_rows(rows), resamples=resamples, seed=seed)
+
+
+def score_counted(rows: CountedRows, *, resamples: int = 1000, seed: int = 0) -> dict[str, float]:
+    """`score` of rows that were counted, perhaps by several processes."""
     out = {"rows": float(len(rows))}
     out |= _taxon_scores(rows)
     out |= _habitat_scores(rows)
     out |= _troph_scores(rows)
-    out |= _gate_scores(rows)
+    out |= _gate_scores(rows.counts, tasks=rows.names.tasks)
     out["composite"] = combine_scores(out)
     if resamples:
         out |= _intervals(rows, resamples=resamples, seed=seed)
@@ -52,19 +58,12 @@ def combine_scores(scores: Mapping[str, float]) -> float:
     return sum(parts) if parts else math.nan
 
 
-def count_classes(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """(C,) int64 known rows of each true class, and how many of them are right."""
-    known = truth >= 0
-    right = known & (truth == predicted)
-    return np.bincount(truth[known], minlength=num_classes), np.bincount(truth[right], minlength=num_classes)
-
-
 def mean_recall(hits: np.ndarray, support: np.ndarray) -> float:
     """Mean over the classes that occur of the share of their rows that is right; NaN without any. Both (C,)."""
     return ratio(np.nansum(ratio(hits, support)), (support > 0).sum())
 
 
-def count_habitats(rows: AttributeRows) -> np.ndarray:
+def count_habitats(rows: AttributeRows | CountedRows) -> np.ndarray:
     """(N, L, 3) bool: both yes, true yes, predicted yes; all False where unknown."""
     known = (rows.habitat >= 0).all(1)[:, None]
     true, said = known & (rows.habitat == 1), known & (rows.habitat_prob >= THRESHOLD)
@@ -83,36 +82,29 @@ def mean_f1(counts: np.ndarray) -> np.ndarray:
     return ratio(np.nansum(f1, -1), np.isfinite(f1).sum(-1))
 
 
-def average_gates(gates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N, K, E) -> (K, E) mean weights, (K,) mean over rows of the entropy of a row's weights, in nats."""
-    gates = gates.astype(np.float64)
-    share = np.log(gates, out=np.zeros_like(gates), where=gates > 0)
-    return gates.mean(0), np.abs(gates * share).sum(-1).mean(0)
-
-
-def _taxon_scores(rows: AttributeRows) -> dict[str, float]:
-    out = {}
-    for taxon, classes in (("family", rows.names.families), ("order", rows.names.orders)):
-        support, hits = count_classes(getattr(rows, taxon), getattr(rows, f"{taxon}_pred"), len(classes))
+def _taxon_scores(rows: CountedRows) -> dict[str, float]:
+    out, counts = {}, rows.counts
+    for taxon in TAXA:
+        support, hits = getattr(counts, taxon)
         out[f"acc_{taxon}"] = ratio(hits.sum(), support.sum())
         out[f"balanced_acc_{taxon}"] = mean_recall(hits, support)
-    support, hits = count_classes(rows.family, rows.family_pred, len(rows.names.families))
+    support, hits = counts.family
     trained = rows.names.train_images > 0
     out["balanced_acc_family_trained"] = mean_recall(hits[trained], support[trained])
     for name, members in rows.names.buckets().items():
         out[f"acc_family_{name}"] = ratio(hits[members].sum(), support[members].sum())
         out[f"balanced_acc_family_{name}"] = mean_recall(hits[members], support[members])
         out[f"rows_family_{name}"] = support[members].sum()
-    out["acc5_family"] = ratio(((rows.family_rank >= 0) & (rows.family_rank < 5)).sum(), support.sum())
-    expected = rows.names.family_order[rows.family_pred]
-    out["consistency"] = ratio((expected == rows.order_pred)[expected >= 0].sum(), (expected >= 0).sum())
-    if rows.feeding is not None:
-        known = rows.feeding >= 0
-        out["acc_feeding"] = ratio((rows.feeding == rows.feeding_pred)[known].sum(), known.sum())
+    out["acc5_family"] = ratio(counts.near, support.sum())
+    told, agreeing = counts.consistent
+    out["consistency"] = ratio(agreeing, told)
+    if counts.feeding is not None:
+        known, right = counts.feeding
+        out["acc_feeding"] = ratio(right, known)
     return out
 
 
-def _habitat_scores(rows: AttributeRows) -> dict[str, float]:
+def _habitat_scores(rows: CountedRows) -> dict[str, float]:
     known = (rows.habitat >= 0).all(1)
     truth, prob = rows.habitat[known], rows.habitat_prob[known]
     f1 = label_f1(count_habitats(rows).sum(0))
@@ -129,7 +121,7 @@ def _habitat_scores(rows: AttributeRows) -> dict[str, float]:
     return out
 
 
-def _troph_scores(rows: AttributeRows) -> dict[str, float]:
+def _troph_scores(rows: CountedRows) -> dict[str, float]:
     known = np.isfinite(rows.troph)
     error = (rows.troph_pred - rows.troph)[known].astype(np.float64)
     return {
@@ -139,41 +131,33 @@ def _troph_scores(rows: AttributeRows) -> dict[str, float]:
     }
 
 
-def _gate_scores(rows: AttributeRows) -> dict[str, float]:
-    if rows.gates is None:
+def _gate_scores(counts: AttributeCounts, *, tasks: Sequence[str]) -> dict[str, float]:
+    if counts.gates is None:
         return {}
-    out, means = {}, average_gates(rows.gates)
-    for task, weights, entropy in zip(score_keys(rows.names.tasks), *means, strict=True):
+    out = {}
+    for task, weights, entropy in zip(score_keys(tasks), *average_gates(counts), strict=True):
         out |= {f"gate_{task}_{e}": weight for e, weight in enumerate(weights)}
         out[f"gate_entropy_{task}"] = entropy
     return out
 
 
-def _intervals(rows: AttributeRows, *, resamples: int, seed: int) -> dict[str, float]:
+def _intervals(rows: CountedRows, *, resamples: int, seed: int) -> dict[str, float]:
     _, group = np.unique(rows.group, return_inverse=True)
     known = np.isfinite(rows.troph)
     error = np.abs(np.where(known, rows.troph_pred - rows.troph, 0.0))
     habitats = count_habitats(rows).reshape(len(rows), -1)
-    columns = [rows.family >= 0, (rows.family >= 0) & (rows.family == rows.family_pred)]
-    columns += [rows.order >= 0, (rows.order >= 0) & (rows.order == rows.order_pred), known, error, *habitats.T]
+    columns = [*rows.taxa.T, known, error, *habitats.T]
     counts = np.stack([np.bincount(group, weights=column) for column in columns], 1)  # (G, 6 + L*3)
 
-    def statistics(sums: np.ndarray) -> dict[str, np.ndarray]:
-        return {
-            "acc_family": ratio(sums[:, 1], sums[:, 0]),
-            "acc_order": ratio(sums[:, 3], sums[:, 2]),
-            "mae_troph": ratio(sums[:, 5], sums[:, 4]),
-            "f1_habitat": mean_f1(sums[:, 6:].reshape(len(sums), -1, 3)),
-        }
-
-    def statistic(name: str, sums: np.ndarray) -> np.ndarray:
-        values = statistics(sums)
-        if name != "composite":
-            return values[name]
-        return sum(share * np.nan_to_num(values[part]) for part, share in SHARES.items())
-
-    out = {}
-    for name in (*SHARES, "composite"):
-        low, high = bootstrap_interval(counts, lambda sums, name=name: statistic(name, sums), resamples=resamples, seed=seed)
-        out |= {f"{name}_low": low, f"{name}_high": high}
-    return out
+    sums = resample_groups(counts, resamples=resamples, seed=seed)  # one draw for all scores
+    if sums is None:
+        return {}
+    values = {
+        "acc_family": ratio(sums[:, 1], sums[:, 0]),
+        "acc_order": ratio(sums[:, 3], sums[:, 2]),
+        "mae_troph": ratio(sums[:, 5], sums[:, 4]),
+        "f1_habitat": mean_f1(sums[:, 6:].reshape(len(sums), -1, 3)),
+    }
+    values["composite"] = sum(share * np.nan_to_num(values[part]) for part, share in SHARES.items())
+    ends = {name: percentile_interval(own) for name, own in values.items()}
+    return {f"{name}_{end}": value for name, own in ends.items() for end, value in zip(("low", "high"), own, strict=True)}

@@ -4,7 +4,7 @@ N rows, D values of an embedding, Q queries, G gallery items.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -124,27 +124,10 @@ def search_split(
         rescorer: compares local features, which the result's rows then hold; None: where `rows` hold them, these are taken.
     """
     query, gallery, new = (rows.indices(role) for role in (QUERY, GALLERY, NEW))
-    at = np.searchsorted(gallery, query).clip(max=len(gallery) - 1)
     common = {"strip_bytes": search_options.strip_bytes, "device": device}
-    plain_way = partial(search, **common)
-
-    def run(vectors: np.ndarray, method: partial, queries: np.ndarray, exclude: np.ndarray) -> Retrieval:
-        tensors = (torch.as_tensor(vectors[own], device=device) for own in (queries, gallery))
-        named = {
-            "query_labels": rows.identity[queries],
-            "gallery_labels": rows.identity[gallery],
-            "exclude": exclude,
-            "top": search_options.top,
-        }
-        if not search_options.within_dataset:
-            return method(*tensors, **named)
-        groups = {"query_groups": rows.dataset[queries], "gallery_groups": rows.dataset[gallery]}
-        return search_within_groups(method, *tensors, **groups, **named)
-
-    own = np.where(gallery[at] == query, at, -1)
-    reranking = partial(rerank, reranking=search_options.reranking, **common)
+    plain_way, run = partial(search, **common), partial(_search_one_way, rows, search_options, device=device)
     expanding = partial(search_expanded, expansion=search_options.expansion, **common)
-    plain = run(rows.embedding, plain_way, query, own)
+    plain = run(plain_way)
     if rescorer is not None:
         rows = _with_local_features(rows, plain.nearest[:, : search_options.local], query, gallery, rescorer=rescorer)
     local_way = (
@@ -155,12 +138,48 @@ def search_split(
         query=query,
         gallery=gallery,
         plain=plain,
-        flips=None if rows.embedding_flips is None else run(rows.embedding_flips, plain_way, query, own),
-        expanded=None if search_options.expansion is None else run(rows.embedding, expanding, query, own),
-        reranked=None if search_options.reranking is None else run(rows.embedding, reranking, query, own),
-        local=None if local_way is None else run(rows.embedding, local_way, query, own),
-        new=run(rows.embedding, plain_way, new, np.full(len(new), -1)) if len(new) else None,
+        flips=None if rows.embedding_flips is None else run(plain_way, vectors=rows.embedding_flips),
+        expanded=None if search_options.expansion is None else run(expanding),
+        reranked=search_reranked(rows, search_options, device=device),
+        local=None if local_way is None else run(local_way),
+        new=run(plain_way, role=NEW) if len(new) else None,
     )
+
+
+def search_reranked(
+    rows: EmbeddingRows, search_options: SearchOptions, *, device: torch.device | str = "cpu"
+) -> Retrieval | None:
+    """The re-ranked search of a split; None where the options ask for none."""
+    if search_options.reranking is None:
+        return None
+    how = {"strip_bytes": search_options.strip_bytes, "device": device}
+    return _search_one_way(rows, search_options, partial(rerank, reranking=search_options.reranking, **how), device=device)
+
+
+def _search_one_way(
+    rows: EmbeddingRows,
+    search_options: SearchOptions,
+    method: Callable[..., Retrieval],
+    *,
+    vectors: np.ndarray | None = None,
+    role: int = QUERY,
+    device: torch.device | str,
+) -> Retrieval:
+    """Rows of a role in the gallery, by `vectors` (N, D) or else their embeddings."""
+    vectors = rows.embedding if vectors is None else vectors
+    asked, gallery = rows.indices(role), rows.indices(GALLERY)
+    at = np.searchsorted(gallery, asked).clip(max=len(gallery) - 1)
+    tensors = (torch.as_tensor(vectors[own], device=device) for own in (asked, gallery))
+    named = {
+        "query_labels": rows.identity[asked],
+        "gallery_labels": rows.identity[gallery],
+        "exclude": np.where(gallery[at] == asked, at, -1),
+        "top": search_options.top,
+    }
+    if not search_options.within_dataset:
+        return method(*tensors, **named)
+    groups = {"query_groups": rows.dataset[asked], "gallery_groups": rows.dataset[gallery]}
+    return search_within_groups(method, *tensors, **groups, **named)
 
 
 def _with_local_features(

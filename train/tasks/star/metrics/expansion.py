@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from tarpon.train.tasks.star.metrics.retrieval import Retrieval, cosine_strips, nearest_neighbours, search
 from tarpon.train.tasks.star.metrics.search_options import STRIP_BYTES, Expansion
+from tarpon.train.tasks.star.metrics.tiles import Tiles, collect_items, find_nearest
 
 VALUE_BYTES = 8  # of each value of the neighbours of a strip: the value, and its product with a weight
 
@@ -69,7 +70,28 @@ def expand(
         at = slice(low, low + step)
         query = F.normalize(queries[at].to(device, torch.float32))
         neighbours = unit[near[at].to(device)]  # (n, k + 1, D)
-        cosine = torch.einsum("nd,nkd->nk", query, neighbours)
-        weight = cosine.clamp(min=0) ** expansion.alpha * taken[at].to(device)
-        expanded[at] = query + torch.einsum("nk,nkd->nd", weight, neighbours)
+        expanded[at] = _add_neighbours(query, neighbours, taken[at].to(device), alpha=expansion.alpha)
     return expanded
+
+
+@torch.no_grad()
+def expand_by_tiles(
+    queries: Tensor, tiles: Tiles, *, expansion: Expansion, device: torch.device | str = "cpu", **how: Any
+) -> Tensor:
+    """`expand` of the queries of one of several processes, to which the gallery is handed in tiles, twice.
+
+    The neighbours of all its queries are held: k D values a query.
+
+    Args:
+        how: arguments of `tiles.find_nearest`.
+    """
+    near = find_nearest(queries, tiles, count=expansion.count, device=device, **how)
+    neighbours = collect_items(near, tiles, width=queries.shape[1])
+    return _add_neighbours(F.normalize(queries.to(device, torch.float32)), neighbours, near >= 0, alpha=expansion.alpha)
+
+
+def _add_neighbours(query: Tensor, neighbours: Tensor, taken: Tensor, *, alpha: float) -> Tensor:
+    """(n, D), of queries (n, D) and neighbours (n, k, D) of length 1, of which (n, k) bool are taken."""
+    cosine = torch.einsum("nd,nkd->nk", query, neighbours)
+    weight = cosine.clamp(min=0) ** alpha * taken
+    return query + torch.einsum("nk,nkd->nd", weight, neighbours)

@@ -84,12 +84,16 @@ def rank_by_local_features(
     return rank_gallery(strip, device=device, **asked)
 
 
+def find_lift(nearest: np.ndarray, shared: np.ndarray) -> np.ndarray:
+    """(Q, K) float32 to add to the cosines of the nearest (Q, K), -1 for none, that share so many features (Q, K)."""
+    # twice the count: a step of 2 is never bridged by the difference of two cosines
+    return (2.0 + 2.0 * shared).astype(np.float32) * (nearest >= 0)
+
+
 def _lifted(plain: Strip, nearest: np.ndarray, shared: np.ndarray, *, device: torch.device | str) -> Strip:
     """The strip with 2, the width of all cosines, and the shared features added to the nearest: one more beats any cosine."""
-    there = torch.as_tensor(nearest >= 0, device=device)
     at = torch.as_tensor(nearest.clip(min=0), device=device)
-    # twice the count: a step of 2 is never bridged by the difference of two cosines
-    lift = torch.as_tensor(2.0 + 2.0 * shared, dtype=torch.float32, device=device) * there
+    lift = torch.as_tensor(find_lift(nearest, shared), device=device)
 
     def strip(low: int, high: int) -> Tensor:
         return plain(low, high).scatter_add_(1, at[low:high], lift[low:high])

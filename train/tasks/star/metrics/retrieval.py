@@ -190,7 +190,7 @@ def nearest_neighbours(
     nearest = np.empty((num_queries, count), np.int64)
     for low, high in cut_strips(num_queries, num_gallery, strip_bytes):
         keys = make_keys(strip(low, high))
-        nearest[low:high] = _index(keys.topk(count, 1).values, num_gallery).cpu().numpy()
+        nearest[low:high] = find_items(keys.topk(count, 1).values, num_gallery).cpu().numpy()
     return nearest
 
 
@@ -239,7 +239,7 @@ def make_keys(values: Tensor, *, after: int = 0) -> Tensor:
     return keys.add_(torch.arange(after + values.shape[1] - 1, after - 1, -1, device=values.device))
 
 
-def _index(keys: Tensor, num_gallery: int) -> Tensor:
+def find_items(keys: Tensor, num_gallery: int) -> Tensor:
     """Gallery indices of keys; -1 of NOTHING."""
     return torch.where(keys == NOTHING, -1, num_gallery - 1 - (keys & 0xFFFFFFFF))
 
@@ -259,7 +259,7 @@ def _read_strip(values: Tensor, keys: Tensor, own: tuple[Tensor, Tensor], *, top
         **score_ranks(ranks, matches),
         "best_own": _similarity(values, match_keys[:, -1:])[:, 0],
         "best_other": _similarity(values, others)[:, 0],
-        "nearest": _index(nearest, values.shape[1]),
+        "nearest": find_items(nearest, values.shape[1]),
         "similarity": _similarity(values, nearest),
     }
 
@@ -290,5 +290,5 @@ def score_ranks(ranks: Tensor, matches: Tensor) -> dict[str, Tensor]:
 
 def _similarity(values: Tensor, keys: Tensor) -> Tensor:
     """Similarity of keys (n, k); NaN of NOTHING."""
-    index = _index(keys, values.shape[1])
+    index = find_items(keys, values.shape[1])
     return torch.where(index >= 0, values.gather(1, index.clamp(min=0)), torch.nan)

@@ -1,13 +1,12 @@
 """A split that is embedded, searched and written by several processes, each its own rows and its own queries.
 
-Rank 0 is handed what its scores are made of, 64 bytes a query and way of searching, and no embedding. Only the plain search is
-made so, of plain embeddings and of those averaged over flips: every other way asks for all embeddings at once.
+Rank 0 is handed what its scores are made of, 64 bytes a query and way of searching. It re-ranks alone, where that is asked for:
+then it is handed the embeddings too.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -31,6 +30,7 @@ from tarpon.train.tasks.star.metrics.embeddings import (
     NEW,
     QUERY,
     VECTORS,
+    WAYS,
     EmbeddingRows,
     RowNames,
     SearchOptions,
@@ -39,10 +39,11 @@ from tarpon.train.tasks.star.metrics.embeddings import (
     check_rows,
     name_rows,
     save_embeddings,
+    search_reranked,
 )
 from tarpon.train.tasks.star.metrics.local_search import LocalRescorer
 from tarpon.train.tasks.star.metrics.retrieval import Retrieval
-from tarpon.train.tasks.star.metrics.tiles import TILE, search_tiles
+from tarpon.train.tasks.star.metrics.tile_search import Exchange, TileSearch
 
 
 def make_metric(
@@ -54,25 +55,11 @@ def make_metric(
     search_options: SearchOptions,
     rescorer: LocalRescorer | None,
 ) -> "EmbeddingMetric | SharedEmbeddingMetric":
-    """Of several processes each searches for its own queries where there is but the plain search; else rank 0 for all."""
-    told = {"roles": roles, "protocol": protocol, "search_options": search_options, "device": context.device}
-    beside = search_options.reranking or search_options.expansion or rescorer
-    if context.world == 1 or beside:
-        return EmbeddingMetric(names, rescorer=rescorer, **told)
-    return SharedEmbeddingMetric(names, exchange=ProcessExchange(context=context), **told)
-
-
-class Exchange(Protocol):
-    """What processes ask of each other: `gather.ProcessExchange`, or a test's own."""
-
-    rank: int
-    world: int
-
-    def gather(self, value: object) -> list:
-        """Everybody's value on every process."""
-
-    def pass_tiles(self, rows: Tensor, counts: Sequence[int], *, size: int) -> Iterator[Tensor]:
-        """Rows of all processes, in rank order."""
+    """Of several processes each searches for its own queries."""
+    told = {"roles": roles, "protocol": protocol, "search_options": search_options, "rescorer": rescorer}
+    if context.world == 1:
+        return EmbeddingMetric(names, device=context.device, **told)
+    return SharedEmbeddingMetric(names, exchange=ProcessExchange(context=context), device=context.device, **told)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,6 +69,8 @@ class EmbeddingPart:
     row: np.ndarray  # (n,) int64 its rows that have a role, ascending
     left_out: np.ndarray  # (m,) int64 rows that could not be read
     found: dict[str, Retrieval]  # field of SearchResult -> over its own queries
+    embedding: np.ndarray | None  # (n, D) where rank 0 re-ranks
+    seconds: float | None  # that local features took; None: they were not asked for
 
 
 class SharedEmbeddingMetric:
@@ -99,11 +88,13 @@ class SharedEmbeddingMetric:
         roles: np.ndarray,
         protocol: str,
         search_options: SearchOptions,
+        rescorer: LocalRescorer | None = None,
         device: torch.device | str = "cpu",
         resamples: int = 1000,
     ) -> None:
         self._names, self._exchange, self._roles, self._protocol = names, exchange, roles, protocol
-        self._searching, self._device, self._resamples = search_options, device, resamples
+        self._searching, self._rescorer = search_options, rescorer
+        self._device, self._resamples = device, resamples
         self._parts: list[dict[str, np.ndarray]] = []
         self._own: EmbeddingRows | None = None
 
@@ -133,27 +124,30 @@ class SharedEmbeddingMetric:
         vectors = {name: value[order] for name, value in vectors.items()}
         how = {"names": self._names, "roles": roles, "protocol": self._protocol}
         self._own = name_rows(held["row"][order], **how, whole=False, **vectors)
+        found = self._search([np.sort(row) for row, _, _ in told], roles)
         return EmbeddingPart(
             row=self._own.row,
             left_out=held[LEFT_OUT],
-            found=self._search([np.sort(row) for row, _, _ in told], roles),
+            found=found,
+            embedding=None if self._searching.reranking is None else self._own.embedding,
+            seconds=None if self._rescorer is None else self._rescorer.seconds,
         )
 
     def read(self, parts: list[EmbeddingPart]) -> Result:
-        """The scores of the parts of all processes; `rows` are without embeddings."""
+        """The scores of the parts of all processes; `rows` are without embeddings, but where they were re-ranked."""
         row, roles = np.concatenate([part.row for part in parts]), self._remove([part.left_out for part in parts])
-        nothing = np.empty((len(row), 0), np.float32)
-        rows = name_rows(row, names=self._names, roles=roles, protocol=self._protocol, embedding=nothing)
-        made = {name: join_found([part.found[name] for part in parts]) for name in parts[0].found}
-        ways = dict.fromkeys(("flips", "expanded", "reranked", "local", "new")) | made
+        nothing = self._searching.reranking is None
+        vectors = [np.empty((len(part.row), 0), np.float32) if nothing else part.embedding for part in parts]
+        how = {"names": self._names, "roles": roles, "protocol": self._protocol}
+        rows = name_rows(row, **how, embedding=np.concatenate(vectors))
+        ways = dict.fromkeys((*WAYS, "new"))
+        ways |= {name: join_found([part.found[name] for part in parts]) for name in parts[0].found}
+        ways["reranked"] = search_reranked(rows, self._searching, device=self._device)
         found = SearchResult(rows=rows, query=rows.indices(QUERY), gallery=rows.indices(GALLERY), **ways)
-        return Result(
-            scalars=score_search(found, resamples=self._resamples),
-            save=self.save,
-            rows=found,
-            files=self._exchange.world,
-            suffix=SUFFIX,
-        )
+        scalars = score_search(found, resamples=self._resamples)
+        if self._rescorer is not None:
+            scalars["local_seconds"] = max(part.seconds for part in parts)
+        return Result(scalars=scalars, save=self.save, rows=found, files=self._exchange.world, suffix=SUFFIX)
 
     def save(self, path: Path) -> None:
         """Write this process's embeddings into its own file beside `path`."""
@@ -169,38 +163,12 @@ class SharedEmbeddingMetric:
     def _search(self, rows: Sequence[np.ndarray], roles: np.ndarray) -> dict[str, Retrieval]:
         """Field of SearchResult -> search over own queries; the same fields on all processes. rows: of every process."""
         held = [own[roles[own] & GALLERY > 0] for own in rows]
-        gallery, own = np.concatenate(held), self._own
-        assert (np.diff(gallery) > 0).all(), "processes must hold stretches of the rows in rank order, for ties go by place"
-
-        def run(vectors: np.ndarray, role: int) -> Retrieval:
-            asked = own.indices(role)
-            mine = torch.as_tensor(vectors[own.indices(GALLERY)])
-
-            def tiles() -> Iterator[tuple[int, Tensor]]:
-                first = 0
-                for tile in self._exchange.pass_tiles(mine, list(map(len, held)), size=TILE):
-                    yield first, tile
-                    first += len(tile)
-
-            at = np.searchsorted(gallery, own.row[asked]).clip(max=len(gallery) - 1)
-            groups = {"query_groups": own.dataset[asked], "gallery_groups": self._names.dataset[gallery]}
-            return search_tiles(
-                torch.as_tensor(vectors[asked]),
-                tiles,
-                query_labels=own.identity[asked],
-                gallery_labels=self._names.identity[gallery],
-                exclude=np.where(gallery[at] == own.row[asked], at, -1),
-                **(groups if self._searching.within_dataset else {}),
-                strip_bytes=self._searching.strip_bytes,
-                device=self._device,
-            )
-
-        found = {"plain": run(own.embedding, QUERY)}
-        if own.embedding_flips is not None:
-            found["flips"] = run(own.embedding_flips, QUERY)
-        if (roles & NEW).any():
-            found["new"] = run(own.embedding, NEW)
-        return found
+        assert (np.diff(np.concatenate(held)) > 0).all(), "processes must hold stretches of the rows in rank order"
+        how = {"exchange": self._exchange, "names": self._names, "search_options": self._searching, "device": self._device}
+        search = TileSearch(own=self._own, held=held, **how)
+        if self._rescorer is not None:
+            self._own = replace(self._own, **search.compare(self._rescorer))
+        return replace(search, own=self._own).run_all(new=bool((roles & NEW).any()))
 
 
 def join_found(parts: Sequence[Retrieval]) -> Retrieval:

@@ -1,14 +1,14 @@
 """A search that several processes share: each ranks the gallery for its own queries, and is handed the gallery tile by tile.
 
 Q queries of this process, G gallery items of all, t of a tile, D values of an embedding, n queries of one strip, M most matches
-of any query. No process holds the gallery, and none the similarities of all queries.
+of any query, K nearest. No process holds the gallery, and none the similarities of all queries.
 
 The gallery is gone through twice: to find the similarity of each query's matches, then to count what is more similar. Both
 times a pair is computed by a product of the same shape, for another could round it otherwise.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -20,6 +20,7 @@ from tarpon.train.tasks.star.metrics.retrieval import (
     NOTHING,
     Retrieval,
     cut_strips,
+    find_items,
     find_own_items,
     make_keys,
     score_ranks,
@@ -40,6 +41,7 @@ def search_tiles(
     exclude: np.ndarray,
     query_groups: np.ndarray | None = None,
     gallery_groups: np.ndarray | None = None,
+    lifts: tuple[np.ndarray, np.ndarray] | None = None,
     strip_bytes: int = STRIP_BYTES,
     device: torch.device | str = "cpu",
 ) -> Retrieval:
@@ -49,13 +51,11 @@ def search_tiles(
         queries: (Q, D), Q may be 0: whoever passes tiles on has to go through them as often as the others.
         tiles: called twice; the whole gallery in order, with finite values.
         query_labels, query_groups, exclude: (Q,) of these queries. gallery_labels, gallery_groups: (G,) of the whole gallery.
+        lifts: (Q, K) int64 gallery items, -1 for none, and (Q, K) float32 added to the similarity of each.
     """
-    asked = _Asked(
-        unit=F.normalize(queries.to(device, torch.float32)),
-        left_out=torch.as_tensor(exclude, device=device).long(),
-        groups=None if query_groups is None else _number_groups(query_groups, gallery_groups, device=device),
-        num_gallery=len(gallery_labels),
-    )
+    asked = _ask(queries, exclude, (query_groups, gallery_groups), num_gallery=len(gallery_labels), device=device)
+    if lifts is not None:
+        asked = replace(asked, lifts=tuple(torch.as_tensor(part, device=device) for part in lifts))
     items, there = torch.zeros(2, 0, 1, dtype=torch.int64, device=device)
     if len(queries):
         items, there = find_own_items(query_labels, gallery_labels, device=device)(0, len(queries))
@@ -71,6 +71,40 @@ def search_tiles(
     )
 
 
+@torch.no_grad()
+def find_nearest(
+    queries: Tensor,
+    tiles: Tiles,
+    *,
+    count: int,
+    num_gallery: int,
+    exclude: np.ndarray,
+    query_groups: np.ndarray | None = None,
+    gallery_groups: np.ndarray | None = None,
+    strip_bytes: int = STRIP_BYTES,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """(Q, count) int64 gallery items, most similar first, ties to the lower; -1 past their end. Arguments as of `search_tiles`,
+    but that `tiles` is called once."""
+    asked = _ask(queries, exclude, (query_groups, gallery_groups), num_gallery=num_gallery, device=device)
+    best = torch.full((len(queries), count), NOTHING, device=device)
+    for _, some, keys in _compare(asked, tiles, strip_bytes=strip_bytes):
+        nearest = keys.topk(min(count, keys.shape[1]), 1).values
+        best[some] = torch.cat([best[some], nearest], 1).topk(count, 1).values
+    return find_items(best, num_gallery)
+
+
+@torch.no_grad()
+def collect_items(items: Tensor, tiles: Tiles, *, width: int) -> Tensor:
+    """(Q, K, width) float32 of length 1, of gallery items (Q, K); 0 where there is none. `tiles` is called once."""
+    found = torch.zeros(*items.shape, width, device=items.device)
+    for first, tile in tiles():
+        at = items - first
+        inside = (at >= 0) & (at < len(tile))  # -1, for none, is before every tile
+        found[inside] = F.normalize(tile.to(items.device, torch.float32))[at[inside]]
+    return found
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Asked:
     """Queries, and what is hidden from each."""
@@ -79,6 +113,23 @@ class _Asked:
     left_out: Tensor  # (Q,) int64 place of the query itself in the gallery, or -1
     groups: tuple[Tensor, Tensor] | None  # (Q,), (G,) int64 of queries and gallery: only pairs of one group are compared
     num_gallery: int
+    lifts: tuple[Tensor, Tensor] | None = None  # (Q, K) int64 items, -1 none; (Q, K) float32 added to their similarity
+
+
+def _ask(
+    queries: Tensor,
+    exclude: np.ndarray,
+    groups: tuple[np.ndarray | None, np.ndarray | None],
+    *,
+    num_gallery: int,
+    device: torch.device | str,
+) -> _Asked:
+    return _Asked(
+        unit=F.normalize(queries.to(device, torch.float32)),
+        left_out=torch.as_tensor(exclude, device=device).long(),
+        groups=None if groups[0] is None else _number_groups(*groups, device=device),
+        num_gallery=num_gallery,
+    )
 
 
 def _compare(asked: _Asked, tiles: Tiles, *, strip_bytes: int) -> Iterator[tuple[int, slice, Tensor]]:
@@ -87,7 +138,12 @@ def _compare(asked: _Asked, tiles: Tiles, *, strip_bytes: int) -> Iterator[tuple
         columns = F.normalize(tile.to(asked.unit.device, torch.float32)).T
         end = first + columns.shape[1]
         for low, high in cut_strips(len(asked.unit), columns.shape[1], strip_bytes):
-            keys = make_keys(asked.unit[low:high] @ columns, after=asked.num_gallery - end)
+            values = asked.unit[low:high] @ columns
+            if asked.lifts is not None:
+                items, lift = (part[low:high] for part in asked.lifts)
+                inside = (items >= first) & (items < end)
+                values.scatter_add_(1, (items - first).clamp(0, values.shape[1] - 1), lift * inside)
+            keys = make_keys(values, after=asked.num_gallery - end)
             own = asked.left_out[low:high]
             rows = torch.nonzero((own >= first) & (own < end))[:, 0]
             keys[rows, own[rows] - first] = NOTHING

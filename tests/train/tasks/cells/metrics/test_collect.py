@@ -36,16 +36,18 @@ def table() -> tuple[dict, dict]:
 
 
 def read(table, ranks: list[list[list[int]]]):
+    """The result on rank 0 of batches of rows of every process."""
     out, labels = table
     made = {"medians": (20.0, 22.0, 18.0), "resamples": 50}
-    parts = []
-    for batches in ranks:
-        metric = PageMetric(NAMES, **made)
+    metrics, parts = [], []
+    for place, batches in enumerate(ranks):
+        metric = PageMetric(NAMES, place=place, places=len(ranks), **made)
         for rows in batches:
             at = torch.tensor(rows)
             metric.add({n: v[at] for n, v in out.items()}, {n: v[at] for n, v in labels.items()} | {"row": at})
+        metrics.append(metric)
         parts.append(metric.part())
-    return PageMetric(NAMES, **made).read(parts)
+    return metrics[0].read(parts)
 
 
 def test_scores_do_not_depend_on_batches_processes_and_padding(table):

@@ -7,6 +7,7 @@ import pytest
 
 from tarpon.train.figures import style
 from tarpon.train.tasks.fish.figures import attributes
+from tarpon.train.tasks.fish.metrics.counts import CountedRows, count_rows
 from tarpon.train.tasks.fish.metrics.predictions import AttributeNames, AttributeRows
 
 NAMES = AttributeNames(
@@ -20,9 +21,9 @@ NAMES = AttributeNames(
 
 
 @pytest.fixture
-def rows() -> AttributeRows:
+def rows() -> CountedRows:
     """Eight rows: all four of a right, one of two of b, none of c; the first has no attributes; polar never holds."""
-    return AttributeRows(
+    rows = AttributeRows(
         names=NAMES,
         key=np.array(list("stuvwxyz")),
         group=np.array(list("stuvwxyz")),
@@ -38,6 +39,7 @@ def rows() -> AttributeRows:
         troph_pred=np.array([9, 2.5, 3, 4, 2, 3, 4, 9], np.float32),
         gates=np.tile(np.array([[[1, 0], [0.5, 0.5]]], np.float32), (8, 1, 1)),
     )
+    return count_rows(rows)
 
 
 def legend(axes) -> list[str]:

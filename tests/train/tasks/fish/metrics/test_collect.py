@@ -44,15 +44,17 @@ def table() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
 
 def read(table, ranks: list[list[list[int]]], *, joint: bool = False, **changes):
+    """The result on rank 0 of batches of rows of every process."""
     out, labels = table
-    parts = []
-    for batches in ranks:
-        metric = AttributeMetric(NAMES, keys=KEYS, groups=GROUPS, joint=joint)
+    metrics, parts = [], []
+    for place, batches in enumerate(ranks):
+        metric = AttributeMetric(NAMES, keys=KEYS, groups=GROUPS, joint=joint, place=place, places=len(ranks))
         for rows in batches:
             at = torch.tensor(rows)
             metric.add({n: v[at] for n, v in (out | changes).items()}, {n: v[at] for n, v in labels.items()} | {"row": at})
+        metrics.append(metric)
         parts.append(metric.part())
-    return AttributeMetric(NAMES, keys=KEYS, groups=GROUPS).read(parts)
+    return metrics[0].read(parts)
 
 
 def test_scores_do_not_depend_on_batches_processes_and_padding(table):
@@ -117,6 +119,6 @@ def test_pictures_are_images(table):
 def test_a_row_answered_twice_and_an_empty_split_are_refused(table):
     with pytest.raises(ValueError, match="2 rows of the split were answered more than once"):
         read(table, [[[0, 1, 2]], [[1, 2, 3]]])
-    for nothing in ([], [[[-1, -1]]]):
+    for nothing in ([[]], [[[-1, -1]]]):
         with pytest.raises(ValueError, match="the split is empty"):
             read(table, nothing)

@@ -12,8 +12,11 @@ from tarpon.pipelines.fallback_rows import left_out
 from tarpon.shards.sampling.plan import cut_stretches
 from tarpon.train.prediction_files import list_shares
 from tarpon.train.tasks.star.figures.split import draw_split
+from tarpon.train.tasks.star.metrics import local_search
 from tarpon.train.tasks.star.metrics.collect import EmbeddingMetric, embeddings_path
 from tarpon.train.tasks.star.metrics.embeddings import GALLERY, NEW, QUERY, RowNames, SearchOptions, load_embeddings
+from tarpon.train.tasks.star.metrics.local_search import LocalRescorer
+from tarpon.train.tasks.star.metrics.search_options import Expansion, Reranking
 from tarpon.train.tasks.star.metrics.shares import SharedEmbeddingMetric
 
 ROWS = 90
@@ -70,14 +73,23 @@ def run_alone(out, *, bad=(), **options):
     return metric.read([metric.part()])
 
 
-def run_shared(out, world: int, *, bad=(), roles=ROLES, after: Callable = lambda metric: None, **options):
-    """What rank 0 reads of `world` processes; `after` is done by each with its metric."""
+def run_shared(
+    out,
+    world: int,
+    *,
+    bad=(),
+    roles=ROLES,
+    after: Callable = lambda metric: None,
+    rescorer: Callable = lambda: None,
+    **options,
+):
+    """What rank 0 reads of `world` processes; `after` is done by each with its metric, `rescorer` makes one for each."""
     rows, held, barrier = np.flatnonzero(ROLES), {}, threading.Barrier(world)
     cuts = cut_stretches(len(rows), world=world)
     told = {"roles": roles, "protocol": PROTOCOL, "resamples": 50, "search_options": SearchOptions(), **options}
 
     def work(rank: int):
-        metric = SharedEmbeddingMetric(NAMES, exchange=Threads(held, barrier, rank, world), **told)
+        metric = SharedEmbeddingMetric(NAMES, exchange=Threads(held, barrier, rank, world), rescorer=rescorer(), **told)
         fill(metric, out, rows[cuts[rank] : cuts[rank + 1]], bad)
         try:
             return metric, metric.part()
@@ -104,6 +116,61 @@ def test_scores_are_those_of_one_process(world, within):
     assert {"map_low", "flips_map", "open_auroc", "map_S", "num_new_queries"} <= shared.scalars.keys()
     assert shared.files == world
     assert shared.rows.rows.embedding.shape == (89, 0)  # rank 0 holds none
+
+
+WAYS = {
+    "expanded": {"expansion": Expansion(count=4)},
+    "expanded within": {"expansion": Expansion(count=4), "within_dataset": True},
+    "expanded by more than there are": {"expansion": Expansion(count=70, alpha=0.0)},
+    "reranked": {"reranking": Reranking(k1=6, k2=3)},
+    "both": {"reranking": Reranking(k1=6, k2=3), "expansion": Expansion(count=2)},
+}
+
+
+@pytest.mark.parametrize("world", [2, 8])
+@pytest.mark.parametrize("way", WAYS)
+def test_other_ways_of_searching_score_as_in_one_process(way, world):
+    options = {"search_options": SearchOptions(**WAYS[way])}
+    alone, shared = run_alone(outputs(), **options), run_shared(outputs(), world, **options)
+    assert shared.scalars == pytest.approx(alone.scalars, rel=1e-12, abs=1e-7)
+    assert f"{way.split()[0].replace('both', 'reranked')}_map" in shared.scalars
+    assert shared.files == world
+
+
+@pytest.mark.parametrize("world", [1, 3])
+def test_local_features_are_compared_by_each_process_for_its_own_queries(world, monkeypatch, tmp_path):
+    table, looked_at = np.random.default_rng(0).integers(0, 4, (ROWS, ROWS)), []
+
+    class Matcher:
+        """Pictures are their rows' numbers; the table tells what they share."""
+
+        def describe(self, picture: bytes) -> int:
+            return int(picture)
+
+        def count_matches(self, first: int, second: int) -> int:
+            looked_at.append(first)
+            return int(table[first, second])
+
+    monkeypatch.setattr(local_search, "SiftMatcher", Matcher)
+    options, path = {"search_options": SearchOptions(local=6, expansion=Expansion(count=3))}, tmp_path / "predictions" / "test"
+
+    def make() -> LocalRescorer:
+        return LocalRescorer(lambda row: str(row).encode(), shown=False)
+
+    alone = run_alone(outputs(), rescorer=make(), **options)
+    alone.save(path)
+    want, asked = load_embeddings(embeddings_path(tmp_path, "test")), sorted(looked_at)
+    embeddings_path(tmp_path, "test").unlink()
+    looked_at.clear()
+    shared = run_shared(outputs(), world, after=lambda metric: metric.save(path), rescorer=make, **options)
+    assert sorted(looked_at) == asked
+    assert alone.scalars.pop("local_seconds") > 0
+    assert shared.scalars.pop("local_seconds") > 0
+    assert shared.scalars == pytest.approx(alone.scalars, rel=1e-12, abs=1e-7)
+    assert shared.scalars["local_map"] != shared.scalars["map"]
+    held = load_embeddings(embeddings_path(tmp_path, "test"))
+    for name in ("row", "candidates", "shared", "embedding"):
+        np.testing.assert_array_equal(getattr(held, name), getattr(want, name))
 
 
 def test_pictures_are_those_of_one_process():
