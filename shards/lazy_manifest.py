@@ -1,4 +1,5 @@
-"""A packed data set opened by its shards: `shards.parquet` is held, the rows of a shard are read when one of them is asked for.
+"""A packed data set opened by its shards: of `shards.parquet` a line a shard is held, the rows of a shard are read when one of
+them is asked for.
 
 It has what a training asks of a `Manifest`, but for whole columns. S shards.
 """
@@ -6,7 +7,7 @@ It has what a training asks of a `Manifest`, but for whole columns. S shards.
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -32,7 +33,8 @@ class LazyManifest:
 
     root: str  # folder or fsspec URL that holds the tars
     card: dict
-    lines: pa.Table  # of shards.parquet
+    lines: pa.Table  # of shards.parquet: COLUMNS
+    content: bytes = field(repr=False)  # of shards.parquet, packed: what it tells of each split is read when it is asked for
     store: Store
     cache: Cache | None = None  # where tars of a remote root are kept on this machine
     held: int = HELD
@@ -133,10 +135,22 @@ class LazyManifest:
 
     def summary(self, split: str, name: str) -> pa.ChunkedArray:
         """(S,) what `shards.parquet` tells of each shard's rows of a split; null where it has none."""
-        column = f"{split}_{name}"
-        if column not in self.lines.column_names:
-            raise ValueError(f"{self.root}/{SHARDS}: no column {column}; write it again with `tarpon upgrade {self.root}`")
-        return self.lines[column]
+        return pa.chunked_array([run[name] for run in self.summary_runs(split, (name,), shards=max(len(self.lines), 1))])
+
+    def summary_runs(self, split: str, names: Sequence[str], *, shards: int) -> Iterator[pa.RecordBatch]:
+        """As `summary`, of several columns, for so many shards after another: what all tell at once may be a lot."""
+        file, columns = self._open_lines(), [f"{split}_{name}" for name in names]
+        if missing := [column for column in columns if column not in file.schema_arrow.names]:
+            raise ValueError(f"{self.root}/{SHARDS}: no column {missing[0]}; write it again with `tarpon upgrade {self.root}`")
+        for run in file.iter_batches(shards, columns=columns, use_threads=False):
+            yield run.select(columns).rename_columns(list(names))
+
+    def read_lines(self) -> pa.Table:
+        """All columns of `shards.parquet`."""
+        return self._open_lines().read(use_threads=False)
+
+    def _open_lines(self) -> pq.ParquetFile:
+        return pq.ParquetFile(open_bytes(self.content))
 
     def sum_lists(self, name: str, split: str, *, length: int) -> np.ndarray:
         """As `Manifest.sum_lists`."""
@@ -225,7 +239,9 @@ def open_lazily(
         raise ValueError(f"{store.root}/{SHARDS}: is of another manifest; `tarpon upgrade {store.root}` writes it anew")
     if hashlib.sha256(content).hexdigest() != told.get(SHARDS_SUM):
         raise ValueError(f"{store.root}/{SHARDS}: checksum differs from {CARD}; copy both again, or `tarpon upgrade` the set")
-    lines = pq.read_table(open_bytes(content))
-    if missing := [name for name, kind in COLUMNS if name not in lines.column_names or lines.schema.field(name).type != kind]:
+    file = pq.ParquetFile(open_bytes(content))
+    types = dict(zip(file.schema_arrow.names, file.schema_arrow.types, strict=True))
+    if missing := [name for name, kind in COLUMNS if types.get(name) != kind]:
         raise ValueError(f"{store.root}/{SHARDS}: no column {', '.join(missing)}; `tarpon upgrade {store.root}` writes it anew")
-    return LazyManifest(root=store.root, card=card, lines=lines, store=store, cache=cache)
+    lines = file.read([name for name, _ in COLUMNS], use_threads=False)
+    return LazyManifest(root=store.root, card=card, lines=lines, content=content, store=store, cache=cache)

@@ -120,7 +120,7 @@ def _write_set(
     jobs = [
         ShardJob(
             name=f"shard-{i:05d}", units=run, make=source.make, schema=source.schema, out=out.root, settings=settings,
-            single=executor is not None or packing.workers > 1,
+            ready=source.ready, single=executor is not None or packing.workers > 1,
         )
         for i, run in enumerate(cut_shards(found.units, shard_size=packing.shard_size))
     ]  # fmt: skip

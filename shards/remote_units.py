@@ -1,60 +1,30 @@
 """Packs what lies at URLs: a scan of local names, and units whose files are fetched by the process that packs them.
 
-A unit names its files by URL. Who makes samples of it fetches them into a folder of its own, makes them of the copies and
-removes these; what is wrong with one is told of the URL.
+A unit names its files by URL. Who makes samples of it fetches them and makes them of the copies; what is wrong with one is
+told of the URL.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from tarpon.shards.quarantine import Fault, contain
-from tarpon.shards.schema import Sample
+from tarpon.shards.fetched_units import RemoteUnit, fetched_ahead, make_fetched
 from tarpon.shards.scratch import Scratch, open_scratch
 from tarpon.shards.source import Scan, Source, Unit
 from tarpon.shards.source_files import fetching
-from tarpon.shards.source_mirror import Mirror, RemoteFile, fetch_files
-from tarpon.shards.store import Store, is_url
+from tarpon.shards.source_mirror import Mirror
+from tarpon.shards.store import is_url
+from tarpon.shards.url_texts import change_texts, errors_told, to_url
 from tarpon.shards.writer import Make
 
 Place = Path | str  # a path, or a URL
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RemoteUnit:
-    """A source's unit whose paths are URLs, with the files to fetch for it."""
-
-    unit: Unit
-    files: tuple[RemoteFile, ...]
-    roots: tuple[str, ...]  # the URLs that were scanned
-    make: Make  # of the source
-    scratch: Scratch
-    stamp: str  # the unit's fingerprint, and the stores' tags of its files
-
-    def name(self) -> str:
-        return self.unit.name()
-
-    def fingerprint(self) -> str:
-        return self.stamp
-
-    def size(self) -> int:
-        return self.unit.size()
-
-
-def make_fetched(unit: RemoteUnit) -> Iterator[Sample | Fault]:
-    """The unit's samples and faults, made of fetched files. StoreError where a store does not answer: of no sample."""
-    with open_scratch(unit.scratch) as base:
-        fetch_files(unit.files, base, stores={root: Store(root) for root in {file.root for file in unit.files}})
-        inner = change_texts(unit.unit, partial(to_path, roots=unit.roots, base=base))
-        for item in contain(unit.name(), unit.make(inner)):
-            yield change_texts(item, partial(to_url, roots=unit.roots, base=base)) if isinstance(item, Fault) else item
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,7 +65,7 @@ def scan_places(
     with open_scratch(scratch) as base:
         mirror = Mirror(base, bound=scratch.size)
         told = partial(to_url, roots=roots, base=base)
-        try:
+        with errors_told(told):
             folders = [mirror.add_folder(place) if isinstance(place, str) else place for place in places]
             with fetching(mirror.bring):
                 files = {name: mirror.add_file(url) for name, url in single.items()}
@@ -103,17 +73,26 @@ def scan_places(
                 lines = tuple(map(told, look(found)))
             share = replace(scratch, size=max(scratch.size // workers, 1))
             units = [_wrap(unit, mirror, source.make, roots=roots, scratch=share, told=told) for unit in found.units]
-        except ValueError as error:
-            raise ValueError(told(str(error))) from error
-        except OSError as error:
-            if error.filename:
-                error.filename = told(str(error.filename))
-            raise
         plain = _with(found, units=[unit.unit for unit in units], faults=[*mirror.faults, *found.faults])
         plain = _with(plain, **{name: change_texts(getattr(plain, name), told) for name in _names(plain) if name != "units"})
     inputs = [_without_password(root) for root in roots]
     describe = partial(_describe, source.describe, plain, inputs)
-    return Listing(source=replace(source, make=make_fetched, describe=describe), found=_with(plain, units=units), lines=lines)
+    source = replace(source, make=make_fetched, ready=fetched_ahead, describe=describe)
+    return Listing(source=source, found=_with(plain, units=units), lines=lines)
+
+
+@contextmanager
+def open_file(place: str, *, scratch: Scratch) -> Iterator[Path]:
+    """A file by path or URL as a local one, until the end of the context; what is wrong with it is told of the URL.
+
+    Raises:
+        ValueError: there is no such file at the URL; StoreError: a store does not answer.
+    """
+    if not is_url(place):
+        yield Path(place)
+        return
+    with open_scratch(scratch) as base, errors_told(partial(to_url, roots=[place], base=base)):
+        yield Mirror(base, bound=0).add_file(place)
 
 
 def _wrap(
@@ -138,34 +117,6 @@ def _describe(
 ) -> dict:
     """The source's own entries, of its own units, and where they lay."""
     return describe(rows, found=plain, options=options) | {"inputs": inputs}
-
-
-def to_path(text: str, *, roots: Sequence[str], base: Path) -> str:
-    """The local path in place of a URL at or below one of the roots; other text as it is."""
-    if any(text == root or text.startswith(f"{root}/") for root in roots):
-        return f"{base}/{text.replace('://', '/', 1)}"
-    return text
-
-
-def to_url(text: str, *, roots: Sequence[str], base: Path) -> str:
-    """The text with URLs in place of local paths."""
-    for scheme in sorted({root.partition("://")[0] for root in roots}):
-        text = text.replace(f"{base}/{scheme}/", f"{scheme}://")
-    return text
-
-
-def change_texts(value: Any, change: Callable[[str], str]) -> Any:
-    """The value with every text in it changed: in lists, tuples and dataclasses; all else is passed over."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-        return type(value)(change_texts(one, change) for one in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        held = {field.name: getattr(value, field.name) for field in fields(value) if field.init}
-        made = {name: (change_texts(one, change), one) for name, one in held.items()}
-        changed = {name: new for name, (new, old) in made.items() if new is not old and new != old}
-        return replace(value, **changed) if changed else value
-    return value
 
 
 def _names(found: Scan) -> tuple[str, ...]:

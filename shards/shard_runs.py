@@ -1,9 +1,11 @@
 """Runs shard jobs on an executor: what fails is tried once more, then named, and all others finish."""
 
 import multiprocessing
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Protocol
 
 from tarpon.shards.quarantine import format_reason, is_machine_fault
@@ -40,10 +42,10 @@ def run_jobs(
             could write, after these.
     """
     with _first_pool(min(workers, len(jobs)), executor) as pool:
-        failed = _run(jobs, lambda job: pool.submit(make, job), done=done)
+        failed = _run(jobs, lambda job: pool.submit(make, job), done=done, most=None if executor else workers)
     if again := [job for job, _ in failed]:
         with _second_pool(min(workers, len(again)), executor) as submit:
-            failed = _run(again, lambda job: submit(make, job), done=done)
+            failed = _run(again, lambda job: submit(make, job), done=done, most=None if executor else workers)
     if failed:
         errors = [error for _, error in failed]
         if len(failed) == len(again) and all(isinstance(error, OSError) and error.errno for error in errors):
@@ -57,29 +59,41 @@ def run_jobs(
 
 
 def _run(
-    jobs: Sequence[Job], submit: Callable[[Job], Future], *, done: Callable[[Job], None]
+    jobs: Sequence[Job], submit: Callable[[Job], Future], *, done: Callable[[Job], None], most: int | None
 ) -> list[tuple[Job, BaseException]]:
-    """What failed, in the order of the jobs, and how."""
-    futures: dict[Future, Job] = {}
+    """What failed, in the order of the jobs, and how.
+
+    most: jobs handed in at a time, None: all. A pool cannot take back what it has queued: an interrupt would wait for it.
+    """
+    running: dict[Future, Job] = {}
     failed: dict[str, BaseException] = {}
+    ended: SimpleQueue[Future] = SimpleQueue()
+    waiting = deque(jobs)
     try:
-        for job in jobs:
-            futures[submit(job)] = job
-    except RuntimeError as error:  # the pool broke while jobs were still being handed in
-        failed = {job.name: error for job in jobs[len(futures) :]}
-    try:
-        for future in as_completed(futures):
-            error = _error_of(future)
+        while waiting or running:
+            while waiting and len(running) < (most or len(jobs)):
+                try:
+                    future = submit(waiting[0])
+                except RuntimeError as error:  # the pool broke while jobs were still being handed in
+                    failed |= {job.name: error for job in waiting}
+                    waiting.clear()
+                    break
+                running[future] = waiting.popleft()
+                future.add_done_callback(ended.put)
+            if not running:
+                break
+            future = ended.get()
+            job, error = running.pop(future), _error_of(future)
             if is_machine_fault(error):
                 raise error
             if error is None:
-                done(futures[future])
+                done(job)
             else:
-                failed[futures[future].name] = error
+                failed[job.name] = error
     finally:  # after an error what has begun ends, with its drafts, before the error is told
-        for future in futures:
+        for future in running:
             future.cancel()
-        wait(futures)
+        wait(running)
     return [(job, failed[job.name]) for job in jobs if job.name in failed]
 
 

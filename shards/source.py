@@ -1,6 +1,7 @@
 """The record of a kind of lab folder: how it is scanned, made into samples, split and described."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -9,7 +10,7 @@ import pyarrow as pa
 
 from tarpon.shards.quarantine import Fault
 from tarpon.shards.schema import Schema
-from tarpon.shards.writer import Make
+from tarpon.shards.writer import Make, Ready
 
 
 class Unit(Protocol):
@@ -47,6 +48,7 @@ class Source:
     schema: Schema
     scan: Callable[..., Scan]  # (*folders, options, ...) -> units and faults
     make: Make  # unit -> samples and faults; a module-level function: it travels to other processes
+    ready: Ready = nullcontext  # units of a shard -> context of them, each ready for `make` when it comes; travels too
     assign: Callable[..., Sequence[str]]  # (rows, options=, packing=) -> the split of each row
     describe: Callable[..., dict]  # (rows, found=, options=) -> the source's own entries of the dataset card
     hint: str  # likely causes when a scan finds nothing; {folder} is the first folder

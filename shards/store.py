@@ -10,6 +10,7 @@ import random
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -68,14 +69,16 @@ class Store:
     Args:
         root: a folder or a URL.
         retry_s: seconds after which a remote store that does not answer is given up; None: RETRY_S.
+        stop: when it is set, what another thread waits for here is given up with a StoreError.
 
     Raises:
         ValueError: the URL is of a kind that nothing here opens; names the extra to install.
     """
 
-    def __init__(self, root: str | Path, *, retry_s: float | None = None) -> None:
+    def __init__(self, root: str | Path, *, retry_s: float | None = None, stop: threading.Event | None = None) -> None:
         self.root, self.retry_s = str(root).rstrip("/"), RETRY_S if retry_s is None else retry_s
         self.folder = None if is_url(self.root) else Path(self.root)  # None: remote
+        self._stop = stop
         self._files, self._inside, self._trouble, self._refusals = None, "", (OSError, asyncio.TimeoutError), ()
         if self.folder is None:
             self._open()
@@ -95,7 +98,8 @@ class Store:
         Args:
             once: do not try again.
         """
-        self._attempt(name, lambda: self._files.get_file(self._path(name), str(to)), retry_s=0 if once else self.retry_s)
+        limit, watch = 0 if once else self.retry_s, Watch(self._is_stopped)
+        self._attempt(name, lambda: self._files.get_file(self._path(name), str(to), callback=watch), retry_s=limit)
 
     def has(self, name: str) -> bool:
         """Whether there is such a file, or folder where the store has folders."""
@@ -175,6 +179,9 @@ class Store:
         front = f"{self._inside.rstrip('/')}/"
         return {path.removeprefix(front): told for path, told in found.items() if path.startswith(front)}
 
+    def _is_stopped(self) -> bool:
+        return self._stop is not None and self._stop.is_set()
+
     def _is_http(self) -> bool:
         return self.root.startswith(("http://", "https://"))
 
@@ -200,6 +207,8 @@ class Store:
         where, limit = f"{self.root}/{name}".rstrip("/"), self.retry_s if retry_s is None else retry_s
         pause, failed_at, told = FIRST_PAUSE_S, None, False
         while True:
+            if self._is_stopped():
+                raise StoreError(f"{where}: given up")
             try:
                 return action()
             except self._trouble as error:
@@ -211,6 +220,8 @@ class Store:
                     raise StoreError(f"{where}: {words}") from error
                 if is_machine_fault(error):
                     raise
+                if self._is_stopped():
+                    continue
                 failed_at = failed_at or time.monotonic()
                 if (passed := time.monotonic() - failed_at) + pause > limit:
                     raise StoreError(
@@ -220,8 +231,21 @@ class Store:
                     told = True
                     words = f"no answer yet ({_describe(error)}); trying again for up to {limit:.0f} s"
                     print(f"{where}: {words}", file=sys.stderr, flush=True)
-                time.sleep(pause * random.uniform(0.75, 1.25))  # processes that failed together come back apart
+                wait = self._stop.wait if self._stop else time.sleep
+                wait(pause * random.uniform(0.75, 1.25))  # processes that failed together come back apart
                 pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+class Watch(fsspec.Callback):
+    """Asked at every piece of a download: ends it once it is to stop."""
+
+    def __init__(self, is_stopped: Callable[[], bool]) -> None:
+        super().__init__()
+        self._is_stopped = is_stopped
+
+    def call(self, *_: object, **__: object) -> None:
+        if self._is_stopped():
+            raise InterruptedError
 
 
 def is_url(root: str | Path) -> bool:

@@ -10,6 +10,7 @@ import json
 import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from tarpon.shards.shard_runs import run_jobs
 from tarpon.shards.store import NotThere, Store
 
 Make = Callable[[object], Iterable[Sample | Fault]]
+Ready = Callable[[Sequence], AbstractContextManager[Iterable]]
 PARTS = "parts"  # of an unfinished set: what was made of it
 DUPLICATE_KEY = "another sample has the key {key}: names that differ only in signs that a key may not hold; rename one"
 
@@ -40,6 +42,7 @@ class ShardJob:
     schema: Schema
     out: str  # folder or URL
     settings: str  # JSON of all options that determine the content
+    ready: Ready = nullcontext  # as of source.Source
     excluded: tuple[tuple[str, str], ...] = ()  # keys of samples that are left out, with the reason: duplicates, copies
     single: bool = False  # decode on one thread: other processes have the other cores
 
@@ -114,8 +117,9 @@ def write_shard(job: ShardJob) -> str:
             decoding_on_one_thread(job.single),
             open(draft, "wb") as stream,
             webdataset.TarWriter(stream, encoder=False, mtime=0, user="tarpon", group="tarpon") as tar,
+            job.ready(job.units) as units,
         ):
-            for unit in job.units:
+            for unit in units:
                 for item in contain(unit.name(), job.make(unit)):
                     if isinstance(item, Fault):
                         faults.append(item)

@@ -20,7 +20,7 @@ class FaultyServer:
     """Spoils the next answers for names that end in a word.
 
     Faults: "cut" half of the bytes, then the connection closed; "short" half of them, said to be all; "corrupt" a byte changed;
-    "slow" 0.05 s of silence in the middle; a number: that HTTP status.
+    "slow" 0.05 s of silence in the middle; "endless" bytes until the client goes; a number: that HTTP status.
     """
 
     def __init__(self, source: Path | str) -> None:
@@ -70,11 +70,14 @@ class FaultyServer:
         request.send_response(status)
         for name, value in headers.items():
             request.send_header(name, value)
-        length = headers.get("X-Length") or str(len(content))
+        length = headers.get("X-Length") or str(2**40 if fault == "endless" else len(content))
         request.send_header("Content-Length", length)
         request.end_headers()
         if not body or request.command == "HEAD":
             return
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            while fault == "endless":
+                request.wfile.write(bytes(2**10))
         half = len(content) // 2
         request.wfile.write(content[:half])
         if fault == "cut":

@@ -4,6 +4,9 @@ import os
 import shutil
 import sys
 import time
+from pathlib import Path
+
+from tarpon.tools.hosts import check_reach, read_hosts
 
 NEEDS = (
     ("g++", "a C++ compiler, for DeepSpeed's CPU communication op", "apt-get install g++"),
@@ -17,12 +20,17 @@ def list_missing() -> list[str]:
     return [f"missing: {what}; install it with `{how}`" for name, what, how in NEEDS if shutil.which(name, path=path) is None]
 
 
-def run(*, build: bool = False) -> int:
+def run(*, build: bool = False, hostfile: str | None = None) -> int:
     """Check compilers and accelerator.
 
     Args:
         build: compile DeepSpeed's CPU communication op now rather than at the first training run.
+        hostfile: of `tarpon train --hostfile` or `deepspeed --hostfile`: are its machines reached from here?
     """
+    if hostfile:
+        hosts = read_hosts(Path(hostfile))
+        check_reach(hosts)
+        print(f"{hostfile}: {', '.join(hosts)} are reached over ssh, {sum(hosts.values())} processes in all")
     import torch
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

@@ -14,7 +14,7 @@ from tarpon.tools.lint_checks import LISTING_CHECKS, Finding, Kind, check_column
 from tarpon.tools.lint_copies import check_copies, list_copies
 from tarpon.tools.lint_features import examine_features, is_features
 from tarpon.tools.lint_listing import list_tars
-from tarpon.tools.lint_shards import check_shard_table
+from tarpon.tools.lint_shards import check_shard_table, tell_lacking
 from tarpon.tools.tasks import part_of_kind
 
 CHUNK = 8  # samples of a job, at least
@@ -84,9 +84,9 @@ def _open(shards: str, cache: Cache | None) -> Manifest:
 
 
 def list_notes(manifest: Manifest) -> list[str]:
-    """Near copies, and what no check can tell of a data set of an earlier version."""
+    """Near copies, and of a data set of an earlier version what it lacks and what no check can tell of it."""
     kind = checks_of(manifest)
-    notes = list_copies(manifest, kind)
+    notes = [*list_copies(manifest, kind), *tell_lacking(manifest, kind.schema)]
     if manifest.remark is None:
         return notes
     unprovable = [kind.unprovable] if kind.unprovable else []

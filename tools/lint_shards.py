@@ -3,13 +3,32 @@
 from collections.abc import Iterator
 
 import numpy as np
+import pyarrow.parquet as pq
 
+from tarpon.shards.arrow_input import open_bytes
 from tarpon.shards.fingerprint import hash_cells
 from tarpon.shards.lazy_manifest import LazyManifest, open_lazily
-from tarpon.shards.manifest import SPLITS
-from tarpon.shards.shard_table import BY_SHARD, OF_ROWS, SHARDS, rows_file
+from tarpon.shards.manifest import SPLITS, Manifest
+from tarpon.shards.schema import Schema
+from tarpon.shards.shard_table import BY_SHARD, KINDS, OF_ROWS, SHARDS, line_schema, rows_file
+from tarpon.shards.store import Store
 from tarpon.tools.lint_checks import WhereWhat
 from tarpon.tools.lint_listing import Listing
+
+
+def tell_lacking(manifest: Manifest, schema: Schema) -> list[str]:
+    """A line on what a training with `plan=shards` needs and an earlier version did not write; none where all is there."""
+    told, mend = manifest.card.get(BY_SHARD), f"`tarpon upgrade {manifest.root}`"
+    store = manifest.store or Store(manifest.root)
+    if not isinstance(told, dict) or not store.has(SHARDS):
+        return [f"no {SHARDS}, which --plan shards needs; {mend} writes it"]
+    if told.get(OF_ROWS) != manifest.fingerprint():
+        return [f"{SHARDS} is of another manifest, and --plan shards refuses it; {mend} writes it anew"]
+    there, summary = pq.read_schema(open_bytes(store.read(SHARDS))).names, schema.summary
+    lacking = [name for name in line_schema(summary).names if name not in there]
+    counted = told.get(KINDS, {}).get("columns", [])
+    lacking += [f"counts of {name} in the card" for name in (summary.kinds if summary else ()) if name not in counted]
+    return [f"{SHARDS} lacks {', '.join(lacking)}, which --plan shards needs; {mend} adds them"] if lacking else []
 
 
 def check_shard_table(listing: Listing) -> Iterator[WhereWhat]:
@@ -25,12 +44,12 @@ def check_shard_table(listing: Listing) -> Iterator[WhereWhat]:
     if len(lazy) != len(listing.manifest):
         yield SHARDS, f"counts {len(lazy)} rows, the manifest has {len(listing.manifest)}"
         return
+    lines = lazy.read_lines()
     for shard, name in enumerate(lazy.tars):
-        yield from _check_shard(listing, lazy, shard, name)
+        yield from _check_shard(listing, lazy, shard, name, line=lines.slice(shard, 1).to_pylist()[0])
 
 
-def _check_shard(listing: Listing, lazy: LazyManifest, shard: int, name: str) -> Iterator[WhereWhat]:
-    line = lazy.lines.slice(shard, 1).to_pylist()[0]
+def _check_shard(listing: Listing, lazy: LazyManifest, shard: int, name: str, *, line: dict) -> Iterator[WhereWhat]:
     want = listing.manifest.table.slice(lazy.first_row(shard), line["rows"]).replace_schema_metadata(None)
     try:
         if hash_cells(lazy.open_rows(shard).read()) != hash_cells(want):

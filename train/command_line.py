@@ -47,8 +47,8 @@ def read_request(argv: Sequence[str]) -> Request:
     ]
     if any(word.partition("=")[0] == "--hostfile" for word in words):
         raise UsageError(
-            "--hostfile stands before the script: deepspeed --hostfile FILE train/launch.py TASK ...; without ssh between the "
-            "machines start one launcher on each (docs/scale.md)"
+            "--hostfile stands before the script: deepspeed --hostfile FILE train/launch.py TASK ... (or tarpon train TASK ... "
+            "--hostfile FILE); without ssh between the machines start one launcher on each (docs/scale.md)"
         )
     name = words[0] if words else "(none)"
     if name not in TASKS:

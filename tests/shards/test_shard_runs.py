@@ -53,6 +53,15 @@ def run(jobs, executor):
 JOBS = [Job("a"), Job("b"), Job("c")]
 
 
+def test_an_interrupt_waits_for_no_job_that_had_not_begun(tmp_path):
+    def interrupt(_job: Path) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs([tmp_path / name for name in "abcd"], Path.touch, workers=1, executor=None, done=interrupt)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
 def test_what_fails_once_is_made_in_a_second_try():
     executor = Flaky(b=1)
     made, done = run(JOBS, executor)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 from tarpon.shards import store
 from tarpon.shards.manifest import open_manifest
@@ -89,3 +91,100 @@ def test_what_cannot_be_listed_is_one_line(words, said, serve, tmp_path, capsys)
     assert cli.main(["pack", "fish", *words, *rest, "--out", str(tmp_path / "out")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
+
+
+@pytest.fixture
+def tables_lab(small_lab) -> Path:
+    """The lab with a table of its videos, whose folder it names, and a map of its classes."""
+    (small_lab / "videos.csv").write_text("video,labels,trial\nm 1.mp4,prediction_m 1.mp4_1.csv,1\n")
+    (small_lab / "map.csv").write_text("label,class\nrest,walk\n")
+    return small_lab
+
+
+@pytest.fixture
+def wells_lab(tmp_path) -> Path:
+    """Stacks of four wells in one folder, a plate map and the file that names both, relative to itself."""
+    lab, rng = tmp_path / "wells" / "lab", np.random.default_rng(0)
+    (lab / "stacks").mkdir(parents=True)
+    for well in ("b2", "b3", "c2", "c3"):
+        tifffile.imwrite(lab / f"stacks/x_{well}_p1.tif", rng.integers(0, 4000, (12, 24, 24), np.uint16))
+    (lab / "plate.csv").write_text("well,condition\nb2,infected\nb3,infected\nc2,mock\nc3,mock\n")
+    config = "data:\n  stacks_dir: ../lab/stacks\n  plate_map: plate.csv\n  frames: {frames_per_hour: 2}\n"
+    (lab / "cells.yaml").write_text(config)
+    return lab
+
+
+@pytest.fixture
+def outings_lab(tmp_path) -> Path:
+    """Two animals on two outings whose names tell no day, and a table that does."""
+    lab, rng = tmp_path / "stars", np.random.default_rng(0)
+    for animal in ("ann", "bob"):
+        for outing in ("first", "second"):
+            (folder := lab / "Demo" / animal / outing).mkdir(parents=True)
+            Image.fromarray(rng.integers(0, 255, (24, 32, 3), np.uint8)).save(folder / "1.png")
+    days = [f"{animal}/{outing},2024-03-{day:02d}" for animal in ("ann", "bob") for outing, day in DAYS]
+    (lab / "days.csv").write_text("\n".join(["folder,date", *(f"Demo/{line}" for line in days)]))
+    return lab
+
+
+DAYS = (("first", 4), ("second", 9))
+OF_KIND = {  # what is packed, and the options that name a file
+    "tables_lab": (
+        ("mouse", "--videos", "{lab}/Videos", "--annotations", "{lab}/Annotations", *WORDS),
+        ("--table", "{lab}/videos.csv", "--class_map", "{lab}/map.csv"),
+    ),
+    "wells_lab": (("cells", "--workers", "1", "--split", "0.5,0.25,0.25"), ("--config", "{lab}/cells.yaml")),
+    "outings_lab": (("star", "--root", "{lab}", "--workers", "1"), ("--dates", "month_first,{lab}/days.csv")),
+}
+
+
+def fill(words: tuple[str, ...], lab: str) -> list[str]:
+    return [word.format(lab=lab) for word in words]
+
+
+@pytest.mark.parametrize("name", list(OF_KIND))
+def test_tables_and_settings_lie_at_urls_as_folders_do(name, serve, tmp_path, request, capsys):
+    lab, (words, files) = request.getfixturevalue(name), OF_KIND[name]
+    url, scratch = f"{serve(lab.parent).url}/{lab.name}", tmp_path / "s"
+    for out, settings in {"here": str(lab), "there": url}.items():
+        given = [*fill(words, str(lab)), *fill(files, settings)]
+        status = cli.main(["pack", *given, "--out", str(tmp_path / out), "--scratch", str(scratch)])
+        assert status == 0, capsys.readouterr()
+    here, there = (open_manifest(tmp_path / name) for name in ("here", "there"))
+    assert here.tar_sums() == there.tar_sums()
+    assert repr(here.table.to_pylist()) == repr(there.table.to_pylist())  # without points some cells are NaN
+    assert not list(scratch.glob("*/*"))
+    assert str(scratch) not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "spoilt", "said"),
+    [
+        ("tables_lab", ("--class_map", "{lab}/map.csv"), None, "/map.csv: no such file"),
+        ("tables_lab", ("--table", "{lab}/videos.csv"), None, "/videos.csv: no such file"),
+        ("tables_lab", ("--table", "{lab}/videos.csv"), b"film\na.mp4\n", "/videos.csv: column 'film' is none;"),
+        ("wells_lab", ("--config", "{lab}/cells.yaml"), None, "/cells.yaml: no such file"),
+        (
+            "wells_lab",
+            ("--config", "{lab}/cells.yaml"),
+            b"data: {side: 3}",
+            "/cells.yaml: data.side is no key that is known here",
+        ),
+        ("wells_lab", ("--config", "{lab}/cells.yaml"), b"data: {stacks_dir: s, plate_map: no.csv}", "/no.csv: no such file"),
+        ("outings_lab", ("--dates", "{lab}/days.csv"), b"name\nx\n", "/days.csv: "),
+    ],
+)
+def test_what_is_wrong_with_a_file_at_a_url_is_one_line_that_names_it(
+    name, files, spoilt, said, serve, tmp_path, request, capsys
+):
+    lab, words = request.getfixturevalue(name), OF_KIND[name][0]
+    (file,) = fill(files[1:], str(lab))
+    Path(file).unlink()
+    if spoilt is not None:
+        Path(file).write_bytes(spoilt)
+    url = f"{serve(lab.parent).url}/{lab.name}"
+    words = [*fill(words, str(lab)), *fill(files, url), "--out", str(tmp_path / "out"), "--scratch", str(tmp_path / "s")]
+    assert cli.main(["pack", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{url}{said}" in line
+    assert str(tmp_path / "s") not in line

@@ -14,7 +14,7 @@ from tarpon.shards.shard_table import BY_SHARD, SHARDS
 from tarpon.shards.store import Store
 from tarpon.tools.bench.plan_sets import write_set
 from tarpon.tools.lint_listing import Listing
-from tarpon.tools.lint_shards import check_shard_table
+from tarpon.tools.lint_shards import check_shard_table, tell_lacking
 from tarpon.tools.mouse.bench_plan import PLAN
 from tarpon.tools.upgrade import run
 
@@ -84,6 +84,42 @@ def test_what_is_of_another_manifest_is_not_opened_and_no_finding(old):
     assert findings(old) == []
     run(str(old))
     assert len(open_lazily(old)) == 54
+
+
+def lacking(root: Path) -> list[str]:
+    return tell_lacking(open_manifest(root), PLAN.drawn.schema)
+
+
+def rewrite(root: Path, lines: pa.Table, **told: object) -> None:
+    """Another `shards.parquet` with a card that speaks of it."""
+    pq.write_table(lines, root / SHARDS)
+    card = open_manifest(root).card
+    told |= {"sha256": hashlib.sha256((root / SHARDS).read_bytes()).hexdigest()}
+    write_card(Store(root), card | {BY_SHARD: card[BY_SHARD] | told})
+
+
+def test_lint_says_what_a_set_of_an_earlier_version_lacks_and_no_finding_is_made_of_it(old):
+    assert lacking(old) == [f"no shards.parquet, which --plan shards needs; `tarpon upgrade {old}` writes it"]
+    run(str(old))
+    whole = pq.read_table(old / SHARDS)
+    assert lacking(old) == findings(old) == []
+    rewrite(old, whole.drop_columns(["val_histogram", "test_histogram"]), kinds={"columns": ["codec"], "counts": []})
+    (line,) = lacking(old)
+    assert line.startswith("shards.parquet lacks val_histogram, test_histogram, counts of clip_width in the card, counts of ")
+    assert line.endswith(f" in the card, which --plan shards needs; `tarpon upgrade {old}` adds them")
+    assert findings(old) == []
+    run(str(old))
+    assert lacking(old) == []
+    assert pq.read_table(old / SHARDS).equals(whole)
+
+
+def test_lint_says_that_shards_parquet_is_of_another_manifest(old):
+    run(str(old))
+    manifest = open_manifest(old)
+    write_manifest(old, manifest.table.slice(6), manifest.card)
+    assert lacking(old) == [
+        f"shards.parquet is of another manifest, and --plan shards refuses it; `tarpon upgrade {old}` writes it anew"
+    ]
 
 
 def test_a_web_server_is_refused():

@@ -1,15 +1,15 @@
 """`tarpon pack cells`: folders of time-lapse stacks into shards, one sample a page."""
 
-from pathlib import Path
-
 from tarpon.shards.manifest import SPLITS, Manifest
-from tarpon.shards.scratch import SCRATCH_BYTES
+from tarpon.shards.remote_units import open_file
+from tarpon.shards.scratch import SCRATCH_BYTES, Scratch
 from tarpon.shards.sources.cells.config import read_config
 from tarpon.shards.sources.cells.plate_map import read_plate_map
 from tarpon.shards.sources.cells.record import choose_record
 from tarpon.shards.sources.cells.schema import CLASSES
 from tarpon.shards.sources.cells.source import CellsSource
 from tarpon.shards.sources.images import MAX_PIXELS
+from tarpon.shards.store import is_url
 from tarpon.tools.pack import run, shares
 from tarpon.tools.table import table
 
@@ -23,8 +23,8 @@ def cells(
     """Pack infected and uninfected stacks into shards, every page at its full depth; run again after a kill it goes on.
 
     Args:
-        config: YAML file with data.infected_dir and data.uninfected_dir (folders or URLs), or data.stacks_dir and
-            data.plate_map; the published trainer's files are read as they are.
+        config: path or URL of a YAML file with data.infected_dir and data.uninfected_dir (folders or URLs), or
+            data.stacks_dir and data.plate_map; the published trainer's files are read as they are.
         out: folder for the shards.
         group: what the split keeps together: stack, well, plate, or a regular expression whose first group tells it.
         folds: rotating test folds stored beside the split; unset: training.k_folds of the file, else none.
@@ -42,7 +42,9 @@ def cells(
         scratch: folder for files of a URL while they are packed; unset: the machine's for temporary files.
         scratch_bytes: of it, shared by the `workers`.
     """
-    settings = read_config(Path(config))
+    held = Scratch(folder=scratch, size=scratch_bytes)
+    with open_file(config, scratch=held) as path:
+        settings = read_config(path, url=config if is_url(config) else "")
     seed = settings.split_seed if seed is None else seed
     options = CellsSource(
         frames_per_hour=settings.frames_per_hour, name_regex=settings.name_regex, group=group,
@@ -51,6 +53,10 @@ def cells(
     )  # fmt: skip
     for line in settings.unused:
         print(f"note: {config}: {line}")
+    wells = None
+    if settings.plate_map:
+        with open_file(str(settings.plate_map), scratch=held) as path:
+            wells = read_plate_map(path)
     return run(
         choose_record(options),
         (settings.infected_dir, settings.uninfected_dir),
@@ -64,7 +70,7 @@ def cells(
         scratch=scratch,
         scratch_bytes=scratch_bytes,
         tables=format_packed,
-        listing={"plate_map": read_plate_map(settings.plate_map)} if settings.plate_map else None,
+        listing={"plate_map": wells},
         counted=lambda manifest: f"{len(manifest)} pages of {manifest.card['stacks']} stacks",
     )
 

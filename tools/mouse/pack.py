@@ -1,11 +1,11 @@
 """`tarpon pack mouse`: videos, pose files and labels into shards, one sample a trial."""
 
-from pathlib import Path
 from typing import Literal
 
 from tarpon.shards.manifest import Manifest
 from tarpon.shards.nvdec import describe_small_clips
-from tarpon.shards.scratch import SCRATCH_BYTES
+from tarpon.shards.remote_units import open_file
+from tarpon.shards.scratch import SCRATCH_BYTES, Scratch
 from tarpon.shards.sources.mouse.labels_classes import read_class_map
 from tarpon.shards.sources.mouse.pose_points import MOUSE_POINTS
 from tarpon.shards.sources.mouse.pose_track import MAX_BLANK
@@ -54,9 +54,10 @@ def mouse(
         gop: frames between key frames.
         short_side: pixels; larger videos are made smaller once, here.
         workers: processes; 0: one a core.
-        table: CSV of video, track, labels, trial, first_frame, group, where names do not pair the files; only video is needed.
+        table: path or URL of a CSV of video, track, labels, trial, first_frame, group, where names do not pair the files; only
+            video is needed.
         classes: by comma, in the order of their numbers.
-        class_map: CSV of two columns, the name in the tables and the class; a blank class is not scored.
+        class_map: path or URL of a CSV of two columns, the name in the tables and the class; a blank class is not scored.
         background: class of frames that no bout covers or that a one-hot table calls background; unset: not scored.
         frame_column: how Frame columns count; absolute and absolute_one: the video's frames from 0 and from 1.
         label_unit: in which tables of bouts say start and stop.
@@ -65,11 +66,15 @@ def mouse(
         scratch: folder for files of a URL while they are packed; unset: the machine's for temporary files.
         scratch_bytes: of it, shared by the `workers`.
     """
+    renamed = ()
+    if class_map:
+        with open_file(class_map, scratch=Scratch(folder=scratch, size=scratch_bytes)) as path:
+            renamed = read_class_map(path)
     chosen = MouseSource(
         keypoints=split_names(keypoints), pose=pose, individual=individual, track=track, scorer=scorer, max_blank=max_blank,
         trial_frames=trial_frames, offset=offset, group=group, background=background, frame_column=frame_column,
         clip=ClipFormat(codec=codec, gop=gop, short_side=short_side), label_unit=label_unit, classes=split_names(classes),
-        class_map=read_class_map(Path(class_map)) if class_map else (),
+        class_map=renamed,
     )  # fmt: skip
     folders = (find_place(videos), find_place(annotations) if annotations else None)
     packing = {"out": out, "split": shares(split), "seed": seed, "workers": workers, "cluster": cluster, "dry_run": dry_run}

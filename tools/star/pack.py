@@ -29,9 +29,10 @@ def star(
     Args:
         root: folder or URL of [<dataset>/]<individual>/<outing>/<image>; without the first level its own name is the data set.
         out: folder for the shards.
-        metadata: CSV of identity and path (or folder, filename) relative to root, and perhaps date; unset: the tree tells.
-        dates: month_first or day_first, where the numbers of the dates do not tell; or a CSV of folder,date for outings whose
-            names tell no day; or both with a comma between.
+        metadata: path or URL of a CSV of identity and path (or folder, filename) relative to root, and perhaps date; unset:
+            the tree tells.
+        dates: month_first or day_first, where the numbers of the dates do not tell; or path or URL of a CSV of folder,date for
+            outings whose names tell no day; or both with a comma between.
         split: temporal (each animal's earliest days train, the last of them validates, later days test), or given (the
             metadata's split column).
         train_ratio: of an animal's days, for training and validation; unset: 0.8.

@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from tarpon.shards.bounded_text import read_yaml
+from tarpon.shards.sources.cells.config_places import find_folders, find_place_beside
 from tarpon.shards.sources.cells.names import NAME
-from tarpon.shards.store import is_url
 
 FRAMES = "data.frames"
 SPLITS = {  # sub-blocks of data.frames -> the split they speak of; default speaks of all
@@ -96,7 +96,7 @@ class CellsConfig:
 
     infected_dir: Path | str  # a path or URL; or that of all stacks, whose classes the plate map tells
     uninfected_dir: Path | str | None
-    plate_map: Path | None = None
+    plate_map: Path | str | None = None
     frames_per_hour: float | None = None  # None: not told
     name_regex: str = NAME
     split: tuple[float, float, float] = (0.7, 0.15, 0.15)  # shares of train, val, test groups
@@ -105,10 +105,17 @@ class CellsConfig:
     unused: tuple[str, ...] = ()  # lines on the keys that have no effect
 
 
-def read_config(path: Path) -> CellsConfig:
-    """The packing part. ValueError, naming the key, for what is missing, wrong, unknown or refused."""
+def read_config(path: Path, *, url: str = "") -> CellsConfig:
+    """The packing part.
+
+    Args:
+        url: where the file was fetched from: its relative paths lie beside it there.
+
+    Raises:
+        ValueError: names the key that is missing, wrong, unknown or refused.
+    """
     known = _read(path)
-    first, second = _find_folders(path, known)
+    first, second = find_folders(path, known, url=url)
     for key, label in (("data.infected_label", 1), ("data.uninfected_label", 0)):
         if known.get(key, label) != label:
             raise ValueError(f"{path}: {key}={known[key]:g} must be {label}; infected is 1 here, and the folder is the class")
@@ -122,7 +129,7 @@ def read_config(path: Path) -> CellsConfig:
     return CellsConfig(
         infected_dir=first,
         uninfected_dir=second,
-        plate_map=_find_path(path, known["data.plate_map"]) if "data.plate_map" in known else None,
+        plate_map=find_place_beside(path, known["data.plate_map"], url=url) if "data.plate_map" in known else None,
         folds=folds if folds > 1 else 0,  # 1 is its way of saying none
         unused=tuple(
             f"{key} has no effect: {KEYS[key][1]}" for key in known if KEYS.get(key, ("", TRAIN))[1] not in (PACK, TRAIN)
@@ -276,25 +283,3 @@ TYPE_NAMES = {
     "numbers": "a number or a list of numbers", "pair": "two numbers, the smaller first", "triple": "three numbers",
     "cosine": "cosine", "any": "",
 }  # fmt: skip
-
-
-def _find_folders(path: Path, known: Mapping[str, object]) -> tuple[Path | str, Path | str | None]:
-    """The two folders of the classes, or the one of all stacks, and None."""
-    if "data.stacks_dir" in known:
-        if also := [key for key in ("data.infected_dir", "data.uninfected_dir") if key in known]:
-            raise ValueError(f"{path}: data.stacks_dir and {also[0]} are given; give one folder with a plate map, or two")
-        if "data.plate_map" not in known:
-            raise ValueError(f"{path}: data.plate_map is missing; in data.stacks_dir nothing else tells the class")
-        return _find_path(path, known["data.stacks_dir"]), None
-    for key in ("data.infected_dir", "data.uninfected_dir"):
-        if key not in known:
-            raise ValueError(
-                f"{path}: {key} is missing; give the folder of that class's stacks, or data.stacks_dir and data.plate_map"
-            )
-    return _find_path(path, known["data.infected_dir"]), _find_path(path, known["data.uninfected_dir"])
-
-
-def _find_path(path: Path, said: str) -> Path | str:
-    """A URL as it is. Relative paths lie beside the file, or, where there is none, where the command is given."""
-    beside = path.parent / Path(said).expanduser()
-    return said if is_url(said) else beside if beside.exists() or not Path(said).exists() else Path(said)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tarpon.shards.sources.star.dates import DAY_FIRST, MONTH_FIRST, read_both_days
+from tarpon.shards.store import find_place
 
 RULES = (MONTH_FIRST, DAY_FIRST)
 RULE_NAMES = {MONTH_FIRST: "month first", DAY_FIRST: "day first"}
@@ -31,15 +32,15 @@ class Evidence:
         return self.rule is None and bool(self.month_first or self.either)
 
 
-def parse_dates(text: str | None) -> tuple[str | None, Path | None]:
-    """`--dates` as (rule, CSV of folder,date): either, or both with a comma between; ValueError for anything else."""
+def parse_dates(text: str | None) -> tuple[str | None, Path | str | None]:
+    """`--dates` as (rule, path or URL of a CSV of folder,date): either, or both with a comma between; ValueError otherwise."""
     rule, path = None, None
     first, _, rest = (text or "").partition(",")
     if first in RULES:
-        rule, path = first, Path(rest) if rest else None
+        rule, path = first, find_place(rest) if rest else None
     elif text:
-        path = Path(text)
-    if path is not None and not path.suffix and not path.exists():
+        path = find_place(text)
+    if isinstance(path, Path) and not path.suffix and not path.exists():
         raise ValueError(f"dates={text!r} must be {' or '.join(RULES)}, or a CSV of folder,date, or both with a comma between")
     return rule, path
 

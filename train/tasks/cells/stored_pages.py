@@ -1,13 +1,14 @@
 """The pages of a data set that is planned by its shards: chosen and weighed by their kinds, read when they are reached.
 
-S shards, M kinds of page (a shard's own kinds are counted apart from another's).
+S shards, M kinds of page.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
 
 import numpy as np
+import pyarrow as pa
 
 from tarpon.shards.by_shard import ByShard
 from tarpon.shards.lazy_manifest import ChosenRows, LazyManifest
@@ -23,23 +24,28 @@ from tarpon.train.tasks.cells.metrics.predictions import PageNames
 from tarpon.train.tasks.cells.options import CellsOptions
 from tarpon.train.tasks.cells.rows import check_classes, class_names, page_columns, tell_early
 
+RUN = 512  # shards whose kinds are in memory at a time: 100,000 kinds of ten stacks of two days each
 NAMES = ("key", "source", "stack", "well", "position", "page")  # columns that name a page
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PageKinds:
-    """Kinds of page, (M,) each."""
+    """Kinds of page of some shards, those of a shard apart from another's; or of all together. (M,) each."""
 
-    shard: np.ndarray  # int32
+    shard: np.ndarray  # int32; 0 of all together
     label: np.ndarray  # int8, 1 infected
     hours: np.ndarray  # float32 of the clock
     onset: np.ndarray  # float32 hour of infection
     opening: np.ndarray  # bool, the first page of a stack
-    pages: np.ndarray  # int32, how many there are
+    pages: np.ndarray  # int32 of a shard, int64 of all: how many there are
 
     def take(self, which: np.ndarray) -> "PageKinds":
         """Some of them: (M,) bool."""
         return PageKinds(**{item.name: getattr(self, item.name)[which] for item in fields(self)})
+
+    def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What the choice of a page depends on, as of `rows.page_columns`."""
+        return self.label, self.hours, self.opening
 
     def count_by_class(self, shards: int) -> np.ndarray:
         """(S, 2) int64 pages of each class in each shard."""
@@ -48,18 +54,38 @@ class PageKinds:
         return counted.astype(np.int64).reshape(shards, len(CLASSES))
 
 
-def read_kinds(manifest: LazyManifest, split: str, options: CellsOptions) -> PageKinds:
-    """The kinds of a split's pages, from `shards.parquet`."""
-    told = {name: list_cells(manifest.summary(split, name)) for name in (*(name for name, _ in KIND), PAGES)}
-    offsets = told[PAGES][1]
-    return PageKinds(
-        shard=np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets)),
-        label=told["label"][0],
-        hours=told["hours"][0],
-        onset=onset_or_told(told["onset_hour"][0], options),
-        opening=told["opening"][0],
-        pages=told[PAGES][0],
-    )
+JOINED = (  # columns of kinds, with the types that they are added up in
+    ("label", pa.int8()), ("hours", pa.float32()), ("onset", pa.float32()), ("opening", pa.bool_()), ("pages", pa.int64()),
+)  # fmt: skip
+
+
+def read_kinds(manifest: LazyManifest, split: str, options: CellsOptions) -> Iterator[PageKinds]:
+    """The kinds of a split's pages, from `shards.parquet`, for RUN shards after another."""
+    names, first = (*(name for name, _ in KIND), PAGES), 0
+    for run in manifest.summary_runs(split, names, shards=RUN):
+        told = {name: list_cells(pa.chunked_array([run[name]])) for name in names}
+        offsets = told[PAGES][1]
+        yield PageKinds(
+            shard=np.repeat(np.arange(first, first + len(run), dtype=np.int32), np.diff(offsets)),
+            label=told["label"][0],
+            hours=told["hours"][0],
+            onset=onset_or_told(told["onset_hour"][0], options),
+            opening=told["opening"][0],
+            pages=told[PAGES][0],
+        )
+        first += len(run)
+
+
+def join_kinds(runs: Iterable[PageKinds]) -> PageKinds:
+    """The kinds of all shards together."""
+    names = [item.name for item in fields(PageKinds) if item.name not in ("shard", "pages")]
+    held = pa.table({name: pa.array([], kind) for name, kind in JOINED})
+    for run in runs:
+        more = pa.table({name: getattr(run, name).astype(kind.to_pandas_dtype()) for name, kind in JOINED})
+        joined = pa.concat_tables([held, more]).group_by(names, use_threads=False).aggregate([("pages", "sum")])
+        held = pa.table({name: joined["pages_sum" if name == "pages" else name] for name, _ in JOINED})
+    columns = {name: held[name].to_numpy() for name, _ in JOINED}
+    return PageKinds(shard=np.zeros(len(held), np.int32), **columns)
 
 
 class StoredPages:
@@ -67,24 +93,28 @@ class StoredPages:
 
     def __init__(self, manifest: LazyManifest, options: CellsOptions) -> None:
         self.manifest, self._options = manifest, options
-        last = max(list_cells(manifest.summary(name, "hours"))[0].max(initial=0) for name in SPLITS)
-        self._how = {"rate": manifest.card["frames_per_hour"], "last_hour": float(last), "match": options.frames.match_windows}
+        every = {name: join_kinds(read_kinds(manifest, name, options)) for name in SPLITS}
+        last = max(float(kinds.hours.max(initial=0)) for kinds in every.values())
+        self._how = {"rate": manifest.card["frames_per_hour"], "last_hour": last, "match": options.frames.match_windows}
         self._choices: dict[str, PageChoice] = {}
         self._by_class: dict[str, np.ndarray] = {}  # (S, 2) chosen pages of each class in each shard
         self.infected_onsets = np.zeros(0, np.float32)  # of all infected pages, each hour once
-        for name in SPLITS:
-            self._choose(name)  # one split after the other: the kinds of one alone are in memory
+        for name, kinds in every.items():
+            self._choose(name, kinds)
         self.rows: Mapping[str, ChosenRows] = {
             name: ChosenRows(counts.sum(1), partial(self.rows_of, name)) for name, counts in self._by_class.items()
         }
 
-    def _choose(self, name: str) -> None:
-        """Which kinds of a split's pages are taken, and what the task asks of them."""
-        kinds = read_kinds(self.manifest, name, self._options)
-        columns = (kinds.label, kinds.hours, kinds.opening)
-        self._choices[name] = find_choice(getattr(self._options.frames, name), *columns, **self._how)
-        chosen = kinds.take(self._choices[name].mask(*columns))
-        self._by_class[name] = chosen.count_by_class(len(self.manifest.tars))
+    def _choose(self, name: str, kinds: PageKinds) -> None:
+        """Which kinds of a split's pages are taken, and what the task asks of them. kinds: of all its shards together."""
+        choice = find_choice(getattr(self._options.frames, name), *kinds.columns(), **self._how)
+        shards, runs = len(self.manifest.tars), read_kinds(self.manifest, name, self._options)
+        self._choices[name] = choice
+        self._by_class[name] = sum(
+            (run.take(choice.mask(*run.columns())).count_by_class(shards) for run in runs),
+            start=np.zeros((shards, len(CLASSES)), np.int64),
+        )
+        chosen = kinds.take(choice.mask(*kinds.columns()))
         needed = CLASSES if name != "test" else class_names(kinds.label)
         check_classes(self.manifest.root, class_names(chosen.label), name, needed=needed)
         self.infected_onsets = np.union1d(self.infected_onsets, kinds.onset[kinds.label == 1])
