@@ -15,6 +15,7 @@ MOUSE: dict[str, tuple[str, ...]] = {  # what differs from the recipe
     "action only (no keypoint task)": ("--model.model_type=action_only",),
     "no pose input": ("--model.pose_input=false",),
     "pose not compared with the stance": ("--model.stance_frames=0",),
+    "gaps of the track not filled": ("--window.fill_gaps=0",),
     "no rare-class boost": ("--window.rare_boost=false",),
     "no focal loss": ("--loss.focal_gamma=0",),
     "no class weights": ("--loss.class_weights=false",),
