@@ -3,7 +3,7 @@
 Rows of a split lie close together, so that most need one byte in place of eight.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,11 @@ class PackedRows:
     first: int  # of no rows: 0
     steps: np.ndarray  # (N - 1,) unsigned, from each row to the next; of no rows and of one: ()
     count: int  # N
+
+
+def collect_rows(batches: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
+    """(N,) int64, ascending: the `row` of all batches of a process."""
+    return np.sort(np.concatenate([np.empty(0, np.int64), *(batch["row"] for batch in batches)]))
 
 
 def pack_rows(rows: np.ndarray) -> PackedRows:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from tarpon.train.packed_rows import collect_rows
 from tarpon.train.prediction_files import share_path
 from tarpon.train.task import Result
 from tarpon.train.tasks.cells.metrics.predictions import PageNames, PageRows, join_batches, save_no_rows
@@ -63,7 +64,7 @@ class PageMetric:
     def part(self) -> PageRows | PagePart | None:
         """What the scores need of this process: of a single one its pages themselves; None where it has none."""
         batches, self._batches = self._batches, []
-        numbers = np.sort(np.concatenate([np.empty(0, np.int64), *(batch["row"] for batch in batches)]))
+        numbers = collect_rows(batches)
         if not len(numbers):
             return None
         how = {"clamp_range": self._clamp, "medians": self._medians}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tarpon.train.packed_rows import collect_rows
 from tarpon.train.prediction_files import share_path
 from tarpon.train.task import Result
 from tarpon.train.tasks.fish.joint_taxa import choose_together
@@ -68,7 +69,7 @@ class AttributeMetric:
     def part(self) -> CountedRows | AttributePart | None:
         """What the scores need of this process; None where it has no row."""
         batches, self._batches = self._batches, []
-        numbers = np.sort(np.concatenate([np.empty(0, np.int64), *(batch["row"] for batch in batches)]))
+        numbers = collect_rows(batches)
         if not len(numbers):
             return None
         self._own = join_batches(batches, names=self._names, keys=self._keys, groups=self._groups)
